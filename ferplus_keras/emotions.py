@@ -1,0 +1,36 @@
+"""The classes, their orders, and the names of the splits: the only list of each.
+
+FER2013 and FER+ number the emotions differently; the names here are FER+'s for both.
+"""
+
+FERPLUS_CLASSES = (
+    "neutral",
+    "happiness",
+    "surprise",
+    "sadness",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+)
+"""FER+ classes in the column order of fer2013new.csv (Barsoum et al. 2016)."""
+
+VOTE_COLUMNS = (*FERPLUS_CLASSES, "unknown", "NF")
+"""The ten vote columns of fer2013new.csv; NF is "not a face"."""
+
+FER2013_CLASSES = (
+    "anger",
+    "disgust",
+    "fear",
+    "happiness",
+    "sadness",
+    "surprise",
+    "neutral",
+)
+"""FER2013 classes in the order of the `emotion` column of fer2013.csv, 0 to 6."""
+
+SPLITS = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
+"""Split name here -> value of the `Usage` column in both CSV files."""
+
+FACE_SIZE = 48
+"""Side of a FER2013 face in pixels."""

@@ -1,0 +1,28 @@
+"""What a user can put right, said in one line."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(Exception):
+    """Something given to the toolkit cannot be used: exit code 1.
+
+    The message is one line: what was expected, what came, what to do.
+    """
+
+
+class UsageError(InputError):
+    """A wrong argument or setting: exit code 2."""
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
+    """Return the error for a name that is not in a table, with the nearest spelling.
+
+    >>> str(unknown("model", "ResNet5", ["ResNet50", "SeNet50"]))
+    "unknown model 'ResNet5'; did you mean 'ResNet50'? Known: ResNet50, SeNet50"
+    """
+    known = list(known)
+    by_folded = {name.casefold(): name for name in known}
+    close = get_close_matches(str(given).casefold(), by_folded, n=1)
+    hint = f"; did you mean '{by_folded[close[0]]}'?" if close else "."
+    return UsageError(f"unknown {kind} '{given}'{hint} Known: {', '.join(known)}")

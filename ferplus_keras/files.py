@@ -1,0 +1,25 @@
+"""Files written whole: under a temporary name in the same folder, then renamed into place."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds.
+
+    When the block fails the temporary file is removed and `path` stays as it was. The temporary
+    name keeps the suffix, because writers choose a format by it.
+
+    Args:
+        path: file to write; its folder exists.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()

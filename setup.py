@@ -1,0 +1,45 @@
+"""Package ferplus_keras."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (HERE / "ferplus_keras/__init__.py").read_text("utf-8"), re.M
+)[1]
+
+TENSORFLOW = ">=2.20,<2.22"
+
+setup(
+    name="ferplus-keras",
+    version=VERSION,
+    description="Transfer learning for facial expressions on FER+ with Keras 3",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["ferplus_keras", "ferplus_keras.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "albumentations>=2.0.8,<2.1",  # brings OpenCV (headless)
+        "filelock>=3.16,<5",
+        "h5py>=3.12,<4",
+        "keras>=3.13,<3.16",
+        "matplotlib>=3.9,<4",
+        "numpy>=2,<3",
+        "pandas>=2.2,<4",
+        "PyYAML>=6,<7",
+        "scikit-learn>=1.5,<2",
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={
+        "tensorflow": [f"tensorflow{TENSORFLOW}"],
+        "tensorflow-cpu": [f"tensorflow-cpu{TENSORFLOW}"],
+        "jax": ["jax>=0.6,<0.12"],
+        "torch": ["torch>=2.6,<3"],
+        # Genuine keras-vggface, against which the networks are tested.
+        "oracle": ["keras-vggface==0.6", "keras-applications==1.0.8", f"tf-keras{TENSORFLOW}"],
+        "dev": ["pytest>=8,<10", "ruff>=0.14,<0.18"],
+    },
+)
