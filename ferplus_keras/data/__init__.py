@@ -1,0 +1,1 @@
+"""The two CSV files: read, labelled, batched."""

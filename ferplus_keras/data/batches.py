@@ -1,0 +1,138 @@
+"""What `fit`, `evaluate` and `predict` read: faces and targets, batch by batch."""
+
+import math
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from ferplus_keras.data.augment import augmentation as find_augmentation
+from ferplus_keras.data.dataset import Split
+
+_ORDER, _PIXELS, _TARGETS = range(3)
+"""Streams of random numbers under one (seed, epoch), so that no use shares another's draws."""
+
+
+class _Epoch(NamedTuple):
+    """One epoch's number and its rows in reading order, (n,) int64."""
+
+    number: int
+    order: np.ndarray
+
+
+class Batches(keras.utils.PyDataset):
+    """A split as a sequence of batches, each a function of (seed, epoch, position) alone.
+
+    Backend, number of workers and order of reading change nothing. Keras counts no epochs for its
+    data sets and reads batches before the first one, so a callback's `on_epoch_begin` says which
+    epoch begins, by `set_epoch`. Pass `shuffle=False` to `fit`: by default it reads the batches in
+    an order of its own, drawn from Python's global `random`.
+
+    Keras's own worker threads are not used: in Keras 3.15 its queue keeps batches that were
+    prepared before an epoch began and hands them out in it, while the epoch's last ones slip into
+    the next. Here each batch is prepared for one (epoch, index) and can be returned for no other.
+
+    Args:
+        split: images (n, 48, 48) uint8 (a read-only memory map will do), targets (n, C) float32.
+        batch_size: rows a batch; the last, short one is kept.
+        augmentation: name of a row of `augment.PRESETS`.
+        shuffle: read the rows in a new order each epoch.
+        seed: of everything random here, at least 0.
+        class_weights: C numbers; adds sample weights to the batch.
+        draw: replace each target by one class drawn from it, anew in every epoch.
+        workers: threads that prepare batches ahead; with 1, each is prepared when it is asked for.
+
+    Example:
+        >>> batches = Batches(split, 64, augmentation="wtomin", shuffle=True)  # doctest: +SKIP
+        >>> images, targets = batches[0]  # (64, 48, 48) uint8, (64, C) float32
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        augmentation: str = "none",
+        shuffle: bool = False,
+        seed: int = 0,
+        class_weights: Sequence[float] | np.ndarray | None = None,
+        draw: bool = False,
+        workers: int = 1,
+    ):
+        super().__init__(workers=1)
+        self.split = split
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.draw = draw
+        self._augment = find_augmentation(augmentation)
+        self.class_weights = (
+            None if class_weights is None else np.asarray(class_weights, np.float32)
+        )
+        self._pool = ThreadPoolExecutor(workers, "batches") if workers > 1 else None
+        self._lookahead = 2 * workers
+        self._ahead: dict[int, Future] = {}
+        self._lock = threading.Lock()
+        self.set_epoch(0)
+
+    @property
+    def rows(self) -> int:
+        """Rows an epoch."""
+        return len(self.split.images)
+
+    def __len__(self) -> int:
+        return math.ceil(self.rows / self.batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to an epoch (0-based): later reads take its order, changes and draws."""
+        order = np.arange(self.rows)
+        if self.shuffle:
+            np.random.default_rng([self.seed, epoch, _ORDER]).shuffle(order)
+        with self._lock:
+            for future in self._ahead.values():
+                future.cancel()
+            self._ahead = {}
+            self._epoch = _Epoch(epoch, order)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+        """Return batch `index` of the current epoch.
+
+        Returns:
+            images (b, 48, 48) uint8, targets (b, C) float32 and, where there are class weights,
+            sample weights (b,) float32: the mean of the target's classes' weights.
+
+        Raises:
+            IndexError: there is no batch of that index.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"expected a batch index of 0 to {len(self) - 1}; got {index}")
+        if self._pool is None:
+            return self._prepare(self._epoch, index)
+        with self._lock:
+            for later in range(index, min(index + self._lookahead, len(self))):
+                if later not in self._ahead:
+                    self._ahead[later] = self._pool.submit(self._prepare, self._epoch, later)
+            wanted = self._ahead.pop(index)
+        return wanted.result()
+
+    def _prepare(self, epoch: _Epoch, index: int) -> tuple[np.ndarray, ...]:
+        rows = epoch.order[index * self.batch_size : (index + 1) * self.batch_size]
+        images = self._augment(self.split.images[rows], (self.seed, epoch.number, _PIXELS, index))
+        targets = self.split.targets[rows]
+        if self.draw:
+            rng = np.random.default_rng([self.seed, epoch.number, _TARGETS, index])
+            targets = _draw_one_hot(targets, rng)
+        if self.class_weights is None:
+            return images, targets
+        return images, targets, targets @ self.class_weights / targets.sum(axis=1)
+
+
+def _draw_one_hot(targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return one-hot targets (b, C) float32 of classes drawn from the rows of `targets`."""
+    bounds = np.cumsum(targets, axis=1)
+    thresholds = rng.random((len(targets), 1)) * bounds[:, -1:]
+    drawn = np.sum(bounds <= thresholds, axis=1)
+    return np.eye(targets.shape[1], dtype=np.float32)[drawn]

@@ -1,0 +1,106 @@
+"""How much a training row of each class counts. docs/class_weights.md tells the whole story."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ferplus_keras.data.dataset import Split
+from ferplus_keras.errors import InputError, UsageError, unknown
+
+WTOMIN_WEIGHTS = (
+    2.74398525,
+    3.56296941,
+    7.9199129,
+    8.44722581,
+    12.27334083,
+    215.34868421,
+    50.51388889,
+    230.51408451,
+)
+"""The wtomin project's numbers for FER+ classes: 32,733 kept rows / rows of the class, counted
+over training, validation and test together."""
+
+NAMES = ("wtomin", "balanced", "none")
+"""Settings that are a name; any other setting is numbers."""
+
+
+def class_weights(
+    setting: str | float | Sequence[float | str] | None,
+    train_split: Split,
+    dataset_name: str,
+    label_rule: str,
+) -> np.ndarray | None:
+    """Return what each class weighs in the training loss.
+
+    Args:
+        setting: one of `NAMES`, or one number a class (a single number is meant for every class,
+            as in the older project), or None for the default: "wtomin" for FERPlus under the
+            majority rule, else "none". A name or a number may come alone or in a sequence.
+        train_split: the rows that "balanced" counts.
+        dataset_name: row of `dataset.DATASETS`.
+        label_rule: name of the rule that made the targets.
+
+    Returns:
+        (C,) float32 of weights, or None where every row counts 1.
+
+    Raises:
+        UsageError: an unknown name; numbers of another count, negative, not finite or all 0;
+            "wtomin" for a data set other than FERPlus.
+        InputError: "balanced", and a class has no training row.
+
+    Example:
+        >>> class_weights([1, 2], split_of_two_classes, "FERPlus", "majority")  # doctest: +SKIP
+        array([1., 2.], dtype=float32)
+    """
+    if setting is None:
+        published = dataset_name == "FERPlus" and label_rule == "majority"
+        setting = "wtomin" if published else "none"
+    given = [setting] if isinstance(setting, str | int | float) else list(setting)
+    if len(given) != 1 or not isinstance(given[0], str):
+        return _numbers(given, train_split.class_names)
+    name = given[0]
+    if name not in NAMES:
+        raise unknown("class weights", name, NAMES)
+    if name == "none":
+        return None
+    if name == "balanced":
+        return _balanced(train_split)
+    if dataset_name != "FERPlus":
+        raise UsageError(
+            f"the class weights 'wtomin' are FER+'s; for {dataset_name} use 'balanced', 'none' or "
+            f"{len(train_split.class_names)} numbers."
+        )
+    return np.array(WTOMIN_WEIGHTS, np.float32)
+
+
+def _numbers(given: Sequence[float | str], class_names: Sequence[str]) -> np.ndarray:
+    try:
+        weights = np.array(given, np.float32)
+    except ValueError:
+        weights = np.array([np.nan])
+    if len(weights) == 1:
+        weights = np.repeat(weights, len(class_names))
+    usable = np.all(np.isfinite(weights) & (weights >= 0)) and weights.any()
+    if weights.shape != (len(class_names),) or not usable:
+        raise UsageError(
+            f"expected class weights as one of {', '.join(NAMES)}, or as {len(class_names)} "
+            f"numbers of at least 0 (not all 0) in the order {', '.join(class_names)}; "
+            f"got {list(given)}."
+        )
+    return weights
+
+
+def _balanced(split: Split) -> np.ndarray:
+    """Return rows / (classes * rows of the class): each class counts alike, the mean row 1.
+
+    A row with a soft target counts for each class by its share.
+    """
+    shares = split.targets / split.targets.sum(axis=1, keepdims=True, dtype=np.float64)
+    rows = shares.sum(axis=0)
+    if not rows.all():
+        missing = [name for name, count in zip(split.class_names, rows, strict=True) if not count]
+        raise InputError(
+            "expected training rows of every class for the class weights 'balanced'; none has "
+            f"{', '.join(missing)}: use more rows or other class weights."
+        )
+    return (rows.sum() / (len(rows) * rows)).astype(np.float32)

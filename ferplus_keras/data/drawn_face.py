@@ -1,0 +1,320 @@
+"""Cartoon faces drawn with OpenCV: an expression is thirteen numbers, a face adds everything else.
+
+A face lives in its own coordinates: the head is about 2 wide and 2.5 high around (0, 0), x grows to
+the right and y downwards. `draw_face` draws it at four times the final size and shrinks it by area.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ferplus_keras.emotions import FACE_SIZE
+
+OVERSAMPLING = 4
+"""Side of the drawing in units of `FACE_SIZE`: shrinking it makes smooth edges."""
+
+_SUBPIXEL_BITS = 4
+"""cv2 takes fixed-point coordinates: sixteenths of a pixel."""
+
+
+class Expression(NamedTuple):
+    """What the muscles do, each from 0 (at rest) to about ±1; the defaults are a neutral face.
+
+    Being numbers, expressions mix: `blend(neutral, anger, 0.3)` is slightly cross.
+    """
+
+    brow_height: float = 0.0  # + raised
+    brow_slant: float = 0.0  # + inner ends up (worry), - inner ends down (scowl)
+    brow_skew: float = 0.0  # + brow above the smirk raised, the other one lowered
+    eye_open: float = 0.0  # + wide, - narrowed
+    mouth_curve: float = 0.0  # + corners up
+    mouth_open: float = 0.0  # height of the opening
+    mouth_width: float = 0.0  # + stretched, - pursed
+    mouth_skew: float = 0.0  # + one corner alone is pulled up
+    mouth_square: float = 0.0  # 0 round opening, 1 square with bared teeth
+    tongue: float = 0.0  # shown below the lip
+    nose_wrinkle: float = 0.0
+    cheeks: float = 0.0  # round and lifted
+    tilt: float = 0.0  # of the head, to the side of the smirk
+
+
+EXPRESSIONS = {
+    "neutral": Expression(),
+    "happiness": Expression(
+        brow_height=0.2, eye_open=-0.2, mouth_curve=1.0, mouth_open=0.6, mouth_width=0.3, cheeks=1.0
+    ),
+    "surprise": Expression(brow_height=1.0, eye_open=0.6, mouth_open=1.0, mouth_width=-0.55),
+    "sadness": Expression(
+        brow_height=0.1, brow_slant=0.9, eye_open=-0.3, mouth_curve=-0.9, mouth_width=-0.1
+    ),
+    "anger": Expression(
+        brow_height=-0.5,
+        brow_slant=-1.0,
+        eye_open=-0.2,
+        mouth_curve=-0.35,
+        mouth_open=0.4,
+        mouth_width=0.15,
+        mouth_square=1.0,
+    ),
+    "disgust": Expression(
+        brow_height=-0.4,
+        brow_slant=-0.3,
+        eye_open=-0.65,
+        mouth_curve=-0.55,
+        mouth_open=0.4,
+        mouth_width=-0.1,
+        tongue=1.0,
+        nose_wrinkle=1.0,
+    ),
+    "fear": Expression(
+        brow_height=0.8,
+        brow_slant=0.9,
+        eye_open=0.5,
+        mouth_curve=-0.55,
+        mouth_open=0.5,
+        mouth_width=0.25,
+        mouth_square=0.7,
+    ),
+    "contempt": Expression(
+        brow_skew=1.0, eye_open=-0.45, mouth_curve=-0.1, mouth_skew=1.0, mouth_width=-0.1, tilt=1.0
+    ),
+}
+"""FER+ class -> its full expression, after the cartoonist's (and Ekman's) textbook cues."""
+
+
+def blend(start: Expression, end: Expression, share: float) -> Expression:
+    """Return the expression that lies `share` (0 to 1) of the way from `start` to `end`."""
+    return Expression(*((1 - share) * np.array(start) + share * np.array(end)))
+
+
+class Person(NamedTuple):
+    """All that differs between two faces with one expression; grey values are 0 to 255."""
+
+    skin: float
+    hair: float
+    hair_style: str
+    head_height: float  # half of it, in half head widths
+    eye_distance: float
+    eye_size: float
+    brow_thickness: float
+    nose_length: float
+    mouth_size: float
+    smirk_side: int  # -1 left, +1 right: for every one-sided movement
+    glasses: bool
+
+
+HAIR_STYLES = ("short", "fringe", "long", "curls", "bun", "bald")
+
+
+def draw_person(rng: np.random.Generator) -> Person:
+    """Return a person drawn at random."""
+    skin = rng.uniform(95, 225)
+    return Person(
+        skin=skin,
+        hair=float(np.clip(skin - rng.uniform(55, 150), 15, 190)),
+        hair_style=str(rng.choice(HAIR_STYLES)),
+        head_height=rng.uniform(1.12, 1.32),
+        eye_distance=rng.uniform(0.38, 0.46),
+        eye_size=rng.uniform(0.9, 1.15),
+        brow_thickness=rng.uniform(0.07, 0.12),
+        nose_length=rng.uniform(0.2, 0.34),
+        mouth_size=rng.uniform(0.36, 0.46),
+        smirk_side=int(rng.choice([-1, 1])),
+        glasses=bool(rng.random() < 0.1),
+    )
+
+
+class _Pen:
+    """Draws smooth shapes, given in face coordinates, on a grey canvas."""
+
+    def __init__(self, canvas: np.ndarray, scale: float, angle: float, centre: np.ndarray):
+        self.canvas = canvas
+        self.scale = scale
+        self._turn = scale * np.array(
+            [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+        )
+        self._centre = centre
+
+    def _pixels(self, points: np.ndarray) -> np.ndarray:
+        """Return `points` (n, 2) as fixed-point pixels (n, 1, 2) int32."""
+        pixels = np.asarray(points, float) @ self._turn + self._centre
+        return np.rint(pixels * 2**_SUBPIXEL_BITS).astype(np.int32)[:, None]
+
+    def fill(self, points: np.ndarray, grey: float) -> None:
+        import cv2
+
+        cv2.fillPoly(self.canvas, [self._pixels(points)], grey, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+    def line(self, points: np.ndarray, grey: float, width: float) -> None:
+        import cv2
+
+        thickness = max(1, round(width * self.scale))
+        cv2.polylines(
+            self.canvas, [self._pixels(points)], False, grey, thickness, cv2.LINE_AA, _SUBPIXEL_BITS
+        )
+
+    def ellipse(self, x: float, y: float, half_width: float, half_height: float, grey: float):
+        self.fill(_arc(x, y, half_width, half_height), grey)
+
+
+def _arc(x, y, half_width, half_height, start=0.0, end=360.0) -> np.ndarray:
+    """Return points (40, 2) of an ellipse's arc; degrees from +x towards +y, that is downwards."""
+    angles = np.deg2rad(np.linspace(start, end, 40))
+    return np.stack([x + half_width * np.cos(angles), y + half_height * np.sin(angles)], axis=1)
+
+
+def draw_face(
+    expression: Expression,
+    person: Person,
+    rng: np.random.Generator,
+    *,
+    from_behind: bool = False,
+    nuisance: float = 1.0,
+) -> np.ndarray:
+    """Draw one face.
+
+    Args:
+        expression: what the face shows.
+        person: who shows it.
+        rng: draws place, size, light, background and noise.
+        from_behind: show the back of the head, so that nobody can read the face.
+        nuisance: strength of those random changes, 0 for a clean portrait.
+
+    Returns:
+        (48, 48) uint8, 0-255.
+    """
+    side = FACE_SIZE * OVERSAMPLING
+    canvas = _background(side, rng)
+    scale = side * (0.39 + nuisance * rng.uniform(-0.045, 0.045))
+    centre = side * (np.array([0.5, 0.54]) + nuisance * rng.uniform(-0.05, 0.05, 2))
+    tilt = np.deg2rad(12 * expression.tilt * person.smirk_side + nuisance * rng.normal(0, 4))
+    pen = _Pen(canvas, scale, tilt, centre)
+    _draw_head(pen, person)
+    if from_behind:
+        bald = person.hair_style == "bald"
+        pen.ellipse(0, 0, 1.02, person.head_height, person.skin if bald else person.hair)
+    else:
+        _draw_eyes(pen, person, expression)
+        _draw_nose(pen, person, expression)
+        _draw_mouth(pen, person, expression)
+    _draw_hair(pen, person)
+    return _photograph(canvas, rng, nuisance)
+
+
+def _background(side: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a canvas (side, side) uint8: a wall with a few large, faint shapes."""
+    import cv2
+
+    canvas = np.full((side, side), rng.uniform(40, 220), np.uint8)
+    for _ in range(3):
+        grey = float(np.clip(canvas[0, 0] + rng.uniform(-35, 35), 0, 255))
+        place = rng.integers(0, side, 2).tolist()
+        cv2.circle(canvas, place, int(rng.integers(side // 8, side // 3)), grey, -1, cv2.LINE_AA)
+    return canvas
+
+
+def _photograph(canvas: np.ndarray, rng: np.random.Generator, nuisance: float) -> np.ndarray:
+    """Light the drawing from one side, shrink it, and add the camera's contrast and noise."""
+    import cv2
+
+    small = cv2.resize(canvas, (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_AREA)
+    direction = rng.uniform(0, 2 * np.pi)
+    ramp = np.linspace(-1, 1, FACE_SIZE)
+    light = np.cos(direction) * ramp + np.sin(direction) * ramp[:, None]
+    lit = small * (1 + nuisance * rng.uniform(0, 0.3) * light)
+    lit = 128 + (lit - 128) * (1 + nuisance * rng.uniform(-0.3, 0.15))
+    lit += nuisance * (rng.uniform(-20, 20) + rng.normal(0, rng.uniform(1, 7), lit.shape))
+    return np.clip(np.rint(lit), 0, 255).astype(np.uint8)
+
+
+def _draw_head(pen: _Pen, person: Person) -> None:
+    shade = 0.86 * person.skin
+    if person.hair_style in ("long", "curls"):
+        pen.ellipse(0, 0.1, 1.22, person.head_height + 0.15, person.hair)
+        if person.hair_style == "long":
+            pen.fill([(-1.22, 0), (1.22, 0), (1.1, 2), (-1.1, 2)], person.hair)
+    pen.fill([(-0.45, 0.8), (0.45, 0.8), (0.5, 2), (-0.5, 2)], 0.78 * person.skin)
+    pen.ellipse(0, 2.35, 1.5, 0.85, 0.5 * person.hair + 40)
+    for side in (-1, 1):
+        pen.ellipse(side * 1.0, 0.08, 0.16, 0.24, shade)
+    pen.ellipse(0, 0, 1.0, person.head_height, person.skin)
+
+
+def _draw_hair(pen: _Pen, person: Person) -> None:
+    top = -person.head_height
+    skull = _arc(0, 0.02, 1.06, person.head_height + 0.1, 195, 345)
+    if person.hair_style in ("short", "long", "bun"):
+        hairline = _arc(0, -0.3, 0.95, -0.5 * top, 350, 190)
+        pen.fill(np.concatenate([skull, hairline]), person.hair)
+    if person.hair_style == "fringe":
+        strands = [(0.8 - 0.16 * k, -0.66 - 0.08 * (k % 2)) for k in range(11)]
+        pen.fill(np.concatenate([skull, strands]), person.hair)
+    if person.hair_style == "curls":
+        for x, y in _arc(0, -0.05, 1.0, person.head_height - 0.02, 190, 350)[::4]:
+            pen.ellipse(x, y, 0.26, 0.26, person.hair)
+    if person.hair_style == "bun":
+        pen.ellipse(0, top - 0.12, 0.36, 0.3, person.hair)
+
+
+def _draw_eyes(pen: _Pen, person: Person, face: Expression) -> None:
+    y = -0.12
+    opening = 0.17 * person.eye_size * max(0.12, 1 + face.eye_open)
+    dark = 0.3 * min(person.hair, person.skin)
+    for side in (-1, 1):
+        x = side * person.eye_distance
+        width = 0.23 * person.eye_size
+        pen.ellipse(x, y, width, opening, min(255, person.skin + 75))
+        iris = 0.115 * person.eye_size
+        pen.ellipse(x, y, iris, min(iris, 0.95 * opening), 25)
+        pen.ellipse(x + 0.04, y - 0.3 * min(iris, opening), 0.035, 0.035, 240)
+        pen.line(_arc(x, y, width, opening, 180, 360), dark, 0.05)
+        pen.line(_arc(x, y, width, opening, 20, 160), 0.75 * person.skin, 0.03)
+        raised = face.brow_height + 0.8 * face.brow_skew * side * person.smirk_side
+        along = np.linspace(-1, 1, 9)  # inner to outer end
+        brow_y = y - 0.36 - 0.15 * raised + 0.15 * face.brow_slant * along + 0.05 * along**2
+        brow_x = side * (person.eye_distance + 0.02 + 0.27 * along)
+        pen.line(np.stack([brow_x, brow_y], axis=1), dark, person.brow_thickness)
+        if person.glasses:
+            pen.line(_arc(x, y + 0.02, 0.33, 0.31), 40, 0.04)
+    if person.glasses:
+        pen.line([(-0.1, y - 0.04), (0.1, y - 0.04)], 40, 0.04)
+
+
+def _draw_nose(pen: _Pen, person: Person, face: Expression) -> None:
+    shade = 0.68 * person.skin
+    tip = 0.08 + person.nose_length - 0.06 * face.nose_wrinkle
+    pen.line(_arc(0, tip, 0.14, 0.09, 0, 180), shade, 0.05)
+    for side in (-1, 1):
+        fold = max(face.nose_wrinkle, 0.0)
+        grey = person.skin - fold * 0.4 * person.skin
+        pen.line([(side * 0.06, tip - 0.3), (side * 0.17, tip - 0.22)], grey, 0.045)
+        pen.line([(side * 0.08, tip - 0.18), (side * 0.2, tip - 0.08)], grey, 0.045)
+        flush = person.skin * (1 - 0.14 * max(face.cheeks, 0.0))
+        pen.ellipse(side * 0.62, 0.28, 0.2, 0.14, flush)
+
+
+def _draw_mouth(pen: _Pen, person: Person, face: Expression) -> None:
+    half_width = person.mouth_size * (1 + 0.8 * face.mouth_width)
+    along = np.linspace(-1, 1, 33)
+    smirk = np.clip(along * person.smirk_side, 0, 1) ** 2
+    middle = 0.66 - 0.2 * face.mouth_curve * (along**2 - 0.5) - 0.34 * face.mouth_skew * smirk
+    roundness = 2 + 6 * max(face.mouth_square, 0.0)
+    opening = 0.46 * max(face.mouth_open, 0.0) * np.sqrt(1 - np.abs(along) ** roundness)
+    x = half_width * along
+    upper = np.stack([x, middle - 0.4 * opening], axis=1)
+    lower = np.stack([x, middle + 0.6 * opening], axis=1)
+    lips = 0.42 * person.skin
+    if face.mouth_open > 0.05:
+        pen.fill(np.concatenate([upper, lower[::-1]]), 30)
+        bared = 0.35 + 0.65 * np.clip(face.mouth_square, 0, 1)
+        if face.mouth_curve > 0.3 or face.mouth_square > 0.3:
+            teeth = np.stack([x, upper[:, 1] + bared * opening], axis=1)
+            pen.fill(np.concatenate([upper, teeth[::-1]]), 235)
+        if face.mouth_square > 0.3:
+            pen.line(np.stack([x, middle + 0.1 * opening], axis=1), 120, 0.03)
+    if face.tongue > 0.1:
+        chin = 0.66 + 0.3 * opening.max()
+        pen.ellipse(0, chin + 0.12 * face.tongue, 0.17, 0.2 * face.tongue, 0.55 * person.skin + 20)
+        pen.line([(0, chin), (0, chin + 0.16 * face.tongue)], 0.42 * person.skin, 0.03)
+    pen.line(upper, lips, 0.06)
+    pen.line(lower, lips, 0.06)

@@ -1,0 +1,124 @@
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ferplus_keras.data.batches import Batches
+from ferplus_keras.data.dataset import Split
+from tests.data.fit_recorder import BATCH_SIZE, EPOCHS, SETTINGS, numbered_split, summary
+
+BACKENDS = ("tensorflow", "jax", "torch")
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def read(batches, epoch=0):
+    batches.set_epoch(epoch)
+    return [batches[index] for index in range(len(batches))]
+
+
+def row_numbers(batches):
+    """Return the row each image of `numbered_split` came from, in reading order."""
+    return [int(image[0, 0]) // 4 for batch in batches for image in batch[0]]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_fit_is_given_each_epoch_as_it_is_whatever_backend_and_workers(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.data.fit_recorder", "1", "3"],
+        cwd=REPOSITORY,
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    plain = Batches(numbered_split(50), BATCH_SIZE, **SETTINGS)
+    expected = [summary(read(plain, epoch)) for epoch in range(EPOCHS)]
+    assert len({epoch["sha256"] for epoch in expected}) == EPOCHS
+    assert json.loads(done.stdout) == {"1": expected, "3": expected}
+
+
+def test_every_row_comes_once_an_epoch_in_an_order_of_its_own():
+    batches = Batches(numbered_split(50), 8, shuffle=True, seed=1)
+    orders = [row_numbers(read(batches, epoch)) for epoch in range(3)]
+    for order in orders:
+        assert sorted(order) == list(range(50))
+        assert order != list(range(50))
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    assert orders[1] == row_numbers(read(Batches(numbered_split(50), 8, shuffle=True, seed=1), 1))
+    assert orders[0] != row_numbers(read(Batches(numbered_split(50), 8, shuffle=True, seed=2), 0))
+
+
+def test_without_settings_it_is_the_split_in_order_with_a_short_last_batch():
+    split = numbered_split(10)
+    batches = Batches(split, 4)
+    assert len(batches) == 3
+    got = read(batches)
+    assert [len(images) for images, _ in got] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate([images for images, _ in got]), split.images)
+    np.testing.assert_array_equal(np.concatenate([targets for _, targets in got]), split.targets)
+    assert got[0][0].dtype == np.uint8
+    assert got[0][1].dtype == np.float32
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_reading_out_of_order_again_or_across_epochs_never_gives_another_batch(workers):
+    expected = {epoch: read(Batches(numbered_split(30), 4, **SETTINGS), epoch) for epoch in (0, 1)}
+    batches = Batches(numbered_split(30), 4, workers=workers, **SETTINGS)
+    reads = [(0, 0), (0, 1), (1, 0), (1, 5), (1, 2), (1, 2), (1, 7), (0, 3), (0, 0)]
+    for epoch, index in reads:
+        batches.set_epoch(epoch)
+        for got, want in zip(batches[index], expected[epoch][index], strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_index_beyond_the_end_is_refused(workers):
+    batches = Batches(numbered_split(9), 4, workers=workers)
+    for index in (-1, 3):
+        with pytest.raises(IndexError, match=f"0 to 2; got {index}"):
+            batches[index]
+
+
+def test_sample_weights_are_the_mean_weight_of_the_targets_classes():
+    targets = np.array([[1, 0, 0], [0, 1, 0], [0, 0.5, 0.5], [1, 0, 1]], np.float32)
+    split = Split(np.zeros((4, 48, 48), np.uint8), targets, np.arange(4), ("a", "b", "c"))
+    _, _, weights = Batches(split, 4, class_weights=[1, 10, 4])[0]
+    np.testing.assert_allclose(weights, [1, 10, 7, 2.5])
+    assert weights.dtype == np.float32
+
+
+def test_drawn_targets_are_one_hot_follow_the_shares_and_change_with_the_epoch():
+    targets = np.tile(np.array([[0, 0.7, 0.3, 0]], np.float32), (4000, 1))
+    split = Split(np.zeros((4000, 48, 48), np.uint8), targets, np.arange(4000), tuple("abcd"))
+    batches = Batches(split, 1000, draw=True, class_weights=[0, 1, 2, 0])
+    first, second = (read(batches, epoch) for epoch in (0, 1))
+    drawn = np.concatenate([batch[1] for batch in first])
+    assert set(drawn.ravel()) == {0.0, 1.0}
+    np.testing.assert_array_equal(drawn.sum(axis=1), 1)
+    np.testing.assert_allclose(drawn.mean(axis=0), [0, 0.7, 0.3, 0], atol=0.03)
+    np.testing.assert_array_equal(np.concatenate([b[2] for b in first]), drawn @ [0, 1, 2, 0])
+    assert np.any(drawn != np.concatenate([batch[1] for batch in second]))
+    assert np.any(first[0][1] != first[1][1])
+
+
+class Unreadable:
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, rows):
+        raise OSError("disk gone")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_while_preparing_reaches_the_reader(workers):
+    batches = Batches(numbered_split(8)._replace(images=Unreadable()), 4, workers=workers)
+    with pytest.raises(OSError, match="disk gone"):
+        batches[0]
