@@ -1,0 +1,1 @@
+"""Networks: the table of them, their graphs, their published weights and what is frozen."""

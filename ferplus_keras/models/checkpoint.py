@@ -1,0 +1,100 @@
+"""Checkpoints: a `.keras` file that also says which classes its outputs are.
+
+A checkpoint is Keras' own archive (network, weights, optimiser) with one more member,
+`ferplus_keras.json`, which Keras ignores. So a bare file is enough to evaluate, to predict and to
+export, on any backend.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ferplus_keras.errors import InputError
+from ferplus_keras.files import replacing
+
+if TYPE_CHECKING:
+    import keras
+
+MEMBER = "ferplus_keras.json"
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint knows of itself.
+
+    Attributes:
+        model_name: row of the model table.
+        image_size: side in pixels to which the network enlarges faces.
+        class_names: class of each output, in order.
+        dataset_name: label set it was trained on.
+        label_rule: label rule of its training rows.
+        evaluation_rule: label rule of the validation rows that chose it.
+        epoch: epochs finished when it was saved.
+    """
+
+    model_name: str
+    image_size: int
+    class_names: tuple[str, ...]
+    dataset_name: str
+    label_rule: str
+    evaluation_rule: str
+    epoch: int = 0
+
+
+def save_checkpoint(model: keras.Model, path: Path, info: CheckpointInfo) -> None:
+    """Write `model` and `info` to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(MEMBER, json.dumps(dataclasses.asdict(info), indent=2))
+
+
+def read_info(path: Path) -> CheckpointInfo:
+    """Return what the checkpoint at `path` knows of itself; the network is not loaded.
+
+    Raises:
+        InputError: the file is missing, not a `.keras` archive, or not one of this project.
+    """
+    if not path.is_file():
+        raise InputError(f"no checkpoint at {path}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = json.loads(archive.read(MEMBER))
+    except zipfile.BadZipFile:
+        raise InputError(
+            f"{path} is not a .keras checkpoint (not a zip archive, {path.stat().st_size} bytes); "
+            "was it cut short while being copied?"
+        ) from None
+    except KeyError:
+        raise InputError(
+            f"{path} holds no {MEMBER}: it was not saved by ferplus_keras, "
+            "so the order of its classes is unknown"
+        ) from None
+    members["class_names"] = tuple(members["class_names"])
+    return CheckpointInfo(**members)
+
+
+def load_checkpoint(path: Path) -> tuple[keras.Model, CheckpointInfo]:
+    """Return the network and what the checkpoint knows of itself.
+
+    The network takes (b, 48, 48) uint8 faces and returns (b, C) float32 probabilities. It is not
+    compiled.
+
+    Raises:
+        InputError: as `read_info`, or the archive is damaged.
+    """
+    info = read_info(path)
+    import keras
+
+    from ferplus_keras.models import preprocess  # noqa: F401  registers the layer
+
+    try:
+        return keras.saving.load_model(path, compile=False), info
+    except Exception as error:  # Keras raises many kinds for a damaged archive
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"cannot load the checkpoint {path}: {reason}") from error

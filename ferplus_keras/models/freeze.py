@@ -1,0 +1,188 @@
+"""Positions of layers, and which of them train.
+
+A position counts from the end, -1 being the last layer, as in the older project's layer listings:
+the preprocessing layer, which that project did not have, is not counted.
+"""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from math import prod
+from typing import NamedTuple
+
+import keras
+
+from ferplus_keras.errors import UsageError
+from ferplus_keras.models.preprocess import FacePreprocessing
+
+COLUMNS = ("position", "name", "type", "shape", "parameters", "trainable")
+"""What `format_layers` shows unless asked otherwise."""
+
+_HEADERS = {"original_name": "older project's name"}
+
+
+class Boundary(NamedTuple):
+    """Where training starts in a network.
+
+    Attributes:
+        position: negative position of the first layer that may train.
+        name: that layer's name.
+        trainable_params: parameters that training changes by gradients.
+        frozen_params: all others: frozen layers' and BatchNormalization statistics.
+        trainable_layers: number of layers whose parameters train.
+        frozen_layers: number of layers that have parameters and keep all of them.
+    """
+
+    position: int
+    name: str
+    trainable_params: int
+    frozen_params: int
+    trainable_layers: int
+    frozen_layers: int
+
+    def describe(self) -> str:
+        """Return one line on what trains and what stays."""
+        return (
+            f"training from {self.name} (position {self.position}): {self.trainable_params:,} of "
+            f"{self.trainable_params + self.frozen_params:,} parameters in "
+            f"{self.trainable_layers} of {self.trainable_layers + self.frozen_layers} layers"
+        )
+
+
+def numbered_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Return the layers that have positions, input first: all but the preprocessing."""
+    return [layer for layer in model.layers if not isinstance(layer, FacePreprocessing)]
+
+
+def original_name(layer: keras.layers.Layer) -> str:
+    """Return the name a layer had in the older project, such as `conv1/7x7_s2/bn`."""
+    if isinstance(layer, keras.layers.InputLayer):
+        return "input_1"
+    return layer.name.replace("-", "/")
+
+
+def freeze_before(model: keras.Model, position: int | str) -> Boundary:
+    """Freeze every layer before a position and let that layer and all later ones train.
+
+    A frozen BatchNormalization keeps its statistics. A compiled model has to be compiled again
+    afterwards. What an earlier call froze is let go if it now lies behind the boundary.
+
+    Args:
+        model: a network of `build_model`, changed in place.
+        position: negative -N: layers before position -N are frozen; positive N: the first N are;
+            0: none is. Or a layer's name, spelt as here or as in the older project: layers before
+            it are frozen. A string of digits is a number.
+
+    Returns:
+        The boundary and how much trains behind it.
+
+    Raises:
+        UsageError: no such layer, or nothing would be left to train.
+    """
+    layers = numbered_layers(model)
+    first = _index(layers, position)
+    for i, layer in enumerate(layers):
+        layer.trainable = i >= first
+    trainable = _count(model.trainable_weights)
+    weighted = [layer for layer in layers if layer.weights]
+    trained = sum(layer.trainable for layer in weighted)
+    return Boundary(
+        position=first - len(layers),
+        name=layers[first].name,
+        trainable_params=trainable,
+        frozen_params=_count(model.weights) - trainable,
+        trainable_layers=trained,
+        frozen_layers=len(weighted) - trained,
+    )
+
+
+def describe_layers(model: keras.Model) -> list[dict]:
+    """Describe the layers that have positions, input first.
+
+    Returns:
+        One JSON-ready dict a layer: position (negative), name, original_name (the older project's
+        spelling), type, shape (of the output; None is the batch), parameters, trainable.
+    """
+    layers = numbered_layers(model)
+    return [
+        {
+            "position": i - len(layers),
+            "name": layer.name,
+            "original_name": original_name(layer),
+            "type": type(layer).__name__,
+            "shape": list(layer.output.shape),
+            "parameters": _count(layer.weights),
+            "trainable": layer.trainable,
+        }
+        for i, layer in enumerate(layers)
+    ]
+
+
+def format_layers(layers: Sequence[dict], columns: Sequence[str] = COLUMNS) -> str:
+    """Lay the rows of `describe_layers` out as plain text with a header, one line a layer.
+
+    Args:
+        layers: what `describe_layers` returned.
+        columns: the keys to show, in this order.
+
+    Returns:
+        Aligned text without a final newline; numbers are flush right.
+    """
+    header = [_HEADERS.get(column, column) for column in columns]
+    cells = [[_cell(layer[column]) for column in columns] for layer in layers]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    right = [column in ("position", "parameters") for column in columns]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if flush else cell.ljust(width)
+            for cell, width, flush in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in [header, *cells]
+    )
+
+
+def find_layer(model: keras.Model, name: str) -> keras.layers.Layer:
+    """Return the layer of a name, spelt as here or as in the older project.
+
+    Raises:
+        UsageError: there is none; the nearest names are given.
+    """
+    layers = numbered_layers(model)
+    return layers[_index_of_name(layers, name)]
+
+
+def _index(layers: list, position: int | str) -> int:
+    """Return the index of the first layer to train."""
+    try:
+        number = int(position)
+    except ValueError:
+        return _index_of_name(layers, position)
+    count = len(layers)
+    if not -count <= number < count:
+        raise UsageError(
+            f"position {number} is outside the network's {count} layers: expected -{count} to -1, "
+            f"0 to freeze nothing, or 1 to {count - 1} to freeze that many layers"
+        )
+    return number % count
+
+
+def _index_of_name(layers: list, name: str) -> int:
+    spelling = name.replace("/", "-")
+    for i, layer in enumerate(layers):
+        if spelling == layer.name or name == original_name(layer):
+            return i
+    nearest = get_close_matches(spelling, [layer.name for layer in layers], cutoff=0)
+    raise UsageError(f"unknown layer '{name}'; nearest: {', '.join(nearest)}")
+
+
+def _count(weights: list) -> int:
+    return sum(prod(weight.shape) for weight in weights)
+
+
+def _cell(value) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return f"({', '.join(map(str, value))})"
+    return value

@@ -1,0 +1,31 @@
+"""The texts of `layer_lists/`: every layer of every network with its position."""
+
+import os
+from pathlib import Path
+
+from ferplus_keras.files import replacing
+from ferplus_keras.models.freeze import describe_layers, format_layers
+from ferplus_keras.models.registry import MODELS, build_model
+
+_COLUMNS = ("position", "name", "original_name", "type", "shape", "parameters")
+
+
+def layer_list(model_name: str) -> str:
+    """Return the text of `layer_lists/<model_name>.txt`: 8 classes, faces resized to 224x224."""
+    model = build_model(model_name, 8, weights="none")
+    return format_layers(describe_layers(model), _COLUMNS) + "\n"
+
+
+def write_layer_lists(folder: str | os.PathLike) -> list[Path]:
+    """Write one layer list a network into a folder, each file whole or not at all.
+
+    Returns:
+        The files written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.txt" for name in MODELS]
+    for path in paths:
+        with replacing(path) as temporary:
+            temporary.write_text(layer_list(path.stem), encoding="utf-8")
+    return paths

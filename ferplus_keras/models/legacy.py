@@ -1,0 +1,69 @@
+"""Build a network again from one file of the older project."""
+
+import os
+from pathlib import Path
+
+import keras
+
+from ferplus_keras.errors import InputError
+from ferplus_keras.models.head import HEAD
+from ferplus_keras.models.keras2_files import read_head_config
+from ferplus_keras.models.registry import MODELS, build_model, model_spec
+from ferplus_keras.models.weights import load_weights, open_layers
+
+
+def load_full_model(
+    path: str | os.PathLike, model_name: str | None = None, image_size: int | None = None
+) -> tuple[keras.Model, str]:
+    """Load a whole model that the older project saved as .hdf5.
+
+    Its graph is built anew, with the classes, activation and dropout rate that the file records,
+    and gets the file's weights.
+
+    Args:
+        path: the file.
+        model_name: the network; None finds it by its layers.
+        image_size: side in pixels to which faces are resized; None takes what the file records.
+
+    Returns:
+        The model, not compiled, from (b, 48, 48) uint8 faces to (b, C) float32 probabilities, and
+        its name in the table of networks.
+
+    Raises:
+        InputError: the file is missing, damaged, of another kind or of another network.
+        UsageError: unknown model name, or an image size the network cannot take.
+    """
+    path = Path(path)
+    spec = model_spec(model_name or infer_model_name(path))
+    config = read_head_config(path, HEAD)
+    model = build_model(
+        spec.name,
+        config.num_classes,
+        weights="none",
+        image_size=image_size or config.image_size,
+        dropout_rate=config.dropout_rate,
+        activation=config.activation,
+    )
+    if not load_weights(model, path, spec).head:
+        raise InputError(
+            f"the layer '{HEAD}' in {path} does not fit {spec.name} at image size "
+            f"{image_size or config.image_size}"
+        )
+    return model, spec.name
+
+
+def infer_model_name(path: str | os.PathLike) -> str:
+    """Tell by its number of layers with weights which network a file is of.
+
+    Raises:
+        InputError: no network of the table has that many, or the file cannot be read.
+    """
+    with open_layers(Path(path)) as stored:
+        names = set(stored) - {HEAD}
+    for spec in MODELS.values():
+        if len(names - set(spec.top_layers)) == spec.weighted_layers:
+            return spec.name
+    raise InputError(
+        f"{path} has {len(names)} layers with weights before its head, and none of "
+        f"{', '.join(MODELS)} has"
+    )

@@ -1,0 +1,208 @@
+"""Find a weights file, read it by h5py, and load it by name, all of it or nothing.
+
+Keras' own `load_weights(by_name=True)` passes over every layer whose name differs, silently. Here
+each backbone layer must be in the file with the same shapes, and the file may hold nothing else
+than layers known to be left out.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import keras
+import numpy as np
+
+from ferplus_keras.errors import InputError, unknown
+from ferplus_keras.models.download import download
+from ferplus_keras.models.freeze import numbered_layers
+from ferplus_keras.models.head import HEAD
+from ferplus_keras.models.keras2_files import read_layers
+from ferplus_keras.models.registry import ModelSpec
+
+Layers = Mapping[str, Mapping[str, h5py.Dataset | np.ndarray]]
+"""Layer name (spelt as here) -> variable name, such as `kernel` or `moving_mean` -> values."""
+
+
+class LoadedWeights(NamedTuple):
+    """What came out of a weights file.
+
+    Attributes:
+        path: the file.
+        sha256: of its bytes, hexadecimal.
+        layers: number of layers that got their weights from it, the head's included.
+        left_out: layers of the file that were not used: its top, or a head of another size.
+        head: whether the classification head was loaded too.
+    """
+
+    path: Path
+    sha256: str
+    layers: int
+    left_out: tuple[str, ...]
+    head: bool
+
+    def __str__(self) -> str:
+        left_out = f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
+        head = "head included" if self.head else "new head"
+        return f"{self.layers} layers from {self.path} ({head}{left_out})"
+
+
+def find_weights(spec: ModelSpec, kind: str | os.PathLike) -> Path:
+    """Return the weights file to use, downloading it if it lies nowhere yet.
+
+    Args:
+        spec: the network.
+        kind: a name in `spec.weights`, such as "vggface2", or a path. A name is looked for in
+            $FERPLUS_WEIGHTS_DIR, then in Keras' own `~/.keras/models/vggface` ($KERAS_HOME
+            replaces `~/.keras`), with or without its top, and is then downloaded to the latter.
+
+    Raises:
+        UsageError: neither a known name nor a path.
+        InputError: no such file, or the download failed.
+    """
+    if kind not in spec.weights:
+        return _given_file(spec, Path(kind))
+    urls = spec.weights[kind]
+    folders = _weight_folders()
+    for folder in folders:
+        for url in urls:
+            path = folder / _file_name(url)
+            if path.is_file():
+                return path
+    try:
+        return download(urls[0], folders[-1] / _file_name(urls[0]))
+    except InputError as error:
+        raise InputError(f"{error}, or start from random weights with --weights none") from None
+
+
+def load_weights(
+    model: keras.Model, source_path: str | os.PathLike, spec: ModelSpec
+) -> LoadedWeights:
+    """Load a backbone, and the head where it fits, by layer name.
+
+    Nothing is assigned before everything has been checked and read.
+
+    Args:
+        model: a network of `build_model`, changed in place.
+        source_path: a Keras 2 weights file with or without its top; a whole model saved by the
+            older project (.hdf5), also inside a multi-GPU wrapper; a .keras file of this project.
+        spec: the network's row of the table.
+
+    Returns:
+        What was loaded. A head whose shapes differ is left out and listed as such.
+
+    Raises:
+        InputError: the file is missing, damaged or of another kind, or its layers are not
+            exactly the backbone's.
+    """
+    path = Path(source_path)
+    targets = _weighted(model)
+    with open_layers(path) as stored:
+        head_fits = HEAD in stored and not _misfits({HEAD: targets[HEAD]}, stored)
+        ignored = {*spec.top_layers, *(() if head_fits else (HEAD,))}
+        targets = {name: layer for name, layer in targets.items() if name != HEAD or head_fits}
+        _refuse_misfits(path, spec.name, targets, stored, ignored)
+        values = [
+            (variable, stored[name][variable.name][()])
+            for name, layer in targets.items()
+            for variable in layer.weights
+        ]
+        left_out = tuple(name for name in stored if name in ignored)
+    for variable, value in values:
+        variable.assign(value)
+    return LoadedWeights(path, _sha256(path), len(targets), left_out, head_fits)
+
+
+@contextmanager
+def open_layers(path: Path) -> Iterator[Layers]:
+    """Open a file of any accepted kind and show its layers that have weights.
+
+    Raises:
+        InputError: the file is missing, damaged or of another kind.
+    """
+    if not path.is_file():
+        raise InputError(f"no weights file at {path}")
+    if path.suffix == ".keras":
+        model = _read_keras_file(path)
+        yield {
+            name: {v.name: keras.ops.convert_to_numpy(v) for v in layer.weights}
+            for name, layer in _weighted(model).items()
+        }
+    else:
+        with read_layers(path) as stored:
+            yield stored
+
+
+def _read_keras_file(path: Path) -> keras.Model:
+    """Read a .keras file, whoever's, without optimizer and losses."""
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises many kinds for a damaged archive
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"cannot read {path} as a .keras file: {reason}") from error
+
+
+def _weighted(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    return {layer.name: layer for layer in numbered_layers(model) if layer.weights}
+
+
+def _misfits(targets: Mapping[str, keras.layers.Layer], stored: Layers) -> list[str]:
+    """Describe every variable whose values in the file are absent or of another shape."""
+    misfits = []
+    for name, layer in targets.items():
+        shapes = {variable.name: tuple(variable.shape) for variable in layer.weights}
+        found = {key: tuple(value.shape) for key, value in stored.get(name, {}).items()}
+        if found and found != shapes:
+            misfits.append(f"{name} is {_shapes(found)} instead of {_shapes(shapes)}")
+    return misfits
+
+
+def _refuse_misfits(
+    path: Path, model_name: str, targets: Mapping, stored: Layers, ignored: set[str]
+) -> None:
+    problems = [
+        ("missing", [name for name in targets if name not in stored]),
+        ("unknown here", [name for name in stored if name not in targets and name not in ignored]),
+        ("of another shape", _misfits(targets, stored)),
+    ]
+    said = [f"{len(names)} {what} ({_first(names)})" for what, names in problems if names]
+    if said:
+        raise InputError(
+            f"the weights in {path} are not those of {model_name}, which has {len(targets)} "
+            f"layers with weights: {'; '.join(said)}"
+        )
+
+
+def _first(names: list[str], limit: int = 2) -> str:
+    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
+
+
+def _shapes(shapes: Mapping[str, tuple]) -> str:
+    return " ".join(f"{name}{list(shape)}" for name, shape in shapes.items())
+
+
+def _given_file(spec: ModelSpec, path: Path) -> Path:
+    if path.is_file():
+        return path
+    if path.suffix or len(path.parts) > 1:
+        raise InputError(f"no weights file at {path}")
+    raise unknown(f"weights for {spec.name}, nor a file,", str(path), [*spec.weights, "none"])
+
+
+def _weight_folders() -> list[Path]:
+    """Return where weights are looked for, the folder for downloads last."""
+    own = os.environ.get("FERPLUS_WEIGHTS_DIR")
+    keras_home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    return [*([Path(own)] if own else []), Path(keras_home) / "models" / "vggface"]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _file_name(url: str) -> str:
+    return url.rpartition("/")[2]
