@@ -1,0 +1,74 @@
+"""Choose the Keras backend and its devices. Must run before `keras` is first imported."""
+
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from ferplus_keras.errors import InputError
+
+BACKENDS = ("tensorflow", "jax", "torch")
+"""Backends that train, each the name of the module it needs; the first installed is the default."""
+
+
+def choose_backend(num_gpus: int = 1) -> None:
+    """Make Keras use an installed backend when it is imported.
+
+    `$KERAS_BACKEND` is obeyed, then `~/.keras/keras.json` if what it names is installed (Keras
+    itself writes that file, naming TensorFlow), then the first of TensorFlow, JAX and Torch.
+
+    Args:
+        num_gpus: 0 hides every GPU from the backend.
+
+    Raises:
+        InputError: no backend is installed, or not the one asked for.
+    """
+    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
+    asked = os.environ.get("KERAS_BACKEND")
+    if asked and asked not in installed:
+        raise InputError(
+            f"KERAS_BACKEND={asked}, but {asked} is not installed; "
+            f"installed: {', '.join(installed) or 'none'}"
+        )
+    if not installed:
+        raise InputError(
+            "Keras needs TensorFlow, JAX or Torch; run: pip install 'ferplus-keras[tensorflow]'"
+        )
+    if not asked:
+        configured = _configured_backend()
+        os.environ["KERAS_BACKEND"] = configured if configured in installed else installed[0]
+    if num_gpus == 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        os.environ["JAX_PLATFORMS"] = "cpu"
+
+
+def load_keras() -> None:
+    """Import Keras and its backend, without the two notices that TensorFlow logs at every start.
+
+    TensorFlow's libraries write them before any logging setting counts, so standard error is kept
+    back during the import; whatever else was said there is said afterwards.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
+            held.seek(0)
+            for line in held:
+                if b"absl::InitializeLog" not in line and b"oneDNN custom operations" not in line:
+                    os.write(2, line)
+
+
+def _configured_backend() -> str | None:
+    keras_home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    try:
+        return json.loads((keras_home / "keras.json").read_text()).get("backend")
+    except (OSError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,161 @@
+"""What happens beside the weight updates. One callback, one behaviour."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+import keras
+
+from ferplus_keras.data.batches import Batches
+from ferplus_keras.errors import InputError
+from ferplus_keras.files import replacing
+from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
+from ferplus_keras.training.curves import draw_curves
+from ferplus_keras.training.run_folder import CURVES, HISTORY
+
+
+class SetEpoch(keras.callbacks.Callback):
+    """Tell the training batches which epoch they belong to."""
+
+    def __init__(self, batches: Batches) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        self.batches.set_epoch(epoch)
+
+
+class Progress(keras.callbacks.Callback):
+    """Show a bar with images per second, and one line for each finished epoch.
+
+    Args:
+        images: training images an epoch.
+        batch_size: images a batch.
+    """
+
+    def __init__(self, images: int, batch_size: int) -> None:
+        super().__init__()
+        self.images = images
+        self.batch_size = batch_size
+        self.images_per_second: list[float] = []
+        self.seconds: list[float] = []
+        """Wall time of each epoch of this start, validation included."""
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        from tqdm import tqdm
+
+        terminal = sys.stderr.isatty()
+        self.bar = tqdm(
+            total=self.images,
+            desc=f"epoch {epoch + 1}/{self.params['epochs']}",
+            unit=" images",
+            leave=False,
+            mininterval=0.2 if terminal else 30,
+            maxinterval=10 if terminal else 60,
+        )
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs=None) -> None:
+        self.bar.set_postfix({k: f"{float(v):.4f}" for k, v in (logs or {}).items()}, refresh=False)
+        self.bar.update(min(self.batch_size, self.images - self.bar.n))
+
+    def on_test_begin(self, logs=None) -> None:
+        self.images_per_second.append(self.images / (time.perf_counter() - self.started))
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        self.bar.close()
+        self.seconds.append(time.perf_counter() - self.started)
+        numbers = "  ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
+        speed = f"{self.images_per_second[-1]:.0f} images/s"
+        print(
+            f"epoch {epoch + 1}/{self.params['epochs']}  {numbers}  ({speed})",
+            flush=True,
+        )
+
+    def on_train_end(self, logs=None) -> None:
+        self.bar.close()
+
+
+class SaveBest(keras.callbacks.Callback):
+    """Keep the checkpoint of the epoch that is best by one logged number.
+
+    Args:
+        path: `.keras` file, replaced whole at every improvement.
+        monitor: logged number, such as "val_accuracy".
+        mode: "max" or "min".
+        info: what the checkpoint says of itself; the epoch is filled in.
+    """
+
+    state_names = ("best", "best_epoch")
+
+    def __init__(self, path: Path, monitor: str, mode: str, info: CheckpointInfo) -> None:
+        super().__init__()
+        self.path = path
+        self.monitor = monitor
+        self.sign = {"max": 1, "min": -1}[mode]
+        self.info = info
+        self.best: float | None = None
+        self.best_epoch = 0
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        value = float(logs[self.monitor])
+        if self.best is None or self.sign * value > self.sign * self.best:
+            info = dataclasses.replace(self.info, epoch=epoch + 1)
+            save_checkpoint(self.model, self.path, info)
+            self.best, self.best_epoch = value, epoch + 1
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """End a run whose loss is no longer a number, saying what to try."""
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        loss = float(logs["loss"])
+        if loss != loss:
+            raise InputError(
+                f"the loss is not a number after epoch {epoch + 1}; "
+                "try a lower --init_lr or --mixed_precision none"
+            )
+
+
+class History(keras.callbacks.Callback):
+    """Write training.csv and curves.png after every epoch, each whole.
+
+    training.csv has one line an epoch: epoch (from 1), learning_rate, then every logged number.
+    """
+
+    state_names = ("rows",)
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.rows: list[dict[str, float]] = []
+        self.drawn = float("-inf")
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        self.rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        numbers = {name: float(value) for name, value in sorted(logs.items())}
+        numbers.pop("learning_rate", None)
+        self.rows.append({"epoch": epoch + 1, "learning_rate": self.rate, **numbers})
+        with (
+            replacing(self.folder / HISTORY) as temporary,
+            temporary.open("w", newline="") as file,
+        ):
+            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        if time.monotonic() - self.drawn > 10:
+            self._draw()
+
+    def on_train_end(self, logs=None) -> None:
+        if self.rows:
+            self._draw()
+
+    def _draw(self) -> None:
+        draw_curves(self.rows, self.folder / CURVES)
+        self.drawn = time.monotonic()

@@ -1,0 +1,148 @@
+"""The state of a run between two epochs, complete enough that resuming changes nothing.
+
+Keras' own backup leaves out the dropout generators and the counters of the plateau schedule and
+of early stopping; here every variable of model and optimiser is kept, and every counter.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from ferplus_keras.errors import InputError
+from ferplus_keras.files import replacing
+
+COUNTERS = {
+    keras.callbacks.ReduceLROnPlateau: ("best", "wait", "cooldown_counter"),
+    keras.callbacks.EarlyStopping: ("best", "wait", "best_epoch", "stopped_epoch"),
+}
+"""What Keras' callbacks remember from epoch to epoch. Ours say it themselves (`state_names`)."""
+
+
+TORCH = "torch_generator_"
+
+
+def _state_names(callback: keras.callbacks.Callback) -> tuple[str, ...]:
+    return getattr(callback, "state_names", None) or COUNTERS.get(type(callback), ())
+
+
+def _variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Return every variable of the model (dropout generators too) and of its optimiser.
+
+    They are told by their order: Keras counts up the names of optimisers within a process.
+    """
+    metrics = {id(variable) for variable in model.metrics_variables}
+    found = [v for v in model.variables if id(v) not in metrics] + model.optimizer.variables
+    return {f"variable_{i:04d}": variable for i, variable in enumerate(found)}
+
+
+class SaveState(keras.callbacks.Callback):
+    """Write the run's state after every epoch, and put a saved one back when training begins.
+
+    Must be the last callback, so that it sees the others after they have seen the epoch, and so
+    that what it restores is not reset by their `on_train_begin`.
+
+    Args:
+        path: file to write.
+        watched: callbacks whose counters are kept.
+        restore: start from what `path` holds.
+    """
+
+    def __init__(
+        self, path: Path, watched: Sequence[keras.callbacks.Callback], restore: bool = False
+    ) -> None:
+        super().__init__()
+        self.path = path
+        self.watched = list(watched)
+        self.restore = restore
+
+    def on_train_begin(self, logs=None) -> None:
+        if self.restore:
+            load_state(self.path, self.model, self.watched)
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        counters = [
+            {name: _plain(getattr(callback, name)) for name in _state_names(callback)}
+            for callback in self.watched
+        ]
+        header = {
+            "epochs": epoch + 1,
+            "stopped": bool(self.model.stop_training),
+            "callbacks": counters,
+        }
+        arrays = {
+            name: keras.ops.convert_to_numpy(variable)
+            for name, variable in _variables(self.model).items()
+        }
+        arrays |= _torch_generators()
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
+            np.savez(file, header=np.array(json.dumps(header)), **arrays)
+
+
+def _torch_generators() -> dict[str, np.ndarray]:
+    """Return the states of Torch's generators, from which Keras' dropout draws on that backend."""
+    if keras.backend.backend() != "torch":
+        return {}
+    import torch
+
+    states = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+    return {f"{TORCH}{index}": state.numpy() for index, state in enumerate(states)}
+
+
+def _restore_torch_generators(states: dict[str, np.ndarray]) -> None:
+    if keras.backend.backend() != "torch" or not states:
+        return
+    import torch
+
+    cpu, *gpus = (torch.from_numpy(states[f"{TORCH}{index}"]) for index in range(len(states)))
+    torch.set_rng_state(cpu)
+    if len(gpus) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(gpus)
+
+
+def _plain(value):
+    """Return a NumPy or backend scalar as a Python number, for JSON."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def read_header(path: Path) -> dict:
+    """Return {"epochs": finished epochs, "stopped": early stopping ended it, "callbacks": …}.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        with np.load(path) as saved:
+            return json.loads(str(saved["header"]))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"cannot read the state of the run in {path} ({error}); "
+            "start anew with --overwrite or another --name"
+        ) from None
+
+
+def load_state(path: Path, model: keras.Model, watched: Sequence[keras.callbacks.Callback]) -> None:
+    """Put a saved state back into a model, its optimiser and the callbacks.
+
+    Raises:
+        InputError: the state belongs to another network.
+    """
+    counters = read_header(path)["callbacks"]
+    variables = _variables(model)
+    with np.load(path) as saved:
+        arrays = {name: saved[name] for name in saved.files if name != "header"}
+    generators = {name: arrays.pop(name) for name in list(arrays) if name.startswith(TORCH)}
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    if shapes != {name: array.shape for name, array in arrays.items()}:
+        raise InputError(f"{path} belongs to another network or optimiser; nothing was loaded")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    _restore_torch_generators(generators)
+    for callback, values in zip(watched, counters, strict=True):
+        for name, value in values.items():
+            setattr(callback, name, value)

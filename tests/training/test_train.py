@@ -1,0 +1,253 @@
+import csv
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from ferplus_keras.config import EvaluateConfig, TrainConfig
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.evaluation.evaluate import evaluate
+from ferplus_keras.models.checkpoint import load_checkpoint, read_info
+from ferplus_keras.training import callbacks
+from ferplus_keras.training.train import train
+
+
+@pytest.fixture
+def config(tiny_network, sample_data, tmp_path):
+    return TrainConfig(
+        data_dir=str(sample_data),
+        model_name=tiny_network,
+        weights="none",
+        image_size=48,
+        init_lr=0.01,
+        batch_size=32,
+        nepochs=2,
+        dropout_rate=0.5,
+        class_weights=("balanced",),
+        name="run",
+        checkpoints_dir=str(tmp_path),
+        num_gpus=0,
+    )
+
+
+def rows(folder):
+    with (folder / "training.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_run_folder_is_complete_and_true(config, capsys):
+    folder = train(config)
+    for name in (
+        "config.yaml",
+        "run.json",
+        "training.csv",
+        "curves.png",
+        "model_max_acc.keras",
+        "model_min_loss.keras",
+        "final_model.keras",
+        "resume_state.npz",
+    ):
+        assert (folder / name).stat().st_size > 0, name
+    assert list((folder / "logs" / "train").glob("events.*"))
+    assert not list(folder.glob("*.partial*"))
+
+    history = rows(folder)
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    best = max(history, key=lambda row: float(row["val_accuracy"]))
+    record = json.loads((folder / "run.json").read_text())
+    assert record["best"]["val_accuracy"] == float(best["val_accuracy"])
+    assert record["data"].keys() == {"fer2013.csv", "fer2013new.csv"}
+    assert len(record["class_weights"]) == 8
+    assert record["versions"]["keras"] == keras.__version__
+    info = read_info(folder / "model_max_acc.keras")
+    assert (info.epoch, info.label_rule) == (int(best["epoch"]), "majority")
+    said = capsys.readouterr().out
+    assert "images/s" in said
+    assert "training from faces (position -11): " in said
+
+
+def test_evaluation_repeats_the_logged_validation_accuracy(config):
+    folder = train(config)
+    report = evaluate(EvaluateConfig(checkpoint_path=str(folder), data_dir=config.data_dir))
+    best = max(rows(folder), key=lambda row: float(row["val_accuracy"]))
+    validation = report["splits"]["validation"]
+    assert validation["accuracy"] == pytest.approx(float(best["val_accuracy"]), abs=1e-6)
+    assert validation["loss"] == pytest.approx(float(best["val_loss"]), abs=1e-4)
+    assert json.loads((folder / "report.json").read_text()) == report
+
+    with (folder / "predictions.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    for name, scores in report["splits"].items():
+        of_split = [line for line in lines if line["split"] == name]
+        assert len({line["row"] for line in of_split}) == scores["n"] == len(of_split)
+        right = sum(line["label"] == line["predicted"] for line in of_split)
+        assert right / scores["n"] == pytest.approx(scores["accuracy"])
+
+
+def interrupt_in(monkeypatch, epoch, batch):
+    """Make training stop as Ctrl-C does, within an epoch."""
+    seen = callbacks.Progress.on_epoch_begin
+    current = {}
+
+    def on_epoch_begin(self, number, logs=None):
+        current["epoch"] = number
+        seen(self, number, logs)
+
+    def on_train_batch_begin(self, number, logs=None):
+        if (current["epoch"], number) == (epoch, batch):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(callbacks.Progress, "on_epoch_begin", on_epoch_begin)
+    monkeypatch.setattr(
+        callbacks.Progress, "on_train_batch_begin", on_train_batch_begin, raising=False
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "Adam", "lr_policy": "plateau", "label_rule": "ms_probability"},
+        {"optimizer": "SGD", "lr_policy": "step", "lr_decay_epochs": 3},
+    ],
+    ids=lambda settings: settings["optimizer"],
+)
+def test_a_resumed_run_equals_the_unbroken_one(config, monkeypatch, settings):
+    # A learning rate at which the validation loss does not fall steadily, so that plateau acts.
+    config = dataclasses.replace(
+        config, nepochs=8, early_stopping=0, init_lr=0.3, **settings, class_weights=("none",)
+    )
+    unbroken = rows(train(dataclasses.replace(config, name="unbroken")))
+    with monkeypatch.context() as patch:
+        interrupt_in(patch, epoch=5, batch=3)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    assert len(rows(config.run_dir)) == 5
+    resumed = rows(train(dataclasses.replace(config, resume=True)))
+    assert resumed == unbroken
+    if config.lr_policy == "plateau":
+        assert len({row["learning_rate"] for row in unbroken}) > 1  # the schedule's state mattered
+    ours = load_checkpoint(config.run_dir / "final_model.keras")[0].get_weights()
+    theirs = load_checkpoint(config.run_dir.parent / "unbroken" / "final_model.keras")[0]
+    for mine, other in zip(ours, theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_early_stopping_counts_on_after_a_resume(config, monkeypatch):
+    config = dataclasses.replace(config, nepochs=30, early_stopping=2, init_lr=1e-12)
+    with monkeypatch.context() as patch:
+        interrupt_in(patch, epoch=1, batch=0)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    folder = train(dataclasses.replace(config, resume=True))
+    stopped_after = len(rows(folder))
+    best = max(float(row["val_accuracy"]) for row in rows(folder))
+    first_best = next(i for i, row in enumerate(rows(folder)) if float(row["val_accuracy"]) == best)
+    assert stopped_after == first_best + 3
+    with pytest.raises(InputError, match="early stopping ended it"):
+        train(dataclasses.replace(config, resume=True))
+
+
+def test_a_finished_run_goes_on_only_with_more_epochs(config):
+    train(config)
+    with pytest.raises(InputError, match="raise --nepochs"):
+        train(dataclasses.replace(config, resume=True))
+    folder = train(dataclasses.replace(config, resume=True, nepochs=3))
+    assert len(rows(folder)) == 3
+
+
+def test_same_seed_same_run_other_seed_other_run(config):
+    first = rows(train(config))
+    again = rows(train(dataclasses.replace(config, name="again", workers=1)))
+    other = rows(train(dataclasses.replace(config, name="other", seed=1)))
+    assert first == again
+    assert first != other
+
+
+def test_an_existing_run_is_neither_overwritten_nor_lost(config):
+    folder = train(config)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="exists already"):
+        train(config)
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    train(dataclasses.replace(config, overwrite=True, nepochs=1))
+    assert len(rows(folder)) == 1
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_other_data_are_refused_on_resume(config, tmp_path):
+    from ferplus_keras.data.sample_faces import write_sample_data
+
+    train(config)
+    write_sample_data(tmp_path / "other", rows=400, seed=2)
+    with pytest.raises(InputError, match="not the ones"):
+        train(dataclasses.replace(config, resume=True, nepochs=3, data_dir=str(tmp_path / "other")))
+
+
+def test_freezing_and_limits_reach_the_run(config, capsys):
+    folder = train(
+        dataclasses.replace(
+            config, freeze_before="conv1", limit_train=64, nepochs=1, class_weights=None
+        )
+    )
+    record = json.loads((folder / "run.json").read_text())
+    assert record["train_rows"] == 64
+    assert record["freeze_before"]["name"] == "conv1"
+    assert "warning: " in capsys.readouterr().err  # frozen at random weights
+    model = load_checkpoint(folder / "final_model.keras")[0]
+    assert not model.get_layer("bn0").trainable
+    assert model.get_layer("bn1").trainable
+    statistics = keras.ops.convert_to_numpy(model.get_layer("bn0").moving_mean)
+    np.testing.assert_array_equal(statistics, 0)
+
+
+def test_half_precision_trains_and_keeps_float32_outside(config):
+    folder = train(dataclasses.replace(config, mixed_precision="bfloat16", nepochs=1))
+    model = load_checkpoint(folder / "final_model.keras")[0]
+    assert model.get_layer("conv1").compute_dtype == "bfloat16"
+    assert all(weight.dtype == "float32" for weight in model.weights)
+    assert model.output.dtype == "float32"
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_loss_that_is_no_number_ends_the_run(config):
+    with pytest.raises(InputError, match="not a number after epoch 1"):
+        train(dataclasses.replace(config, optimizer="SGD", init_lr=1e30))
+    assert not (config.run_dir / "final_model.keras").exists()
+
+
+def test_a_checkpoint_starts_another_run_with_its_head(config):
+    folder = train(config)
+    path = folder / "model_max_acc.keras"
+    again = train(
+        dataclasses.replace(config, name="again", weights=str(path), init_lr=1e-12, nepochs=1)
+    )
+    best = max(float(row["val_accuracy"]) for row in rows(folder))
+    # Weights as they were; only BatchNormalization statistics moved.
+    assert float(rows(again)[0]["val_accuracy"]) == pytest.approx(best, abs=0.2)
+    record = json.loads((again / "run.json").read_text())
+    assert record["weights"]["path"] == str(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "said"),
+    [
+        ({"resume": True, "overwrite": True}, InputError, "choose one"),
+        ({"weights": "nowhere.h5"}, InputError, "no weights at nowhere.h5"),
+        ({"weights": "a", "checkpoint_path": "b"}, UsageError, "both say where"),
+        ({"loss": "crossentropi"}, UsageError, "unknown loss"),
+        ({"metrics": ("f3",)}, UsageError, "unknown metric"),
+        ({"data_dir": "nowhere"}, InputError, "nowhere"),
+        ({"class_weights": (1.0, 2.0)}, UsageError, "8"),
+        ({"dataset_name": "FER", "class_weights": ("wtomin",)}, UsageError, "7 numbers"),
+        ({"num_gpus": 99}, InputError, "--num_gpus 99"),
+        ({"freeze_before": "conv9"}, UsageError, "nearest: conv"),
+    ],
+)
+def test_refusals_leave_nothing_behind(config, settings, kind, said):
+    with pytest.raises(kind, match=said) as caught:
+        train(dataclasses.replace(config, **settings))
+    assert "\n" not in str(caught.value)
+    assert not [path for path in config.run_dir.rglob("*") if path.is_file()]
