@@ -1,0 +1,74 @@
+"""The short round on every backend: train, be interrupted, resume, evaluate, as a user would."""
+
+import csv
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+
+def start(backend, script, line, **options):
+    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, script, *line.split()],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def read_history(run):
+    with (run / "training.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_train_interrupt_resume_test(backend, sample_data, tmp_path):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    line = (
+        f"--data_dir {sample_data} --model_name ResNet50 --weights none --image_size 48 "
+        f"--freeze_before -51 --limit_train 64 --batch_size 32 --class_weights balanced "
+        f"--nepochs 50 --early_stopping 0 --checkpoints_dir {tmp_path} --name run"
+    )
+    run = tmp_path / "run"
+    first = start(backend, "train.py", line)
+    while not (run / "resume_state.npz").is_file() and first.poll() is None:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGINT)
+    said, errors = first.communicate()
+    assert first.returncode == 130, said + errors
+    assert "Traceback" not in errors
+    assert "--resume" in errors
+
+    finished = len(read_history(run))
+    second = start(
+        backend,
+        "train.py",
+        f"--checkpoints_dir {tmp_path} --name run --resume --nepochs {finished + 1}",
+    )
+    said, errors = second.communicate()
+    assert second.returncode == 0, errors
+    assert "16,362,504" in said  # trainable parameters behind position -51
+    history = read_history(run)
+    assert [row["epoch"] for row in history] == [str(e + 1) for e in range(finished + 1)]
+
+    judge = start(
+        backend, "test.py", f"--checkpoint_path {run} --data_dir {sample_data} --batch_size 50"
+    )
+    said, errors = judge.communicate()
+    assert judge.returncode == 0, errors
+    report = json.loads((run / "report.json").read_text())
+    assert report["backend"] == backend
+    best = max(float(row["val_accuracy"]) for row in history)
+    assert report["splits"]["validation"]["accuracy"] == pytest.approx(best, abs=1e-6)

@@ -1,0 +1,154 @@
+import subprocess
+import sys
+
+import pytest
+
+from ferplus_keras.arguments import read_config
+from ferplus_keras.config import EvaluateConfig, TrainConfig, to_plain
+from ferplus_keras.errors import UsageError
+
+
+def read(line: str, config_class=TrainConfig):
+    return read_config(config_class, line.split(), "train.py")
+
+
+@pytest.mark.parametrize(("model", "position"), [("ResNet50", -51), ("SeNet50", -39)])
+def test_training_commands_of_the_older_project(model, position):
+    config = read(
+        f"--init_lr 0.001 --lr_policy plateau --model_name {model} --dataset_name FERPlus "
+        f"--name Experiment --freeze_before {position} --batch_size 64"
+    )
+    assert config == TrainConfig(
+        init_lr=0.001,
+        lr_policy="plateau",
+        model_name=model,
+        dataset_name="FERPlus",
+        name="Experiment",
+        freeze_before=position,
+        batch_size=64,
+    )
+
+
+def test_test_command_of_the_older_project():
+    config = read(
+        "--checkpoint_path a/b.hdf5 --model_name ResNet50 --dataset_name FERPlus "
+        "--name Experiment --batch_size 64",
+        EvaluateConfig,
+    )
+    assert (config.checkpoint_path, config.model_name, config.name) == (
+        "a/b.hdf5",
+        "ResNet50",
+        "Experiment",
+    )
+
+
+def test_every_flag_of_the_older_project_is_understood():
+    config = read(
+        "--model_name ResNet50 --dataset_name FER --batch_size 20 --image_size 96 "
+        "--freeze_before conv4_5_1x1_increase --dropout_rate 0 --activation sigmoid --reg_func l1 "
+        "--reg_layers dense conv5_3_3x3 --reg_bias --num_gpus 0 --name a --checkpoints_dir c "
+        "--checkpoint_path p --lr_policy step --lr_decay_epochs 5 --nepochs 3 --init_lr 1e-2 "
+        "--adam_b1 0.5 --adam_b2 0.99 --optimizer SGD --momentum 0.8 "
+        "--class_weights 1 2.5 3 4 5 6 7 --loss mse --metrics acc top_k_categorical_accuracy"
+    )
+    assert config.class_weights == (1, 2.5, 3, 4, 5, 6, 7)
+    assert config.reg_layers == ("dense", "conv5_3_3x3")
+    assert config.reg_bias is True
+    assert config.freeze_before == "conv4_5_1x1_increase"
+    assert config.metrics == ("acc", "top_k_categorical_accuracy")
+    assert config.init_lr == 0.01
+
+
+@pytest.mark.parametrize("order", ["--config {0} --batch_size 7", "--batch_size 7 --config {0}"])
+def test_flags_win_over_yaml_wherever_they_stand(tmp_path, order):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "batch_size: 5\nnepochs: 4\nfreeze_before: -51\nclass_weights: [1, 2]\nreg_bias: true\n"
+        "reg_layers: null\n"
+    )
+    config = read(order.format(recipe))
+    assert (config.batch_size, config.nepochs, config.freeze_before) == (7, 4, -51)
+    assert config.class_weights == (1, 2)
+    assert config.reg_bias is True
+    assert config.reg_layers is None
+
+
+def test_what_is_saved_reads_back_the_same(tmp_path):
+    import yaml
+
+    config = read("--class_weights balanced --freeze_before activation_36 --init_lr 1e-05")
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(to_plain(config)))
+    assert read(f"--config {path}") == config
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--modle_name ResNet50", "did you mean '--model_name'?"),
+        ("--model_name resnet50", "did you mean 'ResNet50'?"),
+        ("--label_rule majorty", "did you mean 'majority'?"),
+        ("--dataset_name FER+", "FERPlus"),
+        ("--lr_policy plateu", "did you mean 'plateau'?"),
+        ("--batch_size 0", "at least 1"),
+        ("--batch_size many", "whole number"),
+        ("--dropout_rate 1", "below 1"),
+        ("--init_lr 0", "above 0"),
+        ("--init_lr nan", "above 0"),
+        ("--image_size 32", "at least 48"),
+        ("--reg_bias maybe", "true or false"),
+        ("--config nowhere.yaml", "no configuration file"),
+        ("--model_name", "expected one argument"),
+        ("ResNet50", "unexpected argument"),
+        ("--resume --name never_started", "nothing to resume"),
+    ],
+)
+def test_wrong_arguments_are_one_line(line, said):
+    with pytest.raises(UsageError) as caught:
+        read(line)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("modle_name: ResNet50\n", "did you mean 'model_name'?"),
+        ("label_rule: majorty\n", "did you mean 'majority'?"),
+        ("batch_size: [1, 2]\n", "expected one value"),
+        ("- a\n- b\n", "setting: value"),
+        ("a: [\n", "YAML"),
+        ("batch_size: x\n", "whole number"),
+    ],
+)
+def test_wrong_yaml_is_one_line(tmp_path, text, said):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        read(f"--config {path}")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_from_python_are_checked_too():
+    with pytest.raises(UsageError, match="did you mean 'test'"):
+        EvaluateConfig(splits=["tests"])
+    with pytest.raises(UsageError, match="--batch_size: expected a whole number of at least 1"):
+        TrainConfig(batch_size=0)
+    assert TrainConfig(class_weights=["balanced"]).class_weights == ("balanced",)
+
+
+def test_help_loads_none_of_the_slow_libraries():
+    script = (
+        "import sys\n"
+        "from ferplus_keras.cli import train_command\n"
+        "try: train_command(['--help'])\n"
+        "except SystemExit: pass\n"
+        "slow = {'keras', 'tensorflow', 'jax', 'torch', 'matplotlib', 'albumentations', 'cv2',"
+        " 'pandas', 'sklearn', 'h5py'} & set(sys.modules)\n"
+        "assert not slow, slow\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--freeze_before" in done.stdout
+    assert "layer_lists/" in done.stdout

@@ -1,0 +1,108 @@
+"""Everything that README.md shows is run here, on drawn data and in small."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+SMALL = "--weights none --image_size 48 --limit_train 64 --batch_size 32"
+SHRUNK = {
+    "python -m ferplus_keras labels --label_rule majority": "",
+    "python train.py --model_name ResNet50 --freeze_before -51": f"{SMALL} --nepochs 1",
+    "python train.py --model_name SeNet50 --freeze_before -39 --name senet50": (
+        f"{SMALL} --nepochs 1"
+    ),
+    "python train.py --config recipes/wtomin_resnet50.yaml --batch_size 32": (
+        f"{SMALL} --nepochs 1"
+    ),
+    "python train.py --name senet50 --resume": "--nepochs 2",
+    "python test.py --checkpoint_path checkpoints/experiment_1/model_max_acc.keras": "",
+}
+"""Command of the README -> what is added so that two cores run it in seconds."""
+
+NOT_RUN = ("make demo", "make test", "pip install")
+"""`make demo` has a test of its own; the other two are how this test came to run."""
+
+
+def commands():
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.S)
+    lines = [line.split("    #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith(NOT_RUN)]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, sample_data):
+    """Return a folder that looks like a checkout with data/ in it."""
+    folder = tmp_path_factory.mktemp("home")
+    for name in ("train.py", "test.py", "recipes", "layer_lists", "Makefile", "setup.py"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    (folder / "data").symlink_to(sample_data)
+    return folder
+
+
+def run(line, home):
+    words = shlex.split(line)
+    environment = {k: v for k, v in os.environ.items() if k != "FERPLUS_DATA_DIR"}
+    return subprocess.run(
+        [sys.executable, *words[1:]], cwd=home, env=environment, capture_output=True, text=True
+    )
+
+
+def test_every_command_of_the_readme_is_known_here():
+    assert sorted(commands()) == sorted(SHRUNK)
+
+
+def test_commands_of_the_readme_run_in_order(home):
+    for command in commands():
+        done = run(f"{command} {SHRUNK[command]}", home)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    report = json.loads((home / "checkpoints/experiment_1/report.json").read_text())
+    assert set(report["splits"]) == {"validation", "test"}
+    for name in (
+        "config.yaml run.json training.csv curves.png model_max_acc.keras model_min_loss.keras "
+        "final_model.keras logs predictions.csv confusion_matrix.png"
+    ).split():
+        assert (home / "checkpoints/experiment_1" / name).exists(), name
+
+
+def test_python_example_of_the_readme(home, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    monkeypatch.chdir(home)
+    names = {}
+    exec(code, names)
+    assert names["probabilities"].shape == (8, 8)
+    assert names["probabilities"].sum(axis=1) == pytest.approx([1] * 8, abs=1e-5)
+    assert names["boundary"].name == "conv4_5_1x1_increase"
+
+
+def test_make_demo_runs_what_it_says(home):
+    listed = subprocess.run(
+        ["make", "-n", "demo", "VENV=/none"], cwd=home, capture_output=True, text=True, check=True
+    ).stdout
+    steps = [line for line in listed.splitlines() if line.startswith("/none/bin/python ")]
+    steps = [step for step in steps if " pip " not in step and " venv" not in step]
+    assert len(steps) == 3, listed
+    small = {"sample-data": "--rows 400", "train.py": "--nepochs 1 --limit_train 64", "test.py": ""}
+    for step in steps:
+        (kind,) = [kind for kind in small if kind in step]
+        done = run(f"{step} {small[kind]}", home)
+        assert done.returncode == 0, f"{step}\n{done.stderr}"
+    for shown in ("validation", "test", "report.json", "confusion_matrix.png"):
+        assert shown in done.stdout
+    assert (home / "demo/checkpoints/demo/report.json").is_file()
+
+
+def test_links_and_pictures_of_the_readme_exist():
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    local = [target for target in targets if "://" not in target]
+    assert local
+    for target in local:
+        assert (REPOSITORY / target).exists(), target
