@@ -1,9 +1,11 @@
 import os
 import sys
-import types
 from pathlib import Path
 
 import pytest
+
+from ferplus_keras.models.registry import MODELS
+from tests import tiny
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -41,22 +43,7 @@ def sample_data(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def tiny_network(monkeypatch) -> str:
-    """Name of a network that trains in seconds: two convolutions with BatchNormalization."""
-    from ferplus_keras.models.registry import MODELS, ModelSpec
-
-    def backbone(images):
-        from keras import layers
-
-        x = images
-        for index, filters in enumerate((8, 16)):
-            x = layers.Conv2D(filters, 3, strides=3, name=f"conv{index}")(x)
-            x = layers.BatchNormalization(name=f"bn{index}")(x)
-            x = layers.ReLU(name=f"relu{index}")(x)
-        return layers.GlobalAveragePooling2D(name="pool")(x)
-
-    module = types.ModuleType("ferplus_keras.models.tiny")
-    module.backbone = backbone
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    spec = ModelSpec("Tiny", "for tests", "tiny:backbone", (127.5,), weighted_layers=4)
-    monkeypatch.setitem(MODELS, "Tiny", spec)
-    return "Tiny"
+    """Name of a network that trains in seconds."""
+    monkeypatch.setitem(sys.modules, tiny.MODULE, tiny)
+    monkeypatch.setitem(MODELS, tiny.SPEC.name, tiny.SPEC)
+    return tiny.SPEC.name

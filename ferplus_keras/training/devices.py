@@ -40,7 +40,7 @@ def device_scope(num_gpus: int) -> AbstractContextManager:
         raise UsageError("--num_gpus above 1 needs KERAS_BACKEND=tensorflow")
     import tensorflow as tf  # the only backend whose fit shares short batches between devices
 
-    return tf.distribute.MirroredStrategy([f"GPU:{index}" for index in range(num_gpus)]).scope()
+    return tf.distribute.MirroredStrategy([name.upper() for name in gpus[:num_gpus]]).scope()
 
 
 @contextmanager

@@ -1,0 +1,17 @@
+"""A network for tests: two convolutions with BatchNormalization, two strides of three."""
+
+from ferplus_keras.models.registry import ModelSpec
+
+MODULE = "ferplus_keras.models.tiny"
+SPEC = ModelSpec("Tiny", "for tests", "tiny:backbone", (127.5,), weighted_layers=4)
+
+
+def backbone(images):
+    from keras import layers
+
+    x = images
+    for index, filters in enumerate((8, 16)):
+        x = layers.Conv2D(filters, 3, strides=3, name=f"conv{index}")(x)
+        x = layers.BatchNormalization(name=f"bn{index}")(x)
+        x = layers.ReLU(name=f"relu{index}")(x)
+    return layers.GlobalAveragePooling2D(name="pool")(x)
