@@ -159,11 +159,16 @@ LIMITED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from ferplus_keras.cli import train_command
+from ferplus_keras.models.registry import MODELS
 from ferplus_keras.training.callbacks import Progress
+from tests import tiny
+
+sys.modules[tiny.MODULE] = tiny
+MODELS["Tiny"] = tiny.SPEC
 
 def on_epoch_begin(self, epoch, logs=None, seen=Progress.on_epoch_begin):
     seen(self, epoch, logs)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 
 Progress.on_epoch_begin = on_epoch_begin
 sys.exit(train_command())
@@ -176,7 +181,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, sample_data):
             sys.executable,
             "-c",
             LIMITED,
-            *f"--data_dir {sample_data} --weights none --image_size 48 "
+            *f"--data_dir {sample_data} --model_name Tiny --weights none --image_size 48 "
             f"--nepochs 1 --limit_train 32 --checkpoints_dir {tmp_path} --name run".split(),
         ],
         capture_output=True,
@@ -186,6 +191,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, sample_data):
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 1, done.stderr
     assert len(errors) == 1
+    assert f"cannot write {tmp_path / 'run' / 'model_max_acc.keras'}" in errors[0]
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "run").glob("*.keras"))
     assert not list((tmp_path / "run").glob(".*"))

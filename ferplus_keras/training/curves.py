@@ -33,6 +33,7 @@ def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:
         epoch = epochs[validation.index(best)]
         axes.plot(epoch, best, "o", color=VALIDATION_COLOUR, markerfacecolor="none", markersize=10)
         axes.set_title(f"{name}: {word} {best:.4f} in epoch {epoch:.0f}", fontsize=10)
+        axes.set_yscale("log" if name == "loss" else "linear")  # early losses dwarf the rest
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
