@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ class Fer2013(NamedTuple):
 def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> Fer2013:
     """Return the rows of fer2013.csv.
 
-    The first call parses the text (about a second for Kaggle's 301 MB) and stores the pixels in
+    The first call parses the text (one to two seconds for Kaggle's 301 MB) and stores the pixels in
     the cache folder; later calls map them into memory, for as long as the file keeps its size and
     times. A touched or copied-over file with the same contents is hashed, not parsed. When the
     cache cannot be written, one line on standard error says so and the pixels stay in memory.
@@ -62,15 +63,15 @@ def _read(source: Path, folder: Path) -> pixel_cache.Entry:
         cached = pixel_cache.load(folder, source)
         if cached and cached.stamp == stamp:
             return cached
-        with source.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        same_contents = cached is not None and cached.sha256 == sha256
-        rows = cached.rows if same_contents else _parse(source)
+        with ThreadPoolExecutor(1) as pool:  # without an entry to compare with, hash beside parsing
+            sha256 = pool.submit(_sha256, source)
+            same_contents = cached is not None and cached.sha256 == sha256.result()
+            rows = cached.rows if same_contents else _parse(source)
+            entry = pixel_cache.Entry(rows, stamp, sha256.result())
         if pixel_cache.stamp(source) != stamp:
             raise InputError(f"{source} changed while it was read; try again when it is complete")
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror or error}") from error
-    entry = pixel_cache.Entry(rows, stamp, sha256)
     try:
         if same_contents:
             pixel_cache.store_record(folder, source, entry)
@@ -84,6 +85,11 @@ def _read(source: Path, folder: Path) -> pixel_cache.Entry:
         )
         return entry
     return pixel_cache.load(folder, source) or entry
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _parse(source: Path) -> FaceRows:

@@ -14,7 +14,7 @@ USAGES = tuple(SPLITS.values())
 """Values of the `Usage` column; the arrays hold positions in this tuple."""
 
 _WANTED = ("emotion", "pixels", "Usage")
-_BLOCK_BYTES = 1 << 19  # the intermediate arrays of a block stay in the processor's cache
+_BLOCK_BYTES = 1 << 17  # the intermediate arrays of a block stay in the processor's cache
 _LONGEST_HEADER = 1 << 16
 _EMOTION_CODES = {str(code).encode(): code for code in range(len(FER2013_CLASSES))}
 _USAGE_CODES = {name.encode(): code for code, name in enumerate(USAGES)}

@@ -81,7 +81,7 @@ def test_the_archive_of_the_whole_challenge(tmp_path):
         b"\xef\xbb\xbf" + text(LINES),
         text(LINES).replace(b"\n", b"\r\n"),
         text(LINES).rstrip(b"\n"),
-        text([b" Emotion ,pixels, usage "] + LINES[1:]),
+        text([b" Emotion ,pixels, usage ", *LINES[1:]]),
         text([b"number," + LINES[0]] + [b"7," + line for line in LINES[1:]]),
         text([LINES[0]] + [line.replace(b",", b" , ") for line in LINES[1:]]),
     ],
@@ -237,7 +237,7 @@ def test_a_missing_file_says_what_was_looked_for_and_where_to_get_it(tmp_path):
         read_fer2013(tmp_path)
     for part in (str(tmp_path), *FILE_NAMES, "Kaggle", "sample-data", "archive.zip cannot be"):
         assert part in str(caught.value)
-    with pytest.raises(Fer2013Missing, match="there is no .*nowhere.*sample-data"):
+    with pytest.raises(Fer2013Missing, match=r"there is no .*nowhere.*sample-data"):
         read_fer2013(tmp_path / "nowhere")
 
 
@@ -255,16 +255,21 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     assert "changed while it was read" in refusal(path, tmp_path / "cache")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_progress_is_shown_on_a_terminal_only(tmp_path, capfd):
+    termios = pytest.importorskip("termios", reason="needs a pseudo-terminal")
     (tmp_path / "fer2013.csv").write_bytes(text(LINES))
     read_fer2013(tmp_path)
     assert capfd.readouterr().err == ""
     ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    os.set_blocking(ours, False)
     code = f"from ferplus_keras.data.fer_csv import read_fer2013; read_fer2013({str(tmp_path)!r})"
     environment = os.environ | {"FERPLUS_CACHE_DIR": str(tmp_path / "another cache")}
-    subprocess.run([sys.executable, "-c", code], stderr=theirs, env=environment, check=True)
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, stderr=theirs, env=environment, check=True, timeout=60)
     assert b"reading fer2013.csv" in os.read(ours, 10_000)
+    os.close(ours)
+    os.close(theirs)
 
 
 MEASURE = """

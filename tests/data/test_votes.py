@@ -1,0 +1,262 @@
+import numpy as np
+import pytest
+
+from ferplus_keras.data.votes import LABEL_RULES, NOTHING_LEFT, UNKNOWN_FIRST
+from ferplus_keras.data.votes_csv import read_votes
+from ferplus_keras.emotions import SPLITS
+from ferplus_keras.errors import InputError
+from tests.data.csv_files import random_rows, text, votes_lines
+
+KEPT = {
+    "majority": (26_153, 3_305, 3_275),
+    "albanie_majority": (26_196, 3_318, 3_294),
+    "ms_majority": (25_060, 3_199, 3_153),
+    "ms_probability": (27_956, 3_505, 3_505),
+    "ms_crossentropy": (27_956, 3_505, 3_505),
+    "ms_multi_target": (27_671, 3_472, 3_472),
+}
+
+
+@pytest.fixture(scope="module")
+def real_votes(real_data):
+    return read_votes(real_data)
+
+
+@pytest.fixture(scope="module")
+def random_votes():
+    """Ten votes a row with clear, mixed and tied winners, and rows of any sum from 0 up."""
+    rng = np.random.default_rng(0)
+    chances = rng.dirichlet(np.full(10, 0.4), 6_000)
+    ten = np.array([rng.multinomial(10, row) for row in chances])
+    any_sum = rng.integers(0, 11, (1_000, 10)) * rng.integers(0, 2, (1_000, 10))
+    small = rng.integers(0, 4, (1_000, 10))
+    return np.concatenate([ten, any_sum, small, np.zeros((1, 10), int)])
+
+
+def one_hot(index):
+    return [float(index == other) for other in range(8)]
+
+
+def plain_majority(votes):
+    most = max(votes)
+    winners = [column for column in range(10) if votes[column] == most]
+    if 8 in winners or 9 in winners or len(winners) >= 3:
+        return None
+    return None if len(winners) * most < sum(votes) / 2 else one_hot(winners[0])
+
+
+def plain_albanie_majority(votes):
+    votes = [vote if vote > 1 else 0 for vote in votes]
+    exactly_half = 2 * votes.count(max(votes)) * max(votes) == sum(votes)
+    return None if exactly_half else plain_majority(votes)
+
+
+def plain_ms_majority(votes):
+    votes = [vote if vote > 1 else 0 for vote in votes]
+    for column in range(8):
+        if votes[column] > sum(votes) / 2:
+            return one_hot(column)
+    return None
+
+
+def plain_ms_distribution(votes):
+    left = [vote if vote > 1 else 0 for vote in votes]
+    total = sum(left)
+    taken = [0] * 8
+    classes = 0
+    while sum(taken) < 0.75 * total and classes < 3:
+        most = max(left)
+        equal = [column for column in range(10) if left[column] == most]
+        for column in equal:
+            if column < 8:
+                taken[column] = most
+                classes += 1
+            left[column] = 0
+        if equal[-1] >= 8:
+            break
+    if sum(taken) <= total / 2 or classes > 3:
+        return None
+    return [vote / sum(taken) for vote in taken]
+
+
+def plain_ms_multi_target(votes):
+    votes = [vote if vote > 1 else 0 for vote in votes]
+    taken = [column for column in range(10) if votes[column] / max(sum(votes), 1) >= 0.3]
+    if sum(votes[column] for column in taken) <= sum(votes) / 2:
+        return None
+    if max(votes[8:]) > max(votes[:8]):
+        return None
+    return [float(column in taken) for column in range(8)]
+
+
+PLAIN = {
+    "majority": plain_majority,
+    "albanie_majority": plain_albanie_majority,
+    "ms_majority": plain_ms_majority,
+    "ms_probability": plain_ms_distribution,
+    "ms_crossentropy": plain_ms_distribution,
+    "ms_multi_target": plain_ms_multi_target,
+}
+
+
+def assert_equals_plain_loop(name, votes):
+    labels = LABEL_RULES[name].apply(votes)
+    expected = [PLAIN[name](row) for row in votes.tolist()]
+    np.testing.assert_array_equal(labels.keep, [target is not None for target in expected])
+    np.testing.assert_allclose(labels.targets, [t or [0.0] * 8 for t in expected], rtol=1e-6)
+    assert labels.targets.dtype == np.float32
+
+
+def test_every_rule_is_tested():
+    assert set(LABEL_RULES) == set(KEPT) == set(PLAIN)
+    assert len(LABEL_RULES) == 6
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_rule_equals_its_plain_loop_on_random_votes(random_votes, name):
+    assert_equals_plain_loop(name, random_votes)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_rule_equals_its_plain_loop_on_the_real_votes(real_votes, name):
+    assert_equals_plain_loop(name, real_votes.votes)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_a_rule_keeps_of_the_real_votes(real_votes, name):
+    keep = LABEL_RULES[name].apply(real_votes.votes).keep
+    kept = tuple(np.count_nonzero(keep[real_votes.usage == usage]) for usage in SPLITS.values())
+    assert kept == KEPT[name]
+
+
+def test_the_published_class_counts_of_the_majority_rule(real_votes):
+    """32,733 divided by them gives the wtomin project's class weights."""
+    targets = LABEL_RULES["majority"].apply(real_votes.votes).targets
+    assert targets.sum(axis=0).tolist() == [11_929, 9_187, 4_133, 3_875, 2_667, 152, 648, 142]
+
+
+@pytest.mark.parametrize("name", LABEL_RULES)
+def test_a_row_is_either_labelled_or_dropped_for_a_reason(random_votes, name):
+    labels = LABEL_RULES[name].apply(random_votes)
+    assert 0 < labels.keep.mean() < 1
+    np.testing.assert_array_equal(labels.reasons == "", labels.keep)
+    sums = labels.targets.sum(axis=1)
+    assert np.all(sums[~labels.keep] == 0)
+    if name == "ms_multi_target":
+        assert set(np.unique(labels.targets)) == {0.0, 1.0}
+        assert np.all(sums[labels.keep] >= 1)
+    else:
+        np.testing.assert_allclose(sums[labels.keep], 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", LABEL_RULES)
+def test_rows_are_labelled_one_by_one(random_votes, name):
+    """No row's label depends on the others, and the votes are left as they were."""
+    before = random_votes.copy()
+    order = np.random.default_rng(1).permutation(len(random_votes))
+    labels, shuffled = (LABEL_RULES[name].apply(v) for v in (random_votes, random_votes[order]))
+    np.testing.assert_array_equal(labels.targets[order], shuffled.targets)
+    np.testing.assert_array_equal(labels.reasons[order], shuffled.reasons)
+    np.testing.assert_array_equal(random_votes, before)
+
+
+@pytest.mark.parametrize(
+    ("votes", "rule", "expected"),
+    [
+        ([0, 0, 0, 0, 0, 0, 0, 0, 0, 10], "majority", UNKNOWN_FIRST),
+        ([5, 0, 0, 0, 0, 0, 0, 0, 5, 0], "majority", UNKNOWN_FIRST),
+        ([5, 5, 0, 0, 0, 0, 0, 0, 0, 0], "majority", [1, 0, 0, 0, 0, 0, 0, 0]),
+        ([5, 2, 1, 1, 1, 0, 0, 0, 0, 0], "majority", [1, 0, 0, 0, 0, 0, 0, 0]),
+        ([1] * 10, "ms_majority", NOTHING_LEFT),
+        ([5, 5, 0, 0, 0, 0, 0, 0, 0, 0], "ms_crossentropy", [0.5, 0.5, 0, 0, 0, 0, 0, 0]),
+        ([6, 0, 0, 0, 0, 0, 0, 0, 4, 0], "ms_crossentropy", [1, 0, 0, 0, 0, 0, 0, 0]),
+        ([4, 4, 0, 0, 0, 0, 0, 0, 2, 0], "ms_crossentropy", [0.5, 0.5, 0, 0, 0, 0, 0, 0]),
+        ([4, 3, 3, 0, 0, 0, 0, 0, 0, 0], "ms_multi_target", [1, 1, 1, 0, 0, 0, 0, 0]),
+    ],
+)
+def test_examples(votes, rule, expected):
+    labels = LABEL_RULES[rule].apply(np.array([votes]))
+    found = labels.targets[0].tolist() if labels.keep[0] else labels.reasons[0]
+    assert found == expected
+
+
+def test_microsofts_soft_rules_are_evaluated_with_its_majority():
+    evaluated = {name: rule.evaluate_with for name, rule in LABEL_RULES.items()}
+    soft = ("ms_probability", "ms_crossentropy", "ms_multi_target")
+    assert all(evaluated[name] == "ms_majority" for name in soft)
+    assert all(evaluated[name] == name for name in evaluated if name not in soft)
+    assert [name for name, rule in LABEL_RULES.items() if rule.draw] == ["ms_probability"]
+
+
+ROWS = random_rows()
+LINES = votes_lines(ROWS)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        text(LINES),
+        b"\xef\xbb\xbf" + text(LINES),
+        text(LINES).replace(b"\n", b"\r\n"),
+        text([line + b",note" for line in LINES]),
+        text(LINES).replace(b",", b" , "),
+    ],
+    ids=["as published", "byte-order mark", "CRLF", "further column", "blanks"],
+)
+def test_votes_are_read_as_they_were_written(tmp_path, data):
+    (tmp_path / "fer2013new.csv").write_bytes(data)
+    votes = read_votes(tmp_path)
+    np.testing.assert_array_equal(votes.votes, ROWS.votes)
+    assert votes.votes.dtype == np.int64
+    np.testing.assert_array_equal(votes.usage, ROWS.usage)
+    assert votes.image_names[3] == "fer0000003.png"
+
+
+def test_a_file_beside_it_will_do_as_data_dir(tmp_path):
+    (tmp_path / "fer2013new.csv").write_bytes(text(LINES))
+    (tmp_path / "fer2013.csv").touch()
+    assert read_votes(tmp_path / "fer2013.csv").source == tmp_path / "fer2013new.csv"
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (b"Training,a.png,11,0,0,0,0,0,0,0,0,0", "votes from 0 to 10, found '11' for neutral"),
+        (b"Training,a.png,0,0,0,0,0,0,0,0,0,-1", "votes from 0 to 10, found '-1' for NF"),
+        (b"Training,a.png,0,2.5,0,0,0,0,0,0,0,0", "found '2.5' for happiness"),
+        (b"Training,a.png,,0,0,0,0,0,0,0,0,0", "found '' for neutral"),
+        (b"Test,a.png,0,0,0,0,0,0,0,0,0,10", "found 'Test'"),
+        (b"Training,a.png,0,0,0,0", "expected 12 columns, found 6"),
+        (b"", "expected 12 columns, found 0"),
+    ],
+)
+def test_a_wrong_row_is_refused_by_its_number(tmp_path, row, expected):
+    path = tmp_path / "fer2013new.csv"
+    path.write_bytes(text([*LINES[:4], row, *LINES[5:]]))
+    with pytest.raises(InputError) as caught:
+        read_votes(tmp_path)
+    message = str(caught.value)
+    assert f"{path}: row 4 (data rows counted from 1; line 5 of the file)" in message
+    assert expected in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "missing Usage, Image name, neutral"),
+        (b"<html>\n", "missing Usage"),
+        (text(LINES[:1]), "has a header but no rows"),
+        (text([line.rpartition(b",")[0] for line in LINES]), "missing NF"),
+        (text([LINES[0], b"Training,\xff,0,0,0,0,0,0,0,0,0,0"]), "is not the text of"),
+        (text([LINES[0], b'Training,"a,0,0,0,0,0,0,0,0,0,0']), "is not the text of"),
+        (None, "https://github.com/microsoft/FERPlus"),
+    ],
+)
+def test_another_file_is_refused(tmp_path, data, expected):
+    if data is not None:
+        (tmp_path / "fer2013new.csv").write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        read_votes(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert expected in str(caught.value)
