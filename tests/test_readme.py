@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from ferplus_keras.training.run_folder import WRITTEN
 from tests.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -66,10 +67,7 @@ def test_commands_of_the_readme_run_in_order(home):
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     report = json.loads((home / "checkpoints/experiment_1/report.json").read_text())
     assert set(report["splits"]) == {"validation", "test"}
-    for name in (
-        "config.yaml run.json training.csv curves.png model_max_acc.keras model_min_loss.keras "
-        "final_model.keras logs predictions.csv confusion_matrix.png"
-    ).split():
+    for name in (*WRITTEN, "logs", "predictions.csv", "confusion_matrix.png"):
         assert (home / "checkpoints/experiment_1" / name).exists(), name
 
 

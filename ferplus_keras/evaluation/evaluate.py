@@ -20,6 +20,7 @@ from ferplus_keras.evaluation.report import (
     write_report,
 )
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
+from ferplus_keras.progress import progress_bar
 from ferplus_keras.training.run_folder import MAX_ACCURACY, versions
 
 if TYPE_CHECKING:
@@ -116,15 +117,15 @@ def predict(model: keras.Model, split: Split, batch_size: int, name: str = "") -
     Raises:
         InputError: a probability is not a number.
     """
-    from tqdm import tqdm
-
     from ferplus_keras.data.batches import Batches
 
     batches = Batches(split, batch_size)
-    found = [
-        model.predict_on_batch(batches[index][0])
-        for index in tqdm(range(len(batches)), desc=name, unit=" batches", leave=False)
-    ]
+    found = []
+    with progress_bar(total=batches.rows, desc=name, unit=" images") as bar:
+        for index in range(len(batches)):
+            images = batches[index][0]
+            found.append(model.predict_on_batch(images))
+            bar.update(len(images))
     probabilities = np.concatenate(found).astype(np.float32)
     broken = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
     if broken.size:

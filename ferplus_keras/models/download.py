@@ -168,7 +168,8 @@ def _receive(response: HTTPResponse, partial: Path, progress: bool) -> None:
 
     size = _size(partial)
     if size < len(_SIGNATURE) or (total is not None and size < total):
-        raise _Cut(f"the connection broke off at byte {size:,} of {total or 'unknown'}")
+        whole = "an unknown number" if total is None else f"{total:,}"
+        raise _Cut(f"the connection broke off after {size:,} of {whole} bytes")
 
 
 def _chunks(response: HTTPResponse) -> Iterator[bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ferplus_keras.data.batches import Batches
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
+from ferplus_keras.progress import progress_bar
 from ferplus_keras.training.curves import draw_curves
 from ferplus_keras.training.run_folder import CURVES, HISTORY
 
@@ -46,17 +46,8 @@ class Progress(keras.callbacks.Callback):
         """Wall time of each epoch of this start, validation included."""
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        from tqdm import tqdm
-
-        terminal = sys.stderr.isatty()
-        self.bar = tqdm(
-            total=self.images,
-            desc=f"epoch {epoch + 1}/{self.params['epochs']}",
-            unit=" images",
-            leave=False,
-            mininterval=0.2 if terminal else 30,
-            maxinterval=10 if terminal else 60,
-        )
+        name = f"epoch {epoch + 1}/{self.params['epochs']}"
+        self.bar = progress_bar(total=self.images, desc=name, unit=" images")
         self.started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
