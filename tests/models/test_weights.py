@@ -1,0 +1,304 @@
+import hashlib
+from dataclasses import replace
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.models import weights as weights_module
+from ferplus_keras.models.legacy import infer_model_name, load_full_model
+from ferplus_keras.models.registry import MODELS, build_model, build_with_weights
+from ferplus_keras.models.weights import find_weights, load_weights
+from tests.models.networks import (
+    faces,
+    weights_of,
+    write_keras2_model,
+    write_keras2_weights,
+)
+
+TOP = {"classifier": {"kernel": np.zeros((16, 99), "float32"), "bias": np.zeros(99, "float32")}}
+
+
+@pytest.fixture
+def spec(tiny_network):
+    return replace(MODELS[tiny_network], top_layers=("classifier",))
+
+
+@pytest.fixture
+def model(tiny_network):
+    return build_model(tiny_network, 8, weights="none", image_size=60)
+
+
+@pytest.fixture
+def source(tiny_network):
+    """Weights of another network of the same kind, every one of them random."""
+    other = build_model(tiny_network, 8, weights="none", image_size=60)
+    rng = np.random.default_rng(5)
+    other.set_weights(
+        [rng.uniform(0.5, 1.5, w.shape).astype("float32") for w in other.get_weights()]
+    )
+    return weights_of(other)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(layers, name="weights.h5"):
+        with h5py.File(tmp_path / name, "w") as file:
+            write_keras2_weights(file, layers)
+        return tmp_path / name
+
+    return write
+
+
+def without(layers, *names):
+    return {name: values for name, values in layers.items() if name not in names}
+
+
+def assert_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        for key, value in values.items():
+            np.testing.assert_array_equal(found[name][key], value, err_msg=f"{name} {key}")
+
+
+def refusal(model, path, spec) -> str:
+    """The error's text; nothing may have been assigned."""
+    before = weights_of(model)
+    with pytest.raises(InputError) as caught:
+        load_weights(model, path, spec)
+    assert_equal(weights_of(model), before)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_file_with_top(model, spec, source, write):
+    path = write(without(source, "dense") | TOP)
+    loaded = load_weights(model, path, spec)
+    assert (loaded.layers, loaded.left_out, loaded.head) == (4, ("classifier",), False)
+    assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert_equal(without(weights_of(model), "dense"), without(source, "dense"))
+    assert str(loaded) == f"4 layers from {path} (new head; left out: classifier)"
+
+
+def test_file_without_top_keeps_the_new_head(model, spec, source, write):
+    head = weights_of(model)["dense"]
+    loaded = load_weights(model, write(without(source, "dense")), spec)
+    assert (loaded.layers, loaded.left_out, loaded.head) == (4, (), False)
+    assert_equal(weights_of(model), source | {"dense": head})
+
+
+def test_head_of_the_same_classes_is_loaded(model, spec, source, write):
+    loaded = load_weights(model, write(source), spec)
+    assert (loaded.layers, loaded.left_out, loaded.head) == (5, (), True)
+    assert_equal(weights_of(model), source)
+
+
+def test_order_inside_a_layer_does_not_matter(model, spec, source, write):
+    path = write({name: dict(reversed(values.items())) for name, values in source.items()})
+    load_weights(model, path, spec)
+    assert_equal(weights_of(model), source)
+
+
+def test_names_of_a_sessions_second_model(model, spec, source, write, tmp_path):
+    path = write(source)
+    with h5py.File(path, "a") as file:
+        group = file["conv0"]
+        for key in ("kernel", "bias"):
+            group.move(f"conv0/{key}:0", f"conv0_1/{key}_1:0")
+        group.attrs["weight_names"] = [b"conv0_1/kernel_1:0", b"conv0_1/bias_1:0"]
+    load_weights(model, path, spec)
+    assert_equal(weights_of(model), source)
+
+
+def test_list_of_names_in_pieces(model, spec, source, write):
+    path = write(source)
+    with h5py.File(path, "a") as file:
+        names = file.attrs["layer_names"]
+        del file.attrs["layer_names"]
+        file.attrs["layer_names0"], file.attrs["layer_names1"] = names[:3], names[3:]
+    load_weights(model, path, spec)
+    assert_equal(weights_of(model), source)
+
+
+def test_checkpoint_of_this_project(model, spec, source, tmp_path):
+    for layer in model.layers:
+        layer.set_weights(list(source[layer.name].values()))
+    model.save(tmp_path / "model.keras")
+    for classes, head in ((8, True), (7, False)):
+        other = build_model(spec.name, classes, weights="none", image_size=60)
+        loaded = load_weights(other, tmp_path / "model.keras", spec)
+        assert (loaded.layers, loaded.head) == (4 + head, head)
+        assert loaded.left_out == (() if head else ("dense",))
+        assert_equal(without(weights_of(other), "dense"), without(source, "dense"))
+
+
+def test_layer_missing_from_the_file(model, spec, source, write):
+    said = refusal(model, write(without(source, "conv1")), spec)
+    assert "1 missing (conv1)" in said
+
+
+def test_layer_unknown_here(model, spec, source, write):
+    extra = {f"extra_{i}": source["conv0"] for i in range(3)}
+    said = refusal(model, write(source | extra), spec)
+    assert "3 unknown here (extra_0, extra_1, …)" in said
+
+
+def test_other_shape(model, spec, source, write):
+    kernel = np.zeros((5, 5, 1, 8), "float32")
+    said = refusal(model, write(source | {"conv0": source["conv0"] | {"kernel": kernel}}), spec)
+    assert "1 of another shape" in said
+    assert "kernel[5, 5, 1, 8]" in said
+    assert "kernel[3, 3, 1, 8]" in said
+
+
+def test_layer_without_its_bias(model, spec, source, write):
+    said = refusal(model, write(source | {"conv0": {"kernel": source["conv0"]["kernel"]}}), spec)
+    assert "1 of another shape (conv0" in said
+
+
+def test_layer_listed_without_any_weights(model, spec, source, write):
+    assert "1 missing (bn1)" in refusal(model, write(source | {"bn1": {}}), spec)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git-lfs pointer"),
+        (b"", "empty"),
+        (b"PK\x03\x04 something", "not an HDF5 file"),
+    ],
+)
+def test_files_that_are_not_hdf5(model, spec, tmp_path, content, said):
+    path = tmp_path / "weights.h5"
+    path.write_bytes(content)
+    assert said in refusal(model, path, spec)
+
+
+def test_file_cut_short(model, spec, source, write):
+    path = write(source)
+    path.write_bytes(path.read_bytes()[:-5000])
+    assert "cut short" in refusal(model, path, spec)
+
+
+def test_hdf5_of_another_kind(model, spec, tmp_path):
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        file["layers"] = 1
+    assert "layer_names" in refusal(model, tmp_path / "weights.h5", spec)
+
+
+def test_keras_file_that_is_none(model, spec, tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"PK\x03\x04")
+    assert "cannot read" in refusal(model, tmp_path / "model.keras", spec)
+
+
+def test_no_such_file(model, spec, tmp_path):
+    assert "no weights file" in refusal(model, tmp_path / "absent.h5", spec)
+
+
+def test_older_projects_model_is_built_again(spec, source, tmp_path):
+    path = tmp_path / "model_max_acc.hdf5"
+    write_keras2_model(path, source, image_size=60, activation="sigmoid", rate=0.25)
+    assert infer_model_name(path) == spec.name
+    model, name = load_full_model(path)
+    assert name == spec.name
+    assert model.get_layer("preprocessing").image_size == 60
+    assert model.get_layer("dropout_layer").rate == 0.25
+    assert model.get_layer("dense").activation is keras.activations.sigmoid
+    assert_equal(weights_of(model), source)
+    assert model.predict(faces(), verbose=0).shape == (2, 8)
+
+    model, _ = load_full_model(path, name, image_size=72)
+    assert model.get_layer("preprocessing").image_size == 72
+    with pytest.raises(InputError, match="not those of VGG16"):
+        load_full_model(path, "VGG16")
+    with pytest.raises(UsageError, match="unknown model"):
+        load_full_model(path, "VGG61")
+
+
+def test_weights_alone_are_no_whole_model(source, write):
+    with pytest.raises(InputError, match="holds weights only"):
+        load_full_model(write(source))
+
+
+def test_network_that_nobody_knows(source, write):
+    path = write(without(source, "conv1"))
+    with pytest.raises(InputError, match="3 layers with weights before its head"):
+        infer_model_name(path)
+
+
+class TestFinding:
+    """Where the published file is looked for, in order."""
+
+    SPEC = MODELS["ResNet50"]
+    NO_TOP = "rcmalli_vggface_tf_notop_resnet50.h5"
+    TOP = "rcmalli_vggface_tf_resnet50.h5"
+
+    @pytest.fixture
+    def folders(self, tmp_path, monkeypatch):
+        own, keras_home = tmp_path / "own", tmp_path / "keras"
+        cache = keras_home / "models" / "vggface"
+        for folder in (own, cache):
+            folder.mkdir(parents=True)
+        monkeypatch.setenv("FERPLUS_WEIGHTS_DIR", str(own))
+        monkeypatch.setenv("KERAS_HOME", str(keras_home))
+        return own, cache
+
+    @pytest.fixture
+    def downloads(self, monkeypatch):
+        asked = []
+
+        def download(url, destination):
+            asked.append((url, destination))
+            return destination
+
+        monkeypatch.setattr(weights_module, "download", download)
+        return asked
+
+    def test_order(self, folders, downloads):
+        own, cache = folders
+        assert find_weights(self.SPEC, "vggface2") == cache / self.NO_TOP
+        url = "https://github.com/rcmalli/keras-vggface/releases/download/v2.0/"
+        assert downloads == [(url + self.NO_TOP, cache / self.NO_TOP)]
+        for path in (cache / self.TOP, cache / self.NO_TOP, own / self.TOP, own / self.NO_TOP):
+            path.write_bytes(b"x")
+            assert find_weights(self.SPEC, "vggface2") == path
+        assert len(downloads) == 1
+
+    def test_home_without_settings(self, monkeypatch, tmp_path, downloads):
+        monkeypatch.delenv("FERPLUS_WEIGHTS_DIR", raising=False)
+        monkeypatch.delenv("KERAS_HOME", raising=False)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        expected = tmp_path / ".keras" / "models" / "vggface" / self.NO_TOP
+        assert find_weights(self.SPEC, "vggface2") == expected
+
+    def test_paths(self, tmp_path):
+        path = tmp_path / "mine.h5"
+        with pytest.raises(InputError, match="no weights file at"):
+            find_weights(self.SPEC, str(path))
+        path.write_bytes(b"x")
+        assert find_weights(self.SPEC, str(path)) == path
+        assert find_weights(self.SPEC, path) == path
+
+    def test_failed_download_offers_random_weights(self, folders, monkeypatch):
+        def download(url, destination):
+            raise InputError("cannot download")
+
+        monkeypatch.setattr(weights_module, "download", download)
+        with pytest.raises(InputError, match="--weights none"):
+            find_weights(self.SPEC, "vggface2")
+
+    def test_network_without_published_weights(self, spec):
+        with pytest.raises(UsageError, match="Known: none"):
+            find_weights(spec, "vggface2")
+
+
+def test_build_reports_its_weights(tiny_network, source, write):
+    path = write(source)
+    model, loaded = build_with_weights(tiny_network, 8, weights=path, image_size=60)
+    assert (loaded.path, loaded.head) == (path, True)
+    assert_equal(weights_of(model), source)
+    assert build_with_weights(tiny_network, 8, weights="none", image_size=60)[1] is None
