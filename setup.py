@@ -22,13 +22,13 @@ setup(
     packages=find_packages(include=["ferplus_keras", "ferplus_keras.*"]),
     python_requires=">=3.11",
     install_requires=[
-        "albumentations>=2.0.8,<2.1",  # brings OpenCV (headless)
+        "albumentations>=2.0.8,<2.1",
         "filelock>=3.16,<5",
         "h5py>=3.12,<4",
-        "keras>=3.13,<3.16",
+        "keras>=3.15,<3.16",
         "matplotlib>=3.9,<4",
         "numpy>=2,<3",
-        "pandas>=2.2,<4",
+        "opencv-python-headless>=4.10,<6",
         "PyYAML>=6,<7",
         "scikit-learn>=1.5,<2",
         "tqdm>=4.66,<5",
@@ -36,10 +36,10 @@ setup(
     extras_require={
         "tensorflow": [f"tensorflow{TENSORFLOW}"],
         "tensorflow-cpu": [f"tensorflow-cpu{TENSORFLOW}"],
-        "jax": ["jax>=0.6,<0.12"],
+        "jax": ["jax>=0.9,<0.12"],
         "torch": ["torch>=2.6,<3"],
         # Genuine keras-vggface, against which the networks are tested.
         "oracle": ["keras-vggface==0.6", "keras-applications==1.0.8", f"tf-keras{TENSORFLOW}"],
-        "dev": ["pytest>=8,<10", "ruff>=0.14,<0.18"],
+        "dev": ["pandas>=2.2,<4", "pytest>=8,<10", "ruff>=0.14,<0.18"],
     },
 )
