@@ -9,10 +9,11 @@ Per network OUT_DIR then holds, with random weights and BatchNormalization stati
     <network>.h5         weights with top           <network>_notop.h5   without
     <network>.hdf5       a whole model as the older project built and saved it
     <network>_gpus.hdf5  the same inside its multi-GPU wrapper (resnet50 only)
-    <network>.npz        faces (2, 48, 48) uint8, top and full: probabilities of the with-top and
-                         of the whole model; layers: names of the whole model's layers in order
+    <network>.npz        faces (2, 48, 48) uint8; image_size; top and full: probabilities of the
+                         with-top and of the whole model; layers: names of the whole model's layers
 """
 
+import os
 import sys
 import types
 from pathlib import Path
@@ -22,15 +23,18 @@ import numpy as np
 import tf_keras
 from keras_applications import imagenet_utils
 
-TOP_CLASSES = 11
-CLASSES = 8
-# VGG16 with its top has 145 million parameters at 224 pixels and 13 million at 64.
-IMAGE_SIZES = {"resnet50": 224, "senet50": 224, "vgg16": 64}
 MEANS = {
     "resnet50": (91.4953, 103.8827, 131.0912),
     "senet50": (91.4953, 103.8827, 131.0912),
     "vgg16": (93.5940, 104.7624, 129.1863),
 }
+CLASSES = 8
+# FULL is what was published. VGG16 with its top then has 145 million parameters, 13 million at 64.
+FULL = bool(os.environ.get("FERPLUS_ORACLE_FULL"))
+TOP_CLASSES = (
+    {"resnet50": 8631, "senet50": 8631, "vgg16": 2622} if FULL else dict.fromkeys(MEANS, 11)
+)
+IMAGE_SIZES = {"resnet50": 224, "senet50": 224, "vgg16": 224 if FULL else 64}
 
 
 def keras_vggface_constructors() -> dict:
@@ -119,7 +123,7 @@ def main(out_dir: Path) -> None:
         images = (grey[..., None] - np.array(MEANS[name])).astype("float32")
 
         settings = {"weights": None, "input_shape": (side, side, 3)}
-        with_top = constructor(include_top=True, classes=TOP_CLASSES, **settings)
+        with_top = constructor(include_top=True, classes=TOP_CLASSES[name], **settings)
         randomise(with_top, images, rng)
         with_top.save_weights(out_dir / f"{name}.h5")
         full = older_project(with_top, images, rng)
@@ -127,6 +131,7 @@ def main(out_dir: Path) -> None:
         np.savez(
             out_dir / f"{name}.npz",
             faces=faces,
+            image_size=side,
             top=with_top.predict(images, verbose=0),
             full=full.predict(images, verbose=0),
             layers=[layer.name for layer in full.layers],
