@@ -29,6 +29,7 @@ def build_parser(config_class: type, prog: str, description: str) -> argparse.Ar
     parser = LineParser(
         prog=prog,
         description=description,
+        usage=f"{prog} [--config YAML] [--SETTING VALUE ...]",
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""Files written whole: under a temporary name in the same folder, then renamed into place."""
+"""Files written whole, under a temporary name and then renamed, into folders that take them."""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +6,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ferplus_keras.errors import InputError
+
+
+def require_writable(folder: Path, setting: str) -> None:
+    """Make `folder` if need be and refuse it when nothing can be written there.
+
+    Args:
+        folder: where results are to go.
+        setting: flag that chooses another folder.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.partial"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror}; choose another {setting}"
+        ) from None
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 
 from ferplus_keras.backend import load_keras
 from ferplus_keras.config import EvaluateConfig
-from ferplus_keras.data.dataset import Split, load_split
+from ferplus_keras.data.dataset import DATASETS, Split, load_split
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.metrics import score
 from ferplus_keras.evaluation.report import (
@@ -19,6 +19,7 @@ from ferplus_keras.evaluation.report import (
     write_predictions,
     write_report,
 )
+from ferplus_keras.files import require_writable
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.training.run_folder import MAX_ACCURACY, versions
@@ -45,18 +46,19 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """
     path = find_checkpoint(config)
     folder = Path(config.output_dir) if config.output_dir else path.parent
-    _check_output(folder)
+    require_writable(folder, "--output_dir")
     of_older_project = path.suffix in (".h5", ".hdf5")
     info = None if of_older_project else read_info(path)
     dataset_name = config.dataset_name or (info.dataset_name if info else "FERPlus")
-    label_rule = config.label_rule or (info.evaluation_rule if info else "majority")
+    class_names = DATASETS[dataset_name].class_names
+    if info:
+        _check_belongs(info, config, class_names)
+    wanted_rule = config.label_rule or (info.evaluation_rule if info else "majority")
+    label_rule = DATASETS[dataset_name].rule(wanted_rule).name
     splits = {
         name: load_split(config.data_dir, name, dataset_name, label_rule, config.cache_dir)
         for name in config.splits
     }
-    class_names = next(iter(splits.values())).class_names
-    if info:
-        _check_belongs(info, config, class_names)
     load_keras()
     if info:
         model, info = load_checkpoint(path)
@@ -134,18 +136,6 @@ def predict(model: keras.Model, split: Split, batch_size: int, name: str = "") -
             f"of {name} (first: row {split.row_ids[broken[0]]}); its weights are broken"
         )
     return probabilities
-
-
-def _check_output(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".write_test.partial"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"cannot write to {folder}: {error.strerror}; choose another --output_dir"
-        ) from None
 
 
 def _check_belongs(

@@ -11,7 +11,7 @@ from typing import Any
 
 from ferplus_keras.config import TrainConfig, to_plain
 from ferplus_keras.errors import InputError
-from ferplus_keras.files import replacing
+from ferplus_keras.files import replacing, require_writable
 
 CONFIG = "config.yaml"
 RECORD = "run.json"
@@ -55,16 +55,7 @@ def check_run_folder(config: TrainConfig) -> None:
             f"the run {folder} exists already: choose another --name, "
             "--resume to go on with it, or --overwrite to replace it"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".write_test.partial"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"cannot write to the run folder {folder}: {error.strerror}; "
-            "choose another --checkpoints_dir"
-        ) from None
+    require_writable(folder, "--checkpoints_dir")
 
 
 def begin_run(config: TrainConfig) -> None:

@@ -54,6 +54,18 @@ def test_classes_that_clash_are_refused(config):
         evaluate(dataclasses.replace(config, dataset_name="FER"))
 
 
+def test_own_labels_of_fer2013_are_named_in_the_report(config, checkpoint, tiny_network):
+    model = build_model(tiny_network, 7, weights="none", image_size=48)
+    info = CheckpointInfo(
+        tiny_network, 48, FER2013_CLASSES, "FER", "emotion column", "emotion column"
+    )
+    save_checkpoint(model, checkpoint, info)
+    for rule in (None, "majority"):  # a rule does not apply there
+        report = evaluate(dataclasses.replace(config, label_rule=rule))
+        assert report["label_rule"] == "emotion column"
+        assert report["splits"]["test"]["n"] == 40  # no row dropped
+
+
 def test_same_count_in_another_order_is_refused(config, checkpoint, tiny_network):
     model = build_model(tiny_network, 7, weights="none", image_size=48)
     info = CheckpointInfo(tiny_network, 48, FER2013_CLASSES[::-1], "FER", "emotion", "emotion")
