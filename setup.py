@@ -34,8 +34,9 @@ setup(
         "tqdm>=4.66,<5",
     ],
     extras_require={
-        "tensorflow": [f"tensorflow{TENSORFLOW}"],
-        "tensorflow-cpu": [f"tensorflow-cpu{TENSORFLOW}"],
+        # TensorFlow no longer brings TensorBoard, which writes the logs.
+        "tensorflow": [f"tensorflow{TENSORFLOW}", f"tensorboard{TENSORFLOW}"],
+        "tensorflow-cpu": [f"tensorflow-cpu{TENSORFLOW}", f"tensorboard{TENSORFLOW}"],
         "jax": ["jax>=0.9,<0.12"],
         "torch": ["torch>=2.6,<3"],
         # Genuine keras-vggface, against which the networks are tested.

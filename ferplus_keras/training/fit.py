@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import statistics
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +256,8 @@ def _callbacks(
 
 def _tensorboard(folder: Path) -> list[keras.callbacks.Callback]:
     """Return the TensorBoard logger, which needs TensorFlow whatever the backend."""
-    if importlib.util.find_spec("tensorflow") is None:
-        print("no TensorBoard logs: they need TensorFlow; training.csv has the same numbers")
+    missing = [name for name in ("tensorflow", "tensorboard") if not find_spec(name)]
+    if missing:
+        print(f"no TensorBoard logs without {' and '.join(missing)}; training.csv has the numbers")
         return []
     return [keras.callbacks.TensorBoard(folder / run_folder.LOGS, write_graph=False)]

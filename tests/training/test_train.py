@@ -10,7 +10,7 @@ from ferplus_keras.config import EvaluateConfig, TrainConfig
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.models.checkpoint import load_checkpoint, read_info
-from ferplus_keras.training import callbacks
+from ferplus_keras.training import callbacks, fit
 from ferplus_keras.training.train import train
 
 
@@ -84,6 +84,13 @@ def test_evaluation_repeats_the_logged_validation_accuracy(config):
         assert len({line["row"] for line in of_split}) == scores["n"] == len(of_split)
         right = sum(line["label"] == line["predicted"] for line in of_split)
         assert right / scores["n"] == pytest.approx(scores["accuracy"])
+
+
+def test_training_goes_on_without_tensorboard(config, monkeypatch, capsys):
+    monkeypatch.setattr(fit, "find_spec", lambda name: None)
+    folder = train(dataclasses.replace(config, nepochs=1))
+    assert not (folder / "logs").exists()
+    assert "no TensorBoard logs without tensorflow and tensorboard" in capsys.readouterr().out
 
 
 def interrupt_in(monkeypatch, epoch, batch):
