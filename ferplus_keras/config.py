@@ -300,10 +300,11 @@ class EvaluateConfig(Config):
     num_gpus: int = _flag(
         RUN, 1, "0 stays on the CPU; else one GPU is used if there is one.", _whole(0)
     )
-    data_dir: str = _flag(
+    data_dir: str | None = _flag(
         DATA,
-        default_data_dir,
-        "Folder with fer2013.csv and fer2013new.csv. Default: $FERPLUS_DATA_DIR, else ./data.",
+        None,
+        "Folder with fer2013.csv and fer2013new.csv. Default: the one the checkpoint's run was "
+        "trained on (its config.yaml), else $FERPLUS_DATA_DIR, else ./data.",
     )
     dataset_name: str | None = _flag(
         DATA, None, "Label set. Default: the checkpoint's own", known=DATASETS

@@ -6,6 +6,7 @@ import pytest
 from ferplus_keras.arguments import read_config
 from ferplus_keras.config import EvaluateConfig, TrainConfig, to_plain
 from ferplus_keras.errors import UsageError
+from tests.conftest import REPOSITORY
 
 
 def read(line: str, config_class=TrainConfig):
@@ -71,6 +72,12 @@ def test_flags_win_over_yaml_wherever_they_stand(tmp_path, order):
     assert config.class_weights == (1, 2)
     assert config.reg_bias is True
     assert config.reg_layers is None
+
+
+def test_every_recipe_reads_and_names_its_own_run():
+    recipes = sorted((REPOSITORY / "recipes").glob("*.yaml"))
+    names = [read(f"--config {path}").name for path in recipes]
+    assert names == ["demo", "wtomin_resnet50", "wtomin_senet50"]
 
 
 def test_what_is_saved_reads_back_the_same(tmp_path):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ferplus_keras.backend import load_keras
-from ferplus_keras.config import EvaluateConfig
+from ferplus_keras.config import EvaluateConfig, default_data_dir
 from ferplus_keras.data.dataset import DATASETS, Split, load_split
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.metrics import score
@@ -22,7 +22,7 @@ from ferplus_keras.evaluation.report import (
 from ferplus_keras.files import require_writable
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
 from ferplus_keras.progress import progress_bar
-from ferplus_keras.training.run_folder import MAX_ACCURACY, versions
+from ferplus_keras.training.run_folder import CONFIG, MAX_ACCURACY, versions
 
 if TYPE_CHECKING:
     import keras
@@ -45,6 +45,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         InputError: the checkpoint or the data cannot be used, or do not belong together.
     """
     path = find_checkpoint(config)
+    data_dir = config.data_dir or _data_dir_of_run(path.parent)
     folder = Path(config.output_dir) if config.output_dir else path.parent
     require_writable(folder, "--output_dir")
     of_older_project = path.suffix in (".h5", ".hdf5")
@@ -56,7 +57,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     wanted_rule = config.label_rule or (info.evaluation_rule if info else "majority")
     label_rule = DATASETS[dataset_name].rule(wanted_rule).name
     splits = {
-        name: load_split(config.data_dir, name, dataset_name, label_rule, config.cache_dir)
+        name: load_split(data_dir, name, dataset_name, label_rule, config.cache_dir)
         for name in config.splits
     }
     load_keras()
@@ -111,6 +112,16 @@ def find_checkpoint(config: EvaluateConfig) -> Path:
     if not path.is_file():
         raise InputError(f"no checkpoint at {path}")
     return path
+
+
+def _data_dir_of_run(folder: Path) -> str:
+    """Return the data folder that a checkpoint's run was trained on, else the usual one."""
+    import yaml
+
+    try:
+        return yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["data_dir"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return default_data_dir()
 
 
 def predict(model: keras.Model, split: Split, batch_size: int, name: str = "") -> np.ndarray:

@@ -42,8 +42,8 @@ class Boundary(NamedTuple):
     def describe(self) -> str:
         """Return one line on what trains and what stays."""
         return (
-            f"training from {self.name} (position {self.position}): {self.trainable_params:,} of "
-            f"{self.trainable_params + self.frozen_params:,} parameters in "
+            f"training from {self.name} (position {self.position}): "
+            f"{self.trainable_params:,} parameters trainable, {self.frozen_params:,} frozen; "
             f"{self.trainable_layers} of {self.trainable_layers + self.frozen_layers} layers"
         )
 

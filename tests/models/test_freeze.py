@@ -42,7 +42,8 @@ def test_known_boundaries(networks, name):
     assert boundary.trainable_params + boundary.frozen_params == parameters
     assert boundary.trainable_layers == weighted
     assert frozen(networks[name]) == layers + position
-    assert f"{trainable:,} of {parameters:,}" in boundary.describe()
+    said = f"{trainable:,} parameters trainable, {parameters - trainable:,} frozen"
+    assert said in boundary.describe()
 
 
 @pytest.mark.parametrize(

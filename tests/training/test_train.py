@@ -70,7 +70,7 @@ def test_run_folder_is_complete_and_true(config, capsys):
 
 def test_evaluation_repeats_the_logged_validation_accuracy(config):
     folder = train(config)
-    report = evaluate(EvaluateConfig(checkpoint_path=str(folder), data_dir=config.data_dir))
+    report = evaluate(EvaluateConfig(checkpoint_path=str(folder)))  # the data are the run's
     best = max(rows(folder), key=lambda row: float(row["val_accuracy"]))
     validation = report["splits"]["validation"]
     assert validation["accuracy"] == pytest.approx(float(best["val_accuracy"]), abs=1e-6)
