@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 
-def start(backend, script, line, **options):
+def start(backend, script, line):
     environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         [sys.executable, script, *line.split()],
@@ -23,8 +23,13 @@ def start(backend, script, line, **options):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **options,
+        preexec_fn=_listen_to_ctrl_c,
     )
+
+
+def _listen_to_ctrl_c():
+    """Undo what a shell does to its background jobs, which ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def read_history(run):
