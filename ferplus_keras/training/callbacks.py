@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import signal
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -27,6 +30,46 @@ class SetEpoch(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         self.batches.set_epoch(epoch)
+
+
+class Interruptible(keras.callbacks.Callback):
+    """Never lose a Ctrl-C: what a library swallows is raised again after the batch.
+
+    An exception that Python raises within a garbage-collection hook, of which JAX has one, is
+    printed and forgotten; so is the KeyboardInterrupt of a signal that arrives just then.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = False
+        self.before: dict[int, Any] = {}
+
+    def on_train_begin(self, logs=None) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as in a shell's background job
+                self.before[number] = signal.signal(number, self._interrupt)
+
+    def _interrupt(self, number, frame) -> None:
+        self.asked = True
+        raise KeyboardInterrupt
+
+    def _raise_if_asked(self) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def on_train_batch_end(self, batch: int, logs=None) -> None:
+        self._raise_if_asked()
+
+    def on_test_batch_end(self, batch: int, logs=None) -> None:
+        self._raise_if_asked()
+
+    def restore(self) -> None:
+        """Put the signal handlers back that were there before training."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before = {}
 
 
 class Progress(keras.callbacks.Callback):

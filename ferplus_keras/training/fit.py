@@ -21,7 +21,14 @@ from ferplus_keras.models.freeze import Boundary, freeze_before
 from ferplus_keras.models.registry import build_with_weights
 from ferplus_keras.models.weights import LoadedWeights
 from ferplus_keras.training import run_folder
-from ferplus_keras.training.callbacks import History, Progress, SaveBest, SetEpoch, StopOnNaN
+from ferplus_keras.training.callbacks import (
+    History,
+    Interruptible,
+    Progress,
+    SaveBest,
+    SetEpoch,
+    StopOnNaN,
+)
 from ferplus_keras.training.devices import compute_dtype, device_scope, list_gpus, use_xla
 from ferplus_keras.training.losses import find_loss, find_metrics
 from ferplus_keras.training.regularization import penalise
@@ -73,13 +80,15 @@ def fit(config: TrainConfig, dataset: Dataset, weights: str) -> Path:
     )
     history = History(config.run_dir)
     progress = Progress(batches.rows, config.batch_size)
+    interruptible = Interruptible()
+    others = _callbacks(config, batches, info, progress, history, restore=bool(done))
     try:
         model.fit(
             batches,
             validation_data=validation,
             epochs=config.nepochs,
             initial_epoch=done,
-            callbacks=_callbacks(config, batches, info, progress, history, restore=bool(done)),
+            callbacks=[interruptible, *others],
             shuffle=False,  # Batches shuffles by the seed; Keras would, by Python's generator
             verbose=0,
         )
@@ -90,6 +99,8 @@ def fit(config: TrainConfig, dataset: Dataset, weights: str) -> Path:
             file=sys.stderr,
         )
         raise
+    finally:
+        interruptible.restore()
     return _finish(config, model, info, history, progress)
 
 

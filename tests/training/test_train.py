@@ -1,6 +1,8 @@
+import contextlib
 import csv
 import dataclasses
 import json
+import signal
 
 import keras
 import numpy as np
@@ -110,6 +112,26 @@ def interrupt_in(monkeypatch, epoch, batch):
     monkeypatch.setattr(
         callbacks.Progress, "on_train_batch_begin", on_train_batch_begin, raising=False
     )
+
+
+def test_a_swallowed_interrupt_is_raised_after_the_batch(config, monkeypatch):
+    """As when the signal arrives within a garbage-collection hook."""
+    seen = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if not seen:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        seen.append(batch)
+
+    monkeypatch.setattr(
+        callbacks.Progress, "on_train_batch_begin", on_train_batch_begin, raising=False
+    )
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    assert seen == [0]
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 @pytest.mark.parametrize(
