@@ -51,7 +51,7 @@ def save_checkpoint(model: keras.Model, path: Path, info: CheckpointInfo) -> Non
     import keras
 
     # The same layers, not compiled: a third of the size under Adam. Resuming has its own file.
-    network = keras.Model(model.inputs, model.outputs, name=model.name)
+    network = keras.Model(model.input, model.output, name=model.name)
     with replacing(path) as temporary:
         network.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:

@@ -8,7 +8,7 @@ from ferplus_keras.config import EvaluateConfig
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.evaluate import evaluate
-from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
+from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from ferplus_keras.models.registry import build_model
 
 
@@ -31,6 +31,16 @@ def test_a_bare_file_is_enough(config, checkpoint):
     assert set(report["splits"]) == {"validation", "test"}
     assert report["class_names"] == list(FERPLUS_CLASSES)
     assert (checkpoint.parent / "confusion_matrix.png").stat().st_size > 0
+
+
+def test_a_loaded_checkpoint_is_the_model_that_was_saved(checkpoint, tiny_network):
+    model, info = load_checkpoint(checkpoint)
+    faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)
+    assert (info.model_name, info.class_names) == (tiny_network, FERPLUS_CLASSES)
+    assert model.name == tiny_network
+    probabilities = model(faces)
+    assert probabilities.shape == (3, 8)
+    np.testing.assert_allclose(model.predict(faces, verbose=0), probabilities, atol=1e-6)
 
 
 def test_batch_size_does_not_change_the_result(config, tmp_path):

@@ -127,11 +127,14 @@ def test_a_swallowed_interrupt_is_raised_after_the_batch(config, monkeypatch):
     monkeypatch.setattr(
         callbacks.Progress, "on_train_batch_begin", on_train_batch_begin, raising=False
     )
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        train(config)
-    assert seen == [0]
-    assert signal.getsignal(signal.SIGINT) is handler
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+        assert seen == [0]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
