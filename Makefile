@@ -28,7 +28,7 @@ $(VENV)/.installed: setup.py
 
 # The oracle without its own dependencies: tf-keras would pull in a second, larger TensorFlow.
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -e '.[$(TENSORFLOW),jax,dev]'
+	$(BIN)/python -m pip install --quiet -e '.[$(TENSORFLOW),jax,sweep,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps keras-vggface==0.6 keras-applications==1.0.8 'tf-keras>=2.20,<2.22' six
 	touch $@
 

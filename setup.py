@@ -39,6 +39,7 @@ setup(
         "tensorflow-cpu": [f"tensorflow-cpu{TENSORFLOW}", f"tensorboard{TENSORFLOW}"],
         "jax": ["jax>=0.9,<0.12"],
         "torch": ["torch>=2.6,<3"],
+        "sweep": ["optuna>=5,<6"],
         # Genuine keras-vggface, against which the networks are tested.
         "oracle": ["keras-vggface==0.6", "keras-applications==1.0.8", f"tf-keras{TENSORFLOW}"],
         "dev": ["pandas>=2.2,<4", "pytest>=8,<10", "ruff>=0.14,<0.18"],

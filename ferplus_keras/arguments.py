@@ -117,11 +117,18 @@ def _as_flags(path: Path, config_class: type) -> list[str]:
             raise unknown(f"setting in {path}", str(key), fields)
         if value is None:
             continue
+        if isinstance(value, dict) and fields[key].metadata["many"]:
+            value = [f"{name}={_joined(part)}" for name, part in value.items()]
         values = value if isinstance(value, list) else [value]
         if isinstance(value, dict) or (len(values) > 1 and not fields[key].metadata["many"]):
             raise UsageError(f"{path}: expected one value for '{key}', got {value}")
         words += [f"--{key}", *map(str, values)]
     return words
+
+
+def _joined(value: Any) -> str:
+    """Write the value of a mapping as in NAME=VALUE; the parts of a list are joined by '+'."""
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 MAY_CHANGE_ON_RESUME = frozenset(

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from ferplus_keras.arguments import LineParser, read_config
 from ferplus_keras.backend import choose_backend
+from ferplus_keras.compare import command as compare_command
 from ferplus_keras.config import EvaluateConfig, TrainConfig, default_data_dir
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.data.votes import LABEL_RULES
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.explain import command as explain_command
 from ferplus_keras.models.registry import list_models
 
 TRAIN_DESCRIPTION = """\
@@ -37,6 +39,15 @@ Evaluate a checkpoint on the validation and test splits, every row once.
 
 prints the scores and writes report.json, predictions.csv and confusion_matrix.png beside the
 checkpoint. The checkpoint knows its network, classes and label rule."""
+
+SWEEP_DESCRIPTION = """\
+Search over any settings of train.py, one training process a trial.
+
+  python -m ferplus_keras sweep --config recipes/sweeps/compact_fer_tpe.yaml --workers 2
+
+runs the trials of the sweep's YAML (docs/sweeps.md) and leaves sweep.csv, sweep.png and best.yaml
+in sweeps/compact_fer_tpe/, with a run folder for each trial under trials/. Ctrl-C is safe: the
+same command goes on. Every other flag is train.py's and holds for all trials."""
 
 
 def train_command(argv: Sequence[str] | None = None) -> int:
@@ -65,8 +76,41 @@ def evaluate_command(argv: Sequence[str] | None = None) -> int:
     return run(job, argv)
 
 
+def predict_command(argv: Sequence[str] | None = None) -> int:
+    """Run `predict.py` and return its exit code."""
+
+    def job(argv: Sequence[str]) -> None:
+        from ferplus_keras.inference.command import predict
+
+        predict(argv)
+
+    return run(job, argv)
+
+
+def sweep_command(argv: Sequence[str] | None = None) -> int:
+    """Run `python -m ferplus_keras sweep` and return its exit code."""
+
+    def job(argv: Sequence[str]) -> None:
+        arguments, train_flags = _sweep_parser().parse_known_args(argv)
+        from ferplus_keras.sweep.plan import read_plan
+        from ferplus_keras.sweep.sweep import sweep
+
+        plan = read_plan(arguments.config, train_flags, arguments.trials)
+        folder = arguments.sweep_dir or Path("sweeps") / arguments.config.stem
+        sweep(plan, folder, arguments.workers)
+
+    return run(job, argv)
+
+
+TRAINERS = {"train": train_command, "sweep": sweep_command}
+"""Commands that take the flags of train.py."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `python -m ferplus_keras` and return its exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv and argv[0] in TRAINERS:
+        return TRAINERS[argv[0]](argv[1:])
 
     def job(argv: Sequence[str]) -> None:
         arguments = _main_parser().parse_args(argv)
@@ -116,10 +160,14 @@ def _main_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    commands.add_parser("train", help="the same as train.py")
+    commands.add_parser("sweep", help="search over settings of train.py")
+
     labels = commands.add_parser("labels", help="count the rows that a label rule keeps")
     labels.add_argument("--data_dir", default=default_data_dir())
     labels.add_argument("--dataset_name", choices=list(DATASETS), default="FERPlus")
     labels.add_argument("--label_rule", choices=list(LABEL_RULES), default="majority")
+    labels.add_argument("--class_map", nargs="+", metavar="NEW=OLD+OLD", help="as for train.py")
     labels.add_argument("--cache_dir", help="where parsed pixels are kept")
     labels.add_argument("--json", action="store_true", help="print JSON instead of a table")
     labels.set_defaults(job=_labels)
@@ -142,14 +190,46 @@ def _main_parser() -> argparse.ArgumentParser:
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--overwrite", action="store_true", help="replace files that are there")
     sample.set_defaults(job=_sample_data)
+
+    explain = commands.add_parser("explain", help="show which pixels made a network decide so")
+    explain_command.add_arguments(explain)
+    explain.set_defaults(job=explain_command.explain)
+
+    compare = commands.add_parser("compare", help="set evaluations side by side")
+    compare_command.add_arguments(compare)
+    compare.set_defaults(job=compare_command.compare)
     return parser
+
+
+def _sweep_parser() -> argparse.ArgumentParser:
+    parser = LineParser(
+        prog="python -m ferplus_keras sweep",
+        description=SWEEP_DESCRIPTION,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, required=True, metavar="YAML", help="the sweep")
+    parser.add_argument("--sweep_dir", type=Path, help="its folder [sweeps/NAME of NAME.yaml]")
+    parser.add_argument("--workers", type=_count, default=1, help="trials at a time [1]")
+    parser.add_argument("--trials", type=_count, help="trials to run, instead of the YAML's")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got '{text}'")
+    return int(text)
 
 
 def _labels(arguments: argparse.Namespace) -> None:
     from ferplus_keras.data.dataset import format_label_counts, label_counts
 
     counts = label_counts(
-        arguments.data_dir, arguments.dataset_name, arguments.label_rule, arguments.cache_dir
+        arguments.data_dir,
+        arguments.dataset_name,
+        arguments.label_rule,
+        arguments.cache_dir,
+        arguments.class_map,
     )
     print(json.dumps(counts, indent=2) if arguments.json else format_label_counts(counts))
 

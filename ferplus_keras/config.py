@@ -10,10 +10,14 @@ from typing import Any
 
 from ferplus_keras.data.augment import PRESETS
 from ferplus_keras.data.dataset import DATASETS
+from ferplus_keras.data.sampling import SAMPLINGS
+from ferplus_keras.data.views import VIEWS
 from ferplus_keras.data.votes import LABEL_RULES
 from ferplus_keras.errors import UsageError, unknown
 from ferplus_keras.models.registry import MODELS
-from ferplus_keras.training.schedules import SCHEDULES
+from ferplus_keras.training.loggers import LOGGERS
+from ferplus_keras.training.optimizers import OPTIMIZERS
+from ferplus_keras.training.schedules import POLICIES
 
 
 def truth(text: str) -> bool:
@@ -132,8 +136,8 @@ class Config:
     def __post_init__(self) -> None:
         for setting in dataclasses.fields(self):
             value = getattr(self, setting.name)
-            if isinstance(value, list):
-                value = tuple(value)
+            if isinstance(value, list) or (value is not None and setting.metadata["many"]):
+                value = (value,) if isinstance(value, str | float | int) else tuple(value)
                 object.__setattr__(self, setting.name, value)
             for item in value if isinstance(value, tuple) else (value,):
                 if item is not None:
@@ -148,13 +152,14 @@ class TrainConfig(Config):
         DATA,
         default_data_dir,
         "Folder with fer2013.csv (also .gz, .zip, fer2013.tar.gz, icml_face_data.csv) and "
-        "fer2013new.csv. Default: $FERPLUS_DATA_DIR, else ./data.",
+        "fer2013new.csv, or with own pictures (docs/own_data.md). Default: $FERPLUS_DATA_DIR, "
+        "else ./data.",
     )
-    dataset_name: str = _flag(DATA, "FERPlus", "Label set", known=DATASETS)
+    dataset_name: str = _flag(DATA, "FERPlus", "Data set", known=DATASETS)
     label_rule: str = _flag(
         DATA,
         "majority",
-        "How ten votes become a label (FERPlus only; docs/label_rules.md)",
+        "How ten votes become a label (FERPlus and FERPlus7; docs/label_rules.md)",
         known=LABEL_RULES,
     )
     cache_dir: str | None = _flag(
@@ -168,22 +173,67 @@ class TrainConfig(Config):
         "Train on this many rows only, drawn by --seed with class shares kept. For trials.",
         _whole(1),
     )
+    class_map: tuple[str, ...] | None = _flag(
+        DATA,
+        None,
+        "Merged or renamed classes, each NEW=OLD or NEW=OLD+OLD; classes that are not named are "
+        "left out with their rows. Default: the data set's own classes.",
+        many=True,
+    )
+    evaluation_rule: str | None = _flag(
+        DATA,
+        None,
+        "Label rule of the validation and test rows. Default: the one that the label rule's "
+        "authors evaluate with",
+        known=LABEL_RULES,
+    )
+    drop_leaks: bool = _flag(
+        DATA,
+        False,
+        "Leave out training rows whose pixels are those of a validation or test row.",
+        truth,
+    )
+    exclude: str | None = _flag(
+        DATA,
+        None,
+        "CSV file with a column `row` (row of fer2013.csv, or place in the sorted list of own "
+        "pictures, from 0): rows left out of training.",
+    )
     augmentation: str = _flag(DATA, "wtomin", "Augmentation preset", known=PRESETS)
+    label_smoothing: float = _flag(
+        DATA, 0.0, "Share of every target that goes to all classes alike.", _real(0, 1)
+    )
+    mixup: float = _flag(
+        DATA, 0.0, "Mixup's alpha (Zhang et al. 2018), such as 0.2; 0 is off.", _real(0, INFINITY)
+    )
+    cutmix: float = _flag(
+        DATA,
+        0.0,
+        "CutMix's alpha (Yun et al. 2019), such as 1; 0 is off. With --mixup too, each batch takes "
+        "one of them.",
+        _real(0, INFINITY),
+    )
+    sampling: str = _flag(DATA, "shuffled", "How an epoch's rows are drawn", known=SAMPLINGS)
     workers: int = _flag(DATA, 2, "Threads that prepare batches.", _whole(1))
 
     model_name: str = _flag(NETWORK, "ResNet50", "Network", known=MODELS)
-    weights: str = _flag(
+    weights: str | None = _flag(
         NETWORK,
-        "vggface2",
-        "Starting weights: 'vggface2' (keras-vggface's release, looked for in "
+        None,
+        "Starting weights: the name of published ones ('vggface2', looked for in "
         "$FERPLUS_WEIGHTS_DIR and ~/.keras/models/vggface, else downloaded), 'none' (random), or "
-        "the path of an .h5, .hdf5 or .keras file.",
+        "the path of an .h5, .hdf5 or .keras file. Default: the network's published weights where "
+        "there are any.",
     )
     checkpoint_path: str | None = _flag(
         NETWORK, None, "Start from this checkpoint, head included; the same as --weights PATH."
     )
-    image_size: int = _flag(
-        NETWORK, 224, "Side in pixels to which faces are enlarged inside the network.", _whole(48)
+    image_size: int | None = _flag(
+        NETWORK,
+        None,
+        "Side in pixels to which faces are resized inside the network. Default: the network's "
+        "own, such as 224.",
+        _whole(8),
     )
     freeze_before: int | str = _flag(
         NETWORK,
@@ -193,14 +243,19 @@ class TrainConfig(Config):
         "nothing.",
         _position,
     )
-    dropout_rate: float = _flag(NETWORK, 0.3, "Dropout before the last dense layer.", _real(0, 1))
+    dropout_rate: float | None = _flag(
+        NETWORK,
+        None,
+        "Dropout before the last dense layer. Default: the network's own, such as 0.3.",
+        _real(0, 1),
+    )
     activation: str = _flag(
         NETWORK, "softmax", "Activation of the last dense layer", known=("softmax", "sigmoid")
     )
 
     nepochs: int = _flag(TRAINING, 50, "Epochs to train at most.", _whole(1))
     batch_size: int = _flag(TRAINING, 64, "Faces a batch.", _whole(1))
-    optimizer: str = _flag(TRAINING, "Adam", "Optimiser", known=("Adam", "SGD"))
+    optimizer: str = _flag(TRAINING, "Adam", "Optimiser", known=OPTIMIZERS)
     init_lr: float = _flag(
         TRAINING, 0.001, "Initial learning rate.", _real(0, INFINITY, low_open=True)
     )
@@ -209,9 +264,75 @@ class TrainConfig(Config):
     )
     adam_b2: float = _flag(TRAINING, 0.999, "Adam's second-moment decay.", _real(0, 1))
     momentum: float = _flag(TRAINING, 0.9, "SGD's Nesterov momentum.", _real(0, 1))
-    lr_policy: str = _flag(TRAINING, "plateau", "Learning-rate policy", known=SCHEDULES)
+    optimizer_args: tuple[str, ...] | None = _flag(
+        TRAINING,
+        None,
+        "More arguments of the Keras optimiser, each NAME=VALUE, such as nesterov=false.",
+        many=True,
+    )
+    weight_decay: float = _flag(
+        TRAINING,
+        0.0,
+        "Decoupled weight decay of kernels; biases and normalisation are spared.",
+        _real(0, INFINITY),
+    )
+    clip_norm: float = _flag(
+        TRAINING,
+        0.0,
+        "Bound on the norm of all gradients together; 0 is off.",
+        _real(0, INFINITY),
+    )
+    trunk_lr: float = _flag(
+        TRAINING,
+        1.0,
+        "The backbone's learning rate as a share of the head's, such as 0.1.",
+        _real(0, INFINITY, low_open=True),
+    )
+    ema: float = _flag(
+        TRAINING,
+        0.0,
+        "Momentum of an exponential moving average of the weights, such as 0.999, which is then "
+        "what is validated and saved; 0 is off.",
+        _real(0, 1),
+    )
+    lr_policy: str = _flag(TRAINING, "plateau", "Learning-rate policy", known=POLICIES)
     lr_decay_epochs: int = _flag(
-        TRAINING, 10, "Epochs between tenfold decays under --lr_policy step.", _whole(1)
+        TRAINING,
+        10,
+        "Epochs between decays (--lr_policy step) or of a cycle (cosine_restarts).",
+        _whole(1),
+    )
+    lr_milestones: tuple[int, ...] = _flag(
+        TRAINING,
+        (100, 120),
+        "Epochs after which --lr_policy piecewise decays.",
+        _whole(1),
+        many=True,
+    )
+    lr_factor: float | None = _flag(
+        TRAINING,
+        None,
+        "What a decay multiplies the learning rate by. Default: 0.5 for plateau, else 0.1.",
+        _real(0, 1, low_open=True),
+    )
+    lr_patience: int = _flag(
+        TRAINING, 3, "Epochs without improvement before --lr_policy plateau decays.", _whole(1)
+    )
+    lr_monitor: str = _flag(
+        TRAINING, "val_loss", "What plateau watches", known=("val_loss", "val_accuracy")
+    )
+    warmup_epochs: float = _flag(
+        TRAINING,
+        0.0,
+        "Epochs in which the learning rate first rises from 0 (every policy but plateau).",
+        _real(0, INFINITY),
+    )
+    stages: tuple[str, ...] | None = _flag(
+        TRAINING,
+        None,
+        "Gradual unfreezing: stages in turn, each EPOCHS:FREEZE_BEFORE:INIT_LR, such as "
+        "5:-3:0.01 10:conv5_1_1x1_reduce:0.001. Replaces --nepochs, --freeze_before, --init_lr.",
+        many=True,
     )
     early_stopping: int = _flag(
         TRAINING,
@@ -232,7 +353,8 @@ class TrainConfig(Config):
         TRAINING,
         None,
         "'wtomin' (the older project's eight numbers), 'balanced', 'none', or one number a class "
-        "(docs/class_weights.md). Default: wtomin for FERPlus under majority, else none.",
+        "(docs/class_weights.md). Default: wtomin for FERPlus' eight classes under majority, else "
+        "none.",
         _number_or_name,
         many=True,
     )
@@ -267,6 +389,13 @@ class TrainConfig(Config):
         truth,
     )
     overwrite: bool = _flag(RUN, False, "Replace the run NAME if it exists.", truth)
+    loggers: tuple[str, ...] = _flag(
+        RUN,
+        ("tensorboard",),
+        "Loggers beside training.csv; 'none' for none",
+        known=LOGGERS,
+        many=True,
+    )
     num_gpus: int = _flag(
         RUN,
         1,
@@ -285,11 +414,18 @@ class TrainConfig(Config):
 class EvaluateConfig(Config):
     """Settings of one evaluation, as `test.py` takes them."""
 
-    checkpoint_path: str | None = _flag(
+    checkpoint_path: tuple[str, ...] | None = _flag(
         RUN,
         None,
         "A .keras file, a run folder (its model_max_acc.keras), or an .hdf5 file of the older "
-        "project. Default: the run NAME.",
+        "project; several are judged as an ensemble. Default: the run NAME.",
+        many=True,
+    )
+    average: str = _flag(
+        RUN,
+        "probabilities",
+        "What members of an ensemble and views are averaged over",
+        known=("probabilities", "logits"),
     )
     name: str | None = _flag(RUN, None, "Run to evaluate when --checkpoint_path is not given.")
     checkpoints_dir: str = _flag(RUN, "checkpoints", "Folder of all runs.")
@@ -303,17 +439,23 @@ class EvaluateConfig(Config):
     data_dir: str | None = _flag(
         DATA,
         None,
-        "Folder with fer2013.csv and fer2013new.csv. Default: the one the checkpoint's run was "
-        "trained on (its config.yaml), else $FERPLUS_DATA_DIR, else ./data.",
+        "As for train.py. Default: the one the checkpoint's run was trained on (its config.yaml), "
+        "else $FERPLUS_DATA_DIR, else ./data.",
     )
     dataset_name: str | None = _flag(
-        DATA, None, "Label set. Default: the checkpoint's own", known=DATASETS
+        DATA, None, "Data set. Default: the checkpoint's own", known=DATASETS
     )
     label_rule: str | None = _flag(
         DATA,
         None,
         "Label rule of the evaluation. Default: the one that chose the checkpoint",
         known=LABEL_RULES,
+    )
+    class_map: tuple[str, ...] | None = _flag(
+        DATA, None, "As for train.py. Default: the checkpoint's own.", many=True
+    )
+    tta: str = _flag(
+        RUN, "none", "Test-time augmentation: average the probabilities over views", known=VIEWS
     )
     splits: tuple[str, ...] = _flag(
         DATA,
@@ -330,7 +472,7 @@ class EvaluateConfig(Config):
         known=MODELS,
     )
     image_size: int | None = _flag(
-        NETWORK, None, "Input side of an .hdf5 file of the older project. Default: 224.", _whole(48)
+        NETWORK, None, "Input side of an .hdf5 file of the older project. Default: 224.", _whole(8)
     )
 
 

@@ -4,6 +4,7 @@ Every preset works on 48x48 uint8 faces, before the model's own resizing, and is
 same images with the same seed integers give the same pixels, on any machine thread.
 """
 
+import math
 import os
 import random
 import threading
@@ -33,9 +34,65 @@ def _wtomin(albumentations: Any) -> list:
     ]
 
 
+def _khaireddin(albumentations: Any) -> list:
+    """Return the steps of usef-kh/fer (Khaireddin & Chen 2021, arXiv 2105.03588).
+
+    Its resized crop asks for 0.8 to 1.2 of the area, of which what exceeds the face never fits;
+    its random 40x40 crop is a move by up to 4 pixels here: the network looks at the centre 40x40.
+    """
+    return [
+        albumentations.RandomResizedCrop(
+            size=(FACE_SIZE, FACE_SIZE), scale=(0.8, 1.0), ratio=(3 / 4, 4 / 3)
+        ),
+        albumentations.RandomBrightnessContrast(brightness_limit=0.5, contrast_limit=0.5, p=0.5),
+        albumentations.Affine(translate_percent=(-0.2, 0.2), p=0.5),
+        albumentations.HorizontalFlip(p=0.5),
+        albumentations.Rotate(limit=10, p=0.5),
+        albumentations.Affine(translate_px=(-4, 4), p=1),
+        albumentations.Erasing(scale=(0.02, 0.33), ratio=(0.3, 3.3), fill=0, p=0.5),
+    ]
+
+
+def _microsoft(albumentations: Any) -> list:
+    """Return the steps of Microsoft's FERPlus code (Barsoum et al. 2016, arXiv 1608.01041)."""
+    skew = math.degrees(math.atan(0.05))
+    return [
+        albumentations.Affine(
+            rotate=(-20, 20),
+            translate_percent=(-0.08, 0.08),
+            scale=(1 / 1.05, 1.05),
+            shear=(-skew, skew),
+            p=1,
+        ),
+        albumentations.HorizontalFlip(p=0.5),
+    ]
+
+
+def _strong(albumentations: Any) -> list:
+    """Return what trains small networks from scratch here: more of everything, edges repeated."""
+    import cv2
+
+    return [
+        albumentations.HorizontalFlip(p=0.5),
+        albumentations.Affine(
+            rotate=(-15, 15),
+            translate_percent=(-0.1, 0.1),
+            scale=(0.85, 1.15),
+            shear=(-5, 5),
+            border_mode=cv2.BORDER_REPLICATE,
+            p=0.9,
+        ),
+        albumentations.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.3, p=0.8),
+        albumentations.Erasing(scale=(0.02, 0.2), ratio=(0.4, 2.5), fill="random_uniform", p=0.4),
+    ]
+
+
 PRESETS: dict[str, Callable[[Any], list] | None] = {
     "none": None,
     "wtomin": _wtomin,
+    "khaireddin": _khaireddin,
+    "microsoft": _microsoft,
+    "strong": _strong,
 }
 """Name -> function from the albumentations module to a list of transforms; None changes nothing."""
 

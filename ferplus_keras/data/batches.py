@@ -11,8 +11,10 @@ import numpy as np
 
 from ferplus_keras.data.augment import augmentation as find_augmentation
 from ferplus_keras.data.dataset import Split
+from ferplus_keras.data.mixing import cutmix, mixup, smooth
+from ferplus_keras.data.sampling import SAMPLINGS
 
-_ORDER, _PIXELS, _TARGETS = range(3)
+_ORDER, _PIXELS, _TARGETS, _MIX = range(4)
 """Streams of random numbers under one (seed, epoch), so that no use shares another's draws."""
 
 
@@ -39,14 +41,21 @@ class Batches(keras.utils.PyDataset):
         split: images (n, 48, 48) uint8 (a read-only memory map will do), targets (n, C) float32.
         batch_size: rows a batch; the last, short one is kept.
         augmentation: name of a row of `augment.PRESETS`.
-        shuffle: read the rows in a new order each epoch.
+        sampling: row of `sampling.SAMPLINGS` that says which rows an epoch reads, anew each
+            epoch; None reads every row in order.
         seed: of everything random here, at least 0.
         class_weights: C numbers; adds sample weights to the batch.
         draw: replace each target by one class drawn from it, anew in every epoch.
+        label_smoothing: share of each target that goes to all classes alike.
+        mixup_alpha: blends each face with another of its batch; 0 is off.
+        cutmix_alpha: pastes a part of another face of the batch; 0 is off. With both, each batch
+            draws one of them.
         workers: threads that prepare batches ahead; with 1, each is prepared when it is asked for.
 
     Example:
-        >>> batches = Batches(split, 64, augmentation="wtomin", shuffle=True)  # doctest: +SKIP
+        >>> batches = Batches(
+        ...     split, 64, augmentation="wtomin", sampling="shuffled"
+        ... )  # doctest: +SKIP
         >>> images, targets = batches[0]  # (64, 48, 48) uint8, (64, C) float32
     """
 
@@ -56,18 +65,25 @@ class Batches(keras.utils.PyDataset):
         batch_size: int,
         *,
         augmentation: str = "none",
-        shuffle: bool = False,
+        sampling: str | None = None,
         seed: int = 0,
         class_weights: Sequence[float] | np.ndarray | None = None,
         draw: bool = False,
+        label_smoothing: float = 0.0,
+        mixup_alpha: float = 0.0,
+        cutmix_alpha: float = 0.0,
         workers: int = 1,
     ):
         super().__init__(workers=1)
         self.split = split
         self.batch_size = batch_size
-        self.shuffle = shuffle
         self.seed = seed
         self.draw = draw
+        self.label_smoothing = label_smoothing
+        self._sample = SAMPLINGS[sampling] if sampling else None
+        self._mixes = [
+            (mix, alpha) for mix, alpha in ((mixup, mixup_alpha), (cutmix, cutmix_alpha)) if alpha
+        ]
         self._augment = find_augmentation(augmentation)
         self.class_weights = (
             None if class_weights is None else np.asarray(class_weights, np.float32)
@@ -88,9 +104,11 @@ class Batches(keras.utils.PyDataset):
 
     def set_epoch(self, epoch: int) -> None:
         """Go to an epoch (0-based): later reads take its order, changes and draws."""
-        order = np.arange(self.rows)
-        if self.shuffle:
-            np.random.default_rng([self.seed, epoch, _ORDER]).shuffle(order)
+        if self._sample:
+            rng = np.random.default_rng([self.seed, epoch, _ORDER])
+            order = self._sample(self.split.targets, rng)
+        else:
+            order = np.arange(self.rows)
         with self._lock:
             for future in self._ahead.values():
                 future.cancel()
@@ -125,6 +143,12 @@ class Batches(keras.utils.PyDataset):
         if self.draw:
             rng = np.random.default_rng([self.seed, epoch.number, _TARGETS, index])
             targets = _draw_one_hot(targets, rng)
+        if self.label_smoothing:
+            targets = smooth(targets, self.label_smoothing)
+        if self._mixes:
+            rng = np.random.default_rng([self.seed, epoch.number, _MIX, index])
+            mix, alpha = self._mixes[rng.integers(len(self._mixes))]
+            images, targets = mix(images, targets, alpha, rng)
         if self.class_weights is None:
             return images, targets
         return images, targets, targets @ self.class_weights / targets.sum(axis=1)

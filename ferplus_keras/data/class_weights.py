@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ferplus_keras.data.dataset import Split
+from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError, unknown
 
 WTOMIN_WEIGHTS = (
@@ -34,8 +35,9 @@ def class_weights(
 
     Args:
         setting: one of `NAMES`, or one number a class (a single number is meant for every class,
-            as in the older project), or None for the default: "wtomin" for FERPlus under the
-            majority rule, else "none". A name or a number may come alone or in a sequence.
+            as in the older project), or None for the default: "wtomin" for the eight classes of
+            FERPlus under the majority rule, else "none". A name or a number may come alone or in a
+            sequence.
         train_split: the rows that "balanced" counts.
         dataset_name: row of `dataset.DATASETS`.
         label_rule: name of the rule that made the targets.
@@ -45,19 +47,20 @@ def class_weights(
 
     Raises:
         UsageError: an unknown name; numbers of another count, negative, not finite or all 0;
-            "wtomin" for a data set other than FERPlus.
+            "wtomin" for classes other than the eight of FERPlus.
         InputError: "balanced", and a class has no training row.
 
     Example:
         >>> class_weights([1, 2], split_of_two_classes, "FERPlus", "majority")  # doctest: +SKIP
         array([1., 2.], dtype=float32)
     """
+    class_names = train_split.class_names
+    published = dataset_name == "FERPlus" and class_names == FERPLUS_CLASSES
     if setting is None:
-        published = dataset_name == "FERPlus" and label_rule == "majority"
-        setting = "wtomin" if published else "none"
+        setting = "wtomin" if published and label_rule == "majority" else "none"
     given = [setting] if isinstance(setting, str | int | float) else list(setting)
     if len(given) != 1 or not isinstance(given[0], str):
-        return _numbers(given, train_split.class_names)
+        return _numbers(given, class_names)
     name = given[0]
     if name not in NAMES:
         raise unknown("class weights", name, NAMES)
@@ -65,10 +68,11 @@ def class_weights(
         return None
     if name == "balanced":
         return _balanced(train_split)
-    if dataset_name != "FERPlus":
+    if not published:
         raise UsageError(
-            f"the class weights 'wtomin' are FER+'s; for {dataset_name} use 'balanced', 'none' or "
-            f"{len(train_split.class_names)} numbers."
+            "the class weights 'wtomin' are FER+'s, for its eight classes; for the "
+            f"{len(class_names)} of this {dataset_name} ({', '.join(class_names)}) use "
+            f"'balanced', 'none' or {len(class_names)} numbers."
         )
     return np.array(WTOMIN_WEIGHTS, np.float32)
 

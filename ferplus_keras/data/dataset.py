@@ -1,20 +1,22 @@
-"""Faces with their labels: both files read, checked against each other, labelled and split."""
+"""Faces with their labels: the files read, labelled by a rule and split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from ferplus_keras.data.fer_csv import Fer2013, read_fer2013
+from ferplus_keras.data.class_map import ClassMap, find_class_map, merge_classes
+from ferplus_keras.data.duplicates import duplicate_groups
 from ferplus_keras.data.fer_files import Fer2013Missing
 from ferplus_keras.data.label_counts import count_labels, format_label_counts
 from ferplus_keras.data.label_sets import DATASETS, LabelSet, find_label_set
+from ferplus_keras.data.leaks import EXCLUDED, TWIN, leaked_rows, read_excluded
+from ferplus_keras.data.sources import Source, ferplus_votes
+from ferplus_keras.data.split import Split, limit_split
 from ferplus_keras.data.votes import LabelRule, Labels
-from ferplus_keras.data.votes_csv import Votes, read_votes
 from ferplus_keras.emotions import SPLITS
-from ferplus_keras.errors import InputError, UsageError, unknown
+from ferplus_keras.errors import InputError, unknown
 
 __all__ = [
     "DATASETS",
@@ -26,22 +28,6 @@ __all__ = [
     "load_dataset",
     "load_split",
 ]
-
-
-class Split(NamedTuple):
-    """The kept rows of one split, in the order of fer2013.csv.
-
-    Attributes:
-        images: (n, 48, 48) uint8 grey levels, 0-255; read-only where no row was dropped.
-        targets: (n, C) float32, as the label rule makes them.
-        row_ids: (n,) int64, row of fer2013.csv, counted from 0.
-        class_names: names of the C columns of `targets`.
-    """
-
-    images: np.ndarray
-    targets: np.ndarray
-    row_ids: np.ndarray
-    class_names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -69,52 +55,65 @@ class Dataset:
     hashes: dict[str, str]
 
 
-class _Source(NamedTuple):
-    """What the files hold, row by row: what rules apply to, and the faces where they were read."""
-
-    opinions: np.ndarray
-    usage: np.ndarray
-    images: np.ndarray | None
-    hashes: dict[str, str]
-
-
 def load_dataset(
     data_dir: str | Path,
     dataset_name: str = "FERPlus",
     label_rule: str = "majority",
     cache_dir: str | Path | None = None,
+    evaluation_rule: str | None = None,
+    *,
+    class_map: Sequence[str] | None = None,
+    drop_leaks: bool = False,
+    exclude: str | Path | None = None,
 ) -> Dataset:
     """Return all splits as training uses them.
 
-    Training rows are labelled by `label_rule`, validation and test rows by the rule it is
-    evaluated with.
+    Training rows are labelled by `label_rule`, validation and test rows by `evaluation_rule`.
+    `drop_leaks` and `exclude` take training rows away, and only those.
 
     Args:
-        data_dir: folder of fer2013.csv (and fer2013new.csv for FERPlus).
+        data_dir: folder of fer2013.csv (and fer2013new.csv for FERPlus), or of own pictures.
         dataset_name: row of `DATASETS`.
-        label_rule: row of `votes.LABEL_RULES`; does not apply to FER.
+        label_rule: row of `votes.LABEL_RULES`; applies to FERPlus and FERPlus7 only.
         cache_dir: where parsed pixels are kept; None for the usual place.
+        evaluation_rule: row of `votes.LABEL_RULES`; None for the one that `label_rule` is
+            evaluated with by its authors.
+        class_map: merged or renamed classes, each "NEW=OLD" or "NEW=OLD+OLD"; classes that are not
+            named are left out with their rows. None for the data set's own.
+        drop_leaks: leave out the training rows with the pixels of a validation or test row.
+        exclude: CSV file whose column `row` lists rows, as `Split.row_ids` numbers them, that are
+            left out of training.
 
     Raises:
-        UsageError: an unknown data set or label rule.
+        UsageError: an unknown data set, label rule or class.
         InputError: a file is missing or damaged, the two files do not belong together, or a split
             has no rows.
     """
     label_set = find_label_set(dataset_name)
     rule = label_set.rule(label_rule)
-    evaluation = label_set.rule(rule.evaluate_with)
-    source = _read(label_set, data_dir, cache_dir)
-    labels = dict.fromkeys(SPLITS, evaluation.apply(source.opinions))
-    labels["train"] = rule.apply(source.opinions)
+    evaluation = label_set.rule(evaluation_rule or rule.evaluate_with)
+    source, classes = _read(label_set, data_dir, cache_dir, class_map)
+    leaked = _leaked(source)
+    hashes = dict(source.hashes)
+    labels = dict.fromkeys(SPLITS, _label(source, evaluation, classes))
+    labels["train"] = _label(source, rule, classes)
+    if exclude:
+        excluded, hashes[Path(exclude).name] = read_excluded(exclude, len(leaked))
+        labels["train"] = labels["train"].without(excluded, EXCLUDED)
+    if drop_leaks:
+        labels["train"] = labels["train"].without(leaked, TWIN)
     return Dataset(
         name=label_set.name,
         label_rule=rule.name,
-        class_names=label_set.class_names,
-        splits={split: _split(source, split, labels[split], label_set) for split in SPLITS},
+        class_names=classes.names,
+        splits={
+            split: _split(label_set, source, split, labels[split], classes, leaked)
+            for split in SPLITS
+        },
         draw=rule.draw,
         evaluation_rule=evaluation.name,
-        counts=_counts(label_set, rule, evaluation, source.usage, labels),
-        hashes=source.hashes,
+        counts=_counts(label_set, rule, evaluation, source, labels, classes),
+        hashes=hashes,
     )
 
 
@@ -124,6 +123,9 @@ def load_split(
     dataset_name: str = "FERPlus",
     label_rule: str = "majority",
     cache_dir: str | Path | None = None,
+    *,
+    class_map: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Split:
     """Return one split, labelled by exactly `label_rule`, whatever split it is.
 
@@ -133,10 +135,13 @@ def load_split(
         dataset_name: as for `load_dataset`.
         label_rule: as for `load_dataset`.
         cache_dir: as for `load_dataset`.
+        class_map: as for `load_dataset`.
+        class_names: columns that the targets are to have, such as the classes of a checkpoint;
+            the data may lack some of them. None for the classes of the data.
 
     Raises:
-        UsageError: an unknown split, data set or label rule.
-        InputError: as `load_dataset`.
+        UsageError: an unknown split, data set, label rule or class.
+        InputError: as `load_dataset`, or the data have a class that is not in `class_names`.
 
     Example:
         >>> load_split("data", "test").images.shape  # doctest: +SKIP
@@ -146,8 +151,11 @@ def load_split(
         raise unknown("split", split, SPLITS)
     label_set = find_label_set(dataset_name)
     rule = label_set.rule(label_rule)
-    source = _read(label_set, data_dir, cache_dir)
-    return _split(source, split, rule.apply(source.opinions), label_set)
+    source, classes = _read(label_set, data_dir, cache_dir, class_map)
+    if class_names is not None:
+        classes = classes.arranged(class_names)
+    labels = _label(source, rule, classes)
+    return _split(label_set, source, split, labels, classes, _leaked(source))
 
 
 def label_counts(
@@ -155,6 +163,7 @@ def label_counts(
     dataset_name: str = "FERPlus",
     label_rule: str = "majority",
     cache_dir: str | Path | None = None,
+    class_map: Sequence[str] | None = None,
 ) -> dict:
     """Count what a label rule keeps of each split, and why it drops the rest.
 
@@ -166,6 +175,7 @@ def label_counts(
         dataset_name: as for `load_dataset`.
         label_rule: as for `load_dataset`; labels every split here.
         cache_dir: as for `load_dataset`.
+        class_map: as for `load_dataset`.
 
     Returns:
         Plain numbers and texts, ready for JSON: {"dataset_name", "label_rule", "evaluation_rule",
@@ -179,109 +189,78 @@ def label_counts(
     label_set = find_label_set(dataset_name)
     rule = label_set.rule(label_rule)
     try:
-        source = _read(label_set, data_dir, cache_dir)
+        source, classes = _read(label_set, data_dir, cache_dir, class_map)
     except Fer2013Missing:
         if not label_set.uses_votes:
             raise
-        source = _votes_source(read_votes(data_dir))
-    labels = dict.fromkeys(SPLITS, rule.apply(source.opinions))
-    return _counts(label_set, rule, rule, source.usage, labels)
+        source = ferplus_votes(data_dir)
+        classes = find_class_map(class_map, label_set.class_names)
+    labels = dict.fromkeys(SPLITS, _label(source, rule, classes))
+    return _counts(label_set, rule, rule, source, labels, classes)
 
 
-def limit_split(split: Split, limit: int, seed: int) -> Split:
-    """Return `limit` rows of a split, drawn at random, in row order.
-
-    Every class (of soft targets: the largest one) keeps its share, by the largest-remainder
-    method. The same seed draws the same rows. A limit of at least all rows changes nothing.
-
-    Args:
-        split: any split.
-        limit: rows to keep, 1 or more.
-        seed: seed of the draw.
-
-    Raises:
-        UsageError: `limit` is below 1.
-    """
-    if limit < 1:
-        raise UsageError(f"expected a limit of 1 row or more, not {limit}")
-    rows = len(split.images)
-    if limit >= rows:
-        return split
-    classes = split.targets.argmax(axis=1)
-    exact = np.bincount(classes, minlength=len(split.class_names)) * limit
-    quotas = exact // rows
-    by_remainder = np.argsort(-(exact % rows), kind="stable")
-    quotas[by_remainder[: limit - quotas.sum()]] += 1
-    rng = np.random.default_rng(seed)
-    drawn = [
-        rng.choice(np.flatnonzero(classes == index), quota, replace=False)
-        for index, quota in enumerate(quotas)
-    ]
-    chosen = np.sort(np.concatenate(drawn))
-    return split._replace(
-        images=split.images[chosen], targets=split.targets[chosen], row_ids=split.row_ids[chosen]
-    )
+def _read(
+    label_set: LabelSet,
+    data_dir: str | Path,
+    cache_dir: str | Path | None,
+    class_map: Sequence[str] | None,
+) -> tuple[Source, ClassMap]:
+    """Read the files, and find the classes: before that where they are known."""
+    if label_set.class_names:
+        classes = find_class_map(class_map, label_set.class_names)
+        return label_set.read(data_dir, cache_dir), classes
+    source = label_set.read(data_dir, cache_dir)
+    return source, find_class_map(class_map, source.class_names)
 
 
-def _read(label_set: LabelSet, data_dir: str | Path, cache_dir: str | Path | None) -> _Source:
-    """Read the files a label set needs, the small one first: its faults show at once."""
-    votes = read_votes(data_dir) if label_set.uses_votes else None
-    fer = read_fer2013(data_dir, cache_dir)
-    hashes = {fer.source.name: fer.sha256}
-    if votes is None:
-        return _Source(fer.emotions, fer.usage, fer.images, hashes)
-    _check_agreement(fer, votes)
-    source = _votes_source(votes)
-    return source._replace(images=fer.images, hashes=hashes | source.hashes)
+def _label(source: Source, rule: LabelRule, classes: ClassMap) -> Labels:
+    labels = rule.apply(source.opinions)
+    return merge_classes(labels, source.class_names, classes, multi_hot=rule.multi_hot)
 
 
-def _votes_source(votes: Votes) -> _Source:
-    return _Source(votes.votes, votes.usage, None, {votes.source.name: votes.sha256})
+def _leaked(source: Source) -> np.ndarray:
+    return leaked_rows(duplicate_groups(source.images), source.splits == "train")
 
 
-def _check_agreement(fer: Fer2013, votes: Votes) -> None:
-    """Refuse files that are not row by row about the same faces, as far as `Usage` can tell."""
-    shorter = min(len(fer.usage), len(votes.usage))
-    differs = np.flatnonzero(fer.usage[:shorter] != votes.usage[:shorter])
-    if differs.size:
-        row = differs[0]
-        raise InputError(
-            f"{fer.source} and {votes.source} do not belong together: row {row + 1} (data rows "
-            f"counted from 1) has Usage {fer.usage[row]} in one, {votes.usage[row]} in the other; "
-            "get both anew, with their rows in the original order"
-        )
-    if len(fer.usage) != len(votes.usage):
-        raise InputError(
-            f"{fer.source} has {len(fer.usage)} rows, {votes.source} has {len(votes.usage)}: row "
-            f"{shorter + 1} is in one of them only; the shorter file may be cut off: get it anew"
-        )
-
-
-def _split(source: _Source, name: str, labels: Labels, label_set: LabelSet) -> Split:
-    in_split = source.usage == SPLITS[name]
+def _split(
+    label_set: LabelSet,
+    source: Source,
+    name: str,
+    labels: Labels,
+    classes: ClassMap,
+    leaked: np.ndarray,
+) -> Split:
+    in_split = source.splits == name
     row_ids = np.flatnonzero(in_split & labels.keep)
     if not row_ids.size:
         raise InputError(
-            f"expected rows for the {name} split of {label_set.name}, but of "
-            f"{np.count_nonzero(in_split)} rows with Usage {SPLITS[name]} the label rule keeps "
-            f"none; the files in use are {', '.join(source.hashes)}"
+            f"expected rows for the {name} split of {label_set.name}, but of its "
+            f"{np.count_nonzero(in_split)} rows none is kept; the data in use are "
+            f"{', '.join(source.hashes)}"
         )
     first, last = row_ids[0], row_ids[-1]
     unbroken = last - first + 1 == row_ids.size
-    images = source.images[first : last + 1] if unbroken else source.images[row_ids]
-    return Split(images, labels.targets[row_ids], row_ids, label_set.class_names)
+    return Split(
+        images=source.images[first : last + 1] if unbroken else source.images[row_ids],
+        targets=labels.targets[row_ids],
+        row_ids=row_ids,
+        class_names=classes.names,
+        leaked=leaked[row_ids],
+        paths=None if source.paths is None else source.paths[row_ids],
+    )
 
 
 def _counts(
     label_set: LabelSet,
     rule: LabelRule,
     evaluation: LabelRule,
-    usage: np.ndarray,
+    source: Source,
     labels: Mapping[str, Labels],
+    classes: ClassMap,
 ) -> dict:
     names = {
         "dataset_name": label_set.name,
         "label_rule": rule.name,
         "evaluation_rule": evaluation.name,
     }
-    return names | count_labels(usage, labels, label_set.class_names)
+    return names | count_labels(source.splits, labels, classes.names)

@@ -10,12 +10,12 @@ from ferplus_keras.emotions import SPLITS
 
 
 def count_labels(
-    usage: np.ndarray, labels: Mapping[str, Labels], class_names: Sequence[str]
+    row_splits: np.ndarray, labels: Mapping[str, Labels], class_names: Sequence[str]
 ) -> dict:
     """Count the rows of every split and of all together.
 
     Args:
-        usage: (n,) str, Usage of every row.
+        row_splits: (n,) str, name of every row's split.
         labels: split name to the labels, of all n rows, that it goes by.
         class_names: the C classes.
 
@@ -23,8 +23,8 @@ def count_labels(
         "classes", "splits" and "total", as `dataset.label_counts` describes them.
     """
     splits, dropped, sums = {}, Counter(), np.zeros(len(class_names))
-    for name, value in SPLITS.items():
-        rows = usage == value
+    for name in SPLITS:
+        rows = row_splits == name
         reasons = Counter(labels[name].reasons[rows & ~labels[name].keep].tolist())
         targets = labels[name].targets[rows].sum(axis=0, dtype=np.float64)
         splits[name] = _counts(np.count_nonzero(rows), reasons, targets, class_names)
@@ -33,7 +33,7 @@ def count_labels(
     return {
         "classes": list(class_names),
         "splits": splits,
-        "total": _counts(len(usage), dropped, sums, class_names),
+        "total": _counts(len(row_splits), dropped, sums, class_names),
     }
 
 

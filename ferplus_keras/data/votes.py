@@ -1,4 +1,4 @@
-"""Turn FER+ votes into labels: the six rules of the literature, side by side.
+"""Turn FER+ votes into labels: the rules of the literature, side by side.
 
 Ten people voted on every face of FER2013 (Barsoum, Zhang, Canton Ferrer, Zhang: "Training Deep
 Networks for Facial Expression Recognition with Crowd-Sourced Label Distribution", ICMI 2016). The
@@ -30,7 +30,8 @@ class Labels(NamedTuple):
     """What a rule makes of the votes.
 
     Attributes:
-        targets: (n, 8) float32 in the order of `FERPLUS_CLASSES`, zeros where the row is dropped.
+        targets: (n, C) float32, zeros where the row is dropped; rules give them in the order of
+            `FERPLUS_CLASSES`.
         keep: (n,) bool.
         reasons: (n,) str, why the row is dropped, "" where it is kept.
     """
@@ -38,6 +39,15 @@ class Labels(NamedTuple):
     targets: np.ndarray
     keep: np.ndarray
     reasons: np.ndarray
+
+    def without(self, rows: np.ndarray, reason: str) -> "Labels":
+        """Return labels that drop `rows`, (n,) bool, too; rows dropped before keep their reason."""
+        dropped = rows & self.keep
+        return Labels(
+            np.where(dropped[:, None], np.float32(0), self.targets),
+            self.keep & ~dropped,
+            np.where(dropped, reason, self.reasons),
+        )
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class LabelRule:
         apply: votes (n, 10) int to `Labels`.
         draw: whether training draws one class from the target, anew at every read.
         evaluate_with: name of the rule that validation and test rows are labelled by.
+        multi_hot: whether targets are sets of right classes; else they are distributions.
     """
 
     name: str
@@ -57,6 +68,7 @@ class LabelRule:
     apply: Callable[[np.ndarray], Labels]
     draw: bool
     evaluate_with: str
+    multi_hot: bool = False
 
 
 def majority(votes: np.ndarray) -> Labels:
@@ -149,6 +161,19 @@ def ms_multi_target(votes: np.ndarray) -> Labels:
     )
 
 
+def distribution(votes: np.ndarray) -> Labels:
+    """Label by all votes for emotions, divided by their sum.
+
+    No vote is set to 0. Dropped are only the rows where unknown or not-a-face is among the classes
+    with the most votes, as under `majority`; elsewhere the votes for these two are left out.
+    """
+    emotions = votes[:, _EMOTIONS]
+    leads = votes[:, _NO_EMOTION].max(axis=1) >= emotions.max(axis=1)
+    return _labels(
+        emotions / np.maximum(emotions.sum(axis=1, keepdims=True), 1), {UNKNOWN_FIRST: leads}
+    )
+
+
 LABEL_RULES: dict[str, LabelRule] = {
     rule.name: rule
     for rule in (
@@ -193,6 +218,14 @@ LABEL_RULES: dict[str, LabelRule] = {
             apply=ms_multi_target,
             draw=False,
             evaluate_with="ms_majority",
+            multi_hot=True,
+        ),
+        LabelRule(
+            name="distribution",
+            description="all votes for emotions as shares of their sum",
+            apply=distribution,
+            draw=False,
+            evaluate_with="majority",
         ),
     )
 }

@@ -1,38 +1,77 @@
-"""Judge a checkpoint: every row of a split once, from the checkpoint's own folder."""
+"""Judge a checkpoint or an ensemble: every row of a split once, from the files alone."""
 
 from __future__ import annotations
 
-import hashlib
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ferplus_keras.backend import load_keras
 from ferplus_keras.config import EvaluateConfig, default_data_dir
-from ferplus_keras.data.dataset import DATASETS, Split, load_split
+from ferplus_keras.data.dataset import Split
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.evaluation.metrics import score
+from ferplus_keras.evaluation.agreement import agreement
+from ferplus_keras.evaluation.calibration import (
+    at_temperature,
+    calibration_error,
+    fit_temperature,
+    reliability,
+)
+from ferplus_keras.evaluation.members import (
+    OF_OLDER_PROJECT,
+    Member,
+    class_order,
+    find_checkpoint,
+    load_member,
+    mean_answer,
+    predict,
+)
+from ferplus_keras.evaluation.metrics import CLIP, score, summary
+from ferplus_keras.evaluation.protocol import (
+    Protocol,
+    Rows,
+    find_protocol,
+    labels_of,
+    read_rows,
+)
 from ferplus_keras.evaluation.report import (
     draw_confusion,
     format_report,
     write_predictions,
     write_report,
 )
+from ferplus_keras.evaluation.report_page import write_page
 from ferplus_keras.files import require_writable
-from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
-from ferplus_keras.progress import progress_bar
-from ferplus_keras.training.run_folder import CONFIG, MAX_ACCURACY, versions
+from ferplus_keras.models.checkpoint import CheckpointInfo, read_info
+from ferplus_keras.training.run_folder import CONFIG, versions
 
-if TYPE_CHECKING:
-    import keras
+
+class Judged(NamedTuple):
+    """One split with the answers it got.
+
+    Attributes:
+        rows: what was asked.
+        probabilities: (n, C) float32, of the ensemble where there are several members.
+        of_members: one such array a member.
+        of_others: other label rule -> (m, C) probabilities of its rows.
+        seconds: time the networks took.
+    """
+
+    rows: Rows
+    probabilities: np.ndarray
+    of_members: list[np.ndarray]
+    of_others: dict[str, np.ndarray]
+    seconds: float
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Evaluate a checkpoint as `config` says and write what came out.
+    """Evaluate one or several checkpoints as `config` says and write what came out.
 
-    Writes report.json, predictions.csv and confusion_matrix.png beside the checkpoint or into
-    `output_dir`, and prints the scores as tables.
+    Writes report.json, report.html, predictions.csv and confusion_matrix.png beside the (first)
+    checkpoint or into `output_dir`, and prints the scores as tables.
 
     Args:
         config: settings of the evaluation.
@@ -42,76 +81,49 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         with fractions, not percentages.
 
     Raises:
-        InputError: the checkpoint or the data cannot be used, or do not belong together.
+        InputError: a checkpoint or the data cannot be used, or do not belong together.
     """
-    path = find_checkpoint(config)
-    data_dir = config.data_dir or _data_dir_of_run(path.parent)
-    folder = Path(config.output_dir) if config.output_dir else path.parent
+    started = time.perf_counter()
+    paths = _checkpoints(config)
+    folder = Path(config.output_dir) if config.output_dir else paths[0].parent
     require_writable(folder, "--output_dir")
-    of_older_project = path.suffix in (".h5", ".hdf5")
-    info = None if of_older_project else read_info(path)
-    dataset_name = config.dataset_name or (info.dataset_name if info else "FERPlus")
-    class_names = DATASETS[dataset_name].class_names
-    if info:
-        _check_belongs(info, config, class_names)
-    wanted_rule = config.label_rule or (info.evaluation_rule if info else "majority")
-    label_rule = DATASETS[dataset_name].rule(wanted_rule).name
-    splits = {
-        name: load_split(data_dir, name, dataset_name, label_rule, config.cache_dir)
-        for name in config.splits
-    }
+    data_dir = config.data_dir or _data_dir_of_run(paths[0].parent)
+    infos = [None if path.suffix in OF_OLDER_PROJECT else read_info(path) for path in paths]
+    protocol = find_protocol(config, infos[0])
+    rows = {name: read_rows(name, data_dir, protocol, config.cache_dir) for name in config.splits}
+    class_names = rows[config.splits[0]].split.class_names
+    for path, info in zip(paths, infos, strict=True):
+        if info:
+            _check_belongs(info, config.model_name, class_names, path)
+
     load_keras()
-    if info:
-        model, info = load_checkpoint(path)
-    else:
-        model, info = _load_older(path, config, class_names)
-
-    found = {name: predict(model, split, config.batch_size, name) for name, split in splits.items()}
-    from keras.backend import backend
-
-    report = {
-        "splits": {
-            name: score(split.targets.argmax(axis=1), found[name], class_names)
-            for name, split in splits.items()
-        },
-        "model": info.model_name,
-        "image_size": info.image_size,
-        "dataset_name": dataset_name,
-        "label_rule": label_rule,
-        "trained_with": {"dataset_name": info.dataset_name, "label_rule": info.label_rule},
-        "class_names": list(class_names),
-        "checkpoint": str(path),
-        "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "epoch": info.epoch,
-        "backend": backend(),
-        "versions": versions(),
-    }
-    write_predictions(splits, found, folder / "predictions.csv")
+    members = [
+        load_member(path, class_names, config.model_name, config.image_size) for path in paths
+    ]
+    judged = {name: _judge(rows[name], members, config, name) for name in config.splits}
+    report = _report(config, protocol, members, judged)
+    report["seconds"]["total"] = time.perf_counter() - started
+    write_predictions(judged, folder / "predictions.csv")
     draw_confusion(report, folder / "confusion_matrix.png")
+    write_page(report, judged, folder / "report.html")
     write_report(report, folder / "report.json")
     print(format_report(report))
-    print(f"\nreport.json, predictions.csv and confusion_matrix.png are in {folder}")
+    print(f"\nreport.html, report.json, predictions.csv, confusion_matrix.png are in {folder}")
     return report
 
 
-def find_checkpoint(config: EvaluateConfig) -> Path:
-    """Return the file to evaluate: `checkpoint_path`, its best model if a folder, or the run's.
+def _checkpoints(config: EvaluateConfig) -> list[Path]:
+    """Return the files to evaluate.
 
     Raises:
         UsageError: neither a checkpoint nor a run was named.
         InputError: there is no such file.
     """
     if config.checkpoint_path:
-        path = Path(config.checkpoint_path)
-    elif config.name:
-        path = Path(config.checkpoints_dir) / config.name
-    else:
-        raise UsageError("expected --checkpoint_path FILE_OR_FOLDER or --name RUN")
-    if path.is_dir():
-        path = path / MAX_ACCURACY
-    if not path.is_file():
-        raise InputError(f"no checkpoint at {path}")
-    return path
+        return [find_checkpoint(Path(path)) for path in config.checkpoint_path]
+    if config.name:
+        return [find_checkpoint(Path(config.checkpoints_dir) / config.name)]
+    raise UsageError("expected --checkpoint_path FILE_OR_FOLDER … or --name RUN")
 
 
 def _data_dir_of_run(folder: Path) -> str:
@@ -124,57 +136,111 @@ def _data_dir_of_run(folder: Path) -> str:
         return default_data_dir()
 
 
-def predict(model: keras.Model, split: Split, batch_size: int, name: str = "") -> np.ndarray:
-    """Return (n, C) float32 probabilities of a split's faces, in its order.
-
-    Raises:
-        InputError: a probability is not a number.
-    """
-    from ferplus_keras.data.batches import Batches
-
-    batches = Batches(split, batch_size)
-    found = []
-    with progress_bar(total=batches.rows, desc=name, unit=" images") as bar:
-        for index in range(len(batches)):
-            images = batches[index][0]
-            found.append(model.predict_on_batch(images))
-            bar.update(len(images))
-    probabilities = np.concatenate(found).astype(np.float32)
-    broken = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
-    if broken.size:
-        raise InputError(
-            f"the network returns no number for {broken.size} of {len(probabilities)} faces "
-            f"of {name} (first: row {split.row_ids[broken[0]]}); its weights are broken"
-        )
-    return probabilities
-
-
 def _check_belongs(
-    info: CheckpointInfo, config: EvaluateConfig, class_names: tuple[str, ...]
+    info: CheckpointInfo, model_name: str | None, class_names: Sequence[str], path: Path
 ) -> None:
-    """Refuse data whose classes are not the checkpoint's, in its order."""
-    if config.model_name and config.model_name != info.model_name:
-        raise InputError(f"the checkpoint is a {info.model_name}, not a {config.model_name}")
-    if info.class_names != class_names:
-        raise InputError(
-            f"the checkpoint has {len(info.class_names)} classes ({', '.join(info.class_names)}), "
-            f"the data {len(class_names)} ({', '.join(class_names)}); "
-            f"it was trained on --dataset_name {info.dataset_name}"
+    """Refuse a checkpoint of another network or other classes before it is loaded."""
+    if model_name and model_name != info.model_name:
+        raise InputError(f"the checkpoint is a {info.model_name}, not a {model_name}")
+    class_order(info, class_names, path)
+
+
+def _judge(rows: Rows, members: list[Member], config: EvaluateConfig, name: str) -> Judged:
+    """Ask every network about every row once, whichever rules it belongs to."""
+    every = np.unique(np.concatenate([s.row_ids for s in (rows.split, *rows.others.values())]))
+    images = np.empty((len(every), *rows.split.images.shape[1:]), np.uint8)
+    for split in (rows.split, *rows.others.values()):
+        images[np.searchsorted(every, split.row_ids)] = split.images
+    answers, seconds = [], 0.0
+    for number, member in enumerate(members, start=1):
+        label = name if len(members) == 1 else f"{name} {number}/{len(members)}"
+        answer, taken = predict(
+            member,
+            images,
+            batch_size=config.batch_size,
+            tta=config.tta,
+            average=config.average,
+            name=label,
         )
+        answers.append(answer)
+        seconds += taken
+    together = mean_answer(answers, config.average)
+
+    def of(split: Split, answer: np.ndarray) -> np.ndarray:
+        return answer[np.searchsorted(every, split.row_ids)]
+
+    return Judged(
+        rows,
+        of(rows.split, together),
+        [of(rows.split, answer) for answer in answers],
+        {rule: of(split, together) for rule, split in rows.others.items()},
+        seconds,
+    )
 
 
-def _load_older(
-    path: Path, config: EvaluateConfig, class_names: tuple[str, ...]
-) -> tuple[keras.Model, CheckpointInfo]:
-    """Rebuild a network from an .hdf5 file of the older project, whose rule was `majority`."""
-    from ferplus_keras.models.legacy import load_full_model
+def _report(
+    config: EvaluateConfig, protocol: Protocol, members: list[Member], judged: dict[str, Judged]
+) -> dict[str, Any]:
+    from keras.backend import backend
 
-    model, name = load_full_model(path, config.model_name, config.image_size)
-    classes = model.output_shape[-1]
-    if classes != len(class_names):
-        raise InputError(
-            f"{path} has {classes} classes, the data {len(class_names)} "
-            f"({', '.join(class_names)}); choose another --dataset_name"
+    first = members[0].describe()
+    temperature = None
+    if "validation" in judged:
+        of_validation = judged["validation"]
+        temperature = fit_temperature(
+            labels_of(of_validation.rows.split), of_validation.probabilities
         )
-    size = model.get_layer("preprocessing").image_size
-    return model, CheckpointInfo(name, size, class_names, "unknown", "unknown", "majority")
+    report = {
+        "splits": {name: _scores(of_split, temperature) for name, of_split in judged.items()},
+        "model": " + ".join(member.info.model_name for member in members),
+        "image_size": first["image_size"],
+        "dataset_name": protocol.dataset_name,
+        "label_rule": protocol.label_rule,
+        "class_map": protocol.class_map and list(protocol.class_map),
+        "class_names": list(judged[config.splits[0]].rows.split.class_names),
+        "trained_with": first["trained_with"],
+        "checkpoint": first["checkpoint"],
+        "checkpoint_sha256": first["checkpoint_sha256"],
+        "epoch": first["epoch"],
+        "tta": config.tta,
+        "temperature": temperature,
+        "backend": backend(),
+        "versions": versions(),
+        "seconds": {"network": sum(of_split.seconds for of_split in judged.values())},
+    }
+    if len(members) > 1:
+        report["average"] = config.average
+        report["members"] = [
+            member.describe() | {"splits": {n: _of_member(j, i) for n, j in judged.items()}}
+            for i, member in enumerate(members)
+        ]
+    return report
+
+
+def _scores(judged: Judged, temperature: float | None) -> dict[str, Any]:
+    """Return everything the report says of one split."""
+    split, probabilities = judged.rows.split, judged.probabilities
+    names, labels = split.class_names, labels_of(split)
+    predicted = probabilities.argmax(axis=1)
+    scores = score(labels, probabilities, names)
+    scores["leak_free"] = summary(labels[~split.leaked], predicted[~split.leaked], names)
+    scores["label_rules"] = {
+        rule: summary(labels_of(rows), judged.of_others[rule].argmax(axis=1), names)
+        for rule, rows in judged.rows.others.items()
+    }
+    scores["calibration"] = {"reliability": reliability(labels, probabilities)}
+    if temperature is not None:
+        scaled = at_temperature(probabilities, temperature)
+        of_truth = scaled[np.arange(len(labels)), labels]
+        scores["calibration"]["at_temperature"] = {
+            "loss": float(-np.log(np.clip(of_truth, CLIP, 1)).mean()),
+            "calibration_error": calibration_error(labels, scaled),
+        }
+    if judged.rows.votes is not None:
+        scores["annotators"] = agreement(judged.rows.votes, probabilities)
+    return scores
+
+
+def _of_member(judged: Judged, index: int) -> dict[str, Any]:
+    split = judged.rows.split
+    return summary(labels_of(split), judged.of_members[index].argmax(axis=1), split.class_names)

@@ -35,6 +35,8 @@ class CheckpointInfo:
         label_rule: label rule of its training rows.
         evaluation_rule: label rule of the validation rows that chose it.
         epoch: epochs finished when it was saved.
+        class_map: how its classes were merged of the label set's, as `--class_map` takes it;
+            None for the label set's own.
     """
 
     model_name: str
@@ -44,6 +46,7 @@ class CheckpointInfo:
     label_rule: str
     evaluation_rule: str
     epoch: int = 0
+    class_map: tuple[str, ...] | None = None
 
 
 def save_checkpoint(model: keras.Model, path: Path, info: CheckpointInfo) -> None:
@@ -68,7 +71,7 @@ def read_info(path: Path) -> CheckpointInfo:
         raise InputError(f"no checkpoint at {path}")
     try:
         with zipfile.ZipFile(path) as archive:
-            members = json.loads(archive.read(MEMBER))
+            return info_from_json(archive.read(MEMBER).decode())
     except zipfile.BadZipFile:
         raise InputError(
             f"{path} is not a .keras checkpoint (not a zip archive, {path.stat().st_size} bytes); "
@@ -79,7 +82,14 @@ def read_info(path: Path) -> CheckpointInfo:
             f"{path} holds no {MEMBER}: it was not saved by ferplus_keras, "
             "so the order of its classes is unknown"
         ) from None
-    members["class_names"] = tuple(members["class_names"])
+
+
+def info_from_json(text: str) -> CheckpointInfo:
+    """Return what the JSON text of a checkpoint or export says."""
+    members = json.loads(text)
+    for name in ("class_names", "class_map"):
+        if members.get(name) is not None:
+            members[name] = tuple(members[name])
     return CheckpointInfo(**members)
 
 
@@ -95,7 +105,7 @@ def load_checkpoint(path: Path) -> tuple[keras.Model, CheckpointInfo]:
     info = read_info(path)
     import keras
 
-    from ferplus_keras.models import preprocess  # noqa: F401  registers the layer
+    from ferplus_keras.models import preprocess, vit  # noqa: F401  registers their layers
 
     try:
         return keras.saving.load_model(path, compile=False), info

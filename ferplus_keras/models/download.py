@@ -1,5 +1,6 @@
 """Download one HDF5 file: resumable, checked, and renamed into place only when it is whole."""
 
+import hashlib
 import json
 import os
 import time
@@ -37,6 +38,7 @@ def download(
     url: str,
     destination: str | os.PathLike,
     *,
+    md5: str = "",
     progress: bool = True,
     attempts: int = 4,
     retry_wait: float = 1.0,
@@ -51,6 +53,7 @@ def download(
     Args:
         url: http or https; proxies are those of the environment, as urllib reads them.
         destination: the file to make; its folder is made too.
+        md5: hexadecimal MD5 that the whole file must have; empty where none is known.
         progress: show a progress bar on standard error.
         attempts: connections in a row that may bring nothing new, once the server was reached.
         retry_wait: seconds to wait before the next attempt; doubled as long as nothing new comes.
@@ -71,6 +74,7 @@ def download(
         with FileLock(f"{destination}.lock"):
             if not destination.exists():
                 _fetch_whole(url, partial, progress, attempts, retry_wait)
+                _check_md5(partial, md5)
                 os.replace(partial, destination)
                 _origin(partial).unlink(missing_ok=True)
     except (_Failed, OSError) as error:
@@ -99,6 +103,17 @@ def _fetch_whole(url: str, partial: Path, progress: bool, attempts: int, wait: f
             if failures >= attempts or not reached:
                 raise
             time.sleep(wait * 2**failures)
+
+
+def _check_md5(partial: Path, expected: str) -> None:
+    """Throw the file away if it is whole but not the published one."""
+    if not expected:
+        return
+    with partial.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != expected:
+        partial.unlink()
+        raise _Failed(f"its MD5 is {found} instead of the published {expected}")
 
 
 def _connect(url: str, partial: Path) -> HTTPResponse:

@@ -31,6 +31,20 @@ class HeadConfig(NamedTuple):
     dropout_rate: float
 
 
+def open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading.
+
+    Raises:
+        InputError: it is something else, damaged or cut short.
+    """
+    if not h5py.is_hdf5(path):
+        raise InputError(f"{path} is not an HDF5 file but {_what_is(path)}; fetch it again")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(f"{path} is damaged or cut short ({error}); fetch it again") from error
+
+
 @contextmanager
 def read_layers(path: Path) -> Iterator[dict[str, dict[str, h5py.Dataset]]]:
     """Open the file and show its layers that have weights.
@@ -43,7 +57,7 @@ def read_layers(path: Path) -> Iterator[dict[str, dict[str, h5py.Dataset]]]:
     Raises:
         InputError: not HDF5, cut short, or not written by Keras 2.
     """
-    with _open(path) as file:
+    with open_hdf5(path) as file:
         root = file.get("model_weights", file)
         if not any(key.startswith("layer_names") for key in root.attrs):
             raise InputError(
@@ -72,7 +86,7 @@ def read_head_config(path: Path, head: str) -> HeadConfig:
     Raises:
         InputError: the file holds weights only, or no such layer.
     """
-    with _open(path) as file:
+    with open_hdf5(path) as file:
         if "model_config" not in file.attrs:
             raise InputError(f"{path} holds weights only; a whole model was expected")
         text = file.attrs["model_config"]
@@ -98,15 +112,6 @@ def _layer_configs(config: dict | list) -> Iterator[dict]:
             yield from _layer_configs(inner)
         else:
             yield inner
-
-
-def _open(path: Path) -> h5py.File:
-    if not h5py.is_hdf5(path):
-        raise InputError(f"{path} is not an HDF5 file but {_what_is(path)}; fetch it again")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path} is damaged or cut short ({error}); fetch it again") from error
 
 
 def _what_is(path: Path) -> str:

@@ -11,7 +11,7 @@ _COLUMNS = ("position", "name", "original_name", "type", "shape", "parameters")
 
 
 def layer_list(model_name: str) -> str:
-    """Return the text of `layer_lists/<model_name>.txt`: 8 classes, faces resized to 224x224."""
+    """Return the text of `layer_lists/<model_name>.txt`: 8 classes, its own image size."""
     model = build_model(model_name, 8, weights="none")
     return format_layers(describe_layers(model), _COLUMNS) + "\n"
 

@@ -1,97 +1,22 @@
-"""The one table of networks, and how one of them is built.
+"""Networks by name: look one up in the table, build it, give it its weights."""
 
-Reading the table imports no Keras: command lines list models and check names at once.
-
-To add a network, write a function from images (b, s, s, channels) to a feature map in a module of
-this package and give it a row in `MODELS`.
-"""
-
-from dataclasses import dataclass, field
 from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import UsageError, unknown
+from ferplus_keras.models.table import MODELS, ModelSpec
 
 if TYPE_CHECKING:
     import keras
 
     from ferplus_keras.models.weights import LoadedWeights
 
+__all__ = ["MODELS", "ModelSpec", "build_model", "build_with_weights", "list_models", "model_spec"]
+
 ACTIVATIONS = ("softmax", "sigmoid")
 """What the head's Dense layer may end in."""
-
-_RELEASE = "https://github.com/rcmalli/keras-vggface/releases/download/v2.0/rcmalli_vggface_tf_"
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """A network: what it is, how faces are prepared for it and where its weights are published.
-
-    Attributes:
-        name: its name on the command line and in `build_model`.
-        description: one line for help texts and tables.
-        backbone: "module:function" inside `ferplus_keras.models`; the function takes images
-            (b, s, s, len(mean)) and returns the feature map. Imported when the network is built.
-        mean: grey level (0-255) subtracted in each channel, in the channel order of the weights;
-            one number a channel.
-        weighted_layers: how many backbone layers carry weights; tells whose checkpoint a file is.
-        min_image_size: smallest image the backbone's strides leave a feature map of, in pixels.
-        weights: published weights: their name -> URLs, the one to download first. The others are
-            used where they lie on disk already.
-        top_layers: layers of the published files that classified the original identities and are
-            left out.
-    """
-
-    name: str
-    description: str
-    backbone: str
-    mean: tuple[float, ...]
-    weighted_layers: int
-    min_image_size: int = FACE_SIZE
-    weights: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    top_layers: tuple[str, ...] = ()
-
-
-def _vggface2(network: str) -> dict[str, tuple[str, ...]]:
-    return {"vggface2": (f"{_RELEASE}notop_{network}.h5", f"{_RELEASE}{network}.h5")}
-
-
-# Means in B, G, R order as in keras-vggface's preprocess_input, version 2 (VGGFace2) and 1
-# (VGGFace). The VGGFace2 weights are under CC BY-SA 4.0.
-MODELS: dict[str, ModelSpec] = {
-    spec.name: spec
-    for spec in (
-        ModelSpec(
-            name="ResNet50",
-            description="ResNet-50, pretrained on the faces of VGGFace2",
-            backbone="vggface:resnet50",
-            mean=(91.4953, 103.8827, 131.0912),
-            weighted_layers=106,
-            weights=_vggface2("resnet50"),
-            top_layers=("classifier",),
-        ),
-        ModelSpec(
-            name="SeNet50",
-            description="squeeze-and-excitation ResNet-50, pretrained on the faces of VGGFace2",
-            backbone="vggface:senet50",
-            mean=(91.4953, 103.8827, 131.0912),
-            weighted_layers=138,
-            weights=_vggface2("senet50"),
-            top_layers=("classifier",),
-        ),
-        ModelSpec(
-            name="VGG16",
-            description="VGG-16, pretrained on the faces of VGGFace, VGGFace2's predecessor",
-            backbone="vggface:vgg16",
-            mean=(93.5940, 104.7624, 129.1863),
-            weighted_layers=13,
-            weights=_vggface2("vgg16"),
-            top_layers=("fc6", "fc7", "fc8"),
-        ),
-    )
-}
 
 
 def list_models() -> list[str]:
@@ -114,9 +39,9 @@ def build_model(
     name: str,
     num_classes: int,
     *,
-    weights: str | PathLike = "vggface2",
-    image_size: int = 224,
-    dropout_rate: float = 0.3,
+    weights: str | PathLike | None = None,
+    image_size: int | None = None,
+    dropout_rate: float | None = None,
     activation: str = "softmax",
 ) -> "keras.Model":
     """Build a classifier of 48x48 faces, its backbone pretrained.
@@ -124,12 +49,16 @@ def build_model(
     Args:
         name: a name in `MODELS`.
         num_classes: number of classes C.
-        weights: "vggface2", the file keras-vggface released for this network (VGG16's was trained
-            on VGGFace, the predecessor), searched for and downloaded by `weights.find_weights`;
-            "none", random weights; or a path: a Keras 2 weights file with or without its top, a
-            checkpoint of the older project (.hdf5) or of this one (.keras).
-        image_size: side, in pixels, to which faces are resized inside the graph.
-        dropout_rate: share of features dropped before the last layer while training.
+        weights: a name of published weights (such as "vggface2", the file keras-vggface released
+            for this network; VGG16's was trained on VGGFace, the predecessor), searched for and
+            downloaded by `weights.find_weights`; "none", random weights; or a path: a Keras 2
+            weights file with or without its top, a checkpoint of the older project (.hdf5) or of
+            this one (.keras), keras-hub's file for ViTBase16 (.weights.h5). None is the network's
+            published weights where there are any.
+        image_size: side, in pixels, to which faces are resized inside the graph; None is the
+            network's own.
+        dropout_rate: share of features dropped before the last layer while training; None is the
+            network's own.
         activation: "softmax" or "sigmoid".
 
     Returns:
@@ -159,9 +88,9 @@ def build_with_weights(
     name: str,
     num_classes: int,
     *,
-    weights: str | PathLike = "vggface2",
-    image_size: int = 224,
-    dropout_rate: float = 0.3,
+    weights: str | PathLike | None = None,
+    image_size: int | None = None,
+    dropout_rate: float | None = None,
     activation: str = "softmax",
 ) -> "tuple[keras.Model, LoadedWeights | None]":
     """Build a classifier as `build_model` does and also say which weights it got.
@@ -171,6 +100,9 @@ def build_with_weights(
         None for `weights="none"`.
     """
     spec = model_spec(name)
+    weights = spec.default_weights if weights is None else weights
+    image_size = spec.image_size if image_size is None else image_size
+    dropout_rate = spec.dropout_rate if dropout_rate is None else dropout_rate
     _check(spec, num_classes, image_size, dropout_rate, activation)
 
     from ferplus_keras.models.weights import find_weights, load_weights
@@ -209,9 +141,11 @@ def _graph(spec: ModelSpec, num_classes, image_size, dropout_rate, activation) -
     backbone = getattr(import_module(f"ferplus_keras.models.{module}"), function)
 
     faces = keras.Input((FACE_SIZE, FACE_SIZE), dtype="uint8", name="faces")
-    images = FacePreprocessing(image_size, spec.mean, name="preprocessing")(faces)
+    preprocessing = FacePreprocessing(
+        image_size, spec.mean, spec.std, spec.crop, spec.equalize, name="preprocessing"
+    )
     probabilities = classify(
-        backbone(images),
+        backbone(preprocessing(faces)),
         num_classes,
         dropout_rate=dropout_rate,
         activation=activation,

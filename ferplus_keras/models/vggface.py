@@ -10,22 +10,11 @@ order it had under Keras 2.2.4: a position here is that position there. Names ar
 Keras 2.2.4 in a fresh session, with '-' for the '/' that Keras 3 refuses in a name.
 """
 
-from collections import Counter
-
 from keras import KerasTensor, layers
 
+from ferplus_keras.models.keras2_names import Numbered
+
 _CHANNELS = {"data_format": "channels_last"}
-
-
-class _Numbered:
-    """Keras 2's automatic layer names: activation_1, activation_2, add_1 …"""
-
-    def __init__(self):
-        self._counts = Counter()
-
-    def __call__(self, kind: str) -> str:
-        self._counts[kind] += 1
-        return f"{kind}_{self._counts[kind]}"
 
 
 def resnet50(images: KerasTensor) -> KerasTensor:
@@ -53,7 +42,7 @@ def vgg16(images: KerasTensor) -> KerasTensor:
 
 def _residual_network(images, *, squeeze: bool, epsilon: float):
     """ResNet50 or SeNet50; `epsilon` is the BatchNormalizations'."""
-    numbered = _Numbered()
+    numbered = Numbered()
 
     def conv_bn(x, filters, kernel, name, strides=1):
         x = layers.Conv2D(

@@ -21,10 +21,12 @@ from ferplus_keras.models.download import download
 from ferplus_keras.models.freeze import numbered_layers
 from ferplus_keras.models.head import HEAD
 from ferplus_keras.models.keras2_files import read_layers
-from ferplus_keras.models.registry import ModelSpec
+from ferplus_keras.models.keras_hub_files import fetch_preset, is_vit_file, read_vit_layers
+from ferplus_keras.models.table import ModelSpec, PublishedWeights
 
 Layers = Mapping[str, Mapping[str, h5py.Dataset | np.ndarray]]
-"""Layer name (spelt as here) -> variable name, such as `kernel` or `moving_mean` -> values."""
+"""Layer name (spelt as here) -> variable name, such as `kernel`, or `query/kernel` in a layer of
+layers -> values."""
 
 
 class LoadedWeights(NamedTuple):
@@ -55,9 +57,10 @@ def find_weights(spec: ModelSpec, kind: str | os.PathLike) -> Path:
 
     Args:
         spec: the network.
-        kind: a name in `spec.weights`, such as "vggface2", or a path. A name is looked for in
-            $FERPLUS_WEIGHTS_DIR, then in Keras' own `~/.keras/models/vggface` ($KERAS_HOME
-            replaces `~/.keras`), with or without its top, and is then downloaded to the latter.
+        kind: a name in `spec.weights`, such as "vggface2", or a path. A name's files, with and
+            without top, are looked for in $FERPLUS_WEIGHTS_DIR, then in their folder of Keras'
+            own cache, such as `~/.keras/models/vggface` ($KERAS_HOME replaces `~/.keras`), and
+            the first is then downloaded to the latter.
 
     Raises:
         UsageError: neither a known name nor a path.
@@ -65,17 +68,22 @@ def find_weights(spec: ModelSpec, kind: str | os.PathLike) -> Path:
     """
     if kind not in spec.weights:
         return _given_file(spec, Path(kind))
-    urls = spec.weights[kind]
-    folders = _weight_folders()
+    published = spec.weights[kind]
+    folders = _weight_folders(published)
     for folder in folders:
-        for url in urls:
-            path = folder / _file_name(url)
-            if path.is_file():
-                return path
+        for name in published.file_names:
+            if (folder / name).is_file():
+                return folder / name
     try:
-        return download(urls[0], folders[-1] / _file_name(urls[0]))
+        return _fetch(published, folders[-1] / published.file_names[0])
     except InputError as error:
         raise InputError(f"{error}, or start from random weights with --weights none") from None
+
+
+def _fetch(published: PublishedWeights, destination: Path) -> Path:
+    if published.preset:
+        return fetch_preset(published.preset, destination)
+    return download(published.urls[0], destination, md5=published.md5)
 
 
 def load_weights(
@@ -88,7 +96,8 @@ def load_weights(
     Args:
         model: a network of `build_model`, changed in place.
         source_path: a Keras 2 weights file with or without its top; a whole model saved by the
-            older project (.hdf5), also inside a multi-GPU wrapper; a .keras file of this project.
+            older project (.hdf5), also inside a multi-GPU wrapper; a .keras file of this project;
+            the weights of a ViT backbone of keras-hub (.weights.h5).
         spec: the network's row of the table.
 
     Returns:
@@ -106,9 +115,9 @@ def load_weights(
         targets = {name: layer for name, layer in targets.items() if name != HEAD or head_fits}
         _refuse_misfits(path, spec.name, targets, stored, ignored)
         values = [
-            (variable, stored[name][variable.name][()])
+            (variable, stored[name][variable_name][()])
             for name, layer in targets.items()
-            for variable in layer.weights
+            for variable_name, variable in layer_variables(layer).items()
         ]
         left_out = tuple(name for name in stored if name in ignored)
     for variable, value in values:
@@ -128,12 +137,21 @@ def open_layers(path: Path) -> Iterator[Layers]:
     if path.suffix == ".keras":
         model = _read_keras_file(path)
         yield {
-            name: {v.name: keras.ops.convert_to_numpy(v) for v in layer.weights}
+            name: {
+                key: keras.ops.convert_to_numpy(value)
+                for key, value in layer_variables(layer).items()
+            }
             for name, layer in _weighted(model).items()
         }
     else:
-        with read_layers(path) as stored:
+        with (read_vit_layers if is_vit_file(path) else read_layers)(path) as stored:
             yield stored
+
+
+def layer_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
+    """Return the weights of a layer by name: `kernel`, or `query/kernel` in a layer of layers."""
+    # A path begins with the layer's name, behind that of a model around it if there is one.
+    return {v.path.rpartition(f"{layer.name}/")[2]: v for v in layer.weights}
 
 
 def _read_keras_file(path: Path) -> keras.Model:
@@ -153,7 +171,7 @@ def _misfits(targets: Mapping[str, keras.layers.Layer], stored: Layers) -> list[
     """Describe every variable whose values in the file are absent or of another shape."""
     misfits = []
     for name, layer in targets.items():
-        shapes = {variable.name: tuple(variable.shape) for variable in layer.weights}
+        shapes = {key: tuple(value.shape) for key, value in layer_variables(layer).items()}
         found = {key: tuple(value.shape) for key, value in stored.get(name, {}).items()}
         if found and found != shapes:
             misfits.append(f"{name} is {_shapes(found)} instead of {_shapes(shapes)}")
@@ -192,17 +210,13 @@ def _given_file(spec: ModelSpec, path: Path) -> Path:
     raise unknown(f"weights for {spec.name}, nor a file,", str(path), [*spec.weights, "none"])
 
 
-def _weight_folders() -> list[Path]:
+def _weight_folders(published: PublishedWeights) -> list[Path]:
     """Return where weights are looked for, the folder for downloads last."""
     own = os.environ.get("FERPLUS_WEIGHTS_DIR")
     keras_home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    return [*([Path(own)] if own else []), Path(keras_home) / "models" / "vggface"]
+    return [*([Path(own)] if own else []), Path(keras_home) / published.folder]
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _file_name(url: str) -> str:
-    return url.rpartition("/")[2]

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from ferplus_keras.config import TrainConfig, to_plain
 from ferplus_keras.data.batches import Batches
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
@@ -78,18 +79,20 @@ class Progress(keras.callbacks.Callback):
     Args:
         images: training images an epoch.
         batch_size: images a batch.
+        epochs: epochs of the whole run.
     """
 
-    def __init__(self, images: int, batch_size: int) -> None:
+    def __init__(self, images: int, batch_size: int, epochs: int) -> None:
         super().__init__()
         self.images = images
         self.batch_size = batch_size
+        self.epochs = epochs
         self.images_per_second: list[float] = []
         self.seconds: list[float] = []
         """Wall time of each epoch of this start, validation included."""
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        name = f"epoch {epoch + 1}/{self.params['epochs']}"
+        name = f"epoch {epoch + 1}/{self.epochs}"
         self.bar = progress_bar(total=self.images, desc=name, unit=" images")
         self.started = time.perf_counter()
 
@@ -106,12 +109,59 @@ class Progress(keras.callbacks.Callback):
         numbers = "  ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
         speed = f"{self.images_per_second[-1]:.0f} images/s"
         print(
-            f"epoch {epoch + 1}/{self.params['epochs']}  {numbers}  ({speed})",
+            f"epoch {epoch + 1}/{self.epochs}  {numbers}  ({speed})",
             flush=True,
         )
 
     def on_train_end(self, logs=None) -> None:
         self.bar.close()
+
+
+class AverageWeights(keras.callbacks.SwapEMAWeights):
+    """Validate and save the moving average that the optimiser keeps of the weights.
+
+    The average stands in the network from validation until `put_back`'s callback sees the epoch
+    end; in between the other callbacks judge and save it.
+    """
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        pass
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        pass
+
+    def on_test_end(self, logs=None) -> None:
+        pass
+
+    def put_back(self) -> keras.callbacks.Callback:
+        """Return the callback that puts the trained weights back."""
+        swap = super().on_test_end
+        return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: swap())
+
+
+class WeightsAndBiases(keras.callbacks.Callback):
+    """Send the settings and each epoch's numbers to Weights & Biases.
+
+    Project and mode are wandb's own: $WANDB_PROJECT, $WANDB_MODE and so on.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.run = None
+
+    def on_train_begin(self, logs=None) -> None:
+        import wandb
+
+        self.run = wandb.init(
+            name=self.config.name, dir=str(self.config.run_dir), config=to_plain(self.config)
+        )
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        self.run.log({name: float(value) for name, value in logs.items()}, step=epoch + 1)
+
+    def on_train_end(self, logs=None) -> None:
+        self.run.finish()
 
 
 class SaveBest(keras.callbacks.Callback):

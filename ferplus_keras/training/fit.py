@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import sys
-from importlib.util import find_spec
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from ferplus_keras.data.class_weights import class_weights
 from ferplus_keras.data.dataset import Dataset, limit_split
 from ferplus_keras.errors import InputError
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
-from ferplus_keras.models.freeze import Boundary, freeze_before
+from ferplus_keras.models.freeze import Boundary, freeze_before, numbered_layers
 from ferplus_keras.models.registry import build_with_weights
 from ferplus_keras.models.weights import LoadedWeights
 from ferplus_keras.training import run_folder
 from ferplus_keras.training.callbacks import (
+    AverageWeights,
     History,
     Interruptible,
     Progress,
@@ -30,9 +31,12 @@ from ferplus_keras.training.callbacks import (
     StopOnNaN,
 )
 from ferplus_keras.training.devices import compute_dtype, device_scope, list_gpus, use_xla
+from ferplus_keras.training.loggers import LOGGERS
 from ferplus_keras.training.losses import find_loss, find_metrics
+from ferplus_keras.training.optimizers import build_optimizer
 from ferplus_keras.training.regularization import penalise
-from ferplus_keras.training.schedules import SCHEDULES
+from ferplus_keras.training.schedules import learning_rate, plateau
+from ferplus_keras.training.stages import stage_configs
 from ferplus_keras.training.state import SaveState, read_header
 
 
@@ -51,47 +55,50 @@ def fit(config: TrainConfig, dataset: Dataset, weights: str) -> Path:
         InputError: the weights do not fit, the run is complete, or its data have changed.
         KeyboardInterrupt: Ctrl-C; the state of the last finished epoch is on disk.
     """
-    loss, metrics = find_loss(config.loss, config.label_rule), find_metrics(config.metrics)
+    stages = stage_configs(config)
+    ends = list(accumulate(stage.nepochs for stage in stages))
     batches, validation = _batches(config, dataset)
-    done = _finished_epochs(config, dataset)
+    done = _finished_epochs(config, dataset, ends[-1])
 
     keras.utils.set_random_seed(config.seed)
     with device_scope(config.num_gpus), compute_dtype(config.mixed_precision):
         # A resumed run gets every weight from its state.
-        model, loaded, boundary = _build(config, dataset, "none" if done else weights)
-        model.compile(_optimizer(config), loss, metrics=metrics, jit_compile=use_xla())
-        model.optimizer.build(model.trainable_variables)
+        model, loaded = _build(config, dataset, "none" if done else weights)
     if done:
         print(f"resuming {config.run_dir} after epoch {done}")
-    else:
-        _warn_if_frozen_at_random(loaded, boundary)
-        run_folder.begin_run(config)
-        run_folder.write_record(
-            config.run_dir, _first_record(config, dataset, batches, loaded, boundary)
-        )
 
-    info = CheckpointInfo(
-        config.model_name,
-        config.image_size,
-        dataset.class_names,
-        dataset.name,
-        dataset.label_rule,
-        dataset.evaluation_rule,
-    )
     history = History(config.run_dir)
-    progress = Progress(batches.rows, config.batch_size)
+    progress = Progress(batches.rows, config.batch_size, ends[-1])
+    keeping = [*_checkpoints(config, dataset), history]
     interruptible = Interruptible()
-    others = _callbacks(config, batches, info, progress, history, restore=bool(done))
     try:
-        model.fit(
-            batches,
-            validation_data=validation,
-            epochs=config.nepochs,
-            initial_epoch=done,
-            callbacks=[interruptible, *others],
-            shuffle=False,  # Batches shuffles by the seed; Keras would, by Python's generator
-            verbose=0,
-        )
+        for stage, begin, end in zip(stages, [0, *ends], ends, strict=False):
+            if done and end < done:
+                continue
+            callbacks = _callbacks(stage, batches, progress, keeping)
+            with device_scope(config.num_gpus):
+                boundary = _compile(stage, model, len(batches))
+            if not done and not begin:
+                _warn_if_frozen_at_random(loaded, boundary)
+                run_folder.begin_run(config)
+                run_folder.write_record(
+                    config.run_dir, _first_record(config, dataset, batches, loaded, boundary)
+                )
+            if begin < done:
+                callbacks[-1].restore = True
+                if done == end:  # a stage that is complete only hands its weights on
+                    callbacks[-1].set_model(model)
+                    callbacks[-1].on_train_begin()
+                    continue
+            model.fit(
+                batches,
+                validation_data=validation,
+                epochs=end,
+                initial_epoch=max(begin, done),
+                callbacks=[interruptible, *callbacks],
+                shuffle=False,  # Batches shuffles by the seed; Keras would, by Python's generator
+                verbose=0,
+            )
     except KeyboardInterrupt:
         print(
             f"\nstopped after {len(history.rows)} finished epochs; go on with: python train.py "
@@ -101,13 +108,13 @@ def fit(config: TrainConfig, dataset: Dataset, weights: str) -> Path:
         raise
     finally:
         interruptible.restore()
-    return _finish(config, model, info, history, progress)
+    return _finish(config, model, _info(config, dataset), history, progress)
 
 
 def _build(
     config: TrainConfig, dataset: Dataset, weights: str
-) -> tuple[keras.Model, LoadedWeights | None, Boundary]:
-    """Return the network, frozen and penalised as asked, and what became of its weights."""
+) -> tuple[keras.Model, LoadedWeights | None]:
+    """Return the network and what became of its weights."""
     model, loaded = build_with_weights(
         config.model_name,
         len(dataset.class_names),
@@ -118,11 +125,23 @@ def _build(
     )
     if loaded:
         print(f"weights: {loaded}")
+    return model, loaded
+
+
+def _compile(config: TrainConfig, model: keras.Model, steps_per_epoch: int) -> Boundary:
+    """Freeze and penalise as asked, and give the network a new optimiser."""
     boundary = freeze_before(model, config.freeze_before)
     print(boundary.describe(), flush=True)
     if config.reg_func:
         penalise(model, config.reg_func, config.reg_rate, config.reg_layers, config.reg_bias)
-    return model, loaded, boundary
+    model.compile(
+        _optimizer(config, model, steps_per_epoch),
+        find_loss(config.loss, config.label_rule),
+        metrics=find_metrics(config.metrics),
+        jit_compile=use_xla(),
+    )
+    model.optimizer.build(model.trainable_variables)
+    return boundary
 
 
 def _warn_if_frozen_at_random(loaded: LoadedWeights | None, boundary: Boundary) -> None:
@@ -196,16 +215,19 @@ def _batches(config: TrainConfig, dataset: Dataset) -> tuple[Batches, Batches]:
         split,
         config.batch_size,
         augmentation=config.augmentation,
-        shuffle=True,
+        sampling=config.sampling,
         seed=config.seed,
         class_weights=weights,
         draw=dataset.draw,
+        label_smoothing=config.label_smoothing,
+        mixup_alpha=config.mixup,
+        cutmix_alpha=config.cutmix,
         workers=config.workers,
     )
     return batches, Batches(dataset.splits["validation"], config.batch_size)
 
 
-def _finished_epochs(config: TrainConfig, dataset: Dataset) -> int:
+def _finished_epochs(config: TrainConfig, dataset: Dataset, planned: int) -> int:
     """Return how many epochs an interrupted run has finished; 0 for a new run.
 
     Raises:
@@ -215,7 +237,7 @@ def _finished_epochs(config: TrainConfig, dataset: Dataset) -> int:
     if not config.resume or not state.is_file():
         return 0
     header = read_header(state)
-    if header["stopped"] or header["epochs"] >= config.nepochs:
+    if header["stopped"] or header["epochs"] >= planned:
         why = "early stopping ended it" if header["stopped"] else "raise --nepochs to go on"
         raise InputError(f"{config.run_dir} is complete after {header['epochs']} epochs: {why}")
     began_with = run_folder.read_record(config.run_dir)["data"]
@@ -227,27 +249,56 @@ def _finished_epochs(config: TrainConfig, dataset: Dataset) -> int:
     return header["epochs"]
 
 
-def _optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
-    if config.optimizer == "Adam":
-        return keras.optimizers.Adam(config.init_lr, beta_1=config.adam_b1, beta_2=config.adam_b2)
-    return keras.optimizers.SGD(config.init_lr, momentum=config.momentum, nesterov=True)
+def _optimizer(
+    config: TrainConfig, model: keras.Model, steps_per_epoch: int
+) -> keras.optimizers.Optimizer:
+    backbone = [v.path for layer in numbered_layers(model)[:-1] for v in layer.trainable_variables]
+    return build_optimizer(
+        config.optimizer,
+        learning_rate(config, steps_per_epoch),
+        betas=(config.adam_b1, config.adam_b2),
+        momentum=config.momentum,
+        arguments=config.optimizer_args or (),
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        ema=config.ema,
+        slow=backbone,
+        slow_factor=config.trunk_lr,
+    )
+
+
+def _info(config: TrainConfig, dataset: Dataset) -> CheckpointInfo:
+    return CheckpointInfo(
+        model_name=config.model_name,
+        image_size=config.image_size,
+        class_names=dataset.class_names,
+        dataset_name=dataset.name,
+        label_rule=dataset.label_rule,
+        evaluation_rule=dataset.evaluation_rule,
+        class_map=config.class_map,
+    )
+
+
+def _checkpoints(config: TrainConfig, dataset: Dataset) -> list[SaveBest]:
+    """Return what keeps the best weights of the whole run."""
+    info = _info(config, dataset)
+    return [
+        SaveBest(config.run_dir / run_folder.MAX_ACCURACY, "val_accuracy", "max", info),
+        SaveBest(config.run_dir / run_folder.MIN_LOSS, "val_loss", "min", info),
+    ]
 
 
 def _callbacks(
     config: TrainConfig,
     batches: Batches,
-    info: CheckpointInfo,
     progress: Progress,
-    history: History,
-    restore: bool,
+    keeping: list[keras.callbacks.Callback],
 ) -> list[keras.callbacks.Callback]:
     """Return the callbacks in the order in which they must see an epoch end."""
-    folder = config.run_dir
+    average = AverageWeights() if config.ema else None
     remembering = [
-        SCHEDULES[config.lr_policy](config),
-        SaveBest(folder / run_folder.MAX_ACCURACY, "val_accuracy", "max", info),
-        SaveBest(folder / run_folder.MIN_LOSS, "val_loss", "min", info),
-        history,
+        *([plateau(config)] if config.lr_policy == "plateau" else []),
+        *keeping,
     ]
     if config.early_stopping:
         remembering.append(
@@ -259,16 +310,9 @@ def _callbacks(
         SetEpoch(batches),
         progress,
         StopOnNaN(),
+        *([average] if average else []),
         *remembering,
-        *_tensorboard(folder),
-        SaveState(folder / run_folder.STATE, remembering, restore),
+        *(logger for name in config.loggers for logger in LOGGERS[name](config)),
+        *([average.put_back()] if average else []),
+        SaveState(config.run_dir / run_folder.STATE, remembering),
     ]
-
-
-def _tensorboard(folder: Path) -> list[keras.callbacks.Callback]:
-    """Return the TensorBoard logger, which needs TensorFlow whatever the backend."""
-    missing = [name for name in ("tensorflow", "tensorboard") if not find_spec(name)]
-    if missing:
-        print(f"no TensorBoard logs without {' and '.join(missing)}; training.csv has the numbers")
-        return []
-    return [keras.callbacks.TensorBoard(folder / run_folder.LOGS, write_graph=False)]

@@ -3,13 +3,17 @@
 Everything that can be refused is refused here, before Keras is loaded; `fit.py` does the work.
 """
 
+import dataclasses
 from pathlib import Path
 
 from ferplus_keras.backend import load_keras
 from ferplus_keras.config import TrainConfig
 from ferplus_keras.data.dataset import format_label_counts, load_dataset
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.models.registry import model_spec
 from ferplus_keras.training.run_folder import check_run_folder
+from ferplus_keras.training.schedules import check_policy
+from ferplus_keras.training.stages import stage_configs
 
 
 def train(config: TrainConfig) -> Path:
@@ -29,10 +33,21 @@ def train(config: TrainConfig) -> Path:
     Example:
         >>> train(TrainConfig(model_name="ResNet50", freeze_before=-51))  # doctest: +SKIP
     """
+    config = resolve(config)
+    for stage in stage_configs(config):
+        check_policy(stage)
+    _check_targets(config)
     check_run_folder(config)
     weights = _starting_weights(config)
     dataset = load_dataset(
-        config.data_dir, config.dataset_name, config.label_rule, config.cache_dir
+        config.data_dir,
+        config.dataset_name,
+        config.label_rule,
+        config.cache_dir,
+        config.evaluation_rule,
+        class_map=config.class_map,
+        drop_leaks=config.drop_leaks,
+        exclude=config.exclude,
     )
     print(format_label_counts(dataset.counts), flush=True)
 
@@ -42,14 +57,39 @@ def train(config: TrainConfig) -> Path:
     return fit(config, dataset, weights)
 
 
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with the network's own defaults filled in."""
+    spec = model_spec(config.model_name)
+    own = {
+        "weights": spec.default_weights if config.checkpoint_path is None else None,
+        "image_size": spec.image_size,
+        "dropout_rate": spec.dropout_rate,
+    }
+    return dataclasses.replace(
+        config, **{key: value for key, value in own.items() if getattr(config, key) is None}
+    )
+
+
+def _check_targets(config: TrainConfig) -> None:
+    """Refuse what cannot be done to targets that are sets of right classes."""
+    mixing = [name for name in ("label_smoothing", "mixup", "cutmix") if getattr(config, name)]
+    if config.label_rule == "ms_multi_target" and mixing:
+        raise UsageError(
+            f"--{mixing[0]} needs targets that are distributions; those of --label_rule "
+            "ms_multi_target are sets of right classes"
+        )
+
+
 def _starting_weights(config: TrainConfig) -> str:
     """Return what the network starts from, checked as far as is quick."""
-    weights = config.checkpoint_path or config.weights
-    if config.checkpoint_path and config.weights != TrainConfig.weights:
+    if config.checkpoint_path and config.weights:
         raise UsageError(
             f"--checkpoint_path {config.checkpoint_path} and --weights {config.weights} both say "
             "where to start: give one"
         )
-    if weights not in ("vggface2", "none") and not Path(weights).is_file():
-        raise InputError(f"no weights at {weights}: expected 'vggface2', 'none' or a file")
+    weights = config.checkpoint_path or config.weights
+    known = [*model_spec(config.model_name).weights, "none"]
+    if weights not in known and not Path(weights).is_file():
+        expected = " or ".join(f"'{name}'" for name in known)
+        raise InputError(f"no weights at {weights}: expected {expected} or a file")
     return weights

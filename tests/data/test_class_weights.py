@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from ferplus_keras.data.batches import Batches
 from ferplus_keras.data.class_weights import WTOMIN_WEIGHTS, class_weights
 from ferplus_keras.data.dataset import Split, label_counts, load_split
 from ferplus_keras.emotions import FERPLUS_CLASSES
@@ -84,8 +85,23 @@ def test_an_unknown_name_is_refused_with_the_nearest():
 
 
 def test_the_published_numbers_are_refused_for_fer2013():
-    with pytest.raises(UsageError, match=r"'wtomin' are FER\+'s; for FER use"):
+    with pytest.raises(UsageError, match=r"'wtomin' are FER\+'s, .* the 7 of this FER "):
         weigh("wtomin", split_of(np.eye(7), "abcdefg"), "FER", "emotion column")
+
+
+def test_the_published_numbers_are_not_for_merged_classes():
+    merged = split_of(np.eye(8), "abcdefgh")
+    assert weigh(None, merged) is None
+    with pytest.raises(UsageError, match="for its eight classes"):
+        weigh("wtomin", merged)
+
+
+def test_balanced_makes_the_mean_row_of_soft_targets_weigh_1(real_data):
+    split = load_split(real_data, "train", label_rule="distribution")
+    batches = Batches(split, 2_000, class_weights=weigh("balanced", split))
+    weights = np.concatenate([batches[index][2] for index in range(len(batches))])
+    assert len(weights) == 28_153
+    assert weights.mean(dtype=float) == pytest.approx(1, abs=1e-5)
 
 
 def test_the_published_numbers_are_kept_rows_over_rows_of_all_three_splits(real_data):

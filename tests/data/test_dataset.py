@@ -74,7 +74,8 @@ def test_fer_keeps_every_row_under_its_own_label(folder):
     assert dataset.label_rule == dataset.evaluation_rule == "emotion column"
     assert not dataset.draw
     assert list(dataset.hashes) == ["fer2013.csv"]
-    together = [np.concatenate(parts) for parts in zip(*dataset.splits.values(), strict=True)][:3]
+    columns = list(zip(*dataset.splits.values(), strict=True))[:3]
+    together = [np.concatenate(parts) for parts in columns]
     np.testing.assert_array_equal(together[0], ROWS.images)
     np.testing.assert_array_equal(together[1], np.eye(7)[ROWS.emotions])
     np.testing.assert_array_equal(together[2], np.arange(30))
@@ -109,7 +110,7 @@ def test_a_split_without_rows_is_refused(tmp_path):
     rows = random_rows()
     rows.votes[rows.usage == "PublicTest"] = NOT_A_FACE
     folder = write_both(tmp_path / "data", rows)
-    message = "rows for the validation split of FERPlus, but of 5 rows with Usage PublicTest"
+    message = "rows for the validation split of FERPlus, but of its 5 rows none is kept"
     with pytest.raises(InputError, match=message):
         load_dataset(folder)
     with pytest.raises(InputError, match=message):
@@ -131,7 +132,7 @@ def test_wrong_names_are_refused_before_any_file_is_read():
 
 def test_missing_votes_are_told_before_the_pixels_are_parsed(folder, monkeypatch):
     (folder / "fer2013new.csv").unlink()
-    monkeypatch.setattr("ferplus_keras.data.dataset.read_fer2013", None)
+    monkeypatch.setattr("ferplus_keras.data.sources.read_fer2013", None)
     with pytest.raises(InputError, match=r"no fer2013new\.csv"):
         load_dataset(folder)
 
@@ -191,7 +192,8 @@ def split_of(counts):
     classes = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     images = np.repeat(np.arange(len(classes), dtype=np.uint8), 48 * 48).reshape(-1, 48, 48)
     targets = np.eye(len(counts), dtype=np.float32)[classes]
-    return Split(images, targets, np.arange(len(classes)) * 3, tuple("abcdefgh"[: len(counts)]))
+    rows = np.arange(len(classes))
+    return Split(images, targets, rows * 3, tuple("abcdefgh"[: len(counts)]), leaked=rows % 2 == 0)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 50, 99])
@@ -205,6 +207,8 @@ def test_a_limited_split_keeps_the_shares_of_its_classes(limit):
     at = limited.row_ids // 3
     np.testing.assert_array_equal(limited.images, split.images[at])
     np.testing.assert_array_equal(limited.targets, split.targets[at])
+    np.testing.assert_array_equal(limited.leaked, split.leaked[at])
+    assert limited.paths is None
 
 
 def test_the_draw_of_a_limited_split_follows_the_seed():
@@ -226,4 +230,110 @@ def test_the_real_splits(real_data):
     assert dataset.counts["total"]["dropped"] == 3_154
     for name, split in load_dataset(real_data, "FER").splits.items():
         assert len(split.images) == {"train": 28_709}.get(name, 3_589)
-    assert set(DATASETS) == {"FERPlus", "FER"}
+    assert set(DATASETS) == {"FERPlus", "FERPlus7", "FER", "FER6", "Folder"}
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out", "kept"),
+    [
+        ("FERPlus7", "contempt", (26_038, 3_291, 3_262)),
+        ("FER6", "disgust", (28_273, 3_533, 3_534)),
+    ],
+)
+def test_a_data_set_without_one_class_is_the_other_one_without_its_rows(
+    real_data, name, left_out, kept
+):
+    """26,153 / 3,305 / 3,275 less 115 / 14 / 13; 28,709 / 3,589 / 3,589 less 436 / 56 / 55."""
+    dataset, whole = load_dataset(real_data, name), load_dataset(real_data, name[:-1])
+    assert tuple(len(split.images) for split in dataset.splits.values()) == kept
+    column = whole.class_names.index(left_out)
+    assert dataset.class_names == tuple(c for c in whole.class_names if c != left_out)
+    for split, of_whole in zip(dataset.splits.values(), whole.splits.values(), strict=True):
+        others = of_whole.targets[:, column] == 0
+        np.testing.assert_array_equal(split.row_ids, of_whole.row_ids[others])
+        expected = np.delete(of_whole.targets[others], column, axis=1)
+        np.testing.assert_array_equal(split.targets, expected)
+    assert (
+        dataset.counts["total"]["reasons"]["the class is left out"]
+        == {
+            "FERPlus7": 142,
+            "FER6": 547,
+        }[name]
+    )
+
+
+def test_the_real_leaks(real_data):
+    """All 3,589 rows of each judged split: 279 and 288 have the pixels of a training row."""
+    splits = load_dataset(real_data, "FER").splits
+    assert {name: np.count_nonzero(split.leaked) for name, split in splits.items()} == {
+        "train": 692,
+        "validation": 279,
+        "test": 288,
+    }
+    pixels = {n: {image.tobytes() for image in split.images} for n, split in splits.items()}
+    for name, split in splits.items():
+        others = pixels["train"] if name != "train" else pixels["validation"] | pixels["test"]
+        assert split.leaked.tolist() == [image.tobytes() in others for image in split.images]
+    dataset = load_dataset(real_data, drop_leaks=True)
+    assert [len(split.images) for split in dataset.splits.values()] == [25_535, 3_305, 3_275]
+    assert not dataset.splits["train"].leaked.any()
+    assert not load_split(real_data, "test", "FERPlus7").leaked.all()
+
+
+def test_a_class_map_goes_through_to_targets_counts_and_splits(folder):
+    entries = ["good=happiness+surprise+neutral", "bad=sadness + anger"]
+    dataset = load_dataset(folder, class_map=entries)
+    train = dataset.splits["train"]
+    assert dataset.class_names == train.class_names == ("good", "bad")
+    votes = ROWS.votes[:20]
+    np.testing.assert_array_equal(train.row_ids, np.flatnonzero(votes[:, :5].any(axis=1)))
+    good = votes[train.row_ids, :3].any(axis=1)
+    np.testing.assert_array_equal(train.targets, np.stack([good, ~good], axis=1))
+    assert dataset.counts == label_counts(folder, class_map=entries)
+    (folder / "fer2013.csv").unlink()
+    assert dataset.counts == label_counts(folder, class_map=entries)
+
+
+def test_a_wrong_class_is_refused_before_any_file_is_read():
+    with pytest.raises(UsageError, match="unknown class in --class_map 'sadnes'; did you mean"):
+        load_dataset("nowhere", class_map=["a=sadnes", "b=anger"])
+    with pytest.raises(UsageError, match="Known: neutral, happiness, surprise, sadness, anger,"):
+        load_split("nowhere", "test", "FERPlus7", class_map=["a=contempt", "b=anger"])
+
+
+def test_excluded_rows_and_twins_leave_training_only(tmp_path):
+    rows = random_rows()
+    rows.images[7] = rows.images[22]
+    rows.images[9] = rows.images[8]
+    folder = write_both(tmp_path / "data", rows)
+    (tmp_path / "bad.csv").write_text("why,row\nblurred,3\nasleep, 21\n")
+    plain = load_dataset(folder)
+    assert np.flatnonzero(plain.splits["train"].leaked).tolist() == [7]
+    assert plain.splits["validation"].leaked.tolist() == [False, False, True, False, False]
+    dataset = load_dataset(folder, drop_leaks=True, exclude=tmp_path / "bad.csv")
+    assert [len(split.images) for split in dataset.splits.values()] == [18, 5, 5]
+    assert not {3, 7} & set(dataset.splits["train"].row_ids.tolist())
+    assert dataset.counts["total"]["reasons"] == {
+        "listed in --exclude": 1,
+        "same pixels as a validation or test row": 1,
+    }
+    assert set(dataset.hashes) - set(plain.hashes) == {"bad.csv"}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("row_id\n3\n", "expected a column 'row' .*, found row_id"),
+        ("", "found nothing"),
+        ("row\n3\n4.5\n", "line 3: expected a row from 0 to 29, found '4.5'"),
+        ("row\n-1\n", "line 2: expected a row from 0 to 29, found '-1'"),
+        ("row\n30\n", "line 2: expected a row from 0 to 29, found '30'"),
+        ("a,row\n1\n", "line 2: .* found ''"),
+    ],
+)
+def test_a_wrong_list_of_excluded_rows_is_refused(folder, tmp_path, content, expected):
+    (tmp_path / "bad.csv").write_text(content)
+    with pytest.raises(InputError, match=expected):
+        load_dataset(folder, exclude=tmp_path / "bad.csv")
+    with pytest.raises(InputError, match=r"cannot read --exclude .*gone\.csv: No such file"):
+        load_dataset(folder, exclude=tmp_path / "gone.csv")

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -5,8 +7,10 @@ from ferplus_keras.data.votes import LABEL_RULES, NOTHING_LEFT, UNKNOWN_FIRST
 from ferplus_keras.data.votes_csv import read_votes
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import InputError
+from tests.conftest import REPOSITORY
 from tests.data.csv_files import random_rows, text, votes_lines
 
+DOCUMENTATION = (REPOSITORY / "docs/label_rules.md").read_text(encoding="utf-8")
 KEPT = {
     "majority": (26_153, 3_305, 3_275),
     "albanie_majority": (26_196, 3_318, 3_294),
@@ -14,6 +18,7 @@ KEPT = {
     "ms_probability": (27_956, 3_505, 3_505),
     "ms_crossentropy": (27_956, 3_505, 3_505),
     "ms_multi_target": (27_671, 3_472, 3_472),
+    "distribution": (28_153, 3_524, 3_521),
 }
 
 
@@ -89,6 +94,12 @@ def plain_ms_multi_target(votes):
     return [float(column in taken) for column in range(8)]
 
 
+def plain_distribution(votes):
+    if max(votes[8:]) >= max(votes[:8]):
+        return None
+    return [vote / sum(votes[:8]) for vote in votes[:8]]
+
+
 PLAIN = {
     "majority": plain_majority,
     "albanie_majority": plain_albanie_majority,
@@ -96,6 +107,7 @@ PLAIN = {
     "ms_probability": plain_ms_distribution,
     "ms_crossentropy": plain_ms_distribution,
     "ms_multi_target": plain_ms_multi_target,
+    "distribution": plain_distribution,
 }
 
 
@@ -109,7 +121,16 @@ def assert_equals_plain_loop(name, votes):
 
 def test_every_rule_is_tested():
     assert set(LABEL_RULES) == set(KEPT) == set(PLAIN)
-    assert len(LABEL_RULES) == 6
+    assert len(LABEL_RULES) == 7
+
+
+def test_every_rule_has_its_row_in_the_documentation_with_what_it_keeps():
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([\d,/ ]+) \| ([\d,]+) \|$", DOCUMENTATION, re.M)
+    documented = {name: (kept, total) for name, kept, total in rows}
+    assert documented == {
+        name: (" / ".join(f"{number:,}" for number in kept), f"{sum(kept):,}")
+        for name, kept in KEPT.items()
+    }
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -142,7 +163,7 @@ def test_a_row_is_either_labelled_or_dropped_for_a_reason(random_votes, name):
     np.testing.assert_array_equal(labels.reasons == "", labels.keep)
     sums = labels.targets.sum(axis=1)
     assert np.all(sums[~labels.keep] == 0)
-    if name == "ms_multi_target":
+    if LABEL_RULES[name].multi_hot:
         assert set(np.unique(labels.targets)) == {0.0, 1.0}
         assert np.all(sums[labels.keep] >= 1)
     else:
@@ -172,6 +193,8 @@ def test_rows_are_labelled_one_by_one(random_votes, name):
         ([6, 0, 0, 0, 0, 0, 0, 0, 4, 0], "ms_crossentropy", [1, 0, 0, 0, 0, 0, 0, 0]),
         ([4, 4, 0, 0, 0, 0, 0, 0, 2, 0], "ms_crossentropy", [0.5, 0.5, 0, 0, 0, 0, 0, 0]),
         ([4, 3, 3, 0, 0, 0, 0, 0, 0, 0], "ms_multi_target", [1, 1, 1, 0, 0, 0, 0, 0]),
+        ([4, 1, 0, 0, 0, 0, 3, 0, 1, 1], "distribution", [0.5, 0.125, 0, 0, 0, 0, 0.375, 0]),
+        ([4, 2, 0, 0, 0, 0, 0, 0, 0, 4], "distribution", UNKNOWN_FIRST),
     ],
 )
 def test_examples(votes, rule, expected):
@@ -180,12 +203,13 @@ def test_examples(votes, rule, expected):
     assert found == expected
 
 
-def test_microsofts_soft_rules_are_evaluated_with_its_majority():
+def test_soft_rules_are_evaluated_with_a_majority():
     evaluated = {name: rule.evaluate_with for name, rule in LABEL_RULES.items()}
-    soft = ("ms_probability", "ms_crossentropy", "ms_multi_target")
-    assert all(evaluated[name] == "ms_majority" for name in soft)
-    assert all(evaluated[name] == name for name in evaluated if name not in soft)
+    soft = dict.fromkeys(("ms_probability", "ms_crossentropy", "ms_multi_target"), "ms_majority")
+    soft["distribution"] = "majority"
+    assert evaluated == {name: soft.get(name, name) for name in LABEL_RULES}
     assert [name for name, rule in LABEL_RULES.items() if rule.draw] == ["ms_probability"]
+    assert [name for name, rule in LABEL_RULES.items() if rule.multi_hot] == ["ms_multi_target"]
 
 
 ROWS = random_rows()

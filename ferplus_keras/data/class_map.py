@@ -1,0 +1,120 @@
+"""Merge, rename and leave out classes: `--class_map`, and the data sets that lack a class."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ferplus_keras.data.votes import Labels
+from ferplus_keras.errors import InputError, UsageError, unknown
+
+LEFT_OUT = "the class is left out"
+"""Why a row is dropped whose class is in no class of the map."""
+
+_ROUNDING = 1e-6  # shares of votes that are equal may differ by this once they are added up
+
+
+class ClassMap(NamedTuple):
+    """New classes and what they are made of.
+
+    Attributes:
+        names: the C new classes, in the order of the targets.
+        members: of each, the old classes it is made of; none for a class without any row.
+    """
+
+    names: tuple[str, ...]
+    members: tuple[tuple[str, ...], ...]
+
+    def arranged(self, names: Sequence[str]) -> "ClassMap":
+        """Return the map with its classes in the order of `names`; what is missing has no rows.
+
+        Raises:
+            InputError: a class of the map is not among `names`.
+        """
+        extra = [name for name in self.names if name not in names]
+        if extra:
+            raise InputError(
+                f"the data have the class '{extra[0]}', but expected are {', '.join(names)}; "
+                "rename it, or use --class_map NEW=OLD …"
+            )
+        members = dict(zip(self.names, self.members, strict=True))
+        return ClassMap(tuple(names), tuple(members.get(name, ()) for name in names))
+
+
+def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str]) -> ClassMap:
+    """Return the classes that `entries` ask for.
+
+    Args:
+        entries: each "NEW=OLD" or "NEW=OLD+OLD"; old classes that no entry names are left out.
+            None leaves every class as it is.
+        class_names: the old classes.
+
+    Raises:
+        UsageError: an entry is not of that form, names an unknown class or one that is named
+            already, or there are fewer than two new classes.
+
+    Example:
+        >>> find_class_map(["good=happiness", "bad=fear+anger"], ["happiness", "fear", "anger"])
+        ClassMap(names=('good', 'bad'), members=(('happiness',), ('fear', 'anger')))
+    """
+    if entries is None:
+        return ClassMap(tuple(class_names), tuple((name,) for name in class_names))
+    members: dict[str, tuple[str, ...]] = {}
+    for entry in entries:
+        new, _, old = (part.strip() for part in entry.partition("="))
+        of_new = tuple(name.strip() for name in old.split("+"))
+        if not new or not all(of_new):
+            raise UsageError(
+                f"--class_map: expected NEW=OLD or NEW=OLD+OLD, such as negative=sadness+anger, "
+                f"got '{entry}'"
+            )
+        for name in of_new:
+            if name not in class_names:
+                raise unknown("class in --class_map", name, class_names)
+        if new in members:
+            raise UsageError(f"--class_map: '{new}' stands before '=' twice; join it with '+'")
+        members[new] = of_new
+    named = [name for of_new in members.values() for name in of_new]
+    twice = next((name for name in named if named.count(name) > 1), None)
+    if twice:
+        raise UsageError(f"--class_map: the class '{twice}' is named twice; it can go to one class")
+    if len(members) < 2:
+        raise UsageError(
+            f"--class_map: expected two new classes or more, got {len(members)}; classes that are "
+            "to stay as they are must be named too, such as neutral=neutral"
+        )
+    return ClassMap(tuple(members), tuple(members.values()))
+
+
+def merge_classes(
+    labels: Labels, class_names: Sequence[str], class_map: ClassMap, *, multi_hot: bool = False
+) -> Labels:
+    """Return labels of the new classes.
+
+    Distributions add up over the old classes of a new one and are divided by what is left; a row
+    is dropped where one left-out class has more than every new class. Of sets of right classes
+    (`multi_hot`) a new class is right where one of its old ones is; a row is dropped where nothing
+    is left.
+
+    Args:
+        labels: of the old classes.
+        class_names: the old classes, in the order of the targets.
+        class_map: as `find_class_map` makes it.
+        multi_hot: whether targets are sets of right classes.
+    """
+    if class_map == find_class_map(None, class_names):
+        return labels
+    goes_to = np.array(
+        [[old in of_new for of_new in class_map.members] for old in class_names], np.float32
+    )
+    targets = labels.targets @ goes_to
+    most = targets.max(axis=1)
+    if multi_hot:
+        targets = np.minimum(targets, 1)
+        lost = most == 0
+    else:
+        most_left_out = (labels.targets * ~goes_to.any(axis=1)).max(axis=1)
+        lost = most_left_out > most + _ROUNDING
+        total = targets.sum(axis=1, keepdims=True)
+        targets = np.divide(targets, total, out=targets, where=total > 0)
+    return Labels(targets, labels.keep, labels.reasons).without(lost, LEFT_OUT)

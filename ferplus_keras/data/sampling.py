@@ -1,0 +1,32 @@
+"""Which rows an epoch reads, and in which order: one table."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def shuffled(targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return every row once, in a random order."""
+    order = np.arange(len(targets))
+    rng.shuffle(order)
+    return order
+
+
+def balanced(targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return as many rows as there are, drawn with replacement, every class equally often.
+
+    A row with a soft target stands for each class by its share. Classes without rows are passed
+    over.
+    """
+    shares = targets / targets.sum(axis=1, keepdims=True, dtype=np.float64)
+    of_class = shares.sum(axis=0)
+    wanted = np.divide(1, of_class, out=np.zeros_like(of_class), where=of_class > 0)
+    chance = shares @ wanted
+    return rng.choice(len(targets), len(targets), p=chance / chance.sum())
+
+
+SAMPLINGS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "shuffled": shuffled,
+    "balanced": balanced,
+}
+"""Name -> function from targets (n, C) and a generator to row numbers (n,) int64."""

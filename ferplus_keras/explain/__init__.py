@@ -1,0 +1,1 @@
+"""Why a network said that about this face."""

@@ -1,0 +1,1 @@
+"""Use a trained network: photos, video, an app, and exports for other runtimes."""

@@ -1,0 +1,73 @@
+"""ResNet18 and ResNet34 as the older project took them from keras_contrib.
+
+Pre-activation residual networks of basic blocks (He et al. 2016, arXiv:1603.05027), to be trained
+from scratch. Details that are keras_contrib's own are kept: the first stage halves the side too, so
+that 224x224 ends at 4x4; convolutions have biases although BatchNormalization follows; the
+projection of a shortcut is normalised; an l2 penalty of 1e-4 lies on every kernel.
+
+Layers are made in keras_contrib's order and have the names of Keras 2.2.4 in a fresh session, so
+that a checkpoint of the older project fits by name.
+"""
+
+from keras import KerasTensor, layers, regularizers
+
+from ferplus_keras.models.keras2_names import Numbered
+
+_CHANNELS = {"data_format": "channels_last"}
+
+
+def resnet18(images: KerasTensor) -> KerasTensor:
+    """ResNet-18 of images (b, s, s, c): features (b, 512)."""
+    return _residual_network(images, (2, 2, 2, 2))
+
+
+def resnet34(images: KerasTensor) -> KerasTensor:
+    """ResNet-34 of images (b, s, s, c): features (b, 512)."""
+    return _residual_network(images, (3, 4, 6, 3))
+
+
+def _residual_network(images, blocks):
+    """Return pooled features; `blocks` is the number of residual blocks of each stage."""
+    numbered = Numbered()
+
+    def convolve(x, filters, side, strides=1, name=None):
+        return layers.Conv2D(
+            filters,
+            side,
+            strides=strides,
+            padding="valid" if side == 1 else "same",
+            kernel_initializer="he_normal",
+            kernel_regularizer=regularizers.L2(1e-4),
+            name=name or numbered("conv2d"),
+            **_CHANNELS,
+        )(x)
+
+    def normalise(x):
+        return layers.BatchNormalization(
+            axis=-1, epsilon=1e-3, name=numbered("batch_normalization")
+        )(x)
+
+    def activate(x):
+        return layers.Activation("relu", name=numbered("activation"))(normalise(x))
+
+    def block(x, filters, strides, very_first):
+        # The first block follows the stem's normalisation and ReLU, so it does not repeat them.
+        # Its convolution is the only one that keras_contrib gives the name it means to.
+        residual = x if very_first else activate(x)
+        name = "res0a_branch2a" if very_first else None
+        residual = convolve(residual, filters, 3, strides, name)
+        residual = convolve(activate(residual), filters, 3)
+        if strides > 1:
+            x = normalise(convolve(x, filters, 1, strides))
+        return layers.Add(name=numbered("add"))([x, residual])
+
+    x = activate(convolve(images, 64, 7, strides=2))
+    x = layers.MaxPooling2D(
+        3, strides=2, padding="same", name=numbered("max_pooling2d"), **_CHANNELS
+    )(x)
+    for stage, count in enumerate(blocks):
+        for i in range(count):
+            x = block(x, 64 * 2**stage, 2 if i == 0 else 1, very_first=stage == i == 0)
+    return layers.GlobalAveragePooling2D(name=numbered("global_average_pooling2d"), **_CHANNELS)(
+        activate(x)
+    )

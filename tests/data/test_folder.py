@@ -1,0 +1,224 @@
+import os
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from ferplus_keras.data.dataset import label_counts, load_dataset, load_split
+from ferplus_keras.data.face_image import read_face
+from ferplus_keras.data.folder import read_folder
+from ferplus_keras.errors import InputError, UsageError
+
+
+def write_faces(folder, counts, seed=0):
+    """Write so many random grey faces for each folder below `folder`; returns path -> pixels."""
+    rng = np.random.default_rng(seed)
+    written = {}
+    for below, count in counts.items():
+        (folder / below).mkdir(parents=True, exist_ok=True)
+        for _ in range(count):
+            path = f"{below}/{rng.integers(10**9):09}.png"
+            written[path] = rng.integers(0, 256, (48, 48), np.uint8)
+            cv2.imwrite(str(folder / path), written[path])
+    return written
+
+
+def splits_of(folder):
+    found = read_folder(folder)
+    return dict(zip(found.paths.tolist(), found.splits.tolist(), strict=True))
+
+
+GIVEN = {f"{s}/{c}": 3 for s in ("train", "validation", "test") for c in ("anger", "happiness")}
+
+
+def test_folders_of_splits_and_classes(tmp_path):
+    written = write_faces(tmp_path, GIVEN)
+    dataset = load_dataset(tmp_path, "Folder")
+    assert dataset.class_names == ("happiness", "anger")  # FER+'s order
+    assert dataset.label_rule == dataset.evaluation_rule == "own labels"
+    listed = sorted(written)
+    for name, split in dataset.splits.items():
+        assert split.paths.tolist() == [path for path in listed if path.startswith(name)]
+        assert [listed[row] for row in split.row_ids] == split.paths.tolist()
+        np.testing.assert_array_equal(split.images, [written[path] for path in split.paths])
+        of_class = [["happiness", "anger"].index(path.split("/")[1]) for path in split.paths]
+        np.testing.assert_array_equal(split.targets, np.eye(2)[of_class])
+    assert label_counts(tmp_path, "Folder") == dataset.counts
+    merged = load_split(tmp_path, "test", "Folder", class_map=["a=anger", "b=happiness"])
+    assert merged.class_names == ("a", "b")
+
+
+def test_without_split_folders_a_fifth_is_set_aside_for_good(tmp_path):
+    """Twins stay together whatever they are called, and more files move none of the others."""
+    written = write_faces(tmp_path, {"sad": 200, "glad": 100})
+    for path, image in list(written.items())[:40]:
+        cv2.imwrite(str(tmp_path / path.replace("sad/", "sad/twin")), image)
+    before = splits_of(tmp_path)
+    shares = [list(before.values()).count(name) / 340 for name in ("train", "validation", "test")]
+    np.testing.assert_allclose(shares, [0.8, 0.1, 0.1], atol=0.06)
+    twins = [path for path in before if "twin" in path]
+    assert len(twins) == 40
+    assert all(before[path] == before[path.replace("twin", "")] for path in twins)
+    assert not any(s.leaked.any() for s in load_dataset(tmp_path, "Folder").splits.values())
+    write_faces(tmp_path, {"glad": 50}, seed=1)
+    after = splits_of(tmp_path)
+    assert len(after) == 390
+    assert before.items() <= after.items()
+
+
+def test_only_a_split_that_is_missing_is_taken_out_of_training(tmp_path):
+    write_faces(tmp_path, {"train/a": 60, "train/b": 60, "test/a": 3, "test/b": 3})
+    found = splits_of(tmp_path)
+    assert [path for path in found if found[path] == "test"] == [p for p in found if "test" in p]
+    assert 3 <= list(found.values()).count("validation") <= 30
+
+
+def test_a_list_of_labels(tmp_path):
+    written = write_faces(tmp_path, {"pictures": 6})
+    lines = [
+        f"{path},{'ab'[i % 2]},{s}"
+        for i, (path, s) in enumerate(
+            zip(written, ["train"] * 2 + ["validation"] * 2 + ["test"] * 2, strict=True)
+        )
+    ]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
+    dataset = load_dataset(tmp_path, "Folder")
+    assert dataset.class_names == ("a", "b")
+    for index, (path, image) in enumerate(written.items()):
+        split = dataset.splits[("train", "validation", "test")[index // 2]]
+        row = split.paths.tolist().index(path)
+        np.testing.assert_array_equal(split.images[row], image)
+        assert split.targets[row].tolist() == [1 - index % 2, index % 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("file,label\n", "columns path, label and, if need be, split .* found file, label"),
+        ("path,label,split\na.png,x,Train\n", "line 2: expected a split of train, validation"),
+        ("path,label\na.png,\n", "line 2: expected a path and a label"),
+        ("path,label\na.png,x\na.png,y\n", r"line 3: a\.png is listed twice"),
+        ("path,label\na.png,x,train\n", "line 2: expected 2 columns, found 3"),
+        ("path,label\ngone.png,x\n", r"1 of 1 pictures in .*\n  gone\.png: No such file"),
+        ("path,label\n", "no pictures in"),
+    ],
+)
+def test_a_wrong_list_is_refused(tmp_path, content, expected):
+    (tmp_path / "labels.csv").write_text(content)
+    with pytest.raises(InputError, match=expected):
+        load_dataset(tmp_path, "Folder")
+
+
+def test_broken_pictures_are_named_and_counted(tmp_path):
+    written = write_faces(tmp_path, {"a": 4, "b": 5})
+    for number, path in enumerate(sorted(written)[:7]):
+        data = (tmp_path / path).read_bytes()
+        (tmp_path / path).write_bytes(data[: len(data) // 2] if number else b"not a picture")
+    with pytest.raises(InputError) as caught:
+        read_folder(tmp_path)
+    lines = str(caught.value).split("\n")
+    assert lines[0].startswith(f"cannot read 7 of 9 pictures in {tmp_path}")
+    assert lines[1] == f"  {sorted(written)[0]}: no picture, or damaged"
+    assert [line.split(":")[0].strip() for line in lines[2:6]] == sorted(written)[1:5]
+    assert lines[6:] == ["  and 2 more"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "kind", "expected"),
+    [
+        ({"train/a": 1, "tset/a": 1}, UsageError, "split folder .*'tset'; did you mean 'test'"),
+        ({"Training/a": 1}, InputError, "folders of splits are called train, validation, test"),
+        ({"a": 3}, InputError, "two classes or more, found only 'a'"),
+        ({"train/a": 9, "train/b": 9, "test/A": 2}, InputError, "'A' has 2 pictures, none of them"),
+        ({}, InputError, "no pictures in"),
+    ],
+)
+def test_folders_that_cannot_be_meant_are_refused(tmp_path, counts, kind, expected):
+    write_faces(tmp_path, counts)
+    with pytest.raises(kind, match=expected):
+        load_dataset(tmp_path, "Folder")
+    with pytest.raises(InputError, match="there is none"):
+        load_dataset(tmp_path / "nowhere", "Folder")
+
+
+def test_a_folder_that_is_only_judged_by_a_checkpoints_classes(tmp_path, capsys):
+    written = write_faces(tmp_path, {"test/fear": 2, "test/anger": 1})
+    (tmp_path / "test/fear/notes.txt").write_text("who is who")
+    (tmp_path / "test/fear/.hidden.png").touch()
+    split = load_split(tmp_path, "test", "Folder", class_names=["surprise", "fear", "anger"])
+    assert split.targets.tolist() == [[0, 0, 1], [0, 1, 0], [0, 1, 0]]
+    assert split.paths.tolist() == sorted(written)
+    assert "passed over 1 files" in capsys.readouterr().err
+    with pytest.raises(InputError, match="the validation split of Folder, but of its 0 rows"):
+        load_split(tmp_path, "validation", "Folder")
+
+
+def test_pictures_are_decoded_once_until_one_changes(tmp_path, monkeypatch):
+    written = write_faces(tmp_path / "data", {"a": 30, "b": 30})
+    first = read_folder(tmp_path / "data")
+    with monkeypatch.context() as patch:
+        patch.setattr("ferplus_keras.data.folder.read_face", None)
+        again = read_folder(tmp_path / "data")
+    assert isinstance(again.images, np.memmap)
+    np.testing.assert_array_equal(again.images, first.images)
+    assert again.sha256 == first.sha256
+    path = sorted(written)[5]
+    cv2.imwrite(str(tmp_path / "data" / path), 255 - written[path])
+    changed = read_folder(tmp_path / "data")
+    np.testing.assert_array_equal(changed.images[5], 255 - written[path])
+    assert changed.sha256 != first.sha256
+
+
+def test_the_hash_is_of_the_contents_not_of_place_and_time(tmp_path):
+    for name in ("one", "two"):
+        for path in write_faces(tmp_path / name, {"a": 20, "b": 20}):
+            os.utime(tmp_path / name / path, (len(name), len(name)))
+    one, two = (read_folder(tmp_path / name) for name in ("one", "two"))
+    assert one.sha256 == two.sha256
+    os.rename(tmp_path / "two/a" / os.path.basename(two.paths[0]), tmp_path / "two/b/moved.png")
+    assert read_folder(tmp_path / "two").sha256 != one.sha256
+
+
+GREY = np.add.outer(np.arange(96) * 2, np.arange(96) // 2).astype(np.uint8)
+SMALL = cv2.resize(GREY, (48, 48), interpolation=cv2.INTER_AREA)
+
+
+def saved(tmp_path, picture, name="face.png", **options):
+    path = tmp_path / name
+    picture.save(path, **options)
+    return read_face(path).astype(int)
+
+
+def test_pictures_of_every_kind_become_the_same_face(tmp_path):
+    grey = Image.fromarray(GREY)
+    deep = Image.fromarray(GREY.astype(np.uint16) * 257)
+    for picture in (grey, grey.convert("RGB"), deep, grey.convert("RGBA"), grey.convert("LA")):
+        np.testing.assert_array_equal(saved(tmp_path, picture), SMALL)
+    for name, off in (("f.jpg", 4), ("f.bmp", 0), ("f.tif", 0), ("f.pgm", 0), ("f.webp", 12)):
+        assert np.abs(saved(tmp_path, grey, name) - SMALL).max() <= off
+
+
+def test_a_picture_is_turned_upright_as_its_exif_data_say(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held on its side: to be turned a quarter clockwise
+    lying = Image.fromarray(np.rot90(GREY).copy())
+    assert np.abs(saved(tmp_path, lying, "f.jpg", exif=exif, quality=95) - SMALL).max() <= 4
+    assert np.abs(saved(tmp_path, lying, "g.jpg", quality=95) - SMALL).max() > 50
+
+
+def test_transparent_parts_are_white_and_colours_have_their_weights(tmp_path):
+    picture = np.zeros((48, 48, 4), np.uint8)
+    picture[:24] = (200, 100, 50, 255)
+    face = saved(tmp_path, Image.fromarray(picture))
+    assert set(face[24:].ravel()) == {255}
+    assert set(face[:24].ravel()) == {round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)}
+
+
+def test_small_and_oblong_pictures_are_stretched(tmp_path):
+    face = saved(tmp_path, Image.fromarray(np.repeat([[0], [240]], 10, axis=1).astype(np.uint8)))
+    assert face.shape == (48, 48)
+    assert (face[0, 0], face[-1, -1]) == (0, 240)
+    assert np.all(np.diff(face, axis=0) >= 0)
+    with pytest.raises(InputError, match="floating point"):
+        saved(tmp_path, Image.fromarray(np.zeros((48, 48), np.float32)), "f.tif")

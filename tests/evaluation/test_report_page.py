@@ -1,0 +1,194 @@
+import copy
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from ferplus_keras.config import EvaluateConfig
+from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
+from ferplus_keras.evaluation import evaluate as evaluation
+from ferplus_keras.evaluation.page.curves import training_plots
+from ferplus_keras.evaluation.page.faces import ambiguous, confident_errors
+from ferplus_keras.evaluation.page.markup import VOID, tag
+from ferplus_keras.evaluation.page.plot import round_numbers
+from ferplus_keras.evaluation.report_page import write_page
+from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
+from ferplus_keras.models.registry import build_model
+
+HISTORY = "epoch,learning_rate,accuracy,loss,val_accuracy,val_loss\n"
+
+
+class Page(HTMLParser):
+    """Elements and text of a page; complains about elements that are not closed in order."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.elements, self.open, self.words = [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+        assert self.open == []
+
+    def handle_starttag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+        if name not in VOID:
+            self.open.append(name)
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    def all(self, name):
+        return [attributes for element, attributes in self.elements if element == name]
+
+    @property
+    def text(self):
+        return " ".join(self.words).replace("\N{NO-BREAK SPACE}", " ")
+
+    @property
+    def sections(self):
+        return [section["id"] for section in self.all("section")]
+
+
+@pytest.fixture
+def evaluated(tiny_network, sample_data, tmp_path, monkeypatch):
+    """Return a function that evaluates new networks and gives report, answers and page."""
+
+    def run(count=1, classes=FERPLUS_CLASSES, dataset="FERPlus", rule="majority", **settings):
+        kept = []
+        monkeypatch.setattr(
+            evaluation, "write_page", lambda *given: (kept.append(given[:2]), write_page(*given))
+        )
+        paths = []
+        for index in range(count):
+            path = tmp_path / f"run{index}" / "model_max_acc.keras"
+            path.parent.mkdir()
+            model = build_model(tiny_network, len(classes), weights="none", image_size=48)
+            save_checkpoint(
+                model, path, CheckpointInfo(tiny_network, 48, classes, dataset, rule, rule)
+            )
+            paths.append(str(path))
+        history = "1,0.1,0.3,2.0,0.25,1.9\n2,0.1,0.5,1.5,0.4,nan\n"
+        (tmp_path / "run0" / "training.csv").write_text(HISTORY + history)
+        evaluation.evaluate(
+            EvaluateConfig(
+                checkpoint_path=tuple(paths),
+                data_dir=str(sample_data),
+                output_dir=str(tmp_path),
+                **settings,
+            )
+        )
+        ((report, judged),) = kept
+        return report, judged, Page(tmp_path / "report.html")
+
+    return run
+
+
+def check(page):
+    """Assert what holds of every page."""
+    assert not page.all("script")
+    assert not page.all("link")
+    for attributes in (attributes for _, attributes in page.elements):
+        for key in ("src", "href", "xlink:href"):
+            assert attributes.get(key, "#").startswith(("#", "data:image/png;base64,"))
+    targets = {link["href"][1:] for link in page.all("a")}
+    assert targets == set(page.sections)
+    assert page.all("img")
+    assert all(image["alt"].strip() for image in page.all("img"))
+    assert all(svg["role"] == "img" and svg["aria-label"].strip() for svg in page.all("svg"))
+    for wrong in (" None", " nan", "inf "):
+        assert wrong not in page.text
+
+
+def test_page_of_an_ensemble(evaluated, tmp_path):
+    report, judged, page = evaluated(count=2, tta="flip")
+    check(page)
+    assert (tmp_path / "report.html").stat().st_size < 3e6
+    for section in ("members", "training", "annotators", "calibration", "ambiguous-faces"):
+        assert section in page.sections
+    for name in (*FERPLUS_CLASSES, *report["splits"]["test"]["label_rules"], "2 views"):
+        assert name in page.text
+    for member in report["members"]:
+        assert member["checkpoint_sha256"][:12] in page.text
+    for split in report["splits"].values():
+        assert f"{100 * split['accuracy']:.1f}" in page.words
+        assert f"{split['n']:,}" in page.words
+    alts = [image["alt"].replace("\N{NO-BREAK SPACE}", " ") for image in page.all("img")]
+    chosen = [
+        of_split.rows.split.row_ids[row]
+        for choose in (confident_errors, ambiguous)
+        for of_split in judged.values()
+        for row in choose(of_split)
+    ]
+    assert [alt.split(":")[0] for alt in alts] == [f"Face of row {row}" for row in chosen]
+
+
+def test_data_without_votes_and_scores_that_are_not_defined(evaluated, tmp_path):
+    report, judged, page = evaluated(
+        classes=FER2013_CLASSES, dataset="FER", rule="emotion column", splits=("test",)
+    )
+    check(page)
+    assert "annotators" not in page.sections
+    assert "ambiguous-faces" not in page.sections
+    assert "not fitted" in page.text
+    assert report["checkpoint_sha256"] in page.text
+    assert all(name in page.text for name in FER2013_CLASSES)
+
+    before = page.text.count("not defined")
+    report = copy.deepcopy(report)
+    of_test = report["splits"]["test"]
+    without_rows = {key: None for key in of_test["leak_free"]} | {"n": 0}
+    of_test["leak_free"] = without_rows
+    of_test["per_class"]["fear"] = dict.fromkeys(of_test["per_class"]["fear"]) | {"support": 0}
+    of_test["macro_auroc"] = None
+    shutil.rmtree(tmp_path / "run0")
+    write_page(report, judged, tmp_path / "other.html")
+    page = Page(tmp_path / "other.html")
+    check(page)
+    assert page.text.count("not defined") > before
+    assert "training" not in page.sections
+
+
+def test_faces_are_the_surest_errors_and_the_most_divided_votes(evaluated):
+    _, judged, _ = evaluated(splits=("validation",))
+    of_split = judged["validation"]
+    labels = of_split.rows.split.targets.argmax(axis=1)
+    wrong = [
+        (-max(scores), row)
+        for row, scores in enumerate(of_split.probabilities)
+        if int(np.argmax(scores)) != labels[row]
+    ]
+    assert list(confident_errors(of_split)) == [row for _, row in sorted(wrong)[:12]]
+
+    def entropy(row):
+        shares = [votes / sum(of_split.rows.votes[row]) for votes in of_split.rows.votes[row]]
+        return -sum(share * np.log(share) for share in shares if share)
+
+    shown = ambiguous(of_split)
+    least = min(entropy(row) for row in shown)
+    assert all(entropy(row) <= least + 1e-9 for row in set(range(len(labels))) - set(shown))
+
+
+def test_text_is_escaped_and_markup_is_not():
+    inner = tag("b", "1 < 2")
+    assert tag("p", "<script>", inner, title='"', class_="x") == (
+        '<p title="&quot;" class="x">&lt;script&gt;<b>1 &lt; 2</b></p>'
+    )
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (1, 40), (0.27, 0.83), (1, 2), (-3, 1200)])
+def test_ticks_are_round_and_inside(low, high):
+    ticks = round_numbers(low, high)
+    assert 3 <= len(ticks) <= 8
+    assert low <= ticks[0] < ticks[-1] <= high
+    assert len({round(b - a, 9) for a, b in zip(ticks, ticks[1:], strict=False)}) == 1
+
+
+@pytest.mark.parametrize("text", [None, "", HISTORY, HISTORY + "1,a,b,c,d,e\n2,a,b,c,d,e\n"])
+def test_no_curves_without_epochs(tmp_path, text):
+    path = tmp_path / "training.csv"
+    if text is not None:
+        path.write_text(text)
+    assert training_plots(path, 1) == []

@@ -1,0 +1,42 @@
+"""Small networks in the shape of `build_model`'s, without a row in the table of networks."""
+
+from ferplus_keras.emotions import FERPLUS_CLASSES
+from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
+
+CROP = 44
+
+
+def convolutions(images):
+    from keras import layers
+
+    x = images
+    for index, filters in enumerate((12, 24, 32)):
+        x = layers.Conv2D(filters, 3, strides=2, padding="same", name=f"conv{index}")(x)
+        x = layers.BatchNormalization(momentum=0.8, name=f"bn{index}")(x)
+        x = layers.ReLU(name=f"relu{index}")(x)
+    return x
+
+
+def perceptron(images):
+    from keras import layers
+
+    return layers.Dense(16, activation="relu", name="hidden")(layers.Flatten(name="flat")(images))
+
+
+def build(backbone, crop=CROP, image_size=CROP):
+    import keras
+
+    from ferplus_keras.models.head import classify
+    from ferplus_keras.models.preprocess import FacePreprocessing
+
+    faces = keras.Input((48, 48), dtype="uint8", name="faces")
+    images = FacePreprocessing(image_size, (120.0, 130.0), (64.0, 50.0), crop, name="preprocessing")
+    probabilities = classify(
+        backbone(images(faces)), len(FERPLUS_CLASSES), dropout_rate=0.3, activation="softmax"
+    )
+    return keras.Model(faces, probabilities)
+
+
+def save(model, path):
+    info = CheckpointInfo("test", 48, FERPLUS_CLASSES, "FERPlus", "majority", "majority")
+    save_checkpoint(model, path, info)

@@ -1,0 +1,163 @@
+"""The command `explain`, as a user runs it."""
+
+import cv2
+import numpy as np
+import pytest
+
+from ferplus_keras.cli import main
+from ferplus_keras.emotions import FERPLUS_CLASSES
+from ferplus_keras.explain.faces import read_pictures
+from ferplus_keras.explain.methods import METHODS
+from ferplus_keras.explain.sheets import AGAINST, FOR, overlay
+from tests.explain import networks
+
+
+def run(*words):
+    return main(["explain", *map(str, words)])
+
+
+@pytest.fixture
+def pictures(trained, tmp_path):
+    """A folder of faces of several sizes, one of them in colour."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index, side in enumerate((48, 96, 130)):
+        face = cv2.resize(trained.faces[index], (side, side), interpolation=cv2.INTER_NEAREST)
+        colour = face if index else np.stack([face] * 3, axis=-1)
+        cv2.imwrite(str(folder / f"{index}.png"), colour)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_pictures_become_grey_48x48(trained, pictures):
+    faces, failures = read_pictures([str(pictures), str(pictures / "[01].png")])
+    assert faces.names == ("0.png", "1.png", "2.png", "0.png", "1.png")
+    np.testing.assert_array_equal(faces.images[:2], trained.faces[:2])
+    assert not failures
+
+
+def test_rows_by_every_method(trained, sample_data, tmp_path, capsys):
+    from ferplus_keras.data.dataset import load_split
+
+    (tmp_path / "explanations_2.png").touch()
+    split = load_split(sample_data, "test")
+    kept = split.row_ids[:2]
+    dropped = next(row for row in range(360, 400) if row not in split.row_ids)
+    code = run(
+        *("--checkpoint_path", trained.path, "--rows", *kept, dropped),
+        *("--data_dir", sample_data, "--output_dir", tmp_path, "--batch_size", 2),
+    )
+    assert code == 0
+    assert "explanations.png and explanations.npz are in" in capsys.readouterr().out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["explanations.npz", "explanations.png"]
+    with np.load(tmp_path / "explanations.npz") as found:
+        assert found["maps"].shape == (3, len(METHODS), 48, 48)
+        assert found["maps"].dtype == np.float32
+        assert list(found["methods"]) == list(METHODS)
+        assert list(found["names"]) == [f"row {row}" for row in (*kept, dropped)]
+        true = [split.class_names[t.argmax()] for t in split.targets[:2]]
+        assert list(found["labels"]) == [*true, ""]
+        best = found["probabilities"].argmax(axis=1)
+        assert list(found["explained"]) == [FERPLUS_CLASSES[index] for index in best]
+        expected = METHODS["saliency"](_network(trained), split.images[:2], best[:2])
+        np.testing.assert_allclose(found["maps"][:2, 0], expected, atol=1e-6)
+    sheet = cv2.imread(str(tmp_path / "explanations.png"))
+    assert sheet.shape[1] > 6 * 48
+
+
+def _network(trained):
+    from ferplus_keras.explain.network import Network
+
+    return Network(trained.model, FERPLUS_CLASSES)
+
+
+def test_many_pictures_fill_pages_and_an_unreadable_one_is_named(
+    trained, pictures, tmp_path, capsys
+):
+    broken = pictures / "broken.png"
+    broken.write_bytes(b"no picture")
+    code = run(
+        *("--checkpoint_path", trained.path.parent, "--images", *[pictures] * 3, "none*.png"),
+        *("--method", "saliency", "--class_name", "fear", "--output_dir", tmp_path),
+    )
+    assert code == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said.count(f"cannot read {broken} as a picture") == 3
+    assert "no picture at none*.png" in said
+    assert said[-1].startswith("error: 4 of")
+    assert {"explanations_1.png", "explanations_2.png"} <= {p.name for p in tmp_path.iterdir()}
+    with np.load(tmp_path / "explanations.npz") as found:
+        assert set(found["explained"]) == {"fear"}
+        assert len(found["maps"]) == 9
+
+
+def test_class_means(trained, sample_data, tmp_path, capsys):
+    code = run(
+        *("--checkpoint_path", trained.path, "--split", "train"),
+        *("--data_dir", sample_data, "--output_dir", tmp_path, "--batch_size", 50),
+    )
+    assert code == 0
+    assert "images/s" in capsys.readouterr().out
+    assert (tmp_path / "class_means.png").stat().st_size > 10_000
+    from ferplus_keras.data.dataset import load_split
+
+    split = load_split(sample_data, "train")
+    labels = split.targets.argmax(axis=1)
+    right = trained.model.predict(split.images, verbose=0).argmax(axis=1) == labels
+    maps = METHODS["saliency"](_network(trained), split.images, labels)
+    maps /= maps.mean(axis=(1, 2), keepdims=True)
+    with np.load(tmp_path / "class_means.npz") as found:
+        for index in range(len(FERPLUS_CLASSES)):
+            members = labels == index
+            assert list(found["counts"][:, index]) == [members.sum(), (members & right).sum()]
+            face = split.images[members].mean(axis=0)
+            np.testing.assert_allclose(found["faces"][index], face, atol=1e-3)
+            for group, chosen in enumerate((members, members & right)):
+                mean = maps[chosen].mean(axis=0)
+                np.testing.assert_allclose(found["maps"][group, index, 0], mean, atol=2e-3)
+
+
+def test_overlay_colours():
+    values = np.zeros((48, 48))
+    values[0, 0], values[1, 1] = 1, -1
+    picture = overlay(np.full((48, 48), 100, np.uint8), values)
+    assert np.unique(picture[2:], axis=None).size == 1
+    assert np.argmax(picture[0, 0]) == np.argmax(FOR) == 0
+    assert np.argmax(picture[1, 1]) == np.argmax(AGAINST) == 2
+
+
+def test_grad_cam_is_left_out_or_refused_without_a_feature_map(pictures, tmp_path, capsys):
+    networks.save(networks.build(networks.perceptron), tmp_path / "flat.keras")
+    line = ("--checkpoint_path", tmp_path / "flat.keras", "--images", pictures)
+    assert run(*line) == 0
+    assert "grad_cam: the network has no feature map larger than 1x1; left out" in (
+        capsys.readouterr().err
+    )
+    with np.load(tmp_path / "explanations.npz") as found:
+        assert "grad_cam" not in found["methods"]
+    assert run(*line, "--method", "grad_cam") == 1
+    assert "choose another --method" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "expected"),
+    [
+        ("--rows 1 --method salency", 2, "did you mean 'saliency'?"),
+        ("--rows 1 --class_name hapiness", 2, "did you mean 'happiness'?"),
+        ("--rows 1 --batch_size 0", 2, "at least 1, got 0"),
+        ("--rows 400", 1, "rows of 0 to 399, got 400"),
+        ("--split valid", 2, "did you mean 'validation'?"),
+        ("--images nowhere.png", 1, "no picture at nowhere.png"),
+        ("", 2, "--images --rows --split"),
+        ("--rows 1 --split test", 2, "not allowed with"),
+    ],
+)
+def test_refusals(words, code, expected, trained, sample_data, tmp_path, capsys):
+    out = tmp_path / "out"
+    line = ("--checkpoint_path", trained.path, "--data_dir", sample_data, "--output_dir", out)
+    assert run(*line, *words.split()) == code
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert expected in said
+    assert said.count("\n") == 1
+    assert not out.exists() or not list(out.iterdir())

@@ -1,0 +1,136 @@
+"""Every recipe is read, trained for two steps and found in docs/recipes.md."""
+
+import csv
+import dataclasses
+import math
+import re
+
+import pytest
+
+from ferplus_keras.arguments import read_config
+from ferplus_keras.config import TrainConfig
+from ferplus_keras.data.dataset import DATASETS
+from ferplus_keras.models.registry import build_model, model_spec
+from ferplus_keras.training.schedules import planned_rates
+from ferplus_keras.training.stages import stage_configs
+from tests.conftest import REPOSITORY
+
+RECIPES = {path.stem: path for path in sorted((REPOSITORY / "recipes").glob("*.yaml"))}
+OWN = ("demo", "compact_fer")
+"""Recipes that repeat nothing published."""
+
+
+def read(name: str) -> TrainConfig:
+    return read_config(TrainConfig, ["--config", str(RECIPES[name])], "train.py")
+
+
+def header(name: str) -> str:
+    lines = RECIPES[name].read_text(encoding="utf-8").splitlines()
+    return "\n".join(line[2:] for line in lines if line.startswith("#"))
+
+
+def shrunk(config: TrainConfig, sample_data, folder) -> TrainConfig:
+    """Return the recipe with two steps a stage, on few and small pictures, from random weights."""
+    spec = model_spec(config.model_name)
+    start = {"weights": "none"}
+    if config.checkpoint_path:
+        classes = len(DATASETS[config.dataset_name].class_names)
+        start = {"checkpoint_path": str(folder / "start.keras")}
+        build_model(
+            config.model_name, classes, weights="none", image_size=spec.min_image_size
+        ).save(start["checkpoint_path"])
+    stages = config.stages and tuple(re.sub(r"^\d+", "1", stage) for stage in config.stages)
+    return dataclasses.replace(
+        config,
+        **start,
+        data_dir=str(sample_data),
+        checkpoints_dir=str(folder),
+        image_size=spec.min_image_size,
+        stages=stages and (stages[0], stages[-1]),
+        nepochs=1,
+        warmup_epochs=min(config.warmup_epochs, 0.5),
+        batch_size=20,
+        limit_train=40,
+        workers=1,
+        loggers=("none",),
+        num_gpus=0,
+    )
+
+
+@pytest.fixture
+def without_tracing():
+    """Run TensorFlow step by step: for two steps a graph is not worth its making."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow
+
+    tensorflow.config.run_functions_eagerly(True)
+    yield
+    tensorflow.config.run_functions_eagerly(False)
+
+
+def test_recipes_are_all_seen_here():
+    assert len(RECIPES) == 19
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_trains(name, sample_data, tmp_path, without_tracing):
+    from ferplus_keras.models.checkpoint import read_info
+    from ferplus_keras.training.train import train
+
+    config = read(name)
+    folder = train(shrunk(config, sample_data, tmp_path))
+    with (folder / "training.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert len(losses) == min(len(config.stages or "1"), 2)
+    assert all(map(math.isfinite, losses))
+    info = read_info(folder / "final_model.keras")
+    assert (info.model_name, info.dataset_name) == (config.model_name, config.dataset_name)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_header_says_how_and_whence(name):
+    assert read(name).name == name
+    assert f"  python train.py --config recipes/{name}.yaml" in header(name).splitlines()
+    assert re.search(r"^Source: \S", header(name), re.M)
+    for label in () if name in OWN else ("Published", "Repaired"):
+        assert re.search(rf"^{label}: \S", header(name), re.M), label
+
+
+RATES = {
+    "albanie_senet50_ferplus": {1: 0.01, 60: 0.01, 61: 1e-3, 120: 1e-3, 121: 1e-4, 180: 1e-4},
+    "barsoum_vgg13_majority": {1: 5e-3, 20: 5e-3, 21: 2.5e-3, 40: 2.5e-3, 41: 5e-4, 100: 5e-4},
+    "shangeth_cnn": {1: 1e-3, 100: 1e-3, 101: 1e-4, 120: 1e-4, 121: 1e-5, 140: 1e-5},
+}
+"""Recipe -> epoch, from 1, -> the learning rate that its source states for it."""
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_learning_rates_are_the_source_s(name):
+    rates = [rate for stage in stage_configs(read(name)) for rate in planned_rates(stage, 1)]
+    assert len(rates) == max(RATES[name])
+    assert {epoch: rates[epoch - 1] for epoch in RATES[name]} == pytest.approx(RATES[name])
+
+
+def test_table_of_the_documentation_is_the_folder():
+    text = (REPOSITORY / "docs" / "recipes.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("| [`")
+    ]
+    table = {re.findall(r"`(\w+)`", row[0])[0]: row for row in rows}
+    assert len(table) == len(rows)
+    assert table.keys() == RECIPES.keys()
+    for name, row in table.items():
+        config = read(name)
+        assert f"../recipes/{name}.yaml" in row[0]
+        assert row[1] == config.model_name
+        assert row[2] == config.dataset_name
+        rules = DATASETS[config.dataset_name].rules
+        assert row[3] == (config.label_rule if len(rules) > 1 else "–"), name
+        for figure in re.findall(r"\d\d\.\d+", row[4]):
+            assert figure in header(name), (name, figure)
