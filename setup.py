@@ -11,6 +11,26 @@ VERSION = re.search(
 )[1]
 
 TENSORFLOW = ">=2.20,<2.22"
+# What training and evaluation need beside a backend.
+TRAINING = [
+    "albumentations>=2.0.8,<2.1",
+    "filelock>=3.16,<5",
+    "h5py>=3.12,<4",
+    "keras>=3.15,<3.16",
+    "matplotlib>=3.9,<4",
+    "pillow>=11,<14",
+    "scikit-learn>=1.5,<2",
+    "scipy>=1.14,<2",
+]
+ONNXRUNTIME = "onnxruntime>=1.23,<2"
+EXPORT = [
+    "ai-edge-litert>=2,<3",
+    "onnx>=1.19,<2",
+    ONNXRUNTIME,
+    "openvino>=2026.0,<2027",
+    "tf2onnx>=1.17,<2",
+]
+FACES = ["mtcnn>=1,<2"]
 
 setup(
     name="ferplus-keras",
@@ -21,27 +41,28 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["ferplus_keras", "ferplus_keras.*"]),
     python_requires=">=3.11",
+    package_data={"ferplus_keras.inference": ["*.onnx"]},
+    # Enough to use an ONNX model; every backend's extra adds the rest.
     install_requires=[
-        "albumentations>=2.0.8,<2.1",
-        "filelock>=3.16,<5",
-        "h5py>=3.12,<4",
-        "keras>=3.15,<3.16",
-        "matplotlib>=3.9,<4",
         "numpy>=2,<3",
         "opencv-python-headless>=4.10,<6",
         "PyYAML>=6,<7",
-        "scikit-learn>=1.5,<2",
         "tqdm>=4.66,<5",
     ],
     extras_require={
         # TensorFlow no longer brings TensorBoard, which writes the logs.
-        "tensorflow": [f"tensorflow{TENSORFLOW}", f"tensorboard{TENSORFLOW}"],
-        "tensorflow-cpu": [f"tensorflow-cpu{TENSORFLOW}", f"tensorboard{TENSORFLOW}"],
-        "jax": ["jax>=0.9,<0.12"],
-        "torch": ["torch>=2.6,<3"],
+        "tensorflow": [*TRAINING, f"tensorflow{TENSORFLOW}", f"tensorboard{TENSORFLOW}"],
+        "tensorflow-cpu": [*TRAINING, f"tensorflow-cpu{TENSORFLOW}", f"tensorboard{TENSORFLOW}"],
+        "jax": [*TRAINING, "jax>=0.9,<0.12"],
+        "torch": [*TRAINING, "torch>=2.6,<3"],
+        "light": [ONNXRUNTIME],
+        "export": EXPORT,
+        "faces": FACES,
+        # Fetches ViTBase16's weights; brings TensorFlow along, by way of tensorflow-text.
+        "hub": ["keras-hub>=0.32,<0.33"],
         "sweep": ["optuna>=5,<6"],
         # Genuine keras-vggface, against which the networks are tested.
         "oracle": ["keras-vggface==0.6", "keras-applications==1.0.8", f"tf-keras{TENSORFLOW}"],
-        "dev": ["pandas>=2.2,<4", "pytest>=8,<10", "ruff>=0.14,<0.18"],
+        "dev": [*EXPORT, *FACES, "pandas>=2.2,<4", "pytest>=8,<10", "ruff>=0.14,<0.18"],
     },
 )

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from ferplus_keras.config import EvaluateConfig, TrainConfig, to_plain, truth
 from ferplus_keras.errors import UsageError, unknown
+from ferplus_keras.training.schedules import STRETCHED
 
 
 class LineParser(argparse.ArgumentParser):
@@ -152,8 +153,10 @@ def _refuse_changes(config: "TrainConfig") -> None:
     import yaml
 
     saved = yaml.safe_load((config.run_dir / "config.yaml").read_text(encoding="utf-8"))
+    stretched = config.stages or config.lr_policy in STRETCHED
     for key, value in to_plain(config).items():
-        if key not in MAY_CHANGE_ON_RESUME and saved.get(key) != value:
+        free = MAY_CHANGE_ON_RESUME - ({"nepochs"} if stretched else set())
+        if key not in free and saved.get(key) != value:
             raise UsageError(
                 f"--resume goes on as the run began: --{key} was {saved.get(key)}, got {value}; "
                 "leave it out, or start a new run with another --name"

@@ -5,9 +5,12 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ferplus_keras.errors import InputError
+from ferplus_keras.extras import require
 
 BACKENDS = ("tensorflow", "jax", "torch")
 """Backends that train, each the name of the module it needs; the first installed is the default."""
@@ -23,7 +26,7 @@ def choose_backend(num_gpus: int = 1) -> None:
         num_gpus: 0 hides every GPU from the backend.
 
     Raises:
-        InputError: no backend is installed, or not the one asked for.
+        InputError: no backend is installed, or not the one asked for; or Keras is not.
     """
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
     asked = os.environ.get("KERAS_BACKEND")
@@ -36,6 +39,7 @@ def choose_backend(num_gpus: int = 1) -> None:
         raise InputError(
             "Keras needs TensorFlow, JAX or Torch; run: pip install 'ferplus-keras[tensorflow]'"
         )
+    require(("keras",), "this command")
     if not asked:
         configured = _configured_backend()
         os.environ["KERAS_BACKEND"] = configured if configured in installed else installed[0]
@@ -45,24 +49,32 @@ def choose_backend(num_gpus: int = 1) -> None:
 
 
 def load_keras() -> None:
-    """Import Keras and its backend, without the two notices that TensorFlow logs at every start.
-
-    TensorFlow's libraries write them before any logging setting counts, so standard error is kept
-    back during the import; whatever else was said there is said afterwards.
-    """
+    """Import Keras and its backend, without the two notices that TensorFlow logs at every start."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with leaving_out(b"absl::InitializeLog", b"oneDNN custom operations"):
+        import keras  # noqa: F401
+
+
+@contextmanager
+def leaving_out(*parts: bytes) -> Iterator[None]:
+    """Keep lines with any of these parts off standard error, for libraries that obey no setting.
+
+    They write to the file descriptor, some before any logging setting counts. So standard error is
+    kept back during the block; what else was said there is said afterwards.
+    """
     sys.stderr.flush()
     shown = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
-            import keras  # noqa: F401
+            yield
         finally:
+            sys.stderr.flush()
             os.dup2(shown, 2)
             os.close(shown)
             held.seek(0)
             for line in held:
-                if b"absl::InitializeLog" not in line and b"oneDNN custom operations" not in line:
+                if not any(part in line for part in parts):
                     os.write(2, line)
 
 

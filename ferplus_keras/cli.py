@@ -13,13 +13,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ferplus_keras.arguments import LineParser, read_config
-from ferplus_keras.backend import choose_backend
+from ferplus_keras.audit import command as audit_command
+from ferplus_keras.backend import choose_backend, load_keras
 from ferplus_keras.compare import command as compare_command
 from ferplus_keras.config import EvaluateConfig, TrainConfig, default_data_dir
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.data.votes import LABEL_RULES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.explain import command as explain_command
+from ferplus_keras.extras import STACK, not_installed, require
+from ferplus_keras.inference import export_command
 from ferplus_keras.models.registry import list_models
 
 TRAIN_DESCRIPTION = """\
@@ -40,6 +43,14 @@ Evaluate a checkpoint on the validation and test splits, every row once.
 prints the scores and writes report.json, predictions.csv and confusion_matrix.png beside the
 checkpoint. The checkpoint knows its network, classes and label rule."""
 
+FIND_LR = """\
+Raise the learning rate step by step on real training batches until the loss blows up.
+
+  python -m ferplus_keras find-lr --model_name CompactFER --optimizer SGD --name trial
+
+takes train.py's settings, prints the rate that they suggest and leaves lr_finder.csv and
+lr_finder.png in checkpoints/trial/."""
+
 SWEEP_DESCRIPTION = """\
 Search over any settings of train.py, one training process a trial.
 
@@ -56,9 +67,25 @@ def train_command(argv: Sequence[str] | None = None) -> int:
     def job(argv: Sequence[str]) -> None:
         config = read_config(TrainConfig, argv, "train.py", TRAIN_DESCRIPTION)
         choose_backend(config.num_gpus)
+        require(STACK, "training")
         from ferplus_keras.training.train import train
 
         train(config)
+
+    return run(job, argv)
+
+
+def find_lr_command(argv: Sequence[str] | None = None) -> int:
+    """Run `python -m ferplus_keras find-lr` and return its exit code."""
+
+    def job(argv: Sequence[str]) -> None:
+        config = read_config(TrainConfig, argv, "python -m ferplus_keras find-lr", FIND_LR)
+        choose_backend(config.num_gpus)
+        require(STACK, "training")
+        load_keras()
+        from ferplus_keras.training.lr_finder import find_learning_rate
+
+        find_learning_rate(config)
 
     return run(job, argv)
 
@@ -69,6 +96,7 @@ def evaluate_command(argv: Sequence[str] | None = None) -> int:
     def job(argv: Sequence[str]) -> None:
         config = read_config(EvaluateConfig, argv, "test.py", TEST_DESCRIPTION)
         choose_backend(config.num_gpus)
+        require(STACK, "evaluation")
         from ferplus_keras.evaluation.evaluate import evaluate
 
         evaluate(config)
@@ -102,15 +130,21 @@ def sweep_command(argv: Sequence[str] | None = None) -> int:
     return run(job, argv)
 
 
-TRAINERS = {"train": train_command, "sweep": sweep_command}
-"""Commands that take the flags of train.py."""
+SCRIPTS = {
+    "train": train_command,
+    "test": evaluate_command,
+    "predict": predict_command,
+    "sweep": sweep_command,
+    "find-lr": find_lr_command,
+}
+"""Commands with a parser of their own: those of train.py, test.py, predict.py, and the sweep's."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `python -m ferplus_keras` and return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    if argv and argv[0] in TRAINERS:
-        return TRAINERS[argv[0]](argv[1:])
+    if argv and argv[0] in SCRIPTS:
+        return SCRIPTS[argv[0]](argv[1:])
 
     def job(argv: Sequence[str]) -> None:
         arguments = _main_parser().parse_args(argv)
@@ -139,6 +173,12 @@ def run(job: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        missing = not_installed(error)
+        if missing is None:
+            raise
+        print(f"error: {missing}", file=sys.stderr)
+        return 1
     except OSError as error:
         if error.errno is None:  # not the operating system's word: a defect, show where
             raise
@@ -160,8 +200,10 @@ def _main_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    commands.add_parser("train", help="the same as train.py")
+    for name in ("train", "test", "predict"):
+        commands.add_parser(name, help=f"the same as {name}.py")
     commands.add_parser("sweep", help="search over settings of train.py")
+    commands.add_parser("find-lr", help="find a learning rate for train.py's settings")
 
     labels = commands.add_parser("labels", help="count the rows that a label rule keeps")
     labels.add_argument("--data_dir", default=default_data_dir())
@@ -175,7 +217,7 @@ def _main_parser() -> argparse.ArgumentParser:
     layers = commands.add_parser("layers", help="list a network's layers and their positions")
     layers.add_argument("--model_name", choices=list_models(), required=True)
     layers.add_argument("--freeze_before", default=0, help="as for train.py")
-    layers.add_argument("--image_size", type=int, default=224)
+    layers.add_argument("--image_size", type=int, help="default: the network's own")
     layers.add_argument("--num_classes", type=int, default=8)
     layers.add_argument("--json", action="store_true", help="print JSON instead of a table")
     layers.set_defaults(job=_layers)
@@ -194,6 +236,14 @@ def _main_parser() -> argparse.ArgumentParser:
     explain = commands.add_parser("explain", help="show which pixels made a network decide so")
     explain_command.add_arguments(explain)
     explain.set_defaults(job=explain_command.explain)
+
+    export = commands.add_parser("export", help="write a checkpoint for another runtime")
+    export_command.add_arguments(export)
+    export.set_defaults(job=export_command.export)
+
+    audit = commands.add_parser("audit", help="look at labels, votes, twins and leaks")
+    audit_command.add_arguments(audit)
+    audit.set_defaults(job=audit_command.audit)
 
     compare = commands.add_parser("compare", help="set evaluations side by side")
     compare_command.add_arguments(compare)

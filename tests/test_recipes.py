@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import math
 import re
+import shutil
 
 import pytest
 
@@ -30,7 +31,7 @@ def header(name: str) -> str:
 
 
 def shrunk(config: TrainConfig, sample_data, folder) -> TrainConfig:
-    """Return the recipe with two steps a stage, on few and small pictures, from random weights."""
+    """Return the recipe, its last stage, with two steps on small pictures from random weights."""
     spec = model_spec(config.model_name)
     start = {"weights": "none"}
     if config.checkpoint_path:
@@ -39,14 +40,13 @@ def shrunk(config: TrainConfig, sample_data, folder) -> TrainConfig:
         build_model(
             config.model_name, classes, weights="none", image_size=spec.min_image_size
         ).save(start["checkpoint_path"])
-    stages = config.stages and tuple(re.sub(r"^\d+", "1", stage) for stage in config.stages)
     return dataclasses.replace(
         config,
         **start,
         data_dir=str(sample_data),
         checkpoints_dir=str(folder),
         image_size=spec.min_image_size,
-        stages=stages and (stages[0], stages[-1]),
+        stages=config.stages and (re.sub(r"^\d+", "1", config.stages[-1]),),
         nepochs=1,
         warmup_epochs=min(config.warmup_epochs, 0.5),
         batch_size=20,
@@ -55,6 +55,13 @@ def shrunk(config: TrainConfig, sample_data, folder) -> TrainConfig:
         loggers=("none",),
         num_gpus=0,
     )
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Folder of runs, emptied in the end: checkpoints of all these networks are gigabytes."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
 
 
 @pytest.fixture
@@ -77,16 +84,16 @@ def test_recipes_are_all_seen_here():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipe_trains(name, sample_data, tmp_path, without_tracing):
+def test_recipe_trains(name, sample_data, runs, without_tracing):
     from ferplus_keras.models.checkpoint import read_info
     from ferplus_keras.training.train import train
 
     config = read(name)
-    folder = train(shrunk(config, sample_data, tmp_path))
+    folder = train(shrunk(config, sample_data, runs))
     with (folder / "training.csv").open() as file:
-        losses = [float(row["loss"]) for row in csv.DictReader(file)]
-    assert len(losses) == min(len(config.stages or "1"), 2)
-    assert all(map(math.isfinite, losses))
+        (epoch,) = csv.DictReader(file)
+    assert math.isfinite(float(epoch["loss"]))
+    assert math.isfinite(float(epoch["val_loss"]))
     info = read_info(folder / "final_model.keras")
     assert (info.model_name, info.dataset_name) == (config.model_name, config.dataset_name)
 

@@ -10,12 +10,11 @@ from ferplus_keras.evaluation.page.annotators import annotator_panel
 from ferplus_keras.evaluation.page.classes import class_table, confusion_table
 from ferplus_keras.evaluation.page.curves import reliability_plot, roc_plot, training_plots
 from ferplus_keras.evaluation.page.faces import ambiguous, confident_errors, face_cards
-from ferplus_keras.evaluation.page.markup import Markup, join, tag
 from ferplus_keras.evaluation.page.protocol_box import protocol_box
 from ferplus_keras.evaluation.page.scores import headline, member_table, rule_table, score_table
-from ferplus_keras.evaluation.page.style import STYLE
 from ferplus_keras.evaluation.protocol import labels_of
-from ferplus_keras.files import replacing
+from ferplus_keras.page.document import write_document
+from ferplus_keras.page.markup import Markup, join, tag
 from ferplus_keras.training.run_folder import HISTORY
 
 if TYPE_CHECKING:
@@ -35,45 +34,13 @@ def write_page(report: dict[str, Any], judged: dict[str, Judged], path: Path) ->
         for title, make in SECTIONS.items()
         if (content := make(report, judged)) is not None
     ]
-    title = f"{report['model']} on {report['dataset_name']}"
-    page = tag(
-        "html",
-        tag(
-            "head",
-            tag("meta", charset="utf-8"),
-            tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            tag("title", title),
-            tag("style", Markup(STYLE)),
-        ),
-        tag("body", _header(report, title), _contents(parts), tag("main", _sections(parts))),
-        lang="en",
-    )
-    with replacing(path) as temporary:
-        temporary.write_text(f"<!DOCTYPE html>\n{page}\n", encoding="utf-8")
-
-
-def _header(report: dict[str, Any], title: str) -> Markup:
     views = "" if report["tta"] == "none" else f", test-time augmentation {report['tta']}"
-    return tag(
-        "header",
-        tag("h1", title),
-        tag("p", f"Judged by the label rule {report['label_rule']}{views}"),
+    write_document(
+        path,
+        f"{report['model']} on {report['dataset_name']}",
+        f"Judged by the label rule {report['label_rule']}{views}",
+        parts,
     )
-
-
-def _contents(parts: list[tuple[str, Markup]]) -> Markup:
-    links = [tag("li", tag("a", title, href=f"#{_anchor(title)}")) for title, _ in parts]
-    return tag("nav", tag("ul", links), aria_label="Contents")
-
-
-def _sections(parts: list[tuple[str, Markup]]) -> list[Markup]:
-    return [
-        tag("section", tag("h2", title), content, id=_anchor(title)) for title, content in parts
-    ]
-
-
-def _anchor(title: str) -> str:
-    return title.lower().replace(" ", "-")
 
 
 def _panels(*panels: Markup) -> Markup:

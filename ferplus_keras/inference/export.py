@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import os
-import shutil
+import sys
 import tempfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from ferplus_keras.backend import choose_backend, leaving_out, load_keras
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.files import replacing, require_writable
-from ferplus_keras.inference.runtimes import KEY, dump_info, load_classifier
-from ferplus_keras.models.checkpoint import MEMBER, CheckpointInfo, load_checkpoint
-
-if TYPE_CHECKING:
-    import keras
-
-PRECISIONS = ("float32", "float16", "int8")
-"""What weights are stored as; int8 also computes so."""
+from ferplus_keras.extras import require
+from ferplus_keras.files import require_writable
+from ferplus_keras.inference.formats import FORMATS, find_format
+from ferplus_keras.inference.runtimes import RUNTIMES, load_classifier
+from ferplus_keras.models.checkpoint import load_checkpoint, read_info
+from ferplus_keras.progress import progress_bar
 
 TOLERANCE = {"float32": 1e-5, "float16": 0.02, "int8": 1.0}
 """Largest difference of a probability from the checkpoint's that an export may have; what int8
 costs is told by its accuracy."""
+
+AGREEMENT = 0.8
+"""Least share of the faces that must keep their most probable class, also as int8."""
+
+NOISE = (b"fully_quantize:", b"XNNPACK delegate", b"absl::InitializeLog")
+"""Parts of the lines that converters write to standard error whatever they are told."""
 
 
 class Exported(NamedTuple):
@@ -49,13 +52,50 @@ class Exported(NamedTuple):
 
     def __str__(self) -> str:
         text = (
-            f"{self.path}: {self.size / 1e6:.2f} MB; on {self.faces} faces the largest difference "
-            f"of a probability is {self.difference:.1e}, {self.agreement:.2%} keep their class"
+            f"{self.path}: {self.size / 1e6:.2f} MB\n"
+            f"largest difference of a probability {self.difference:.1e}; "
+            f"{self.agreement:.2%} of {self.faces:,} faces keep their class"
         )
         if self.accuracy:
             before, after = self.accuracy
-            text += f"; validation accuracy {before:.4f} -> {after:.4f} ({after - before:+.4f})"
+            text += f"\naccuracy {before:.2%} -> {after:.2%} ({100 * (after - before):+.2f} points)"
         return text
+
+
+def default_target(checkpoint: Path, kind: str, precision: str) -> Path:
+    """Return where an export goes unless told otherwise: beside its checkpoint."""
+    ending = "" if precision == "float32" else f"_{precision}"
+    return checkpoint.with_name(checkpoint.stem + ending + find_format(kind).suffix)
+
+
+def check_export(checkpoint: Path, target: Path, kind: str, precision: str) -> None:
+    """Refuse at once what cannot be exported so.
+
+    Raises:
+        UsageError: an unknown format, one without that precision, or a target of another kind.
+        InputError: the checkpoint cannot be used, a package is missing, or what lies at the target
+            is not replaced.
+    """
+    form = find_format(kind)
+    if precision not in form.precisions:
+        others = [name for name, row in FORMATS.items() if precision in row.precisions]
+        instead = f"; choose {' or '.join(others)}" if others else ""
+        raise UsageError(f"{kind} has no precision {precision}{instead}")
+    read_info(checkpoint)
+    wanted = f"a file ending in {form.suffix}" if form.suffix else "a folder"
+    if target.suffix != form.suffix and (form.suffix or target.suffix in RUNTIMES):
+        raise UsageError(f"--output: expected {wanted} for {kind}, got {target}")
+    if target.resolve() == checkpoint.resolve():
+        raise UsageError(f"--output {target} is the checkpoint itself; name {wanted}")
+    if target.exists() and target.is_dir() == bool(form.suffix):
+        raise InputError(f"expected {target} to be {wanted}; it is not: choose another --output")
+    if target.is_dir() and any(target.iterdir()) and not (target / "saved_model.pb").is_file():
+        raise InputError(
+            f"the folder {target} holds something else than a SavedModel: choose another --output"
+        )
+    require(("keras", "tensorflow"), "exporting")
+    require(form.modules, f"exporting to {kind}", extra="export")
+    _require_tensorflow_backend()
 
 
 def export(
@@ -65,162 +105,136 @@ def export(
     precision: str,
     faces: np.ndarray,
     labels: np.ndarray | None = None,
+    calibration: np.ndarray | None = None,
 ) -> Exported:
     """Write a checkpoint in another format, run it there, and keep it if it answers alike.
 
     Args:
         checkpoint: .keras file, trained on whatever backend; read by TensorFlow here.
-        target: file or folder to write, replaced whole.
-        kind: row of `FORMATS`.
-        precision: one of `PRECISIONS`.
-        faces: (n, 48, 48) uint8 to compare on; int8 also measures its ranges on them.
+        target: file or folder to write. What is there is replaced once the new one has passed.
+        kind: row of `formats.FORMATS`.
+        precision: one of `formats.PRECISIONS`.
+        faces: (n, 48, 48) uint8 to compare on.
         labels: (n,) int, index of the true class, where known.
+        calibration: (m, 48, 48) uint8 on which int8 measures its ranges; other faces than `faces`.
 
     Raises:
-        UsageError: an unknown format, or one without that precision.
-        InputError: the checkpoint cannot be read, a package is missing, or the export answers
-            differently; then nothing is left behind.
+        UsageError, InputError: as `check_export`; or the export answers differently or cannot be
+            written. Then the target is as it was and nothing is left behind.
     """
-    if precision not in FORMATS[kind].precisions:
-        others = [name for name, row in FORMATS.items() if precision in row.precisions]
-        raise UsageError(f"{kind} has no {precision} here; {', '.join(others)} has")
+    check_export(checkpoint, target, kind, precision)
+    if precision == "int8" and calibration is None:
+        raise UsageError("int8 needs faces to measure its ranges on")
     require_writable(target.parent, "--output")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    choose_backend(num_gpus=0)
+    load_keras()
     model, info = load_checkpoint(checkpoint)
-    expected = model.predict(faces, batch_size=64, verbose=0)
+    # First, for Keras exports only what has been called.
+    expected = _answers(model.predict_on_batch, faces, "checkpoint")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
-        made = Path(folder) / target.name
-        FORMATS[kind].write(model, info, made, precision, faces)
-        found = np.concatenate(_answers(made, faces))
-        difference = float(np.abs(found - expected).max())
-        if not difference <= TOLERANCE[precision]:
-            raise InputError(
-                f"the exported {kind} model answers differently: probabilities differ by up to "
-                f"{difference:.3g}, allowed is {TOLERANCE[precision]:g}; nothing was written"
-            )
-        for path in sorted(made.parent.iterdir()):
-            _put(path, target.parent / path.name)
-    classes = found.argmax(axis=1), expected.argmax(axis=1)
+        made = Path(folder) / "new" / target.name
+        made.parent.mkdir()
+        with leaving_out(*NOISE):
+            _write(kind, model, info, made, precision, calibration)
+            probabilities = load_classifier(made).probabilities
+            probabilities(faces[:1])  # some runtimes say a word at their first batch
+        found = _answers(probabilities, faces, kind)
+        difference, agreement = _compare(found, expected, kind, precision)
+        _put(made.parent, target.parent, Path(folder) / "old")
     return Exported(
         target,
-        _size(target),
+        sum(_size(path) for path in (target, *_beside(target, kind))),
         len(faces),
         difference,
-        float(np.mean(classes[0] == classes[1])),
+        agreement,
         None
         if labels is None
-        else (float(np.mean(classes[1] == labels)), float(np.mean(classes[0] == labels))),
+        else tuple(float(np.mean(x.argmax(axis=1) == labels)) for x in (expected, found)),
     )
 
 
-def _answers(path: Path, faces: np.ndarray, batch_size: int = 64) -> list[np.ndarray]:
-    probabilities = load_classifier(path).probabilities
-    return [probabilities(faces[i : i + batch_size]) for i in range(0, len(faces), batch_size)]
+def _require_tensorflow_backend() -> None:
+    """Refuse a process whose Keras runs on something else already; a new one chooses itself."""
+    if "keras" in sys.modules:
+        from keras.backend import backend
+
+        if backend() != "tensorflow":
+            raise InputError(
+                f"exporting needs Keras on TensorFlow, but it runs on {backend()} in this process: "
+                "use python -m ferplus_keras export"
+            )
 
 
-def _put(made: Path, target: Path) -> None:
-    if target.is_dir():
-        shutil.rmtree(target)
-    os.replace(made, target)
+def _write(kind, model, info, made: Path, precision: str, calibration) -> None:
+    try:
+        FORMATS[kind].write(model, info, made, precision, calibration)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # each converter has its own kinds
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"a {info.model_name} cannot be exported to {kind} as {precision}: {reason}"
+        ) from error
+
+
+def _answers(
+    probabilities: Callable[[np.ndarray], np.ndarray],
+    faces: np.ndarray,
+    name: str,
+    batch_size: int = 64,
+) -> np.ndarray:
+    found = []
+    with progress_bar(total=len(faces), desc=name, unit=" faces") as bar:
+        for begin in range(0, len(faces), batch_size):
+            found.append(np.asarray(probabilities(faces[begin : begin + batch_size])))
+            bar.update(len(found[-1]))
+    return np.concatenate(found)
+
+
+def _compare(
+    found: np.ndarray, expected: np.ndarray, kind: str, precision: str
+) -> tuple[float, float]:
+    """Return the largest difference and the share of faces that keep their class.
+
+    Raises:
+        InputError: an answer is no number, or they are too different.
+    """
+    difference = float(np.abs(found - expected).max())
+    agreement = float(np.mean(found.argmax(axis=1) == expected.argmax(axis=1)))
+    if not difference <= TOLERANCE[precision] or agreement < AGREEMENT:
+        raise InputError(
+            f"the {kind} export as {precision} answers differently: probabilities differ by up to "
+            f"{difference:.3g} (allowed {TOLERANCE[precision]:g}), {agreement:.0%} of the faces "
+            f"keep their class (at least {AGREEMENT:.0%}); nothing was written"
+        )
+    return difference, agreement
+
+
+def _put(new: Path, folder: Path, old: Path) -> None:
+    """Move all that is in `new` into `folder`, or nothing; what it replaces goes to `old`."""
+    old.mkdir()
+    moved: list[Path] = []
+    try:
+        for path in sorted(new.iterdir()):
+            target = folder / path.name
+            if target.exists():
+                os.replace(target, old / path.name)
+            moved.append(target)
+            os.replace(path, target)
+    except OSError as error:
+        for target in moved:
+            if target.exists():
+                os.replace(target, new / target.name)
+            if (old / target.name).exists():
+                os.replace(old / target.name, target)
+        raise InputError(f"cannot write {target}: {error.strerror}") from error
+
+
+def _beside(target: Path, kind: str) -> list[Path]:
+    return [target.with_suffix(suffix) for suffix in FORMATS[kind].beside]
 
 
 def _size(path: Path) -> int:
-    if path.suffix == ".xml":  # its weights lie beside it
-        return _size(path.with_suffix(".bin")) + path.stat().st_size
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def _onnx(
-    model: keras.Model, info: CheckpointInfo, path: Path, precision: str, faces: np.ndarray
-) -> None:
-    import onnx
-
-    from ferplus_keras.inference.onnx_weights import quantize_to_int8, store_as_float16
-
-    model.export(path, format="onnx", verbose=False)
-    if precision == "int8":
-        with replacing(path) as quantized:
-            quantize_to_int8(path, quantized, faces)
-    graph = onnx.load(path)
-    if precision == "float16":
-        store_as_float16(graph)
-    _name_dimensions(graph)
-    onnx.helper.set_model_props(graph, {KEY: dump_info(info)})
-    onnx.save(graph, path)
-
-
-def _name_dimensions(graph) -> None:
-    """Call input and output what they are; the batch is of any size."""
-    for tensors, name in ((graph.graph.input, "faces"), (graph.graph.output, "probabilities")):
-        (tensor,) = tensors
-        old = tensor.name
-        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
-        for node in graph.graph.node:
-            for names in (node.input, node.output):
-                for index, value in enumerate(names):
-                    if value == old:
-                        names[index] = name
-        tensor.name = name
-
-
-def _saved_model(
-    model: keras.Model, info: CheckpointInfo, path: Path, precision: str, faces: np.ndarray
-) -> None:
-    model.export(path, format="tf_saved_model", verbose=False)
-    (path / MEMBER).write_text(dump_info(info), encoding="utf-8")
-
-
-def _litert(
-    model: keras.Model, info: CheckpointInfo, path: Path, precision: str, faces: np.ndarray
-) -> None:
-    import tensorflow as tf
-
-    with tempfile.TemporaryDirectory() as folder:
-        model.export(folder, format="tf_saved_model", verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        if precision != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if precision == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if precision == "int8":
-            converter.representative_dataset = lambda: ([face[None]] for face in faces[:500])
-        path.write_bytes(converter.convert())
-    with zipfile.ZipFile(path, "a") as archive:  # as LiteRT's own metadata: files behind the model
-        archive.writestr(MEMBER, dump_info(info))
-
-
-def _openvino(
-    model: keras.Model, info: CheckpointInfo, path: Path, precision: str, faces: np.ndarray
-) -> None:
-    import openvino
-
-    with tempfile.TemporaryDirectory() as folder:
-        model.export(folder, format="tf_saved_model", verbose=False)
-        converted = openvino.convert_model(folder)
-    converted.set_rt_info(dump_info(info), KEY)
-    openvino.save_model(converted, path, compress_to_fp16=precision == "float16")
-
-
-class Format(NamedTuple):
-    """A format that checkpoints are exported to.
-
-    Attributes:
-        suffix: ending of its file, "" for a folder.
-        packages: what writing and running it needs beside TensorFlow.
-        precisions: those of `PRECISIONS` it can be written in.
-        write: (model, info, path, precision, faces) -> None.
-    """
-
-    suffix: str
-    packages: tuple[str, ...]
-    precisions: tuple[str, ...]
-    write: Callable
-
-
-FORMATS: dict[str, Format] = {
-    "onnx": Format(".onnx", ("onnx", "tf2onnx", "onnxruntime"), PRECISIONS, _onnx),
-    "saved_model": Format("", (), ("float32",), _saved_model),
-    "litert": Format(".tflite", ("ai_edge_litert",), PRECISIONS, _litert),
-    "openvino": Format(".xml", ("openvino",), ("float32", "float16"), _openvino),
-}
-"""Every export format by name."""

@@ -10,13 +10,13 @@ import dataclasses
 import json
 import zipfile
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ferplus_keras.errors import InputError
+from ferplus_keras.extras import require
 from ferplus_keras.models.checkpoint import MEMBER, CheckpointInfo, info_from_json
 
 KEY = MEMBER.removesuffix(".json")
@@ -59,11 +59,6 @@ def dump_info(info: CheckpointInfo) -> str:
     return json.dumps(dataclasses.asdict(info))
 
 
-def _require(module: str, extra: str, path: Path) -> None:
-    if not find_spec(module):
-        raise InputError(f"running {path} needs {module}: pip install 'ferplus-keras[{extra}]'")
-
-
 def _info(text: str | None, path: Path) -> CheckpointInfo:
     if not text:
         raise InputError(
@@ -74,7 +69,7 @@ def _info(text: str | None, path: Path) -> CheckpointInfo:
 
 
 def _onnx(path: Path) -> Classifier:
-    _require("onnxruntime", "light", path)
+    require(("onnxruntime",), f"running {path}")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -91,26 +86,33 @@ def _onnx(path: Path) -> Classifier:
 
 
 def _litert(path: Path) -> Classifier:
-    _require("ai_edge_litert", "export", path)
+    require(("ai_edge_litert",), f"running {path}")
     from ai_edge_litert.interpreter import Interpreter
 
+    if path.read_bytes()[4:8] != b"TFL3":
+        raise InputError(f"cannot read {path} as LiteRT: it is another kind of file, or damaged")
     try:
         with zipfile.ZipFile(path) as archive:
             info = _info(archive.read(MEMBER).decode(), path)
     except (zipfile.BadZipFile, KeyError):
         info = _info(None, path)
-    interpreter = Interpreter(str(path))
-    runner = interpreter.get_signature_runner()
+    try:
+        runner = Interpreter(str(path)).get_signature_runner()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"cannot read {path} as LiteRT: {_line(error)}") from None
     (given,) = runner.get_input_details()
     (answer,) = runner.get_output_details()
     return Classifier(info, lambda faces: runner(**{given: faces})[answer])
 
 
 def _openvino(path: Path) -> Classifier:
-    _require("openvino", "export", path)
+    require(("openvino",), f"running {path}")
     import openvino
 
-    model = openvino.Core().read_model(path)
+    try:
+        model = openvino.Core().read_model(path)
+    except RuntimeError as error:
+        raise InputError(f"cannot read {path} as OpenVINO: {_line(error)}") from None
     info = _info(model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None, path)
     # Left alone, it computes in bfloat16 where the processor can.
     compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -120,19 +122,23 @@ def _openvino(path: Path) -> Classifier:
 def _saved_model(path: Path) -> Classifier:
     if not (path / "saved_model.pb").is_file():
         raise InputError(f"{path} is a folder without saved_model.pb")
-    _require("tensorflow", "tensorflow", path)
-    import tensorflow as tf
-
+    require(("tensorflow",), f"running {path}")
     stated = path / MEMBER
     info = _info(stated.read_text(encoding="utf-8") if stated.is_file() else None, path)
-    loaded = tf.saved_model.load(str(path))  # its variables live as long as it does
+    import tensorflow as tf
+
+    try:
+        loaded = tf.saved_model.load(str(path))  # its variables live as long as it does
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise InputError(f"cannot read {path} as a SavedModel: {_line(error)}") from None
     return Classifier(info, lambda faces: loaded.serve(faces).numpy())
 
 
 def _keras(path: Path) -> Classifier:
-    from ferplus_keras.backend import load_keras
+    from ferplus_keras.backend import choose_backend, load_keras
     from ferplus_keras.models.checkpoint import load_checkpoint
 
+    choose_backend()
     load_keras()
     model, info = load_checkpoint(path)
     return Classifier(info, lambda faces: np.asarray(model.predict_on_batch(faces)))

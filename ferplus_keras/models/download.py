@@ -113,6 +113,7 @@ def _check_md5(partial: Path, expected: str) -> None:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != expected:
         partial.unlink()
+        _origin(partial).unlink()
         raise _Failed(f"its MD5 is {found} instead of the published {expected}")
 
 

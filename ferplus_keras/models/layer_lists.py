@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import keras
+
 from ferplus_keras.files import replacing
 from ferplus_keras.models.freeze import describe_layers, format_layers
 from ferplus_keras.models.registry import MODELS, build_model
@@ -10,9 +12,8 @@ from ferplus_keras.models.registry import MODELS, build_model
 _COLUMNS = ("position", "name", "original_name", "type", "shape", "parameters")
 
 
-def layer_list(model_name: str) -> str:
-    """Return the text of `layer_lists/<model_name>.txt`: 8 classes, its own image size."""
-    model = build_model(model_name, 8, weights="none")
+def layer_list(model: keras.Model) -> str:
+    """Return the text of a network's file, as it is kept for 8 classes and its own image size."""
     return format_layers(describe_layers(model), _COLUMNS) + "\n"
 
 
@@ -26,6 +27,7 @@ def write_layer_lists(folder: str | os.PathLike) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.txt" for name in MODELS]
     for path in paths:
+        text = layer_list(build_model(path.stem, 8, weights="none"))
         with replacing(path) as temporary:
-            temporary.write_text(layer_list(path.stem), encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
     return paths

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import sys
+from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,16 @@ def fit(config: TrainConfig, dataset: Dataset, weights: str) -> Path:
     """
     stages = stage_configs(config)
     ends = list(accumulate(stage.nepochs for stage in stages))
-    batches, validation = _batches(config, dataset)
+    loss, metrics = find_loss(config.loss, config.label_rule), find_metrics(config.metrics)
+    batches, validation = build_batches(config, dataset)
     done = _finished_epochs(config, dataset, ends[-1])
 
     keras.utils.set_random_seed(config.seed)
     with device_scope(config.num_gpus), compute_dtype(config.mixed_precision):
         # A resumed run gets every weight from its state.
-        model, loaded = _build(config, dataset, "none" if done else weights)
+        model, loaded = build_network(config, dataset, "none" if done else weights)
+    for stage in stages:  # a boundary that does not exist is refused now
+        freeze_before(model, stage.freeze_before)
     if done:
         print(f"resuming {config.run_dir} after epoch {done}")
 
@@ -77,7 +81,9 @@ def fit(config: TrainConfig, dataset: Dataset, weights: str) -> Path:
                 continue
             callbacks = _callbacks(stage, batches, progress, keeping)
             with device_scope(config.num_gpus):
-                boundary = _compile(stage, model, len(batches))
+                boundary = freeze_and_compile(
+                    stage, model, learning_rate(stage, len(batches)), loss, metrics
+                )
             if not done and not begin:
                 _warn_if_frozen_at_random(loaded, boundary)
                 run_folder.begin_run(config)
@@ -111,7 +117,7 @@ def fit(config: TrainConfig, dataset: Dataset, weights: str) -> Path:
     return _finish(config, model, _info(config, dataset), history, progress)
 
 
-def _build(
+def build_network(
     config: TrainConfig, dataset: Dataset, weights: str
 ) -> tuple[keras.Model, LoadedWeights | None]:
     """Return the network and what became of its weights."""
@@ -128,16 +134,22 @@ def _build(
     return model, loaded
 
 
-def _compile(config: TrainConfig, model: keras.Model, steps_per_epoch: int) -> Boundary:
+def freeze_and_compile(
+    config: TrainConfig,
+    model: keras.Model,
+    rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    loss: Callable | keras.losses.Loss,
+    metrics: list[str],
+) -> Boundary:
     """Freeze and penalise as asked, and give the network a new optimiser."""
     boundary = freeze_before(model, config.freeze_before)
     print(boundary.describe(), flush=True)
     if config.reg_func:
         penalise(model, config.reg_func, config.reg_rate, config.reg_layers, config.reg_bias)
     model.compile(
-        _optimizer(config, model, steps_per_epoch),
-        find_loss(config.loss, config.label_rule),
-        metrics=find_metrics(config.metrics),
+        _optimizer(config, model, rate),
+        loss,
+        metrics=metrics,
         jit_compile=use_xla(),
     )
     model.optimizer.build(model.trainable_variables)
@@ -204,7 +216,7 @@ def _finish(
     return folder
 
 
-def _batches(config: TrainConfig, dataset: Dataset) -> tuple[Batches, Batches]:
+def build_batches(config: TrainConfig, dataset: Dataset) -> tuple[Batches, Batches]:
     """Return the augmented, weighted training batches and the plain validation batches."""
     split = dataset.splits["train"]
     if config.limit_train:
@@ -250,12 +262,14 @@ def _finished_epochs(config: TrainConfig, dataset: Dataset, planned: int) -> int
 
 
 def _optimizer(
-    config: TrainConfig, model: keras.Model, steps_per_epoch: int
+    config: TrainConfig,
+    model: keras.Model,
+    rate: float | keras.optimizers.schedules.LearningRateSchedule,
 ) -> keras.optimizers.Optimizer:
     backbone = [v.path for layer in numbered_layers(model)[:-1] for v in layer.trainable_variables]
     return build_optimizer(
         config.optimizer,
-        learning_rate(config, steps_per_epoch),
+        rate,
         betas=(config.adam_b1, config.adam_b2),
         momentum=config.momentum,
         arguments=config.optimizer_args or (),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -36,13 +36,7 @@ def tensorboard(config: TrainConfig) -> list[Callback]:
 
 
 def wandb(config: TrainConfig) -> list[Callback]:
-    """Send settings and numbers to Weights & Biases, or keep them with WANDB_MODE=offline.
-
-    Raises:
-        InputError: wandb is not installed.
-    """
-    if not find_spec("wandb"):
-        raise InputError("--loggers wandb needs the package wandb: pip install wandb")
+    """Send settings and numbers to Weights & Biases, or keep them with WANDB_MODE=offline."""
     from ferplus_keras.training.callbacks import WeightsAndBiases
 
     return [WeightsAndBiases(config)]
@@ -54,3 +48,13 @@ LOGGERS: dict[str, Callable[[TrainConfig], list[Callback]]] = {
     "none": none,
 }
 """Every logger by name."""
+
+
+def check_loggers(names: Sequence[str]) -> None:
+    """Refuse a logger that was asked for and cannot work, before any slow work.
+
+    Raises:
+        InputError: its package is not installed.
+    """
+    if "wandb" in names and not find_spec("wandb"):
+        raise InputError("--loggers wandb needs wandb: pip install 'ferplus-keras[wandb]'")

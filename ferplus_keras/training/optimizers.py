@@ -69,7 +69,7 @@ def build_optimizer(
     own = {
         "beta_1": betas[0],
         "beta_2": betas[1],
-        "momentum": momentum,
+        "momentum": float(momentum),
         "nesterov": name == "SGD" and momentum > 0,
     }
     taken = inspect.signature(kind).parameters

@@ -130,10 +130,11 @@ def learning_rate(
     """Return what the optimiser begins with: a number for plateau, else the plan."""
     if config.lr_policy == "plateau":
         return config.init_lr
-    return _planned_schedule(planned_rates(config, steps_per_epoch))
+    return planned_schedule(planned_rates(config, steps_per_epoch))
 
 
-def _planned_schedule(rates: np.ndarray) -> keras.optimizers.schedules.LearningRateSchedule:
+def planned_schedule(rates: np.ndarray) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Return the schedule that takes the learning rate of each step from `rates`, (n,) float32."""
     import keras
 
     class PlannedRates(keras.optimizers.schedules.LearningRateSchedule):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ferplus_keras.backend import load_keras
 from ferplus_keras.config import TrainConfig
-from ferplus_keras.data.dataset import format_label_counts, load_dataset
+from ferplus_keras.data.dataset import Dataset, format_label_counts, load_dataset
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models.registry import model_spec
+from ferplus_keras.training.loggers import check_loggers
 from ferplus_keras.training.run_folder import check_run_folder
 from ferplus_keras.training.schedules import check_policy
 from ferplus_keras.training.stages import stage_configs
@@ -36,19 +37,11 @@ def train(config: TrainConfig) -> Path:
     config = resolve(config)
     for stage in stage_configs(config):
         check_policy(stage)
+    check_loggers(config.loggers)
     _check_targets(config)
     check_run_folder(config)
-    weights = _starting_weights(config)
-    dataset = load_dataset(
-        config.data_dir,
-        config.dataset_name,
-        config.label_rule,
-        config.cache_dir,
-        config.evaluation_rule,
-        class_map=config.class_map,
-        drop_leaks=config.drop_leaks,
-        exclude=config.exclude,
-    )
+    weights = starting_weights(config)
+    dataset = read_dataset(config)
     print(format_label_counts(dataset.counts), flush=True)
 
     load_keras()
@@ -70,6 +63,20 @@ def resolve(config: TrainConfig) -> TrainConfig:
     )
 
 
+def read_dataset(config: TrainConfig) -> Dataset:
+    """Return the data that a run is trained and validated on."""
+    return load_dataset(
+        config.data_dir,
+        config.dataset_name,
+        config.label_rule,
+        config.cache_dir,
+        config.evaluation_rule,
+        class_map=config.class_map,
+        drop_leaks=config.drop_leaks,
+        exclude=config.exclude,
+    )
+
+
 def _check_targets(config: TrainConfig) -> None:
     """Refuse what cannot be done to targets that are sets of right classes."""
     mixing = [name for name in ("label_smoothing", "mixup", "cutmix") if getattr(config, name)]
@@ -80,7 +87,7 @@ def _check_targets(config: TrainConfig) -> None:
         )
 
 
-def _starting_weights(config: TrainConfig) -> str:
+def starting_weights(config: TrainConfig) -> str:
     """Return what the network starts from, checked as far as is quick."""
     if config.checkpoint_path and config.weights:
         raise UsageError(

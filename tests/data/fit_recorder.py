@@ -17,7 +17,7 @@ from ferplus_keras.data.dataset import Split
 EPOCHS, BATCH_SIZE, CLASSES = 3, 4, 3
 SETTINGS = {
     "augmentation": "wtomin",
-    "shuffle": True,
+    "sampling": "shuffled",
     "seed": 7,
     "class_weights": [1.0, 2.0, 0.5],
     "draw": True,

@@ -46,14 +46,17 @@ def test_fit_is_given_each_epoch_as_it_is_whatever_backend_and_workers(backend):
 
 
 def test_every_row_comes_once_an_epoch_in_an_order_of_its_own():
-    batches = Batches(numbered_split(50), 8, shuffle=True, seed=1)
+    def shuffled(seed):
+        return Batches(numbered_split(50), 8, sampling="shuffled", seed=seed)
+
+    batches = shuffled(1)
     orders = [row_numbers(read(batches, epoch)) for epoch in range(3)]
     for order in orders:
         assert sorted(order) == list(range(50))
         assert order != list(range(50))
     assert orders[0] != orders[1] != orders[2] != orders[0]
-    assert orders[1] == row_numbers(read(Batches(numbered_split(50), 8, shuffle=True, seed=1), 1))
-    assert orders[0] != row_numbers(read(Batches(numbered_split(50), 8, shuffle=True, seed=2), 0))
+    assert orders[1] == row_numbers(read(shuffled(1), 1))
+    assert orders[0] != row_numbers(read(shuffled(2), 0))
 
 
 def test_without_settings_it_is_the_split_in_order_with_a_short_last_batch():

@@ -1,6 +1,7 @@
 import copy
 import shutil
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,11 +11,11 @@ from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
 from ferplus_keras.evaluation import evaluate as evaluation
 from ferplus_keras.evaluation.page.curves import training_plots
 from ferplus_keras.evaluation.page.faces import ambiguous, confident_errors
-from ferplus_keras.evaluation.page.markup import VOID, tag
-from ferplus_keras.evaluation.page.plot import round_numbers
 from ferplus_keras.evaluation.report_page import write_page
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.models.registry import build_model
+from ferplus_keras.page.markup import VOID, tag
+from ferplus_keras.page.plot import round_numbers
 
 HISTORY = "epoch,learning_rate,accuracy,loss,val_accuracy,val_loss\n"
 
@@ -139,7 +140,7 @@ def test_data_without_votes_and_scores_that_are_not_defined(evaluated, tmp_path)
     before = page.text.count("not defined")
     report = copy.deepcopy(report)
     of_test = report["splits"]["test"]
-    without_rows = {key: None for key in of_test["leak_free"]} | {"n": 0}
+    without_rows = dict.fromkeys(of_test["leak_free"]) | {"n": 0}
     of_test["leak_free"] = without_rows
     of_test["per_class"]["fear"] = dict.fromkeys(of_test["per_class"]["fear"]) | {"support": 0}
     of_test["macro_auroc"] = None
@@ -183,10 +184,20 @@ def test_ticks_are_round_and_inside(low, high):
     ticks = round_numbers(low, high)
     assert 3 <= len(ticks) <= 8
     assert low <= ticks[0] < ticks[-1] <= high
-    assert len({round(b - a, 9) for a, b in zip(ticks, ticks[1:], strict=False)}) == 1
+    assert len({round(b - a, 9) for a, b in pairwise(ticks)}) == 1
 
 
-@pytest.mark.parametrize("text", [None, "", HISTORY, HISTORY + "1,a,b,c,d,e\n2,a,b,c,d,e\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        HISTORY,
+        HISTORY + "1,a,b,c,d,e\n2,a,b,c,d,e\n",
+        HISTORY + "1,.1,.2,2,.2,2\n,,,,,\n",
+        "loss,val_loss\n1,2\n2,3\n",
+    ],
+)
 def test_no_curves_without_epochs(tmp_path, text):
     path = tmp_path / "training.csv"
     if text is not None:

@@ -4,15 +4,37 @@ import json
 
 import cv2
 import h5py
+import keras
 import numpy as np
 
+from ferplus_keras.models.weights import layer_variables
+
 FIGURES = {
-    # layers, parameters, boundary, its layer, trainable parameters, trainable layers (8 classes)
-    "ResNet50": (177, 23_577_544, -51, "activation_36", 16_362_504, 29),
-    "SeNet50": (289, 26_108_536, -39, "activation_71", 9_994_504, 17),
-    "VGG16": (22, 14_718_792, -8, "pool4", 7_083_528, 4),
+    # layers, parameters for 8 classes, features that the head classifies; at its own image size
+    "ResNet50": (177, 23_577_544, 2048),
+    "SeNet50": (289, 26_108_536, 2048),
+    "VGG16": (22, 14_915_400, 25_088),
+    "ResNet18": (73, 11_199_432, 512),
+    "ResNet34": (129, 21_318_728, 512),
+    "CompactFER": (52, 1_243_424, 256),
+    "VGG13": (26, 8_757_704, 1024),
+    "FerVGG": (36, 29_898_696, 4096),
+    "FaceEmotionCNN": (40, 1_644_712, 256),
+    "DeepFaceCNN": (16, 1_486_856, 1024),
+    "ScratchCNN": (13, 51_933_736, 512),
+    "ScratchMLP": (6, 154_149_896, 1024),
+    "ImageNetResNet50": (179, 23_604_104, 2048),
+    "ImageNetResNet101": (349, 42_674_568, 2048),
+    "ViTBase16": (93, 85_804_808, 768),
 }
-"""At an image size of 48; only VGG16's head depends on the size."""
+
+BOUNDARIES = {
+    # position, its layer, trainable parameters, trainable layers; 8 classes, image size 48
+    "ResNet50": (-51, "activation_36", 16_362_504, 29),
+    "SeNet50": (-39, "activation_71", 9_994_504, 17),
+    "VGG16": (-8, "pool4", 7_083_528, 4),
+}
+"""Where the older project started to train, and the like for VGG16."""
 
 
 def faces(n: int = 2, seed: int = 0) -> np.ndarray:
@@ -28,8 +50,8 @@ def weights_of(model) -> dict[str, dict[str, np.ndarray]]:
     """Layer name -> variable name -> copy of its values, layers without weights included."""
     return {
         layer.name: {
-            variable.name: np.array(value)
-            for variable, value in zip(layer.weights, layer.get_weights(), strict=True)
+            key: np.array(keras.ops.convert_to_numpy(value))
+            for key, value in layer_variables(layer).items()
         }
         for layer in model.layers
     }

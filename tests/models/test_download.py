@@ -1,3 +1,4 @@
+import hashlib
 import re
 import socket
 import threading
@@ -114,6 +115,15 @@ def test_whole_file(server, destination):
     assert left(destination) == {"faces.h5"}
     fetch(server.url, destination)
     assert len(server.requests) == 1
+
+
+def test_published_md5(server, destination):
+    with pytest.raises(InputError, match=r"MD5 is .* instead of the published 0123") as caught:
+        download(server.url, destination, md5="0123", progress=False)
+    assert "by hand" in str(caught.value)
+    assert left(destination) == set()
+    download(server.url, destination, md5=hashlib.md5(BODY).hexdigest(), progress=False)
+    assert destination.read_bytes() == BODY
 
 
 def test_progress_goes_to_standard_error(server, destination, capsys):

@@ -32,11 +32,55 @@ def test_one_mean_makes_one_channel():
     assert preprocess(faces(), 60, mean=(127.5,)).shape == (2, 60, 60, 1)
 
 
+def test_crop_and_division():
+    layer = FacePreprocessing(40, (10.0,), std=(4.0,), crop=40)
+    expected = (faces()[:, 4:44, 4:44, None] - np.float32(10)) / 4
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(layer(faces())), expected, rtol=1e-6)
+
+
+def even_light_by_hand(face, size):
+    """Barsoum et al.'s preprocessing of one face, by counting and least squares in float64."""
+    grey = cv2.resize(face.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
+    levels = np.floor(grey + 0.501).astype(int).ravel()
+    not_brighter = np.bincount(levels, minlength=256).cumsum()
+    values = 2 * not_brighter[levels] / levels.size - 1
+    rows, columns = np.mgrid[:size, :size].reshape(2, -1)
+    plane = np.stack([np.ones(size * size), rows, columns], axis=1)
+    values -= plane @ np.linalg.lstsq(plane, values, rcond=None)[0]
+    return (values / values.std()).reshape(size, size)
+
+
+@pytest.mark.parametrize("size", [48, 64])
+def test_light_is_evened_out(size):
+    lit = np.clip(smooth_faces(3) * np.linspace(0.2, 1.8, 48), 0, 255).astype(np.uint8)
+    images = FacePreprocessing(size, (0.0,), equalize=True)(lit)
+    images = keras.ops.convert_to_numpy(images)
+    assert images.shape == (3, size, size, 1)
+    expected = [even_light_by_hand(face, size) for face in lit]
+    np.testing.assert_allclose(images[..., 0], expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("level", [0, 1, 128, 255])
+def test_face_of_one_level_stays_flat(level):
+    blank = np.full((1, 48, 48), level, np.uint8)
+    images = FacePreprocessing(64, (0.0,), equalize=True)(blank)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(images), 0, atol=1e-5)
+
+
+def test_config_of_an_older_checkpoint_loads():
+    config = FacePreprocessing(64, MEAN).get_config()
+    for later in ("std", "crop", "equalize"):
+        del config[later]
+    layer = FacePreprocessing.from_config(config)
+    assert (layer.std, layer.crop, layer.equalize) == ((), None, False)
+
+
 def test_config_gives_the_same_layer_back():
-    layer = FacePreprocessing(64, MEAN, name="preprocessing")
+    layer = FacePreprocessing(64, MEAN, MEAN, 40, True, name="preprocessing")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert isinstance(again, FacePreprocessing)
     assert (again.image_size, again.mean, again.name) == (64, MEAN, "preprocessing")
+    assert (again.std, again.crop, again.equalize) == (MEAN, 40, True)
     assert again.get_config() == layer.get_config()
 
 

@@ -8,14 +8,28 @@ import pytest
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.freeze import describe_layers, numbered_layers
 from ferplus_keras.models.head import HEAD
+from ferplus_keras.models.layer_lists import layer_list
 from ferplus_keras.models.registry import MODELS, build_model, build_with_weights, list_models
-from tests.models.networks import FIGURES, faces
+from tests.conftest import REPOSITORY
+from tests.models.networks import FIGURES, faces, smooth_faces
+
+SMALL = {"FerVGG": 16}
+"""Image sizes that keep the checks of training quick; 48 for the others."""
 
 
-@pytest.fixture(scope="module", params=list(FIGURES))
+@pytest.fixture(scope="module", params=list(MODELS))
 def model(request):
+    """Each network as it comes."""
     keras.utils.set_random_seed(1)
-    return build_model(request.param, 8, weights="none", image_size=48)
+    return build_model(request.param, 8, weights="none")
+
+
+@pytest.fixture(scope="module", params=list(MODELS))
+def small(request):
+    """Each network for small images."""
+    keras.utils.set_random_seed(1)
+    size = SMALL.get(request.param, 48)
+    return build_model(request.param, 8, weights="none", image_size=size)
 
 
 def test_every_network_has_a_case():
@@ -23,38 +37,68 @@ def test_every_network_has_a_case():
 
 
 def test_shapes_and_size(model):
-    layers, parameters, *_ = FIGURES[model.name]
+    layers, parameters, features = FIGURES[model.name]
+    spec = MODELS[model.name]
     assert (model.input_shape, model.output_shape) == ((None, 48, 48), (None, 8))
     assert model.inputs[0].dtype == "uint8"
+    images = model.get_layer("preprocessing").output
+    assert images.shape == (None, spec.image_size, spec.image_size, len(spec.mean))
+    assert model.get_layer("flatten_1").output.shape == (None, features)
+    assert model.get_layer("dropout_layer").rate == spec.dropout_rate
     assert len(numbered_layers(model)) == layers
     assert model.count_params() == parameters
     weighted = [layer for layer in model.layers if layer.weights and layer.name != HEAD]
-    assert len(weighted) == MODELS[model.name].weighted_layers
+    assert len(weighted) == spec.weighted_layers
 
 
 def test_probabilities(model):
-    probabilities = model.predict(faces(3), verbose=0)
+    both = keras.Model(model.input, [model.get_layer("flatten_1").output, model.output])
+    features, probabilities = map(keras.ops.convert_to_numpy, both(faces(3)))
     assert probabilities.dtype == np.float32
     assert np.isfinite(probabilities).all()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
-    assert np.ptp(probabilities, axis=0).max() > 0, "the faces differ, the outputs do not"
+    assert np.ptp(features, axis=0).max() > 0, "the faces differ, the features do not"
 
 
-def test_calling_equals_predicting_and_changes_nothing(model):
-    before = [np.array(weight) for weight in model.get_weights()]
-    called = keras.ops.convert_to_numpy(model(faces(3)))
-    np.testing.assert_allclose(called, model.predict(faces(3), verbose=0), atol=1e-6)
-    for old, new in zip(before, model.get_weights(), strict=True):
+def test_kept_layer_list_is_what_the_command_writes(model):
+    kept = (REPOSITORY / "layer_lists" / f"{model.name}.txt").read_text(encoding="utf-8")
+    assert layer_list(model) == kept
+
+
+def test_positions_do_not_depend_on_the_image_size(small):
+    kept = (REPOSITORY / "layer_lists" / f"{small.name}.txt").read_text(encoding="utf-8")
+    names = [line.split()[1] for line in kept.splitlines()[1:]]
+    assert [layer["name"] for layer in describe_layers(small)] == names
+
+
+def test_calling_equals_predicting_and_changes_nothing(small):
+    before = small.get_weights()
+    called = keras.ops.convert_to_numpy(small(faces(3)))
+    np.testing.assert_allclose(called, small.predict(faces(3), verbose=0), atol=1e-6)
+    for old, new in zip(before, small.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
-def test_at_224_the_positions_are_the_same(model):
-    large = build_model(model.name, 8, weights="none")
-    features = {"VGG16": 7 * 7 * 512}.get(model.name, 2048)
-    assert large.get_layer("flatten_1").output.shape == (None, features)
-    assert [layer["name"] for layer in describe_layers(large)] == [
-        layer["name"] for layer in describe_layers(model)
+def test_file_gives_the_same_network_back(small, tmp_path):
+    small.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    (tmp_path / "model.keras").unlink()
+    preprocessing, restored = (m.get_layer("preprocessing").get_config() for m in (small, again))
+    assert restored == preprocessing
+    np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(m(faces())) for m in (small, again)))
+
+
+def test_every_trainable_weight_gets_a_gradient(small):
+    before = [keras.ops.convert_to_numpy(w).copy() for w in small.trainable_weights]
+    # So large a step that any gradient shows, a bias's under BatchNormalization among them.
+    small.compile(keras.optimizers.SGD(1e6), "categorical_crossentropy", run_eagerly=True)
+    small.train_on_batch(smooth_faces(4), np.eye(8, dtype="float32")[:4])
+    still = [
+        weight.path
+        for weight, old in zip(small.trainable_weights, before, strict=True)
+        if np.array_equal(keras.ops.convert_to_numpy(weight), old)
     ]
+    assert still == []
 
 
 def test_settings_reach_the_network(tiny_network):

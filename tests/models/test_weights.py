@@ -5,6 +5,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from keras.src.applications.resnet import WEIGHTS_HASHES
 
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models import weights as weights_module
@@ -224,6 +225,13 @@ def test_weights_alone_are_no_whole_model(source, write):
         load_full_model(write(source))
 
 
+def test_older_projects_networks_are_told_apart_by_their_layers():
+    counts = [spec.weighted_layers for spec in MODELS.values()]
+    for name in ("ResNet50", "SeNet50", "VGG16", "ResNet18", "ResNet34"):
+        # ImageNetResNet50 has as many as ResNet50 but comes later in the table.
+        assert list(MODELS)[counts.index(MODELS[name].weighted_layers)] == name
+
+
 def test_network_that_nobody_knows(source, write):
     path = write(without(source, "conv1"))
     with pytest.raises(InputError, match="3 layers with weights before its head"):
@@ -251,8 +259,8 @@ class TestFinding:
     def downloads(self, monkeypatch):
         asked = []
 
-        def download(url, destination):
-            asked.append((url, destination))
+        def download(url, destination, md5):
+            asked.append((url, destination, md5))
             return destination
 
         monkeypatch.setattr(weights_module, "download", download)
@@ -262,7 +270,7 @@ class TestFinding:
         own, cache = folders
         assert find_weights(self.SPEC, "vggface2") == cache / self.NO_TOP
         url = "https://github.com/rcmalli/keras-vggface/releases/download/v2.0/"
-        assert downloads == [(url + self.NO_TOP, cache / self.NO_TOP)]
+        assert downloads == [(url + self.NO_TOP, cache / self.NO_TOP, "")]
         for path in (cache / self.TOP, cache / self.NO_TOP, own / self.TOP, own / self.NO_TOP):
             path.write_bytes(b"x")
             assert find_weights(self.SPEC, "vggface2") == path
@@ -275,6 +283,13 @@ class TestFinding:
         expected = tmp_path / ".keras" / "models" / "vggface" / self.NO_TOP
         assert find_weights(self.SPEC, "vggface2") == expected
 
+    def test_each_publishers_files_have_their_own_folder(self, folders, downloads):
+        cache = folders[1].parent
+        assert find_weights(MODELS["ImageNetResNet50"], "imagenet").parent == cache
+        (url, _, md5) = downloads[0]
+        assert url.startswith("https://storage.googleapis.com/tensorflow/keras-applications/")
+        assert md5 == WEIGHTS_HASHES["resnet50"][1]
+
     def test_paths(self, tmp_path):
         path = tmp_path / "mine.h5"
         with pytest.raises(InputError, match="no weights file at"):
@@ -284,7 +299,7 @@ class TestFinding:
         assert find_weights(self.SPEC, path) == path
 
     def test_failed_download_offers_random_weights(self, folders, monkeypatch):
-        def download(url, destination):
+        def download(url, destination, md5):
             raise InputError("cannot download")
 
         monkeypatch.setattr(weights_module, "download", download)

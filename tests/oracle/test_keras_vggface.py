@@ -47,7 +47,7 @@ def oracle(tmp_path_factory) -> Path:
         path.unlink()
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=NETWORKS)
 def case(request, oracle):
     """A network of ours as the older project's file makes it, and what was recorded of theirs."""
     name = request.param

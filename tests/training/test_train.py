@@ -1,8 +1,11 @@
 import contextlib
 import csv
 import dataclasses
+import importlib
 import json
 import signal
+import sys
+import types
 
 import keras
 import numpy as np
@@ -12,7 +15,7 @@ from ferplus_keras.config import EvaluateConfig, TrainConfig
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.models.checkpoint import load_checkpoint, read_info
-from ferplus_keras.training import callbacks, fit
+from ferplus_keras.training import callbacks, loggers
 from ferplus_keras.training.train import train
 
 
@@ -89,7 +92,7 @@ def test_evaluation_repeats_the_logged_validation_accuracy(config):
 
 
 def test_training_goes_on_without_tensorboard(config, monkeypatch, capsys):
-    monkeypatch.setattr(fit, "find_spec", lambda name: None)
+    monkeypatch.setattr(loggers, "find_spec", lambda name: None)
     folder = train(dataclasses.replace(config, nepochs=1))
     assert not (folder / "logs").exists()
     assert "no TensorBoard logs without tensorflow and tensorboard" in capsys.readouterr().out
@@ -142,8 +145,19 @@ def test_a_swallowed_interrupt_is_raised_after_the_batch(config, monkeypatch):
     [
         {"optimizer": "Adam", "lr_policy": "plateau", "label_rule": "ms_probability"},
         {"optimizer": "SGD", "lr_policy": "step", "lr_decay_epochs": 3},
+        {
+            "optimizer": "SGD",
+            "lr_policy": "cosine",
+            "warmup_epochs": 1,
+            "ema": 0.9,
+            "mixup": 0.2,
+            "cutmix": 1.0,
+            "sampling": "balanced",
+            "trunk_lr": 0.1,
+            "label_rule": "ms_crossentropy",
+        },
     ],
-    ids=lambda settings: settings["optimizer"],
+    ids=["plateau", "step", "average"],
 )
 def test_a_resumed_run_equals_the_unbroken_one(config, monkeypatch, settings):
     # A learning rate at which the validation loss does not fall steadily, so that plateau acts.
@@ -164,6 +178,93 @@ def test_a_resumed_run_equals_the_unbroken_one(config, monkeypatch, settings):
     theirs = load_checkpoint(config.run_dir.parent / "unbroken" / "final_model.keras")[0]
     for mine, other in zip(ours, theirs.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize("stopped_in", [1, 2, 3])
+def test_stages_resumed_within_and_between_equal_the_unbroken_run(config, monkeypatch, stopped_in):
+    stages = ("2:dense:0.1", "2:conv1:0.05", "1:0:0.01")
+    config = dataclasses.replace(
+        config, stages=stages, early_stopping=0, class_weights=("none",), limit_train=96
+    )
+    unbroken = rows(train(dataclasses.replace(config, name="unbroken")))
+    assert [float(row["learning_rate"]) for row in unbroken] == pytest.approx(
+        [0.1, 0.1, 0.05, 0.05, 0.01]
+    )
+    with monkeypatch.context() as patch:
+        interrupt_in(patch, epoch=stopped_in, batch=1)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    assert rows(train(dataclasses.replace(config, resume=True))) == unbroken
+
+
+def test_stages_train_only_what_lies_behind_their_boundary(config, tmp_path):
+    start = load_checkpoint(train(dataclasses.replace(config, name="start")) / "final_model.keras")
+    path = str(tmp_path / "start" / "final_model.keras")
+    folder = train(dataclasses.replace(config, weights=path, stages=("1:dense:0.1",)))
+    ended = load_checkpoint(folder / "final_model.keras")
+    for layer in start[0].layers:
+        pairs = zip(layer.get_weights(), ended[0].get_layer(layer.name).get_weights(), strict=True)
+        same = [np.array_equal(before, after) for before, after in pairs]
+        assert all(same) if layer.name != "dense" else not any(same)
+
+
+def test_an_unknown_boundary_of_a_later_stage_is_refused_at_once(config):
+    with pytest.raises(UsageError, match="conv9"):
+        train(dataclasses.replace(config, stages=("1:dense:0.1", "1:conv9:0.1")))
+    assert not (config.run_dir / "training.csv").exists()
+
+
+def test_the_moving_average_is_what_is_saved(config):
+    """Recomputed by a plain loop from the weights that each step left."""
+    config = dataclasses.replace(
+        config, ema=0.5, optimizer="SGD", nepochs=1, limit_train=96, class_weights=("none",)
+    )
+    steps = []
+
+    class Watch(callbacks.SetEpoch):
+        def on_train_batch_end(self, batch, logs=None):
+            steps.append([np.array(v) for v in self.model.trainable_variables])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ferplus_keras.training.fit.SetEpoch", Watch)
+        folder = train(config)
+    assert len(steps) == 3
+    average = steps[0]
+    for weights in steps[1:]:
+        average = [0.5 * a + 0.5 * w for a, w in zip(average, weights, strict=True)]
+    for name in ("model_max_acc.keras", "final_model.keras"):
+        saved = load_checkpoint(folder / name)[0].trainable_variables
+        for variable, expected in zip(saved, average, strict=True):
+            np.testing.assert_allclose(np.array(variable), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_wandb_gets_settings_and_numbers(config, monkeypatch):
+    calls = []
+
+    class Run:
+        def log(self, numbers, step):
+            calls.append((step, numbers))
+
+        def finish(self):
+            calls.append("finished")
+
+    fake = types.ModuleType("wandb")
+    fake.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
+    fake.init = lambda **settings: calls.append(settings) or Run()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    folder = train(dataclasses.replace(config, loggers=("wandb",)))
+    assert calls[0]["config"]["init_lr"] == 0.01
+    assert [call[0] for call in calls[1:3]] == [1, 2]
+    assert calls[1][1]["val_accuracy"] == pytest.approx(float(rows(folder)[0]["val_accuracy"]))
+    assert calls[3] == "finished"
+    assert not (folder / "logs").exists()
+
+
+def test_a_logger_that_is_missing_is_refused_at_once(config, monkeypatch):
+    monkeypatch.setattr(loggers, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"ferplus-keras\[wandb\]"):
+        train(dataclasses.replace(config, loggers=("wandb",)))
+    assert not config.run_dir.exists() or not list(config.run_dir.iterdir())
 
 
 def test_early_stopping_counts_on_after_a_resume(config, monkeypatch):
@@ -276,6 +377,9 @@ def test_a_checkpoint_starts_another_run_with_its_head(config):
         ({"dataset_name": "FER", "class_weights": ("wtomin",)}, UsageError, "7 numbers"),
         ({"num_gpus": 99}, InputError, "--num_gpus 99"),
         ({"freeze_before": "conv9"}, UsageError, "nearest: conv"),
+        ({"label_rule": "ms_multi_target", "mixup": 0.2}, UsageError, "sets of right classes"),
+        ({"warmup_epochs": 1}, UsageError, "needs a planned --lr_policy"),
+        ({"optimizer_args": ("speed=3",)}, UsageError, "refuses speed=3"),
     ],
 )
 def test_refusals_leave_nothing_behind(config, settings, kind, said):

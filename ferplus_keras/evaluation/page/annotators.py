@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ferplus_keras.evaluation.page.markup import Markup, bar_cell, decimal, percent, table, tag
+from ferplus_keras.page.markup import Markup, bar_cell, decimal, percent, table, tag
 
 
 def annotator_panel(name: str, found: dict[str, Any]) -> Markup:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ferplus_keras.evaluation.page.markup import (
+from ferplus_keras.page.markup import (
     NOT_DEFINED,
     PERCENT,
     Markup,

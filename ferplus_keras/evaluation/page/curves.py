@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ferplus_keras.evaluation.calibration import BINS, at_temperature, reliability
-from ferplus_keras.evaluation.page.markup import Markup, decimal, percent, tag
-from ferplus_keras.evaluation.page.plot import Plot, key, percent_ticks, round_numbers
+from ferplus_keras.page.markup import Markup, decimal, percent, tag
+from ferplus_keras.page.plot import Plot, key, percent_ticks, round_numbers
 
 POINTS = 120
 """Points of a ROC curve that are drawn."""
@@ -100,7 +100,7 @@ def training_plots(path: Path, epoch: int | None) -> list[Markup]:
         epoch: of the checkpoint, which is marked.
     """
     rows = _read_history(path)
-    if len(rows) < 2:
+    if len({row["epoch"] for row in rows}) < 2:
         return []
     panels = [
         _training_plot(name.removeprefix("val_"), rows, epoch)
@@ -115,8 +115,9 @@ def _read_history(path: Path) -> list[dict[str, float]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return [{name: float(value or "nan") for name, value in row.items()} for row in rows]
-    except (OSError, ValueError, TypeError):
+        read = [{name: float(value or "nan") for name, value in row.items()} for row in rows]
+        return [row for row in read if math.isfinite(row["epoch"])]
+    except (OSError, ValueError, TypeError, KeyError):
         return []
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ferplus_keras.evaluation.page.bars import bars
-from ferplus_keras.evaluation.page.markup import Markup, percent, tag
 from ferplus_keras.evaluation.protocol import labels_of
+from ferplus_keras.page.bars import bars
+from ferplus_keras.page.document import png
+from ferplus_keras.page.markup import Markup, percent, tag
 
 if TYPE_CHECKING:
     from ferplus_keras.evaluation.evaluate import Judged
@@ -59,7 +59,7 @@ def _card(judged: Judged, row: int, label: int) -> Markup:
         "figure",
         tag(
             "img",
-            src=_png(split.images[row]),
+            src=png(split.images[row]),
             width=96,
             height=96,
             alt=f"Face of {title}: {said}",
@@ -94,11 +94,3 @@ def _answers(judged: Judged, row: int, title: str) -> Markup:
         for head, _, texts in columns
     )
     return bars(names, columns, f"{title}, {spoken}")
-
-
-def _png(image: np.ndarray) -> str:
-    """Return a face, (48, 48) uint8, as a picture inside an address."""
-    import cv2
-
-    _, encoded = cv2.imencode(".png", image)
-    return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

@@ -9,8 +9,8 @@ import numpy as np
 from ferplus_keras.data.label_sets import find_label_set
 from ferplus_keras.data.views import VIEWS
 from ferplus_keras.emotions import FACE_SIZE
-from ferplus_keras.evaluation.page.markup import Markup, decimal, facts, tag
 from ferplus_keras.models.registry import MODELS
+from ferplus_keras.page.markup import Markup, decimal, facts, tag
 
 
 def protocol_box(report: dict[str, Any]) -> Markup:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ferplus_keras.evaluation.page.markup import (
+from ferplus_keras.evaluation.page.protocol_box import rule_meaning
+from ferplus_keras.page.markup import (
     Markup,
     decimal,
     facts,
@@ -16,7 +17,6 @@ from ferplus_keras.evaluation.page.markup import (
     table,
     tag,
 )
-from ferplus_keras.evaluation.page.protocol_box import rule_meaning
 
 SCORES = (
     ("accuracy", "Accuracy", percent, "share of faces whose most probable class is the label"),

@@ -129,6 +129,11 @@ main { padding-bottom: 40px; }
   nav { display: none; }
   .scroll { overflow: visible; }
   h2, h3 { break-after: avoid; }
-  table { font-size: .8rem; }
+  table { font-size: 10px; }
+  th, td { padding: 3px 5px; }
+  td.text, td.bar { min-width: 0; }
+  .whisker { width: 90px; }
+  .caption, figcaption, .key { font-size: 11px; }
+  figure > svg { max-width: 380px; }
 }
 """

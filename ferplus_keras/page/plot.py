@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ferplus_keras.evaluation.page.markup import PERCENT, Markup, tag
-from ferplus_keras.evaluation.page.style import COLOURS, DASHES
+from ferplus_keras.page.markup import PERCENT, Markup, tag
+from ferplus_keras.page.style import COLOURS, DASHES
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 400, 62, 24, 12, 42
 """Units of the drawing: about pixels on a telephone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ferplus_keras.evaluation.page.markup import Markup, tag
+from ferplus_keras.page.markup import Markup, tag
 
 LINE, NAMES, BAR, NUMBER, HEAD = 15, 70, 46, 34, 20
 """Units of the drawing: height of a line; width of names, bars and numbers; height of the head."""

@@ -1,0 +1,51 @@
+"""Packages that the small core does without, and the extra of setup.py that brings each."""
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+from ferplus_keras.errors import InputError
+
+STACK = ("keras", "h5py", "albumentations", "sklearn", "scipy", "matplotlib", "PIL", "filelock")
+"""Modules that training and evaluation need beside a backend; every backend's extra brings them."""
+
+EXTRAS = {
+    **dict.fromkeys((*STACK, "tensorflow"), "tensorflow"),
+    "jax": "jax",
+    "torch": "torch",
+    "onnxruntime": "light",
+    "onnx": "export",
+    "tf2onnx": "export",
+    "openvino": "export",
+    "ai_edge_litert": "export",
+    "mtcnn": "faces",
+    "optuna": "sweep",
+}
+"""Module -> extra that brings it; instead of tensorflow also tensorflow-cpu, jax or torch."""
+
+
+def require(modules: Iterable[str], purpose: str, extra: str | None = None) -> None:
+    """Refuse to go on without some modules; none of them is imported.
+
+    Args:
+        modules: keys of `EXTRAS`.
+        purpose: what needs them, the subject of a sentence.
+        extra: the extra to name instead of each module's own.
+
+    Raises:
+        InputError: one is not installed.
+    """
+    for module in modules:
+        if find_spec(module) is None:
+            raise InputError(_sentence(module, purpose, extra or EXTRAS[module]))
+
+
+def not_installed(error: ModuleNotFoundError) -> InputError | None:
+    """Return the one-line error for an import that failed; None if no extra brings the module."""
+    module = (error.name or "").partition(".")[0]
+    if module not in EXTRAS:
+        return None
+    return InputError(_sentence(module, "this command", EXTRAS[module]))
+
+
+def _sentence(module: str, purpose: str, extra: str) -> str:
+    return f"{purpose} needs {module}, which is not installed: pip install 'ferplus-keras[{extra}]'"

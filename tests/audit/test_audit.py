@@ -1,0 +1,119 @@
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+
+from ferplus_keras.audit.findings import examine, find, pair_agreement
+from ferplus_keras.cli import main
+from ferplus_keras.data.duplicates import duplicate_groups
+from ferplus_keras.data.fer_csv import Fer2013
+from ferplus_keras.data.leaks import read_excluded
+from ferplus_keras.data.votes import LABEL_RULES
+
+USAGES = ("Training", "PublicTest", "PrivateTest")
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Forty rows; 1, 21 and 31 have the pixels of 0, and 5 and 25 are of one grey level."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 48, 48), dtype=np.uint8)
+    images[[1, 21, 31]] = images[0]
+    images[[5, 25]] = 7
+    usage = np.array([USAGES[0]] * 20 + [USAGES[1]] * 10 + [USAGES[2]] * 10)
+    emotions = rng.integers(0, 7, 40).astype(np.int8)
+    votes = rng.multinomial(10, [0.4, 0.3, 0.05, 0.05, 0.05, 0.02, 0.05, 0.02, 0.05, 0.01], 40)
+    votes[[1, 21]] = votes[0]
+    votes[31] = [0, 0, 0, 10, 0, 0, 0, 0, 0, 0]
+    return Fer2013(images, emotions, usage, None, ""), votes
+
+
+def test_groups_are_named_by_their_first_row(small):
+    groups = duplicate_groups(small[0].images)
+    expected = np.arange(40)
+    expected[[1, 21, 31]] = 0
+    expected[25] = 5
+    np.testing.assert_array_equal(groups, expected)
+
+
+def test_numbers_equal_plain_loops(small):
+    fer, votes = small
+    rows = examine(fer, votes, LABEL_RULES["majority"])
+    found = find(rows, "majority")
+    assert found["distinct_images"] == 36
+    assert found["constant_images"] == 2
+    assert found["twins"]["groups"] == 1  # blank images are no twins
+    assert found["twins"]["rows"] == 4
+    assert found["twins"]["same_votes"] == 0
+    assert [found["splits"][name]["leaked"] for name in found["splits"]] == [3, 2, 1]
+
+    differ = 0
+    order = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+    names = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+    for row in range(40):
+        if rows.labels.keep[row]:
+            differ += order[fer.emotions[row]] != names[rows.labels.targets[row].argmax()]
+        shares = votes[row, :8] / max(votes[row, :8].sum(), 1)
+        entropy = -sum(share * np.log2(share) for share in shares if share)
+        assert rows.entropy[row] == pytest.approx(entropy)
+        assert rows.agreement[row] == pytest.approx(max(votes[row]) / 10)
+    assert found["disagreement"]["rows"] == differ
+
+
+def test_pair_agreement_equals_a_plain_loop(small):
+    _, votes = small
+    chances = []
+    for row in votes:
+        annotators = [k for k in range(10) for _ in range(row[k])]
+        pairs = [(a, b) for i, a in enumerate(annotators) for b in annotators[i + 1 :]]
+        chances.append(sum(a == b for a, b in pairs) / len(pairs))
+    assert pair_agreement(votes) == pytest.approx(np.mean(chances))
+    assert pair_agreement(np.zeros((2, 10), int)) is None
+
+
+@pytest.fixture(scope="module")
+def audited(sample_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audit")
+    line = ["audit", "--data_dir", str(sample_data), "--output_dir", str(folder)]
+    assert main(line) == 0
+    return folder
+
+
+def test_page_is_complete_and_needs_nothing_else(audited):
+    page = (audited / "audit.html").read_text(encoding="utf-8")
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+    pictures = re.findall(r"<img [^>]*>", page)
+    assert len(pictures) > 8
+    assert all(re.search(r'alt="[^"]+"', picture) for picture in pictures)
+    for heading in ("Summary", "Votes", "Twins and leaks", "Ambiguous faces"):
+        assert f"<h2>{heading}</h2>" in page
+
+
+def test_lists_agree_with_the_numbers_and_can_be_excluded(audited):
+    numbers = json.loads((audited / "audit.json").read_text())
+    with (audited / "rows.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == numbers["rows"]
+    assert sum(row["label"] != "" for row in rows) == numbers["kept"]
+    for name, split in numbers["splits"].items():
+        of_split = [row for row in rows if row["split"] == name]
+        assert len(of_split) == split["rows"]
+        assert sum(row["leaked"] == "1" for row in of_split) == split["leaked"]
+    excluded, _ = read_excluded(audited / "disagreements.csv", len(rows))
+    expected = [
+        row["split"] == "train" and row["label"] != "" and row["label"] != row["fer2013_label"]
+        for row in rows
+    ]
+    np.testing.assert_array_equal(excluded, expected)
+
+
+def test_golden_numbers(real_data, tmp_path):
+    assert main(["audit", "--data_dir", str(real_data), "--output_dir", str(tmp_path)]) == 0
+    numbers = json.loads((tmp_path / "audit.json").read_text())
+    assert (numbers["rows"], numbers["kept"]) == (35_887, 32_733)
+    assert numbers["distinct_images"] == 34_032
+    assert numbers["splits"]["test"]["leaked"] == 288
+    assert numbers["splits"]["validation"]["leaked"] == 279
+    assert (numbers["twins"]["groups"], numbers["twins"]["same_votes"]) == (1_517, 1_516)

@@ -1,0 +1,33 @@
+import numpy as np
+
+from ferplus_keras.data.views import VIEWS
+
+
+def faces():
+    return np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)
+
+
+def test_views_keep_shape_type_and_number():
+    for name, count in {"none": 1, "flip": 2, "ten_crop": 10}.items():
+        views = VIEWS[name](faces())
+        assert len(views) == count
+        for view in views:
+            assert (view.shape, view.dtype) == ((3, 48, 48), np.uint8)
+    assert len(VIEWS) == 3
+
+
+def test_flip_is_a_mirror():
+    plain, mirrored = VIEWS["flip"](faces())
+    np.testing.assert_array_equal(plain, faces())
+    np.testing.assert_array_equal(mirrored, faces()[:, :, ::-1])
+
+
+def test_the_centre_of_ten_crops_is_the_crop_of_each_corner():
+    """What a network sees that looks at the centre 40x40 pixels."""
+    seen = [view[:, 4:44, 4:44] for view in VIEWS["ten_crop"](faces())]
+    expected = []
+    for top, left in ((4, 4), (0, 0), (0, 8), (8, 0), (8, 8)):
+        crop = faces()[:, top : top + 40, left : left + 40]
+        expected += [crop, crop[:, :, ::-1]]
+    for view, crop in zip(seen, expected, strict=True):
+        np.testing.assert_array_equal(view, crop)

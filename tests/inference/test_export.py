@@ -1,0 +1,273 @@
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from ferplus_keras import extras
+from ferplus_keras.cli import main
+from ferplus_keras.data.dataset import load_split
+from ferplus_keras.errors import InputError
+from ferplus_keras.inference import export as export_module
+from ferplus_keras.inference.export import TOLERANCE
+from ferplus_keras.inference.export_faces import CALIBRATION, read_faces
+from ferplus_keras.inference.formats import FORMATS
+from ferplus_keras.inference.runtimes import load_classifier
+from ferplus_keras.models.checkpoint import load_checkpoint
+from tests.conftest import REPOSITORY
+from tests.inference.exports import INFO, drawn
+
+WRITTEN = [(kind, precision) for kind, row in FORMATS.items() for precision in row.precisions]
+
+
+def test_the_list_of_exports():
+    assert len(WRITTEN) == 9
+
+
+@pytest.mark.parametrize(("kind", "precision"), WRITTEN)
+def test_an_export_answers_as_its_checkpoint(kind, precision, exported, tiny_checkpoint):
+    done = exported(kind, precision)
+    assert sorted(path.suffix for path in done.path.parent.iterdir()) == sorted(
+        (FORMATS[kind].suffix, *FORMATS[kind].beside)
+    )
+    classifier = load_classifier(done.path)
+    assert classifier.info == INFO
+    model, _ = load_checkpoint(tiny_checkpoint)
+    faces = drawn(70, seed=8)  # others than those it was checked on
+    expected = model.predict(faces, verbose=0)
+    assert np.ptp(expected.argmax(axis=1)) > 0
+    found = np.concatenate([classifier.probabilities(part) for part in np.split(faces, [1, 8])])
+    assert found.dtype == np.float32
+    difference = np.abs(found - expected).max()
+    if precision == "int8":
+        assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) > 0.8
+    else:
+        assert difference < TOLERANCE[precision]
+    if precision != "float32":
+        assert difference > 1e-5  # it was rounded
+    assert done.difference == pytest.approx(difference, rel=20, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "litert", "openvino"])
+def test_float16_rounds_the_weights_and_nothing_else(kind, exported, tiny_checkpoint):
+    model, _ = load_checkpoint(tiny_checkpoint)
+    for index in range(2):  # converters merge each normalisation into its convolution
+        conv, norm = model.get_layer(f"conv{index}"), model.get_layer(f"bn{index}")
+        (kernel, bias), (gamma, beta, mean, variance) = conv.get_weights(), norm.get_weights()
+        scale = gamma / np.sqrt(variance + norm.epsilon)
+        rounded = (kernel * scale).astype(np.float16).astype(np.float32)
+        conv.set_weights([rounded, (bias - mean) * scale + beta])
+        one, zero = np.ones_like(scale), np.zeros_like(scale)
+        norm.set_weights([one, zero, zero, one - norm.epsilon])
+    kernel, bias = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([kernel.astype(np.float16), bias])
+    faces = drawn(40, seed=9)
+    found = load_classifier(exported(kind, "float16").path).probabilities(faces)
+    tolerance = 1e-5 if kind == "onnx" else 1e-3  # the others round biases too
+    np.testing.assert_allclose(found, model.predict(faces, verbose=0), atol=tolerance)
+
+
+def run_folder(tiny_checkpoint, folder):
+    shutil.copy(tiny_checkpoint, folder / tiny_checkpoint.name)
+    return folder
+
+
+def test_the_command_writes_beside_the_checkpoint_and_tells_the_accuracy(
+    exported, tiny_checkpoint, sample_data, tmp_path, capfd
+):
+    exported("onnx")  # skips where exporting cannot run
+    folder = run_folder(tiny_checkpoint, tmp_path)
+    line = f"export --checkpoint_path {folder} --format onnx --data_dir {sample_data} --rows 30"
+    assert main(line.split()) == 0
+    said = capfd.readouterr()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "model_max_acc.keras",
+        "model_max_acc.onnx",
+    ]
+    split = load_split(sample_data, "validation", "FERPlus", "majority")
+    rows = np.linspace(0, len(split.images) - 1, 30).round().astype(int)
+    answers = load_checkpoint(tiny_checkpoint)[0].predict(split.images[rows], verbose=0)
+    accuracy = np.mean(answers.argmax(axis=1) == split.targets[rows].argmax(axis=1))
+    assert f"accuracy {accuracy:.2%} -> {accuracy:.2%} (+0.00 points)" in said.out
+    assert f"compared on 30 validation faces of {sample_data}" in said.out
+    assert "100.00% of 30 faces" in said.out
+    assert not re.sub(r"(checkpoint|onnx):.*?faces/s\]|\s", "", said.err)  # but for the progress
+
+
+def test_without_data_drawn_faces_are_compared(
+    exported, tiny_checkpoint, tmp_path, capsys, monkeypatch
+):
+    exported("onnx")
+    folder = run_folder(tiny_checkpoint, tmp_path)
+    monkeypatch.setenv("FERPLUS_DATA_DIR", str(tmp_path / "none"))
+    line = f"export --checkpoint_path {folder} --format litert --rows 20 --output {tmp_path}/a.tflite"
+    assert main(line.split()) == 0
+    said = capsys.readouterr()
+    assert "compared on 20 drawn faces" in said.out
+    assert "accuracy" not in said.out
+    assert "no validation faces" in said.err
+    assert (tmp_path / "a.tflite").is_file()
+
+
+def test_calibration_has_no_face_that_the_export_is_judged_on(sample_data, tmp_path):
+    shutil.copy(sample_data / "fer2013new.csv", tmp_path)
+    lines = (sample_data / "fer2013.csv").read_text().splitlines()
+    judged = next(line for line in lines if line.endswith("PublicTest")).split(",")[1]
+    for index in range(1, 200):  # most training rows
+        emotion, _, usage = lines[index].split(",")
+        lines[index] = f"{emotion},{judged},{usage}"
+    (tmp_path / "fer2013.csv").write_text("\n".join(lines) + "\n")
+    faces = read_faces(INFO, [str(tmp_path)], rows=1000)
+    assert 0 < len(faces.calibration) < CALIBRATION
+    seen = {face.tobytes() for face in faces.images}
+    assert not any(face.tobytes() in seen for face in faces.calibration)
+
+
+WITHOUT_INFO = "{tmp}/plain.keras"
+REFUSED = {
+    "precision": ("--format openvino --quantize int8", "choose onnx or litert", 2),
+    "format": ("--format coreml", "coreml", 2),
+    "no checkpoint": ("--format onnx --checkpoint_path {tmp}/none.keras", "no checkpoint at", 1),
+    "another kind": ("--format onnx --checkpoint_path {tmp}/notes.txt", "not a .keras", 1),
+    "no classes": (f"--format onnx --checkpoint_path {WITHOUT_INFO}", "ferplus_keras.json", 1),
+    "ending": ("--format onnx --output {tmp}/model.tflite", "ending in .onnx", 2),
+    "folder's ending": ("--format saved_model --output {tmp}/a.onnx", "a folder", 2),
+    "a folder in the way": ("--format onnx --output {tmp}/folder.onnx", "folder.onnx", 1),
+    "a file in the way": ("--format saved_model --output {tmp}/notes", "a folder", 1),
+    "another folder": ("--format saved_model --output {tmp}/photos", "something else", 1),
+    "no data": ("--format onnx --data_dir {tmp}/none", "fer2013", 1),
+    "no rows": ("--format onnx --rows 0", "--rows", 2),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refusals(what, tiny_checkpoint, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("no model")
+    (tmp_path / "notes").write_text("no folder")
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.jpg").write_text("precious")
+    with zipfile.ZipFile(tmp_path / "plain.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+    words, expected, code = REFUSED[what]
+    if "--checkpoint_path" not in words:
+        words += f" --checkpoint_path {run_folder(tiny_checkpoint, tmp_path)}"
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["export", *words.format(tmp=tmp_path).split()]) == code
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1, said
+    assert expected in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "extra"),
+    [
+        ("onnx", "tensorflow", "tensorflow"),
+        ("onnx", "tf2onnx", "export"),
+        ("onnx", "onnxruntime", "export"),
+        ("litert", "ai_edge_litert", "export"),
+        ("openvino", "openvino", "export"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    kind, module, extra, tiny_checkpoint, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        extras, "find_spec", lambda name: None if name == module else importlib.util.find_spec(name)
+    )
+    assert main(f"export --checkpoint_path {tiny_checkpoint} --format {kind}".split()) == 1
+    said = capsys.readouterr().err
+    assert f"needs {module}, " in said
+    assert f"pip install 'ferplus-keras[{extra}]'" in said
+
+
+def copy_of(done, folder):
+    shutil.copytree(done.path.parent, folder, dirs_exist_ok=True)
+    return folder / done.path.name
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["openvino", "saved_model"])
+def test_an_older_export_is_replaced_whole_or_kept(
+    kind, exported, tiny_checkpoint, tmp_path, monkeypatch
+):
+    target = copy_of(exported(kind), tmp_path)
+    for path in contents(tmp_path):
+        path.write_bytes(b"older" if path.suffix != ".json" else path.read_bytes())
+    older = contents(tmp_path)
+    faces = drawn(20)
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="nothing was written"):
+        patch.setitem(TOLERANCE, "float32", -1.0)
+        export_module.export(tiny_checkpoint, target, kind, "float32", faces)
+    assert contents(tmp_path) == older
+
+    def full_disk(source, place, seen=os.replace):
+        if str(place) == str(target) and "new" in str(source):
+            raise OSError(28, "No space left on device")
+        seen(source, place)
+
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="No space left"):
+        patch.setattr(export_module.os, "replace", full_disk)
+        export_module.export(tiny_checkpoint, target, kind, "float32", faces)
+    assert contents(tmp_path) == older
+
+    export_module.export(tiny_checkpoint, target, kind, "float32", faces)
+    assert b"older" not in contents(tmp_path).values()
+    assert load_classifier(target).info == INFO
+    assert {path.name for path in tmp_path.iterdir()} == {
+        path.name for path in exported(kind).path.parent.iterdir()
+    }
+
+
+BY_JAX = """
+import sys
+from pathlib import Path
+from ferplus_keras.models.registry import MODELS
+from tests import tiny
+from tests.inference.exports import write_checkpoint
+sys.modules[tiny.MODULE] = tiny
+MODELS["Tiny"] = tiny.SPEC
+write_checkpoint(Path(sys.argv[1]))
+assert "tensorflow" not in sys.modules
+"""
+
+
+def test_a_checkpoint_saved_by_jax(exported, tmp_path):
+    pytest.importorskip("jax")
+    exported("onnx")
+    path = tmp_path / "jax.keras"
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    subprocess.run(
+        [sys.executable, "-c", BY_JAX, str(path)], cwd=REPOSITORY, env=environment, check=True
+    )
+    faces = drawn(20)
+    done = export_module.export(path, tmp_path / "a.onnx", "onnx", "float32", faces)
+    assert done.difference < 1e-5
+
+
+def test_a_process_on_another_backend_is_told_so(tiny_checkpoint):
+    pytest.importorskip("jax")
+    code = (
+        "import sys, keras\nfrom pathlib import Path\n"
+        "from ferplus_keras.inference.export import check_export\n"
+        "check_export(Path(sys.argv[1]), Path('a.onnx'), 'onnx', 'float32')"
+    )
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tiny_checkpoint)],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert "InputError: exporting needs Keras on TensorFlow, but it runs on jax" in done.stderr

@@ -1,0 +1,185 @@
+"""What an install without Keras can do, and what it says to the rest."""
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import setuptools
+
+from ferplus_keras.extras import EXTRAS, STACK
+from ferplus_keras.inference.formats import FORMATS
+from ferplus_keras.models.checkpoint import load_checkpoint
+from tests.conftest import REPOSITORY
+from tests.inference.exports import drawn
+
+BLOCKED = """
+import importlib.util, sys
+ABSENT = {absent}
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ABSENT:
+            raise ModuleNotFoundError(f"No module named '{{name}}'", name=name)
+
+sys.meta_path.insert(0, Absent())
+seen = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name in ABSENT else seen(name, *rest)
+"""
+"""What a process runs first so that modules are as good as not installed."""
+
+HEAVY = (*STACK, "tensorflow", "jax", "torch", "onnx", "pandas", "optuna", "mtcnn")
+
+
+def run_without(modules, code, *words):
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKED.format(absent=repr(set(modules))) + code, *words],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+
+
+CLASSIFY = """
+import json
+import numpy as np
+from ferplus_keras.inference.predictor import Predictor
+
+faces = np.load(sys.argv[2])
+predictor = Predictor(sys.argv[1], faces="whole")
+[[found]] = predictor(faces[0])
+answers = predictor.probabilities(faces).tolist()
+print(json.dumps([found.label, found.confidence, answers]))
+"""
+
+
+def test_onnx_needs_neither_keras_nor_any_of_its_company(exported, tiny_checkpoint, tmp_path):
+    faces = drawn(20, seed=4)
+    np.save(tmp_path / "faces.npy", faces)
+    model, info = load_checkpoint(tiny_checkpoint)
+    expected = model.predict(faces, verbose=0)
+    path = exported("onnx").path
+    done = run_without(HEAVY, CLASSIFY, str(path), str(tmp_path / "faces.npy"))
+    assert done.returncode == 0, done.stderr
+    label, confidence, answers = json.loads(done.stdout)
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
+    assert label == info.class_names[expected[0].argmax()]
+    assert confidence == pytest.approx(expected[0].max(), abs=1e-5)
+
+
+COMMANDS = """
+import contextlib, io, json
+from ferplus_keras.cli import main
+
+said = {}
+for line in sys.argv[1:]:
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        with contextlib.redirect_stdout(io.StringIO()):
+            code = main(line.split())
+    said[line] = [code, errors.getvalue()]
+print(json.dumps(said))
+"""
+
+
+@pytest.mark.parametrize(
+    ("absent", "expected"),
+    [
+        (HEAVY, r"tensorflow"),
+        (STACK, r"keras.*\[tensorflow\]"),  # a backend alone
+    ],
+)
+def test_commands_that_need_the_training_stack_name_its_extra(
+    absent, expected, tiny_checkpoint, sample_data
+):
+    lines = [
+        f"train --data_dir {sample_data}",
+        f"test --checkpoint_path {tiny_checkpoint} --data_dir {sample_data}",
+        f"predict {sample_data}/faces.png --faces whole --checkpoint_path {tiny_checkpoint}",
+        f"export --checkpoint_path {tiny_checkpoint} --format onnx",
+        "layers --model_name ResNet50",
+    ]
+    done = run_without(absent, COMMANDS, *lines)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert list(said) == lines
+    for line, (code, error) in said.items():
+        assert code == 1, line
+        assert re.fullmatch(rf"error: .*{expected}.*\n", error), (line, error)
+
+
+def test_each_missing_member_of_the_stack_is_named_before_training(sample_data):
+    for module in ("sklearn", "matplotlib"):
+        done = run_without([module], COMMANDS, f"train --data_dir {sample_data}")
+        assert done.returncode == 0, done.stderr
+        ((code, error),) = json.loads(done.stdout).values()
+        assert code == 1
+        assert error.startswith(f"error: training needs {module}, which is not installed")
+
+
+@pytest.fixture
+def setup(monkeypatch) -> dict:
+    """Return what setup.py tells setuptools, requirements without their versions."""
+    told = {}
+    monkeypatch.setattr(setuptools, "setup", told.update)
+    runpy.run_path(str(REPOSITORY / "setup.py"))
+
+    def names(requirements):
+        return {re.split(r"[<>=!~\[ ]", line)[0].lower() for line in requirements}
+
+    told["install_requires"] = names(told["install_requires"])
+    told["extras_require"] = {k: names(v) for k, v in told["extras_require"].items()}
+    return told
+
+
+def test_extras_of_setup(setup):
+    extras = setup["extras_require"]
+    light = setup["install_requires"] | extras["light"]
+    assert light == {"numpy", "opencv-python-headless", "pyyaml", "tqdm", "onnxruntime"}
+    packages = {"sklearn": "scikit-learn", "PIL": "pillow", "ai_edge_litert": "ai-edge-litert"}
+    for module, extra in EXTRAS.items():
+        assert packages.get(module, module) in extras[extra], module
+    for backend in ("tensorflow", "tensorflow-cpu", "jax", "torch"):
+        assert {packages.get(module, module) for module in STACK} <= extras[backend]
+    assert extras["export"] <= extras["dev"]
+    for row in FORMATS.values():
+        assert {packages.get(module, module) for module in row.modules} <= extras["export"]
+
+
+def test_the_package_brings_its_modules_and_its_model(setup):
+    assert {"ferplus_keras", "ferplus_keras.inference"} <= set(setup["packages"])
+    found = {
+        ".".join(path.parent.relative_to(REPOSITORY).parts)
+        for path in (REPOSITORY / "ferplus_keras").rglob("*.py")
+    }
+    assert found == set(setup["packages"])
+    assert setup["package_data"]["ferplus_keras.inference"] == ["*.onnx"]
+
+
+DOCS = (REPOSITORY / "docs/export.md").read_text(encoding="utf-8")
+
+
+def test_the_documented_table_is_the_table_of_formats():
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \| ([^|]*) \| ([^|]*) \|", DOCS, re.M)
+    assert [row[0] for row in rows] == list(FORMATS)
+    for name, endings, precisions, runs in rows:
+        row = FORMATS[name]
+        suffixes = (row.suffix or "a folder", *row.beside)
+        assert re.sub("`", "", endings) == " and ".join(suffixes)
+        assert precisions == ", ".join(row.precisions)
+        assert runs == row.description
+
+
+def test_the_documented_consumer_needs_onnxruntime_and_numpy_only(exported, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS, re.S)
+    np.save(tmp_path / "faces.npy", drawn(3))
+    path = exported("onnx").path
+    begin = f"import os\nos.chdir({str(tmp_path)!r})\n"
+    (tmp_path / "model_max_acc.onnx").write_bytes(path.read_bytes())
+    done = run_without((*HEAVY, "ferplus_keras", "cv2", "yaml", "tqdm"), begin + code)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    assert all(re.fullmatch(r"[a-z]+ \d+\.\d%", line) for line in lines)

@@ -1,0 +1,79 @@
+import importlib.util
+import shutil
+
+import pytest
+
+from ferplus_keras import extras
+from ferplus_keras.errors import InputError
+from ferplus_keras.inference.runtimes import RUNTIMES, load_classifier
+from ferplus_keras.models.checkpoint import MEMBER
+
+RUNTIME_OF = {
+    "onnx": "onnxruntime",
+    "litert": "ai_edge_litert",
+    "openvino": "openvino",
+    "saved_model": "tensorflow",
+}
+
+
+@pytest.mark.parametrize("suffix", sorted(filter(None, RUNTIMES)))
+@pytest.mark.parametrize("content", [b"", b"this is no model, whatever its name says"])
+def test_a_file_of_another_kind(suffix, content, tmp_path):
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as refused:
+        load_classifier(path)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_saved_model(tmp_path):
+    with pytest.raises(InputError, match=r"without saved_model\.pb"):
+        load_classifier(tmp_path)
+
+
+def test_a_missing_file_and_an_unknown_ending(tmp_path):
+    with pytest.raises(InputError, match="no model at"):
+        load_classifier(tmp_path / "none.onnx")
+    (tmp_path / "model.pt").write_bytes(b"")
+    with pytest.raises(InputError, match=r"expected \.keras, \.onnx"):
+        load_classifier(tmp_path / "model.pt")
+
+
+def without_class_names(kind, done, folder):
+    """Return a copy of an export that does not say which classes it has."""
+    shutil.copytree(done.path.parent, folder, dirs_exist_ok=True)
+    path = folder / done.path.name
+    if kind == "saved_model":
+        (path / MEMBER).unlink()
+    elif kind == "onnx":
+        import onnx
+
+        model = onnx.load(path)
+        del model.metadata_props[:]
+        onnx.save(model, path)
+    elif kind == "openvino":
+        path.write_text(path.read_text().replace("ferplus_keras", "another_key"))
+    else:
+        content = path.read_bytes()
+        path.write_bytes(content[: content.rindex(b"PK\x03\x04")])
+    return path
+
+
+@pytest.mark.parametrize("kind", RUNTIME_OF)
+def test_an_export_without_class_names(kind, exported, tmp_path):
+    path = without_class_names(kind, exported(kind), tmp_path)
+    with pytest.raises(InputError, match="does not say which classes") as refused:
+        load_classifier(path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", RUNTIME_OF)
+def test_a_missing_runtime(kind, exported, monkeypatch):
+    path = exported(kind).path
+    missing = RUNTIME_OF[kind]
+    monkeypatch.setattr(
+        extras, "find_spec", lambda name: None if name == missing else importlib.util.find_spec(name)
+    )
+    with pytest.raises(InputError, match=rf"needs {missing}, .* pip install 'ferplus-keras\["):
+        load_classifier(path)

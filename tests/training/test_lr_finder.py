@@ -1,0 +1,52 @@
+import csv
+
+import numpy as np
+import pytest
+
+from ferplus_keras.config import TrainConfig
+from ferplus_keras.errors import InputError
+from ferplus_keras.training.lr_finder import find_learning_rate, smooth, suggest
+
+
+def test_the_ramp_ends_when_the_loss_blows_up(tiny_network, sample_data, tmp_path, capsys):
+    config = TrainConfig(
+        data_dir=str(sample_data),
+        model_name=tiny_network,
+        weights="none",
+        image_size=48,
+        batch_size=4,
+        optimizer="SGD",
+        class_weights=("none",),
+        checkpoints_dir=str(tmp_path),
+        name="trial",
+        num_gpus=0,
+    )
+    suggested = find_learning_rate(config, steps=60)
+    with (tmp_path / "trial" / "lr_finder.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    rates = [float(line["learning_rate"]) for line in lines]
+    assert 20 < len(lines) <= 60
+    assert rates == sorted(rates)
+    assert rates[0] == pytest.approx(1e-6)
+    assert 1e-6 <= suggested <= 1
+    assert f"--init_lr {suggested:.2g}" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "trial").iterdir()}
+    assert names == {"lr_finder.csv", "lr_finder.png"}
+
+
+def test_running_mean_equals_a_plain_loop():
+    losses = [2.0, 1.0, 4.0]
+    mean, expected = 0.0, []
+    for step, loss in enumerate(losses):
+        mean = 0.95 * mean + 0.05 * loss
+        expected.append(mean / (1 - 0.95 ** (step + 1)))
+    np.testing.assert_allclose(smooth(losses), expected)
+
+
+def test_suggestion_is_a_tenth_of_the_best_rate():
+    rates = np.geomspace(1e-6, 10, 200)
+    losses = [2.0] * 50 + list(np.linspace(2, 0.5, 100)) + [50.0] * 20
+    best = rates[int(np.argmin(smooth(losses)))]
+    assert suggest(rates, losses) == pytest.approx(best / 10)
+    with pytest.raises(InputError, match="no number"):
+        suggest(rates, [float("nan")] * 3)

@@ -1,0 +1,75 @@
+import keras
+import numpy as np
+import pytest
+
+from ferplus_keras.errors import UsageError
+from ferplus_keras.training.optimizers import OPTIMIZERS, build_optimizer
+
+
+def network():
+    """A trunk and a head, both linear, with weights of one."""
+    inputs = keras.Input((3,))
+    trunk = keras.layers.Dense(2, kernel_initializer="ones", bias_initializer="ones", name="trunk")
+    head = keras.layers.Dense(1, kernel_initializer="ones", bias_initializer="ones", name="head")
+    return keras.Model(inputs, head(trunk(inputs)))
+
+
+def step(optimizer, model, gradient=1.0):
+    """Apply one gradient, the same everywhere, and return how far each variable moved."""
+    variables = model.trainable_variables
+    before = [keras.ops.convert_to_numpy(v).copy() for v in variables]
+    optimizer.build(variables)
+    optimizer.apply([keras.ops.ones(v.shape) * gradient for v in variables], variables)
+    return {v.path: before[i] - keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimiser_lowers_a_loss(name):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Dense(8)(inputs)))
+    model.compile(build_optimizer(name, 0.01), "mse")
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    y = x.sum(axis=1, keepdims=True)
+    before = model.evaluate(x, y, verbose=0)
+    model.fit(x, y, batch_size=8, epochs=4, verbose=0)
+    assert model.evaluate(x, y, verbose=0) < before
+
+
+def test_the_backbone_learns_more_slowly():
+    model = network()
+    slow = [v.path for v in model.get_layer("trunk").trainable_variables]
+    moved = step(build_optimizer("SGD", 0.5, momentum=0, slow=slow, slow_factor=0.1), model)
+    assert moved["trunk/kernel"] == pytest.approx(np.full((3, 2), 0.05))
+    assert moved["trunk/bias"] == pytest.approx(np.full(2, 0.05))
+    assert moved["head/kernel"] == pytest.approx(np.full((2, 1), 0.5))
+
+
+def test_weight_decay_spares_biases_and_is_decoupled():
+    moved = step(build_optimizer("SGD", 0.5, momentum=0, weight_decay=0.1), network(), gradient=0.0)
+    assert moved["trunk/kernel"] == pytest.approx(np.full((3, 2), 0.05))
+    assert moved["trunk/bias"] == pytest.approx(np.zeros(2))
+
+
+def test_gradients_are_clipped_together():
+    model = network()  # 6 + 2 + 2 + 1 gradients of one: norm sqrt(11)
+    moved = step(build_optimizer("SGD", 1.0, momentum=0, clip_norm=0.5), model)
+    norm = np.sqrt(sum((values**2).sum() for values in moved.values()))
+    assert norm == pytest.approx(0.5, rel=1e-5)
+
+
+def test_arguments_win():
+    optimizer = build_optimizer("SGD", 0.1, arguments=["momentum=0.5", "nesterov=false"])
+    assert (optimizer.momentum, optimizer.nesterov) == (0.5, False)
+    assert build_optimizer("SGD", 0.1).nesterov
+    assert build_optimizer("Adam", 0.1, betas=(0.5, 0.9)).beta_1 == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["momentum"], "expected NAME=VALUE"), (["speed=3"], "Adam refuses speed=3")],
+)
+def test_refused_arguments(arguments, said):
+    with pytest.raises(UsageError, match=said) as caught:
+        build_optimizer("Adam", 0.1, arguments=arguments)
+    assert "\n" not in str(caught.value)
