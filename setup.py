@@ -31,6 +31,8 @@ EXPORT = [
     "tf2onnx>=1.17,<2",
 ]
 FACES = ["mtcnn>=1,<2"]
+APP = ["gradio>=6,<7", ONNXRUNTIME]
+SWEEP = ["optuna>=5,<6"]
 
 setup(
     name="ferplus-keras",
@@ -60,9 +62,11 @@ setup(
         "faces": FACES,
         # Fetches ViTBase16's weights; brings TensorFlow along, by way of tensorflow-text.
         "hub": ["keras-hub>=0.32,<0.33"],
-        "sweep": ["optuna>=5,<6"],
+        "app": APP,
+        "sweep": SWEEP,
+        "wandb": ["wandb>=0.19,<1"],
         # Genuine keras-vggface, against which the networks are tested.
         "oracle": ["keras-vggface==0.6", "keras-applications==1.0.8", f"tf-keras{TENSORFLOW}"],
-        "dev": [*EXPORT, *FACES, "pandas>=2.2,<4", "pytest>=8,<10", "ruff>=0.14,<0.18"],
+        "dev": [*EXPORT, *FACES, *SWEEP, "pandas>=2.2,<4", "pytest>=8,<10", "ruff>=0.14,<0.18"],
     },
 )

@@ -23,6 +23,7 @@ from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.explain import command as explain_command
 from ferplus_keras.extras import STACK, not_installed, require
 from ferplus_keras.inference import export_command
+from ferplus_keras.inference.app import command as app_command
 from ferplus_keras.models.registry import list_models
 
 TRAIN_DESCRIPTION = """\
@@ -240,6 +241,10 @@ def _main_parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write a checkpoint for another runtime")
     export_command.add_arguments(export)
     export.set_defaults(job=export_command.export)
+
+    app = commands.add_parser("app", help="serve a page: pictures in, expressions out")
+    app_command.add_arguments(app)
+    app.set_defaults(job=app_command.app)
 
     audit = commands.add_parser("audit", help="look at labels, votes, twins and leaks")
     audit_command.add_arguments(audit)

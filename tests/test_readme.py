@@ -17,6 +17,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SMALL = "--weights none --image_size 48 --limit_train 64 --batch_size 32"
 SHRUNK = {
     "python -m ferplus_keras labels --label_rule majority": "",
+    "python -m ferplus_keras audit": "",
     "python train.py --model_name ResNet50 --freeze_before -51": f"{SMALL} --nepochs 1",
     "python train.py --model_name SeNet50 --freeze_before -39 --name senet50": (
         f"{SMALL} --nepochs 1"
@@ -24,8 +25,23 @@ SHRUNK = {
     "python train.py --config recipes/wtomin_resnet50.yaml --batch_size 32": (
         f"{SMALL} --nepochs 1"
     ),
+    "python train.py --config recipes/compact_fer.yaml": (
+        "--limit_train 64 --nepochs 1 --warmup_epochs 0"
+    ),
     "python train.py --name senet50 --resume": "--nepochs 2",
     "python test.py --checkpoint_path checkpoints/experiment_1/model_max_acc.keras": "",
+    "python test.py --checkpoint_path checkpoints/experiment_1 checkpoints/senet50 --tta flip "
+    "--output_dir both": "",
+    "python -m ferplus_keras compare checkpoints/experiment_1 both": "",
+    "python -m ferplus_keras explain --checkpoint_path checkpoints/experiment_1 --rows 0 5": (
+        "--method saliency grad_cam"
+    ),
+    "python -m ferplus_keras export --checkpoint_path checkpoints/experiment_1 --format onnx": (
+        "--rows 20"
+    ),
+    "python -m ferplus_keras sweep --config recipes/sweeps/compact_fer_tpe.yaml --workers 2": (
+        "--trials 2 --limit_train 64 --nepochs 1 --warmup_epochs 0"
+    ),
 }
 """Command of the README -> what is added so that two cores run it in seconds."""
 
@@ -67,8 +83,12 @@ def test_commands_of_the_readme_run_in_order(home):
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     report = json.loads((home / "checkpoints/experiment_1/report.json").read_text())
     assert set(report["splits"]) == {"validation", "test"}
-    for name in (*WRITTEN, "logs", "predictions.csv", "confusion_matrix.png"):
+    written = ("logs", "predictions.csv", "confusion_matrix.png", "report.html", "explanations.png")
+    for name in (*WRITTEN, *written, "model_max_acc.onnx"):
         assert (home / "checkpoints/experiment_1" / name).exists(), name
+    for name in ("audit/audit.html", "both/report.html", "comparison/compare.png"):
+        assert (home / name).exists(), name
+    assert (home / "sweeps/compact_fer_tpe/sweep.png").exists()
 
 
 def test_python_example_of_the_readme(home, monkeypatch):

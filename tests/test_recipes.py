@@ -65,10 +65,14 @@ def runs(tmp_path):
 
 
 @pytest.fixture
-def without_tracing():
-    """Run TensorFlow step by step: for two steps a graph is not worth its making."""
+def quick(monkeypatch):
+    """Leave out what costs most and other tests look at: TensorFlow's graph, curves, best epochs."""
     import keras
 
+    from ferplus_keras.training import callbacks
+
+    monkeypatch.setattr(callbacks, "draw_curves", lambda rows, path: None)
+    monkeypatch.setattr(callbacks, "save_checkpoint", lambda model, path, info: None)
     if keras.backend.backend() != "tensorflow":
         yield
         return
@@ -84,7 +88,7 @@ def test_recipes_are_all_seen_here():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipe_trains(name, sample_data, runs, without_tracing):
+def test_recipe_trains(name, sample_data, runs, quick):
     from ferplus_keras.models.checkpoint import read_info
     from ferplus_keras.training.train import train
 

@@ -1,0 +1,1 @@
+"""A page in the browser: pictures in, expressions and their reasons out."""
