@@ -66,7 +66,7 @@ def runs(tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Leave out what costs most and other tests look at: TensorFlow's graph, curves, best epochs."""
+    """Leave out what costs most and others test: TensorFlow's graph, curves, best epochs."""
     import keras
 
     from ferplus_keras.training import callbacks

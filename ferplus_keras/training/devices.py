@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 
 import keras
 
@@ -38,9 +39,15 @@ def device_scope(num_gpus: int) -> AbstractContextManager:
         )
     if keras.backend.backend() != "tensorflow":
         raise UsageError("--num_gpus above 1 needs KERAS_BACKEND=tensorflow")
+    return _mirrored(tuple(gpus[:num_gpus])).scope()
+
+
+@cache
+def _mirrored(gpus: tuple[str, ...]):
+    """Return the strategy of these GPUs: one, as an optimiser must belong to its weights' own."""
     import tensorflow as tf  # the only backend whose fit shares short batches between devices
 
-    return tf.distribute.MirroredStrategy([name.upper() for name in gpus[:num_gpus]]).scope()
+    return tf.distribute.MirroredStrategy([name.upper() for name in gpus])
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ferplus_keras.emotions import FACE_SIZE
+from ferplus_keras.errors import unknown
 from ferplus_keras.explain.methods import METHODS, Method
 from ferplus_keras.inference.faces import MARGIN, Detector, crop_face
 from ferplus_keras.inference.predictor import Prediction, Predictor
@@ -57,7 +58,15 @@ class Answers:
         self._turn = threading.Lock()
 
     def look(self, picture: np.ndarray, model: str, detector: str) -> Look:
-        """Return the faces of a picture (h, w, 3) uint8 RGB, surest first."""
+        """Return the faces of a picture (h, w, 3) uint8 RGB, most confidently detected first.
+
+        Raises:
+            UsageError: there is no such model or detector.
+        """
+        if model not in self.models:
+            raise unknown("model", model, self.models)
+        if detector not in self.detectors:
+            raise unknown("face detector", detector, self.detectors)
         predictor = self._predictors[model]
         margin = 0 if detector == "whole" else MARGIN
         with self._turn:

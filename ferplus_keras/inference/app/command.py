@@ -23,7 +23,7 @@ elsewhere. Ctrl-C ends it."""
 
 PORT = 7860
 
-MEGABYTE = 1_000_000
+MEGABYTE = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,28 +19,19 @@ LEAD = "Give it a picture: it finds the faces and says what they express. Nothin
 FRAME_EVERY = 0.5
 """Seconds from one camera frame to the next that is looked at."""
 
-AUTOMATIC = "the surest"
+CAMERAS = 4
+"""Cameras at a time; another one waits until one of them stops."""
+
+AUTOMATIC = "the most probable"
 """Stands in the list of classes for the face's most probable one."""
 
 
-class UploadedPicture(gr.Image):
-    """A picture handed over unread: the page itself says what is wrong with it."""
+PROGRESS = gr.Progress()
+"""Gradio shows a bar for a function that has it as a default."""
 
-    is_template = True
-
-    def preprocess(self, payload) -> Upload | None:
-        """Return where the upload lies."""
-        return None if payload is None or not payload.path else _upload(payload)
-
-
-class UploadedFiles(gr.File):
-    """Files handed over unread."""
-
-    is_template = True
-
-    def preprocess(self, payload) -> list[Upload]:
-        """Return where the uploads lie."""
-        return [] if payload is None else [_upload(file) for file in payload.root]
+UNREAD = {"preprocess": False}
+"""For events with uploads: Gradio would open them, and fail on what is not a picture. It still
+refuses paths that are not uploads."""
 
 
 def build_page(answers: Answers, detector: str, max_mb: float) -> gr.Blocks:
@@ -55,8 +46,10 @@ def build_page(answers: Answers, detector: str, max_mb: float) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.HTML(f"<h1>{TITLE}</h1><p>{LEAD}</p>", elem_id="lead")
         with gr.Row():
-            model = gr.Dropdown(models, value=models[0], label="Model")
-            finder = gr.Dropdown(list(answers.detectors), value=detector, label="Face detector")
+            model = gr.Dropdown(models, value=models[0], label="Model", min_width=280)
+            finder = gr.Dropdown(
+                list(answers.detectors), value=detector, label="Face detector", min_width=280
+            )
         with gr.Tab("Picture"):
             _picture_tab(answers, model, finder, max_mb)
         with gr.Tab("Camera"):
@@ -70,10 +63,10 @@ def _picture_tab(answers: Answers, model, finder, max_mb: float) -> None:
     last = gr.State(None)
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
-            given = UploadedPicture(
+            given = gr.Image(
                 sources=["upload", "clipboard"],
                 label=f"Picture, up to {max_mb:g} MB",
-                height=170,
+                height=200,
                 elem_id="picture",
                 buttons=[],
             )
@@ -82,7 +75,7 @@ def _picture_tab(answers: Answers, model, finder, max_mb: float) -> None:
             cards = gr.HTML()
             with gr.Group(visible=False) as why:
                 number = gr.Dropdown([], label="Face", type="index")
-                class_name = gr.Dropdown([AUTOMATIC], label="Why …?")
+                class_name = gr.Dropdown([AUTOMATIC], label="Expression")
                 method = gr.Dropdown([], label="Method")
                 ask = gr.Button("Explain", variant="primary")
             reason = gr.HTML()
@@ -107,12 +100,12 @@ def _picture_tab(answers: Answers, model, finder, max_mb: float) -> None:
             method: gr.update(choices=methods, value=methods[-1][1]),
         }
 
-    def new_picture(upload: Upload | None, model: str, detector: str) -> dict:
+    def new_picture(file: dict | None, model: str, detector: str) -> dict:
         """Find the faces of a picture and say what they express."""
-        if upload is None:
+        if file is None:
             return {given: None}
         try:
-            look = answers.look(read_upload(upload), model, detector)
+            look = answers.look(read_upload(_upload(file)), model, detector)
         except InputError as error:
             gone = {last: None, drawn: "", cards: shown.message(str(error)), reason: ""}
             return {given: None, why: gr.update(visible=False), **gone}
@@ -135,7 +128,8 @@ def _picture_tab(answers: Answers, model, finder, max_mb: float) -> None:
 
     changed = [last, drawn, cards, why, reason, number, class_name, method]
     asked = {"api_visibility": "private"}
-    given.input(new_picture, [given, model, finder], [given, *changed], api_name="picture")
+    outputs = [given, *changed]
+    given.input(new_picture, [given, model, finder], outputs, api_name="picture", **UNREAD)
     for choice in (model, finder):
         choice.input(look_again, [last, model, finder], changed, **asked)
     ask.click(explain, [last, number, class_name, method], reason, **asked)
@@ -143,7 +137,7 @@ def _picture_tab(answers: Answers, model, finder, max_mb: float) -> None:
 
 def _camera_tab(answers: Answers, model, finder) -> None:
     with gr.Row(equal_height=False):
-        with gr.Column(scale=3, min_width=320):
+        with gr.Column(scale=2, min_width=320):
             camera = gr.Image(
                 sources=["webcam"],
                 streaming=True,
@@ -152,8 +146,8 @@ def _camera_tab(answers: Answers, model, finder) -> None:
                 elem_id="camera",
                 buttons=[],
             )
+        with gr.Column(scale=3, min_width=320):
             drawn = gr.HTML(elem_classes="drawn")
-        with gr.Column(scale=2, min_width=320):
             cards = gr.HTML()
 
     def frame(image, model: str, detector: str):
@@ -168,25 +162,25 @@ def _camera_tab(answers: Answers, model, finder) -> None:
         [drawn, cards],
         stream_every=FRAME_EVERY,
         show_progress="hidden",
-        concurrency_limit=4,
+        concurrency_limit=CAMERAS,
         api_visibility="private",
     )
 
 
 def _batch_tab(answers: Answers, model, finder, max_mb: float) -> None:
-    files = UploadedFiles(
+    files = gr.File(
         file_count="multiple",
         file_types=["image"],
         label=f"Pictures, up to {max_mb:g} MB together",
-        height=170,
+        height=200,
         elem_id="files",
     )
     table = gr.HTML()
 
-    def several(uploads: list[Upload], model: str, detector: str, progress=gr.Progress()):  # noqa: B008
+    def several(given: list[dict], model: str, detector: str, progress=PROGRESS):
         """Find the faces of several pictures."""
         found, failures = [], []
-        for upload in progress.tqdm(uploads, desc="pictures"):
+        for upload in progress.tqdm(list(map(_upload, given)), desc="pictures"):
             try:
                 look = answers.look(read_upload(upload), model, detector)
                 found.append((upload.name, look.crops, look.faces))
@@ -194,9 +188,9 @@ def _batch_tab(answers: Answers, model, finder, max_mb: float) -> None:
                 failures.append(str(error))
         return None, shown.batch(found, failures)
 
-    files.upload(several, [files, model, finder], [files, table], api_name="batch")
+    files.upload(several, [files, model, finder], [files, table], api_name="batch", **UNREAD)
 
 
-def _upload(file) -> Upload:
-    path = Path(file.path)
-    return Upload(path, Path(file.orig_name or path.name).name)
+def _upload(file: dict) -> Upload:
+    path = Path(file["path"])
+    return Upload(path, Path(file.get("orig_name") or path.name).name)

@@ -122,7 +122,7 @@ def make_server(page: gradio.Blocks, look: dict, folder: Path, max_bytes: int) -
 
 
 class Guarded:
-    """An ASGI application whose requests are limited in size and whose pages stay at home."""
+    """An ASGI application that takes no large request, gives no upload back and stays at home."""
 
     def __init__(self, app, max_bytes: int):
         self.app = app
@@ -132,9 +132,11 @@ class Guarded:
         """Serve one connection."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        if "/file=" in scope["path"]:  # Gradio's preview of an upload, deleted meanwhile
+            return await _refuse(send, 404, "uploads are not given back")
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if int(length) > self.max_bytes:
-            return await self._refuse(send)
+            return await _refuse(send, 413, self._too_large)
         came = 0
 
         async def counted():
@@ -157,13 +159,13 @@ class Guarded:
 
     @property
     def _too_large(self) -> str:
-        return f"larger than {self.max_bytes / 1e6:g} MB"
+        return f"larger than {self.max_bytes / (1 << 20):g} MB"
 
-    async def _refuse(self, send) -> None:
-        text = self._too_large.encode()
-        headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(text))]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": text})
+
+async def _refuse(send, status: int, text: str) -> None:
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(text))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text.encode()})
 
 
 def _sweeping(folder: Path):
