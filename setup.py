@@ -18,7 +18,6 @@ TRAINING = [
     "h5py>=3.12,<4",
     "keras>=3.15,<3.16",
     "matplotlib>=3.9,<4",
-    "pillow>=11,<14",
     "scikit-learn>=1.5,<2",
     "scipy>=1.14,<2",
 ]
@@ -48,6 +47,7 @@ setup(
     install_requires=[
         "numpy>=2,<3",
         "opencv-python-headless>=4.10,<6",
+        "pillow>=11,<14",
         "PyYAML>=6,<7",
         "tqdm>=4.66,<5",
     ],
@@ -67,6 +67,15 @@ setup(
         "wandb": ["wandb>=0.19,<1"],
         # Genuine keras-vggface, against which the networks are tested.
         "oracle": ["keras-vggface==0.6", "keras-applications==1.0.8", f"tf-keras{TENSORFLOW}"],
-        "dev": [*EXPORT, *FACES, *SWEEP, "pandas>=2.2,<4", "pytest>=8,<10", "ruff>=0.14,<0.18"],
+        "dev": [
+            *APP,
+            *EXPORT,
+            *FACES,
+            *SWEEP,
+            "pandas>=2.2,<4",
+            "pytest>=8,<10",
+            "ruff>=0.14,<0.18",
+            "scikit-image>=0.24,<1",
+        ],
     },
 )

@@ -69,7 +69,9 @@ def batches_method(split: Split, workers: int) -> ReadBatch:
     """Return a function that prepares batch i of the training rows by `Batches`."""
     from ferplus_keras.data.batches import Batches
 
-    batches = Batches(split, BATCH_SIZE, augmentation="wtomin", sampling="shuffled", workers=workers)
+    batches = Batches(
+        split, BATCH_SIZE, augmentation="wtomin", sampling="shuffled", workers=workers
+    )
     return batches.__getitem__
 
 

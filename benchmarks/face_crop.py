@@ -1,9 +1,12 @@
 """How wide to cut detected faces out, so that they look like FER2013's: one table of margins.
 
 Validation faces are enlarged and laid on pictures, found again by the detector, cut out with each
-margin, and judged by the model; beside it stands its accuracy on the faces themselves.
+margin, as they lie and turned until their eyes are level, and judged by the model; beside it stands
+its accuracy on the faces themselves.
 
-    python benchmarks/face_crop.py --data_dir D [--checkpoint_path M] [--faces mtcnn] [--rows 600]
+    python benchmarks/face_crop.py --data_dir D [--checkpoint_path M] [--rows 900] [--tilt 30]
+
+Needs scikit-image for the pictures.
 """
 
 import argparse
@@ -15,14 +18,15 @@ from ferplus_keras.data.dataset import limit_split, load_split
 from ferplus_keras.inference.faces import crop_face, find_detector
 from ferplus_keras.inference.predictor import BUNDLED
 from ferplus_keras.inference.runtimes import load_classifier
+from ferplus_keras.inference.tracking import overlap
 from ferplus_keras.progress import progress_bar
 
-MARGINS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
+MARGINS = (-0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 GRID, CELL = 3, 320
 
 
-def canvases(faces, rng):
-    """Yield pictures of GRID x GRID faces with the boxes at which they were laid."""
+def canvases(faces, tilt, rng):
+    """Yield pictures of GRID x GRID faces, turned by up to `tilt` degrees, with their boxes."""
     from skimage import data
 
     grounds = [data.coffee(), data.rocket(), data.chelsea()]
@@ -33,18 +37,21 @@ def canvases(faces, rng):
             side = int(rng.integers(120, 240))
             left, top = (int(rng.integers(20, CELL - side - 20)) for _ in range(2))
             left, top = left + index % GRID * CELL, top + index // GRID * CELL
-            large = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC)
-            ground[top : top + side, left : left + side] = large[..., None]
+            lay(face, ground, (left, top, side), rng.uniform(-tilt, tilt))
             boxes.append((left, top, side, side))
         yield ground, boxes
 
 
-def overlap(a, b):
-    """Return the intersection of two boxes over their union."""
-    wide = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    high = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    common = max(wide, 0) * max(high, 0)
-    return common / (a[2] * a[3] + b[2] * b[3] - common)
+def lay(face, ground, place, angle):
+    """Draw a face (48, 48), enlarged and turned, into a picture at left, top, side."""
+    left, top, side = place
+    large = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC)
+    matrix = cv2.getRotationMatrix2D((side / 2, side / 2), angle, 1)
+    matrix[:, 2] += left, top
+    size = ground.shape[1::-1]
+    inside = cv2.warpAffine(np.ones((side, side), np.uint8), matrix, size)
+    turned = cv2.warpAffine(large, matrix, size, borderMode=cv2.BORDER_REPLICATE)
+    ground[inside > 0] = turned[inside > 0, None]
 
 
 def main():
@@ -54,36 +61,43 @@ def main():
     parser.add_argument("--checkpoint_path", default=BUNDLED)
     parser.add_argument("--faces", default="mtcnn")
     parser.add_argument("--faces_weights")
-    parser.add_argument("--rows", type=int, default=600)
+    parser.add_argument("--rows", type=int, default=900)
+    parser.add_argument("--tilt", type=float, default=0, help="largest angle, in degrees")
     arguments = parser.parse_args()
 
     split = limit_split(load_split(arguments.data_dir, "validation"), arguments.rows, seed=0)
     labels = split.targets.argmax(axis=1)
     classify = load_classifier(arguments.checkpoint_path).probabilities
     detect = find_detector(arguments.faces, arguments.faces_weights)
-    crops = {margin: np.zeros_like(split.images) for margin in MARGINS}
+    ways = [(margin, level) for margin in MARGINS for level in (False, True)]
+    crops = {way: np.zeros_like(split.images) for way in ways}
     found = np.zeros(len(labels), bool)
     sides, row = [], 0
     with progress_bar(total=len(labels), desc="faces", unit=" faces") as bar:
-        for picture, boxes in canvases(split.images, np.random.default_rng(0)):
-            detected = [face.box for face in detect(picture)]
+        for picture, boxes in canvases(split.images, arguments.tilt, np.random.default_rng(0)):
+            detected = detect(picture)
             for box in boxes:
-                best = max(detected, key=lambda other: overlap(box, other), default=None)
-                if best is not None and overlap(box, best) > 0.2:
+                best = max(detected, key=lambda face: overlap(box, face.box), default=None)
+                if best is not None and overlap(box, best.box) > 0.2:
                     found[row] = True
-                    sides.append(max(best[2:]) / box[2])
-                    for margin in MARGINS:
-                        crops[margin][row] = crop_face(picture, best, margin)
+                    sides.append(max(best.box[2:]) / box[2])
+                    for margin, level in ways:
+                        tilt = best.tilt if level else 0.0
+                        crops[margin, level][row] = crop_face(picture, best.box, margin, tilt)
                 row += 1
                 bar.update()
     direct = classify(np.array(split.images[found])).argmax(axis=1) == labels[found]
     print(f"{arguments.faces} finds {found.sum()} of {len(found)} faces ({found.mean():.1%});")
     print(f"its box is {np.median(sides):.2f} of FER2013's side (median)")
     print(f"accuracy on the found faces as they are: {direct.mean():.4f}")
-    print(f"{'margin':>8}{'accuracy':>10}{'loss':>10}")
+    print(f"{'':>8}{'as it lies':>22}{'eyes level':>22}")
+    print(f"{'margin':>8}" + f"{'accuracy':>12}{'loss':>10}" * 2)
     for margin in MARGINS:
-        right = classify(crops[margin][found]).argmax(axis=1) == labels[found]
-        print(f"{margin:>8}{right.mean():>10.4f}{direct.mean() - right.mean():>+10.4f}")
+        line = f"{margin:>8}"
+        for level in (False, True):
+            right = (classify(crops[margin, level][found]).argmax(axis=1) == labels[found]).mean()
+            line += f"{right:>12.4f}{direct.mean() - right:>+10.4f}"
+        print(line)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ _EXPORTS = {
     "EvaluateConfig": "ferplus_keras.config",
     "train": "ferplus_keras.training.train",
     "evaluate": "ferplus_keras.evaluation.evaluate",
+    "Predictor": "ferplus_keras.inference.predictor",
 }
 """Public name -> module, imported when the name is first used."""
 

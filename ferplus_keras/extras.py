@@ -5,13 +5,14 @@ from importlib.util import find_spec
 
 from ferplus_keras.errors import InputError
 
-STACK = ("keras", "h5py", "albumentations", "sklearn", "scipy", "matplotlib", "PIL", "filelock")
+STACK = ("keras", "h5py", "albumentations", "sklearn", "scipy", "matplotlib", "filelock")
 """Modules that training and evaluation need beside a backend; every backend's extra brings them."""
 
 EXTRAS = {
     **dict.fromkeys((*STACK, "tensorflow"), "tensorflow"),
     "jax": "jax",
     "torch": "torch",
+    "PIL": "light",
     "onnxruntime": "light",
     "onnx": "export",
     "tf2onnx": "export",
@@ -19,6 +20,7 @@ EXTRAS = {
     "ai_edge_litert": "export",
     "mtcnn": "faces",
     "optuna": "sweep",
+    "gradio": "app",
 }
 """Module -> extra that brings it; instead of tensorflow also tensorflow-cpu, jax or torch."""
 

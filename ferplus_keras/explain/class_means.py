@@ -1,17 +1,21 @@
 """What a network looks at in each class: mean maps over a whole split."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ferplus_keras.data.dataset import Split
 from ferplus_keras.explain.methods import Method
-from ferplus_keras.explain.network import Network
 from ferplus_keras.files import replacing
 from ferplus_keras.progress import progress_bar
+
+if TYPE_CHECKING:
+    from ferplus_keras.explain.network import Network
 
 
 class ClassMeans(NamedTuple):

@@ -1,16 +1,20 @@
 """Explanations of faces, and the file that keeps them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ferplus_keras.explain.faces import Faces
 from ferplus_keras.explain.methods import Method
-from ferplus_keras.explain.network import Network
 from ferplus_keras.files import replacing
 from ferplus_keras.progress import progress_bar
+
+if TYPE_CHECKING:
+    from ferplus_keras.explain.network import Network
 
 
 class Explanations(NamedTuple):

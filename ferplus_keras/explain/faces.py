@@ -8,13 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ferplus_keras.data.dataset import load_split
+from ferplus_keras.data.face_image import SUFFIXES, read_face
 from ferplus_keras.data.fer_csv import read_fer2013
-from ferplus_keras.emotions import FACE_SIZE, SPLITS
+from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import InputError
 from ferplus_keras.models.checkpoint import CheckpointInfo
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm")
-"""Endings of the files of a folder that are taken for pictures."""
 
 
 class Faces(NamedTuple):
@@ -32,7 +30,7 @@ class Faces(NamedTuple):
 
 
 def read_pictures(patterns: Sequence[str]) -> tuple[Faces, list[str]]:
-    """Read pictures of faces, make them grey and shrink them to 48x48 by area.
+    """Read pictures of faces, as own pictures are read to train on.
 
     Args:
         patterns: files, folders (the pictures in them, by name) and glob patterns.
@@ -70,16 +68,10 @@ def _paths(pattern: str) -> list[Path]:
 
 
 def _read(path: Path) -> np.ndarray | None:
-    import cv2
-
     try:
-        content = np.fromfile(path, np.uint8)
-        picture = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)  # its warnings name no file
-    except (OSError, cv2.error):
+        return read_face(path)
+    except InputError:
         return None
-    if picture is None:
-        return None
-    return cv2.resize(picture, (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_AREA)
 
 
 def read_rows(rows: Sequence[int], data_dir: str, info: CheckpointInfo) -> Faces:

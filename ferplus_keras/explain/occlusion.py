@@ -1,8 +1,13 @@
 """Occlusion: what the logit loses when a part of the face is covered."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from ferplus_keras.explain.network import Network
+if TYPE_CHECKING:
+    from ferplus_keras.explain.network import Network
 
 PATCH = 8
 """Side of the grey patch in pixels: about an eye."""

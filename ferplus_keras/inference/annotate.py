@@ -1,11 +1,14 @@
-"""Draw boxes, expressions and probability bars onto pictures."""
+"""Draw boxes, expressions and probabilities onto pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from ferplus_keras.errors import InputError
+from ferplus_keras.files import replacing
 from ferplus_keras.inference.predictor import Prediction
 
 _COLOURS = (
@@ -31,29 +34,45 @@ def annotate(image: np.ndarray, faces: Sequence[Prediction]) -> np.ndarray:
     import cv2
 
     image = image.copy()
-    size = max(image.shape[:2])
-    thick = max(round(size / 400), 1)
-    scale = max(size / 1200, 0.4)
-    for face in faces:
-        x, y, width, height = (round(value) for value in face.box)
-        colour = _COLOURS[list(face.probabilities).index(face.label) % len(_COLOURS)]
+    boxes = [[round(value) for value in face.box] for face in faces]
+    colours = [
+        _COLOURS[list(face.probabilities).index(face.label) % len(_COLOURS)] for face in faces
+    ]
+    thick = max(round(max(image.shape[:2]) / 400), 1)
+    for (x, y, width, height), colour in zip(boxes, colours, strict=True):
         cv2.rectangle(image, (x, y), (x + width, y + height), colour, thick)
-        text = f"{face.label} {face.confidence:.0%}"
-        (wide, high), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
-        left = min(max(x, 0), max(image.shape[1] - wide, 0))
-        base = y - below - thick if y - high - 2 * below > 0 else min(y, 0) + high + below
-        base = max(base, high + below)
-        corner = (left, base - high - below), (left + wide, base + below)
-        cv2.rectangle(image, *corner, colour, cv2.FILLED)
-        dark = sum(colour) > 380
-        cv2.putText(
-            image,
-            text,
-            (left, base),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            scale,
-            (0, 0, 0) if dark else (255, 255, 255),
-            thick,
-            cv2.LINE_AA,
-        )
+    for box, colour, face in zip(boxes, colours, faces, strict=True):  # texts on top of boxes
+        _label(image, box, f"{face.label} {face.confidence:.0%}", colour)
     return image
+
+
+def _label(image: np.ndarray, box: list[int], text: str, colour: tuple[int, int, int]) -> None:
+    """Write on a box's upper edge, as wide as the box if that can be read, inside the picture."""
+    import cv2
+
+    x, y, width, _ = box
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    (wide, _), _ = cv2.getTextSize(text, font, 1, 2)
+    scale = float(np.clip(width / wide, 0.4, max(image.shape[:2]) / 600))
+    thick = max(round(2 * scale), 1)
+    (wide, high), below = cv2.getTextSize(text, font, scale, thick)
+    left = min(max(x, 0), max(image.shape[1] - wide, 0))
+    base = y - below if y - high - 2 * below >= 0 else max(y, 0) + high + below
+    cv2.rectangle(image, (left, base - high - below), (left + wide, base + below), colour, -1)
+    black_is_clearer = sum(colour) > 380
+    written = (0, 0, 0) if black_is_clearer else (255, 255, 255)
+    cv2.putText(image, text, (left, base), font, scale, written, thick, cv2.LINE_AA)
+
+
+def write_picture(image: np.ndarray, path: Path) -> None:
+    """Write a picture (h, w, 3) uint8 RGB in the format of its ending, its folder made if need be.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    import cv2
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+            raise InputError(f"OpenCV cannot write the picture {path}")

@@ -20,12 +20,13 @@ from ferplus_keras.inference.runtimes import RUNTIMES, load_classifier
 from ferplus_keras.models.checkpoint import load_checkpoint, read_info
 from ferplus_keras.progress import progress_bar
 
-TOLERANCE = {"float32": 1e-5, "float16": 0.02, "int8": 1.0}
-"""Largest difference of a probability from the checkpoint's that an export may have; what int8
-costs is told by its accuracy."""
+TOLERANCE = {"float32": 1e-4, "float16": 0.02, "int8": 1.0}
+"""Largest difference of a probability from the checkpoint's that an export may have: ten times what
+was seen of any network; what int8 costs is told by its accuracy."""
 
-AGREEMENT = 0.8
-"""Least share of the faces that must keep their most probable class, also as int8."""
+AGREEMENT = 0.5
+"""Least share of the faces that must keep their most probable class, also as int8: with less, a
+network is broken, not coarse."""
 
 NOISE = (b"fully_quantize:", b"XNNPACK delegate", b"absl::InitializeLog")
 """Parts of the lines that converters write to standard error whatever they are told."""

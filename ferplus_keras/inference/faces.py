@@ -2,36 +2,62 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ferplus_keras.emotions import FACE_SIZE
+from ferplus_keras.backend import leaving_out, load_keras
+from ferplus_keras.data.face_image import as_face
 from ferplus_keras.errors import InputError, unknown
+from ferplus_keras.extras import require
 
-MARGIN = 0.2
+MARGIN = 0.0
 """How much larger than the detected box the square is that is cut out, as a share of its side.
-Chosen by `benchmarks/face_crop.py` on validation faces."""
+Chosen by `benchmarks/face_crop.py` on validation faces, as was to turn faces upright."""
 
 LONGEST_SIDE = 1280
 """Pictures with a longer side are made smaller for detection, in pixels."""
+
+SURE = 0.9
+"""Smallest confidence of MTCNN that counts; its own 0.8 also takes badges for faces."""
+
+_SMALLEST_FOR_MTCNN = 20
+"""Shorter side of the smallest picture that MTCNN takes, in pixels; it looks for larger faces."""
+
+
+Box = tuple[float, float, float, float]
+"""x, y, width, height in pixels of the picture; may reach over its edge."""
 
 
 class FoundFace(NamedTuple):
     """A detected face.
 
     Attributes:
-        box: x, y, width, height in pixels of the picture; may reach over its edge.
+        box: where it is.
         score: the detector's confidence, 0 to 1.
         eyes: (2, 2) x and y of the eye that is left in the picture and of the other one, or None.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     score: float
     eyes: np.ndarray | None
+
+    @property
+    def tilt(self) -> float:
+        """How far the line through the eyes is from level, in degrees, positive clockwise."""
+        if self.eyes is None:
+            return 0.0
+        across, down = self.eyes[1] - self.eyes[0]
+        return float(np.degrees(np.arctan2(down, across)))
+
+    def enlarged(self, scale: float) -> FoundFace:
+        """Return the face where it is in a picture so many times as large."""
+        eyes = None if self.eyes is None else self.eyes * scale
+        return FoundFace(tuple(value * scale for value in self.box), self.score, eyes)
 
 
 Detector = Callable[[np.ndarray], list[FoundFace]]
@@ -39,7 +65,7 @@ Detector = Callable[[np.ndarray], list[FoundFace]]
 
 
 def find_detector(name: str, weights: str | Path | None = None) -> Detector:
-    """Return a detector, its network loaded when it is first used.
+    """Return a detector.
 
     Args:
         name: row of `DETECTORS`.
@@ -54,7 +80,7 @@ def find_detector(name: str, weights: str | Path | None = None) -> Detector:
     return DETECTORS[name](weights)
 
 
-def crop_face(image: np.ndarray, box: tuple, margin: float = MARGIN) -> np.ndarray:
+def crop_face(image: np.ndarray, box: Box, margin: float = MARGIN, tilt: float = 0.0) -> np.ndarray:
     """Cut a square around a box and make it a face as the networks take it.
 
     Where the square reaches over the picture, its edge is repeated.
@@ -63,6 +89,7 @@ def crop_face(image: np.ndarray, box: tuple, margin: float = MARGIN) -> np.ndarr
         image: (h, w, 3) uint8, RGB.
         box: x, y, width, height in pixels.
         margin: how much larger than the box's longer side the square is, as a share of it.
+        tilt: as `FoundFace.tilt`; by so much the face is turned back.
 
     Returns:
         (48, 48) uint8 grey levels.
@@ -71,12 +98,25 @@ def crop_face(image: np.ndarray, box: tuple, margin: float = MARGIN) -> np.ndarr
 
     x, y, width, height = box
     side = max(round(max(width, height) * (1 + margin)), 1)
+    if tilt:
+        turned = cv2.getRotationMatrix2D((x + width / 2, y + height / 2), tilt, 1)
+        turned[:, 2] += (side - width) / 2 - x, (side - height) / 2 - y
+        return as_face(cv2.warpAffine(image, turned, (side, side), borderMode=cv2.BORDER_REPLICATE))
     left, top = round(x + (width - side) / 2), round(y + (height - side) / 2)
     rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
     columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
-    grey = cv2.cvtColor(image[rows[:, None], columns], cv2.COLOR_RGB2GRAY)
-    method = cv2.INTER_AREA if side >= FACE_SIZE else cv2.INTER_LINEAR
-    return cv2.resize(grey, (FACE_SIZE, FACE_SIZE), interpolation=method)
+    return as_face(image[rows[:, None], columns])
+
+
+def shrink(image: np.ndarray, longest_side: int) -> tuple[np.ndarray, float]:
+    """Return a picture no larger than that, and the factor back to its own size."""
+    import cv2
+
+    scale = max(image.shape[:2]) / longest_side
+    if scale <= 1:
+        return image, 1.0
+    size = (max(round(image.shape[1] / scale), 1), max(round(image.shape[0] / scale), 1))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
 
 
 def _whole(weights: str | Path | None) -> Detector:
@@ -86,28 +126,65 @@ def _whole(weights: str | Path | None) -> Detector:
 
 def _mtcnn(weights: str | Path | None) -> Detector:
     """Detect by MTCNN (Zhang et al. 2016), whose weights come with its package."""
-    for module, command in (("mtcnn", "faces"), ("tensorflow", "tensorflow-cpu")):
-        if not find_spec(module):
-            raise InputError(
-                f"the face detector mtcnn needs {module}: pip install 'ferplus-keras[{command}]', "
-                "or use --faces yunet with its file, or --faces whole for pictures that are faces"
-            )
+    try:
+        require(("mtcnn", "tensorflow", "keras"), "the face detector mtcnn")
+    except InputError as error:
+        raise InputError(
+            f"{error}; or choose another with --faces: yunet (needs a file), or whole for pictures "
+            "that are faces"
+        ) from None
+    _use_tensorflow()
     loaded: list = []
 
     def detect(image: np.ndarray) -> list[FoundFace]:
         if not loaded:
-            from mtcnn import MTCNN
-
-            loaded.append(MTCNN(device="CPU:0"))
-        small, scale = _shrink(image)
+            loaded.append(_load_mtcnn())
+        small, scale = shrink(image, LONGEST_SIDE)
+        if min(small.shape[:2]) < _SMALLEST_FOR_MTCNN:
+            return []
         faces = []
-        for face in loaded[0].detect_faces(small) or ():
+        for face in loaded[0].detect_faces(small, fit_to_image=False) or ():
+            score = float(face["confidence"])
+            if score < SURE:
+                continue
             eyes = np.array([face["keypoints"][name] for name in ("left_eye", "right_eye")])
-            box = tuple(float(value) * scale for value in face["box"])
-            faces.append(FoundFace(box, float(face["confidence"]), _in_order(eyes * scale)))
+            found = FoundFace(tuple(map(float, face["box"])), score, _in_order(eyes))
+            faces.append(found.enlarged(scale))
         return sorted(faces, key=lambda face: -face.score)
 
     return detect
+
+
+def _use_tensorflow() -> None:
+    """Make Keras run on TensorFlow, without which MTCNN's package fails inside."""
+    keras = sys.modules.get("keras")
+    backend = keras.backend.backend() if keras else os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise InputError(
+            f"the face detector mtcnn needs Keras on TensorFlow, not on {backend}: leave "
+            "KERAS_BACKEND unset, or choose another detector with --faces"
+        )
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+
+
+def _load_mtcnn():
+    """Return MTCNN with its three networks as TensorFlow graphs: two to three times as fast."""
+    load_keras()
+    import tensorflow as tf
+    from mtcnn import MTCNN
+    from mtcnn.stages import StageONet, StagePNet, StageRNet
+
+    def traced(stage_class: type, side: int | None):
+        class Traced(stage_class):
+            def __init__(self) -> None:
+                super().__init__()
+                pictures = tf.TensorSpec((None, side, side, 3), tf.float32)
+                self._model = tf.function(self._model, input_signature=[pictures], autograph=False)
+
+        return Traced()
+
+    stages = [traced(StagePNet, None), traced(StageRNet, 24), traced(StageONet, 48)]
+    return MTCNN(stages=stages, device="CPU:0")
 
 
 def _yunet(weights: str | Path | None) -> Detector:
@@ -121,24 +198,22 @@ def _yunet(weights: str | Path | None) -> Detector:
     import cv2
 
     try:
-        network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), 0.7)
+        with leaving_out(b"setPreferableTarget"):  # a warning of OpenCV 5 at every start
+            network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), 0.7)
     except cv2.error as error:
         raise InputError(
             f"OpenCV cannot read {path}: {' '.join(str(error).split())[:150]}"
         ) from None
 
     def detect(image: np.ndarray) -> list[FoundFace]:
-        small, scale = _shrink(image)
+        small, scale = shrink(image, LONGEST_SIDE)
         network.setInputSize((small.shape[1], small.shape[0]))
         _, rows = network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-        faces = [
-            FoundFace(
-                tuple(float(value) * scale for value in row[:4]),
-                float(row[-1]),
-                _in_order(row[4:8].reshape(2, 2) * scale),
-            )
-            for row in (() if rows is None else rows)
-        ]
+        faces = []
+        for row in () if rows is None else rows:
+            *box, score = map(float, (*row[:4], row[-1]))
+            found = FoundFace(tuple(box), score, _in_order(row[4:8].reshape(2, 2)))
+            faces.append(found.enlarged(scale))
         return sorted(faces, key=lambda face: -face.score)
 
     return detect
@@ -147,17 +222,6 @@ def _yunet(weights: str | Path | None) -> Detector:
 def _in_order(eyes: np.ndarray) -> np.ndarray:
     """Return the eye first that is left in the picture."""
     return eyes[np.argsort(eyes[:, 0])]
-
-
-def _shrink(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the picture no larger than detection needs, and the factor back to its own size."""
-    import cv2
-
-    scale = max(image.shape[:2]) / LONGEST_SIDE
-    if scale <= 1:
-        return image, 1.0
-    size = (round(image.shape[1] / scale), round(image.shape[0] / scale))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
 
 
 DETECTORS: dict[str, Callable[[str | Path | None], Detector]] = {

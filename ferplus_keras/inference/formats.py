@@ -34,15 +34,33 @@ def _onnx(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # Keras 3.15 asks NumPy for np.object
         model.export(path, format="onnx", verbose=False)
+    graph = onnx.load(path)
+    _spell_out_erfc(graph)
+    _name_dimensions(graph)
     if precision == "int8":
+        onnx.save(graph, path)
         with replacing(path) as quantized:
             quantize_to_int8(path, quantized, faces)
-    graph = onnx.load(path)
+        graph = onnx.load(path)
     if precision == "float16":
         store_as_float16(graph)
-    _name_dimensions(graph)
     onnx.helper.set_model_props(graph, {KEY: dump_info(info)})
     onnx.save(graph, path)
+
+
+def _spell_out_erfc(model: onnx.ModelProto) -> None:
+    """Write TensorFlow's Erfc, which ONNX does not have, as 1 - Erf; GELU is computed with it."""
+    import onnx
+
+    nodes = model.graph.node
+    for index in reversed(range(len(nodes))):
+        node = nodes[index]
+        if node.op_type == "Erfc":
+            one, erf = f"{node.name}_one", f"{node.name}_erf"
+            value = onnx.numpy_helper.from_array(np.array(1, np.float32), one)
+            model.graph.initializer.append(value)
+            nodes.insert(index + 1, onnx.helper.make_node("Sub", [one, erf], node.output))
+            node.op_type, node.output[0] = "Erf", erf
 
 
 def _name_dimensions(model: onnx.ModelProto) -> None:
@@ -92,7 +110,7 @@ def _openvino(
 
     with tempfile.TemporaryDirectory() as folder:
         model.export(folder, format="tf_saved_model", verbose=False)
-        converted = openvino.convert_model(folder)
+        converted = openvino.Core().read_model(folder)
     converted.set_rt_info(dump_info(info), KEY)
     openvino.save_model(converted, path, compress_to_fp16=precision == "float16")
 

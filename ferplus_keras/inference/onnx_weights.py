@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 MIN_VALUES = 64
 """Tensors with fewer values stay as they are: shapes, means and the like."""
 
+LAYERS = ("Conv", "MatMul", "Gemm")
+"""Kinds of node that compute in int8."""
+
 
 def store_as_float16(model: onnx.ModelProto) -> None:
     """Store the weights as float16 and let the graph make them float32 again, in place.
@@ -37,7 +40,9 @@ def store_as_float16(model: onnx.ModelProto) -> None:
 
 
 def quantize_to_int8(source: Path, target: Path, faces: np.ndarray, batch_size: int = 64) -> None:
-    """Write a copy whose convolutions and matrix products compute in int8.
+    """Write a copy whose convolutions and products with weights compute in int8.
+
+    Products of two activations stay float32: counting grey levels needs their precision.
 
     Args:
         source: ONNX file in float32.
@@ -49,8 +54,7 @@ def quantize_to_int8(source: Path, target: Path, faces: np.ndarray, batch_size: 
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    graph = onnx.load(source).graph
-    name = graph.input[0].name
+    name = onnx.load(source).graph.input[0].name
 
     class Faces(CalibrationDataReader):
         def __init__(self) -> None:
@@ -64,11 +68,18 @@ def quantize_to_int8(source: Path, target: Path, faces: np.ndarray, batch_size: 
     prepared = target.with_suffix(".prepared.onnx")
     try:
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        graph = onnx.load(prepared).graph
+        weights = {tensor.name for tensor in graph.initializer}
         quantize_static(
             str(prepared),
             str(target),
             Faces(),
-            op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+            op_types_to_quantize=list(LAYERS),
+            nodes_to_exclude=[
+                node.name
+                for node in graph.node
+                if node.op_type in LAYERS and weights.isdisjoint(node.input)
+            ],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,

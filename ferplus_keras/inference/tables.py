@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ferplus_keras.files import replacing
@@ -12,6 +13,9 @@ from ferplus_keras.inference.predictor import Prediction
 
 Found = Sequence[tuple[Path, Sequence[Prediction]]]
 """Pictures with their faces."""
+
+Moment = tuple[int, float]
+"""A frame of a video, counted from 0, and its seconds."""
 
 
 def format_table(found: Found) -> str:
@@ -21,14 +25,14 @@ def format_table(found: Found) -> str:
         if not faces:
             lines.append((str(path), "", "no face found", "", ""))
         for face in faces:
-            second = sorted(face.probabilities, key=face.probabilities.get)[-2]
+            ranked = sorted(face.probabilities, key=face.probabilities.get, reverse=True)
             lines.append(
                 (
                     str(path),
                     ", ".join(f"{value:.0f}" for value in face.box),
                     face.label,
                     f"{face.confidence:.1%}",
-                    f"{second} {face.probabilities[second]:.1%}",
+                    " ".join(f"{name} {face.probabilities[name]:.1%}" for name in ranked[1:2]),
                 )
             )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -38,42 +42,69 @@ def format_table(found: Found) -> str:
     )
 
 
-def to_json(found: Found) -> str:
-    """Return [{"file", "faces": [{"box", "label", "confidence", "probabilities"}]}] as JSON."""
-    return json.dumps(
-        [
+def picture_entry(path: Path, faces: Sequence[Prediction]) -> dict:
+    """Return {"file", "faces": [{"box", "label", "confidence", "probabilities"}]} for JSON."""
+    return {
+        "file": str(path),
+        "faces": [
             {
-                "file": str(path),
-                "faces": [
-                    {
-                        "box": [round(value, 1) for value in face.box],
-                        "label": face.label,
-                        "confidence": face.confidence,
-                        "probabilities": face.probabilities,
-                    }
-                    for face in faces
-                ],
+                "box": [round(value, 1) for value in face.box],
+                "label": face.label,
+                "confidence": face.confidence,
+                "probabilities": face.probabilities,
             }
-            for path, faces in found
+            for face in faces
         ],
-        indent=2,
-    )
+    }
+
+
+def to_json(entries: Sequence[dict]) -> str:
+    """Return what was found in pictures and videos as JSON, one entry each."""
+    return json.dumps(entries, indent=2, ensure_ascii=False)
+
+
+AddFaces = Callable[..., None]
+"""add(file, faces, numbers=None, moment=None): write one line for each face of a picture or frame.
+
+`numbers` are the faces' own; without them they are counted from 0.
+"""
+
+
+@contextmanager
+def csv_table(path: Path, class_names: Sequence[str], video: bool = False) -> Iterator[AddFaces]:
+    """Yield a function that adds faces to a CSV file, which appears when the block succeeds.
+
+    Its columns: file, (frame, seconds,) face, x, y, width, height, label, a probability a class.
+
+    Args:
+        path: file to write.
+        class_names: the classes, in order.
+        video: whether it has the columns frame and seconds; they stay empty for pictures.
+    """
+    moments = ["frame", "seconds"] if video else []
+    header = ["file", *moments, "face", "x", "y", "width", "height", "label", *class_names]
+    with _writer(path, header) as writer:
+
+        def add(
+            file: Path | str,
+            faces: Sequence[Prediction],
+            numbers: Sequence[int] | None = None,
+            moment: Moment | None = None,
+        ) -> None:
+            when = [moment[0], f"{moment[1]:.3f}"] if moment else ["" for _ in moments]
+            for number, face in zip(numbers or range(len(faces)), faces, strict=True):
+                box = [f"{value:.1f}" for value in face.box]
+                shares = [f"{face.probabilities[name]:.6f}" for name in class_names]
+                writer.writerow([str(file), *when, number, *box, face.label, *shares])
+
+        yield add
 
 
 def write_csv(found: Found, class_names: Sequence[str], path: Path) -> None:
-    """Write one line a face: file, face (from 0), x, y, width, height, label, probabilities."""
-    rows = [
-        [
-            str(file),
-            number,
-            *(f"{value:.1f}" for value in face.box),
-            face.label,
-            *(f"{face.probabilities[name]:.6f}" for name in class_names),
-        ]
-        for file, faces in found
-        for number, face in enumerate(faces)
-    ]
-    _write(path, ["file", "face", "x", "y", "width", "height", "label", *class_names], rows)
+    """Write the faces of pictures as `csv_table` does."""
+    with csv_table(path, class_names) as add:
+        for file, faces in found:
+            add(file, faces)
 
 
 def write_submission(found: Found, path: Path) -> None:
@@ -81,12 +112,13 @@ def write_submission(found: Found, path: Path) -> None:
 
     The older projects' submission format; the emotion is empty where no face was found.
     """
-    rows = [[str(file), faces[0].label if faces else ""] for file, faces in found]
-    _write(path, ["file", "emotion"], rows)
+    with _writer(path, ["file", "emotion"]) as writer:
+        writer.writerows([str(file), faces[0].label if faces else ""] for file, faces in found)
 
 
-def _write(path: Path, header: list[str], rows: list[list]) -> None:
+@contextmanager
+def _writer(path: Path, header: Sequence[str]) -> Iterator:
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        writer.writerows(rows)
+        yield writer

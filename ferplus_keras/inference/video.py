@@ -1,320 +1,223 @@
-"""Video: decoded in a thread, faces detected now and then and followed in between."""
+"""Expressions in videos: faces detected now and then, followed in between, scores smoothed."""
 
 from __future__ import annotations
 
-import csv
-import queue
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ferplus_keras.errors import InputError
-from ferplus_keras.files import replacing
 from ferplus_keras.inference.annotate import annotate
-from ferplus_keras.inference.faces import crop_face
+from ferplus_keras.inference.faces import Box, FoundFace, shrink
+from ferplus_keras.inference.frames import open_video, video_writer
 from ferplus_keras.inference.predictor import Prediction, Predictor
+from ferplus_keras.inference.tables import AddFaces
+from ferplus_keras.inference.tracking import Tracker
 from ferplus_keras.progress import progress_bar
 
-SMOOTHING = 0.6
-"""Share of the earlier probabilities in a track's running mean."""
+EVERY = 10
+"""Frames from one detection to the next; a lost face is looked for at once."""
 
-SAME_FACE = 0.3
-"""Smallest intersection over union at which a detected face goes on with a track."""
+DETECTED_SIDE = 480
+"""Frames with a longer side are made smaller for detection, in pixels."""
+
+SMOOTHING = 0.8
+"""Share of the earlier probabilities in a face's running mean."""
 
 CHUNK = 16
-"""Frames whose faces the network sees together."""
+"""Frames whose faces the network sees together; a camera's are seen one by one."""
+
+Seen = tuple[int, Prediction]
+"""A face's number and what it expresses."""
+
+Followed = tuple[np.ndarray, list[tuple[int, Box, float]]]
+"""A frame with its faces: number, box, tilt."""
 
 
 @dataclass
-class Track:
-    """One face through the frames.
+class FaceSummary:
+    """One face of a video.
 
     Attributes:
-        number: counted from 0 in the order of appearance.
-        box: where it was last, x, y, width, height.
-        template: what it looked like there, grey.
-        probabilities: running mean, (C,), None before the first.
+        frames: in how many it was seen.
+        first: the first of them, from 0.
+        last: the last of them.
+        total: sum of its probabilities, class -> sum.
     """
 
-    number: int
-    box: tuple[float, float, float, float]
-    template: np.ndarray
-    probabilities: np.ndarray | None = None
+    first: int
+    frames: int = 0
+    last: int = 0
+    total: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Class -> mean probability."""
+        return {name: value / self.frames for name, value in self.total.items()}
+
+    def add(self, frame: int, face: Prediction) -> None:
+        """Count a frame in."""
+        self.frames, self.last = self.frames + 1, frame
+        for name, value in face.probabilities.items():
+            self.total[name] = self.total.get(name, 0.0) + value
 
 
 @dataclass
-class Tracker:
-    """Follows faces between detections by matching what they looked like.
+class VideoSummary:
+    """What was found in a video.
 
     Attributes:
-        tracks: the faces of the frame last seen.
-        seen: faces seen so far.
+        name: the file, or "camera 0".
+        rate: its frames a second.
+        frames: how many were looked at.
+        taken: seconds that took.
+        faces: number of each face -> what was seen of it.
     """
 
-    tracks: list[Track] = field(default_factory=list)
-    seen: int = 0
+    name: str
+    rate: float
+    frames: int = 0
+    taken: float = 0.0
+    faces: dict[int, FaceSummary] = field(default_factory=dict)
 
-    def detected(self, grey: np.ndarray, boxes: list[tuple]) -> list[Track]:
-        """Take over what a detector found; a face that overlaps a track's box goes on with it."""
-        left, tracks = list(self.tracks), []
-        for box in boxes:
-            before = max(left, key=lambda track: overlap(track.box, box), default=None)
-            if before is not None and overlap(before.box, box) >= SAME_FACE:
-                left.remove(before)
-                track = Track(before.number, box, _patch(grey, box), before.probabilities)
-            else:
-                track = Track(self.seen, box, _patch(grey, box))
-                self.seen += 1
-            tracks.append(track)
-        self.tracks = tracks
-        return tracks
+    def __str__(self) -> str:
+        speed = self.frames / max(self.taken, 1e-9)
+        lines = [f"{self.name}: {self.frames} frames in {self.taken:.1f} s ({speed:.0f} frames/s)"]
+        for number, face in self.faces.items():
+            label, share = max(face.probabilities.items(), key=lambda item: item[1])
+            lines.append(
+                f"  face {number}: {label} {share:.1%} on average, seen in {face.frames} frames "
+                f"({face.first / self.rate:.1f} to {face.last / self.rate:.1f} s)"
+            )
+        return "\n".join(lines if self.faces else [*lines, "  no face found"])
 
-    def follow(self, grey: np.ndarray) -> list[Track]:
-        """Find each face near where it was; one that looks different is given up."""
-        self.tracks = [track for track in self.tracks if self._moved(track, grey)]
-        return self.tracks
-
-    def _moved(self, track: Track, grey: np.ndarray) -> bool:
-        import cv2
-
-        x, y, width, height = track.box
-        reach = 0.25
-        area = _patch(
-            grey,
-            (x - reach * width, y - reach * height, width * 1.5, height * 1.5),
-            TEMPLATE * 3 // 2,
-        )
-        match = cv2.matchTemplate(area, track.template, cv2.TM_CCOEFF_NORMED)
-        _, best, _, (right, down) = cv2.minMaxLoc(match)
-        if not best > 0.5:
-            return False
-        middle = (area.shape[0] - TEMPLATE) / 2
-        moved_x = (right - middle) * width / TEMPLATE
-        moved_y = (down - middle) * height / TEMPLATE
-        track.box = (x + moved_x, y + moved_y, width, height)
-        track.template = _patch(grey, track.box)
-        return True
-
-
-TEMPLATE = 32
-"""Side to which a followed face is brought, in pixels."""
-
-
-def _patch(grey: np.ndarray, box: tuple, side: int = TEMPLATE) -> np.ndarray:
-    """Return what is inside a box as (side, side) uint8, the picture's edge repeated."""
-    import cv2
-
-    x, y, width, height = box
-    matrix = np.array([[width / side, 0, x], [0, height / side, y]], np.float32)
-    return cv2.warpAffine(
-        grey,
-        matrix,
-        (side, side),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-
-
-def overlap(one: tuple, other: tuple) -> float:
-    """Return the intersection of two boxes (x, y, width, height) over their union."""
-    wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    common = max(wide, 0) * max(high, 0)
-    return common / max(one[2] * one[3] + other[2] * other[3] - common, 1e-9)
-
-
-def frames_of(source: int | Path, ahead: int = 64) -> tuple[Iterator[np.ndarray], float, int]:
-    """Open a video or a camera and decode it in a thread.
-
-    Args:
-        source: file, or number of a camera.
-        ahead: frames decoded before they are asked for, at most.
-
-    Returns:
-        Frames (h, w, 3) uint8 RGB, frames per second, and the number of frames (0: not known).
-
-    Raises:
-        InputError: it cannot be opened or has no frames.
-    """
-    import cv2
-
-    name = f"camera {source}" if isinstance(source, int) else str(source)
-    if isinstance(source, Path) and not source.is_file():
-        raise InputError(f"no video at {source}")
-    capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
-    if not capture.isOpened():
-        missing = "is there one, and is it free?" if isinstance(source, int) else "is it a video?"
-        raise InputError(f"cannot open {name}: {missing}")
-    good, first = capture.read()
-    if not good:
-        raise InputError(f"{name} has no frames")
-    rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
-    count = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-    waiting: queue.Queue = queue.Queue(ahead)
-    stopped = threading.Event()
-
-    def decode() -> None:
-        frame = first
-        while frame is not None and not stopped.is_set():
-            waiting.put(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-            good, frame = capture.read()
-            frame = frame if good else None
-        waiting.put(None)
-        capture.release()
-
-    threading.Thread(target=decode, daemon=True, name="decode").start()
-
-    def read() -> Iterator[np.ndarray]:
-        try:
-            while (frame := waiting.get()) is not None:
-                yield frame
-        finally:
-            stopped.set()
-            while not waiting.empty():
-                waiting.get()
-
-    return read(), rate, count
-
-
-def predict_frames(
-    frames: Iterator[np.ndarray], predictor: Predictor, every: int = 5
-) -> Iterator[tuple[np.ndarray, list[tuple[int, Prediction]]]]:
-    """Yield each frame with its faces: number of the track and smoothed prediction.
-
-    Faces are detected in every `every`-th frame and followed in between; the network sees the
-    faces of `CHUNK` frames together.
-    """
-    import cv2
-
-    tracker = Tracker()
-    means: dict[int, np.ndarray] = {}
-    chunk: list[tuple[np.ndarray, list[tuple[int, tuple]]]] = []
-
-    def finish() -> Iterator[tuple[np.ndarray, list[tuple[int, Prediction]]]]:
-        crops = [
-            crop_face(frame, box, predictor.margin) for frame, faces in chunk for _, box in faces
+    def entry(self) -> dict:
+        """Return {"file", "frames", "rate", "faces": [{"face", "frames", "first", …}]} for JSON."""
+        faces = [
+            {
+                "face": number,
+                "frames": face.frames,
+                "first": face.first,
+                "last": face.last,
+                "label": max(face.probabilities, key=face.probabilities.get),
+                "confidence": max(face.probabilities.values()),
+                "probabilities": face.probabilities,
+            }
+            for number, face in self.faces.items()
         ]
-        answers = iter(predictor.probabilities(np.array(crops)) if crops else ())
-        for frame, faces in chunk:
-            predictions = []
-            for number, box in faces:
-                answer = next(answers)
-                before = means.get(number)
-                mean = answer if before is None else SMOOTHING * before + (1 - SMOOTHING) * answer
-                means[number] = mean
-                predictions.append((number, predictor.describe(box, mean)))
-            yield frame, predictions
-        chunk.clear()
-
-    for index, frame in enumerate(frames):
-        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        if index % every == 0:
-            tracks = tracker.detected(grey, [face.box for face in predictor.detect(frame)])
-        else:
-            tracks = tracker.follow(grey)
-        chunk.append((frame, [(track.number, track.box) for track in tracks]))
-        if len(chunk) == CHUNK:
-            yield from finish()
-    yield from finish()
+        return {"file": self.name, "frames": self.frames, "rate": self.rate, "faces": faces}
 
 
 def predict_video(
     source: int | Path,
     predictor: Predictor,
     *,
-    every: int = 5,
+    every: int = EVERY,
     seconds: float | None = None,
-    save_dir: Path | None = None,
-    csv_path: Path | None = None,
-) -> None:
-    """Predict a whole video, write what was asked for and print a summary.
+    copy: Path | None = None,
+    add_to_table: AddFaces | None = None,
+) -> VideoSummary:
+    """Look at a whole video and write what was asked for.
 
     Args:
-        source: file, or number of a camera (ended by Ctrl-C or `seconds`).
+        source: file, or number of a camera, which Ctrl-C or `seconds` ends.
         predictor: what finds and judges the faces.
-        every: faces are detected in every so many frames.
+        every: frames from one detection to the next.
         seconds: stop after this much video.
-        save_dir: an annotated .mp4 goes here.
-        csv_path: one line a face and frame goes here: frame, seconds, face, box, label,
-            probabilities.
+        copy: .mp4 file for the annotated copy.
+        add_to_table: as `tables.csv_table` yields it; gets every frame's faces.
 
     Raises:
         InputError: the video cannot be read or written.
     """
-    frames, rate, count = frames_of(source)
-    limit = None if seconds is None else max(int(seconds * rate), 1)
-    total = min(filter(None, (count, limit)), default=None)
-    name = f"camera_{source}" if isinstance(source, int) else source.stem
-    started, done, labels = time.perf_counter(), 0, {}
+    video = open_video(source)
+    summary = VideoSummary(video.name, video.rate)
+    limit = None if seconds is None else max(round(seconds * video.rate), 1)
+    total = min(filter(None, (video.count, limit)), default=None)
+    camera = isinstance(source, int)
+    predictor.detect(np.zeros((64, 64, 3), np.uint8))  # loads the detector, before time is taken
+    started = time.perf_counter()
     with ExitStack() as stack:
-        table = None
-        if csv_path:
-            temporary = stack.enter_context(replacing(csv_path))
-            file = stack.enter_context(temporary.open("w", newline="", encoding="utf-8"))
-            table = csv.writer(file)
-            header = ["frame", "seconds", "face", "x", "y", "width", "height", "label"]
-            table.writerow([*header, *predictor.class_names])
-        drawn = None
-        bar = stack.enter_context(progress_bar(total=total, desc=name, unit=" frames"))
-        for frame, faces in predict_frames(_first(frames, limit), predictor, every):
-            for number, face in faces:
-                labels.setdefault(number, []).append(face.label)
-                if table:
-                    box = [f"{value:.1f}" for value in face.box]
-                    shares = [f"{value:.6f}" for value in face.probabilities.values()]
-                    when = f"{done / rate:.3f}"
-                    table.writerow([done, when, number, *box, face.label, *shares])
-            if save_dir:
-                if drawn is None:
-                    drawn = stack.enter_context(_Writer(save_dir / f"{name}.mp4", rate, frame))
-                drawn.write(annotate(frame, [face for _, face in faces]))
-            done += 1
-            bar.update()
-    taken = time.perf_counter() - started
-    print(f"{name}: {done} frames in {taken:.1f} s ({done / taken:.1f} frames/s)")
-    for number, seen in sorted(labels.items()):
-        most = max(set(seen), key=seen.count)
-        print(f"  face {number}: {most} in {seen.count(most)} of {len(seen)} frames")
+        add_frame = stack.enter_context(video_writer(copy, video.rate)) if copy else None
+        bar = stack.enter_context(progress_bar(total=total, desc=video.name, unit=" frames"))
+        try:
+            seen = predict_frames(video.frames, predictor, every, 1 if camera else CHUNK)
+            for index, (frame, found) in enumerate(seen):
+                faces = [face for _, face in found]
+                for number, face in found:
+                    summary.faces.setdefault(number, FaceSummary(index)).add(index, face)
+                if add_to_table:
+                    numbers = [number for number, _ in found]
+                    add_to_table(video.name, faces, numbers, (index, index / video.rate))
+                if add_frame:
+                    add_frame(annotate(frame, faces))
+                summary.frames += 1
+                if camera:
+                    bar.set_postfix_str(", ".join(face.label for face in faces), refresh=False)
+                bar.update()
+                if summary.frames == limit:
+                    break
+        except KeyboardInterrupt:
+            if not camera:
+                raise
+        finally:
+            video.frames.close()
+    summary.taken = time.perf_counter() - started
+    return summary
 
 
-def _first(frames: Iterator[np.ndarray], limit: int | None) -> Iterator[np.ndarray]:
+def predict_frames(
+    frames: Iterable[np.ndarray], predictor: Predictor, every: int = EVERY, chunk_size: int = CHUNK
+) -> Iterator[tuple[np.ndarray, list[Seen]]]:
+    """Yield each frame with its faces: their numbers and smoothed predictions.
+
+    Args:
+        frames: (h, w, 3) uint8 RGB each.
+        predictor: what finds and judges the faces.
+        every: frames from one detection to the next; in between they are followed.
+        chunk_size: frames whose faces the network sees together.
+    """
+    import cv2
+
+    tracker = Tracker()
+    means: dict[int, np.ndarray] = {}
+    chunk: list[Followed] = []
+    due = 0
     for index, frame in enumerate(frames):
-        if index == limit:
-            return
-        yield frame
+        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        tracker.follow(grey)
+        if index >= due or tracker.lost:
+            tracker.correct(grey, _detect(frame, predictor))
+            due = index + every
+        faces = [(track.number, track.box, track.tilt) for track in tracker.visible]
+        chunk.append((frame, faces))
+        if len(chunk) == chunk_size:
+            yield from _judge(chunk, predictor, means)
+            known = {track.number for track in tracker.tracks}
+            means = {number: mean for number, mean in means.items() if number in known}
+            chunk = []
+    yield from _judge(chunk, predictor, means)
 
 
-class _Writer:
-    """Writes an .mp4 whole: under a temporary name until it is closed."""
+def _detect(frame: np.ndarray, predictor: Predictor) -> list[FoundFace]:
+    small, scale = shrink(frame, DETECTED_SIDE)
+    return [face.enlarged(scale) for face in predictor.detect(small)]
 
-    def __init__(self, path: Path, rate: float, frame: np.ndarray) -> None:
-        import cv2
 
-        self.path = path
-        self.temporary = path.with_name(f".{path.stem}.part.mp4")
-        size = (frame.shape[1], frame.shape[0])
-        self.writer = cv2.VideoWriter(
-            str(self.temporary), cv2.VideoWriter_fourcc(*"mp4v"), rate, size
-        )
-        if not self.writer.isOpened():
-            raise InputError(f"OpenCV cannot write video to {path}")
-
-    def write(self, frame: np.ndarray) -> None:
-        import cv2
-
-        self.writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        self.writer.release()
-        if kind is None:
-            self.temporary.replace(self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
+def _judge(
+    chunk: list[Followed], predictor: Predictor, means: dict[int, np.ndarray]
+) -> Iterator[tuple[np.ndarray, list[Seen]]]:
+    """Yield the frames of a chunk with their predictions; `means` goes on from chunk to chunk."""
+    crops = [predictor.crop(frame, *place) for frame, faces in chunk for _, *place in faces]
+    answers = iter(predictor.probabilities(np.array(crops)) if crops else ())
+    for frame, faces in chunk:
+        found = []
+        for number, box, _ in faces:
+            answer = next(answers)
+            mean = means.get(number, answer)
+            means[number] = SMOOTHING * mean + (1 - SMOOTHING) * answer
+            found.append((number, predictor.describe(box, means[number])))
+        yield frame, found

@@ -3,9 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from ferplus_keras.inference import predictor as predictor_module
+from ferplus_keras.inference.faces import DETECTORS
 from ferplus_keras.models.registry import MODELS
 from tests import tiny
 from tests.inference.exports import drawn, write_checkpoint
+from tests.inference.faces import by_brightness, red_patches
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +43,11 @@ def exported(tiny_checkpoint, tmp_path_factory):
         return made[kind, precision]
 
     return find
+
+
+@pytest.fixture
+def light(monkeypatch):
+    """Let any model be one that judges by brightness, and any detector look for red."""
+    monkeypatch.setattr(predictor_module, "load_classifier", lambda path: by_brightness())
+    monkeypatch.setattr(predictor_module, "BUNDLED", Path(__file__))
+    monkeypatch.setitem(DETECTORS, "mtcnn", lambda weights: red_patches)

@@ -137,10 +137,17 @@ def setup(monkeypatch) -> dict:
 def test_extras_of_setup(setup):
     extras = setup["extras_require"]
     light = setup["install_requires"] | extras["light"]
-    assert light == {"numpy", "opencv-python-headless", "pyyaml", "tqdm", "onnxruntime"}
+    assert light == {
+        "numpy",
+        "opencv-python-headless",
+        "pillow",
+        "pyyaml",
+        "tqdm",
+        "onnxruntime",
+    }
     packages = {"sklearn": "scikit-learn", "PIL": "pillow", "ai_edge_litert": "ai-edge-litert"}
     for module, extra in EXTRAS.items():
-        assert packages.get(module, module) in extras[extra], module
+        assert packages.get(module, module) in setup["install_requires"] | extras[extra], module
     for backend in ("tensorflow", "tensorflow-cpu", "jax", "torch"):
         assert {packages.get(module, module) for module in STACK} <= extras[backend]
     assert extras["export"] <= extras["dev"]

@@ -73,7 +73,9 @@ def test_a_missing_runtime(kind, exported, monkeypatch):
     path = exported(kind).path
     missing = RUNTIME_OF[kind]
     monkeypatch.setattr(
-        extras, "find_spec", lambda name: None if name == missing else importlib.util.find_spec(name)
+        extras,
+        "find_spec",
+        lambda name: None if name == missing else importlib.util.find_spec(name),
     )
     with pytest.raises(InputError, match=rf"needs {missing}, .* pip install 'ferplus-keras\["):
         load_classifier(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import unknown
 from ferplus_keras.explain.methods import METHODS, Method
-from ferplus_keras.inference.faces import MARGIN, Detector, crop_face
+from ferplus_keras.inference.faces import Detector
 from ferplus_keras.inference.predictor import Prediction, Predictor
 
 WITHOUT_GRADIENTS = ("occlusion",)
@@ -53,7 +54,13 @@ class Answers:
     def __init__(self, models: Mapping[str, Path], detectors: Mapping[str, Detector]):
         self.models = dict(models)
         self.detectors = dict(detectors)
-        self._predictors = {name: Predictor(path, faces="whole") for name, path in models.items()}
+        self._predictors = {}
+        for name, path in models.items():
+            opened = Predictor(path, faces="whole")
+            for detector, detect in detectors.items():
+                predictor = copy.copy(opened)  # one model in memory, however many detectors
+                predictor.detect, predictor.whole = detect, detector == "whole"
+                self._predictors[name, detector] = predictor
         self._networks: dict = {}
         self._turn = threading.Lock()
 
@@ -67,19 +74,15 @@ class Answers:
             raise unknown("model", model, self.models)
         if detector not in self.detectors:
             raise unknown("face detector", detector, self.detectors)
-        predictor = self._predictors[model]
-        margin = 0 if detector == "whole" else MARGIN
+        predictor = self._predictors[model, detector]
         with self._turn:
-            boxes = [face.box for face in self.detectors[detector](picture)]
-            crops = [crop_face(picture, box, margin) for box in boxes]
-            crops = np.array(crops, np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE)
-            rows = predictor.probabilities(crops) if boxes else ()
-        faces = [predictor.describe(box, row) for box, row in zip(boxes, rows, strict=True)]
+            boxes, crops = predictor.find(picture)
+            (faces,) = predictor.judge([(boxes, crops)])
         return Look(picture, crops, faces, model)
 
     def class_names(self, model: str) -> tuple[str, ...]:
         """Return a model's classes."""
-        return self._predictors[model].class_names
+        return self._any(model).class_names
 
     def methods(self, model: str) -> list[Method]:
         """Return the explanation methods that work with a model."""
@@ -98,8 +101,11 @@ class Answers:
             if self.models[look.model].suffix == ".keras":
                 network = self._network(look.model)
             else:
-                network = OnlyAnswers(self._predictors[look.model].probabilities, face)
+                network = OnlyAnswers(self._any(look.model).probabilities, face)
             return METHODS[method](network, face, classes)[0]
+
+    def _any(self, model: str) -> Predictor:
+        return self._predictors[model, next(iter(self.detectors))]
 
     def _network(self, model: str):
         if model not in self._networks:

@@ -11,7 +11,7 @@ from ferplus_keras.explain.methods import METHODS
 from ferplus_keras.extras import not_installed
 from ferplus_keras.inference.app import shown
 from ferplus_keras.inference.app.answers import Answers, Look
-from ferplus_keras.inference.app.uploads import Upload, read_upload
+from ferplus_keras.inference.app.uploads import Upload, inside, read_upload
 
 TITLE = "Facial expressions"
 LEAD = "Give it a picture: it finds the faces and says what they express. Nothing is kept."
@@ -30,8 +30,7 @@ PROGRESS = gr.Progress()
 """Gradio shows a bar for a function that has it as a default."""
 
 UNREAD = {"preprocess": False}
-"""For events with uploads: Gradio would open them, and fail on what is not a picture. It still
-refuses paths that are not uploads."""
+"""For events with uploads: Gradio would open them, and fail on what is not a picture."""
 
 
 def build_page(answers: Answers, detector: str, max_mb: float) -> gr.Blocks:
@@ -70,6 +69,7 @@ def _picture_tab(answers: Answers, model, finder, max_mb: float) -> None:
                 elem_id="picture",
                 buttons=[],
             )
+            _take_uploads_only(given)
             drawn = gr.HTML(elem_classes="drawn")
         with gr.Column(scale=2, min_width=320):
             cards = gr.HTML()
@@ -146,6 +146,7 @@ def _camera_tab(answers: Answers, model, finder) -> None:
                 elem_id="camera",
                 buttons=[],
             )
+            _take_uploads_only(camera)
         with gr.Column(scale=3, min_width=320):
             drawn = gr.HTML(elem_classes="drawn")
             cards = gr.HTML()
@@ -175,6 +176,7 @@ def _batch_tab(answers: Answers, model, finder, max_mb: float) -> None:
         height=200,
         elem_id="files",
     )
+    _take_uploads_only(files)
     table = gr.HTML()
 
     def several(given: list[dict], model: str, detector: str, progress=PROGRESS):
@@ -189,6 +191,18 @@ def _batch_tab(answers: Answers, model, finder, max_mb: float) -> None:
         return None, shown.batch(found, failures)
 
     files.upload(several, [files, model, finder], [files, table], api_name="batch", **UNREAD)
+
+
+def _take_uploads_only(component) -> None:
+    """Keep Gradio from copying another file, or fetching an address, that a request names."""
+    folder = Path(component.GRADIO_CACHE)
+
+    async def stay(path: str) -> str:
+        if not inside(path, folder):
+            raise gr.Error(f"{path} was not uploaded", print_exception=False)
+        return path
+
+    component.async_move_resource_to_block_cache = stay
 
 
 def _upload(file: dict) -> Upload:

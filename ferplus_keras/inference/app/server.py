@@ -22,8 +22,10 @@ QUIET = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_OFFLINE": "1",
+    "ORT_DISABLE_TELEMETRY": "1",  # from 1.29 on its wheels send to Microsoft; a call is too late
 }
-"""Environment in which Gradio tells nobody that it runs; set before it is imported."""
+"""Environment in which Gradio and ONNX Runtime tell nobody that they run; set before either is
+imported."""
 
 SESSIONS = 16
 """Pages whose last picture stays in memory; those that were not used for longest are forgotten."""
@@ -98,6 +100,7 @@ def make_server(page: gradio.Blocks, look: dict, folder: Path, max_bytes: int) -
     import uvicorn
 
     page.state_session_capacity = SESSIONS
+    page.has_launched = True  # else Gradio lets requests name any file of this machine
     outer = fastapi.FastAPI(
         docs_url=None, redoc_url=None, openapi_url=None, lifespan=_sweeping(folder)
     )
@@ -115,8 +118,9 @@ def make_server(page: gradio.Blocks, look: dict, folder: Path, max_bytes: int) -
         enable_monitoring=False,
         **look,
     )
+    # Below critical, uvicorn logs a traceback for each page that is still open at the end.
     config = uvicorn.Config(
-        Guarded(outer, max_bytes), log_level="error", timeout_graceful_shutdown=1
+        Guarded(outer, max_bytes), log_level="critical", timeout_graceful_shutdown=1
     )
     return uvicorn.Server(config)
 
@@ -187,7 +191,7 @@ def _sweeping(folder: Path):
 
 @contextlib.contextmanager
 def quiet_environment(folder: Path):
-    """Make Gradio keep uploads in a folder and tell nobody that it runs, during the block."""
+    """Make Gradio keep uploads in a folder, and `QUIET` hold, during the block."""
     changed = {**QUIET, "GRADIO_TEMP_DIR": str(folder)}
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)

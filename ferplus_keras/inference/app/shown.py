@@ -117,7 +117,7 @@ def batch(
         if not seen:
             rows.append([name, "", tag("td", "no face found", class_="text"), "", ""])
         for crop, face in zip(crops, seen, strict=True):
-            second = sorted(face.probabilities, key=face.probabilities.get)[-2]
+            second = sorted(face.probabilities, key=face.probabilities.get)[-2:][0]
             rows.append(
                 [
                     name,

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ferplus_keras.data.face_image import read_picture
 from ferplus_keras.errors import InputError
-from ferplus_keras.inference.images import read_image
 
 MOST_PIXELS = 64_000_000
 """Larger pictures are refused before they are unpacked: a small file can hold a huge picture."""
@@ -41,6 +41,11 @@ def private_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+def inside(path: str | Path, folder: Path) -> bool:
+    """Tell whether a path leads into a folder, links and dots followed."""
+    return Path(path).resolve().is_relative_to(folder.resolve())
+
+
 def read_upload(upload: Upload) -> np.ndarray:
     """Return an uploaded picture as (h, w, 3) uint8 RGB and delete its file.
 
@@ -49,7 +54,7 @@ def read_upload(upload: Upload) -> np.ndarray:
     """
     try:
         _refuse_huge(upload)
-        return read_image(upload.path)
+        return read_picture(upload.path)
     except InputError as error:
         raise InputError(str(error).replace(str(upload.path), upload.name)) from None
     finally:

@@ -1,0 +1,126 @@
+"""Pictures of every kind, read as RGB."""
+
+import warnings
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from ferplus_keras.data import face_image
+from ferplus_keras.data.face_image import as_face, read_picture
+from ferplus_keras.errors import InputError
+
+RAMP = np.add.outer(np.arange(60) * 2, np.arange(90)).astype(np.uint8)
+COLOUR = np.stack([RAMP, 255 - RAMP, RAMP // 2], axis=-1)
+
+
+def saved(picture, path, **options):
+    picture.save(path, **options)
+    return read_picture(path)
+
+
+def test_kinds_of_files_and_arrays_give_the_same_picture(tmp_path):
+    grey = np.stack([RAMP] * 3, axis=-1)
+    deep = RAMP.astype(np.uint16) * 257
+    for source in (RAMP, RAMP[..., None], grey, deep, RAMP / 255, Image.fromarray(RAMP)):
+        found = read_picture(source)
+        assert found.dtype == np.uint8
+        assert found.flags.c_contiguous
+        np.testing.assert_array_equal(found, grey)
+    for mode in ("RGB", "RGBA", "P"):
+        picture = Image.fromarray(COLOUR).convert(mode)
+        expected = np.asarray(picture.convert("RGB"))
+        np.testing.assert_array_equal(saved(picture, tmp_path / f"{mode}.png"), expected)
+        np.testing.assert_array_equal(read_picture(picture), expected)
+    np.testing.assert_array_equal(saved(Image.fromarray(deep), tmp_path / "deep.png"), grey)
+    cv2.imwrite(str(tmp_path / "deep.tif"), np.stack([deep] * 3, axis=-1))
+    np.testing.assert_array_equal(read_picture(str(tmp_path / "deep.tif")), grey)
+    cmyk = saved(Image.fromarray(COLOUR).convert("CMYK"), tmp_path / "c.jpg", quality=95)
+    assert np.abs(cmyk.astype(int) - COLOUR).mean() < 12
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_turned_upright(orientation, tmp_path):
+    lying = {
+        1: COLOUR,
+        2: COLOUR[:, ::-1],
+        3: COLOUR[::-1, ::-1],
+        4: COLOUR[::-1],
+        5: COLOUR.transpose(1, 0, 2),
+        6: np.rot90(COLOUR),
+        7: COLOUR[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(COLOUR, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = Image.fromarray(np.ascontiguousarray(lying))
+    np.testing.assert_array_equal(saved(picture, tmp_path / "a.png", exif=exif), COLOUR)
+
+
+def test_transparent_parts_are_white():
+    clear = np.dstack([COLOUR, np.where(RAMP > 100, 255, 0).astype(np.uint8)])
+    expected = np.where(RAMP[..., None] > 100, COLOUR, 255)
+    np.testing.assert_array_equal(read_picture(clear), expected)
+    np.testing.assert_array_equal(read_picture(Image.fromarray(clear)), expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "No such file"),
+        (b"", "no picture, or damaged"),
+        (b"<html>", "no picture, or damaged"),
+        ("cut", "truncated"),
+        ("folder", "Is a directory"),
+    ],
+)
+def test_what_is_no_picture_is_named(content, expected, tmp_path):
+    path = tmp_path / "face.jpg"
+    if content == "cut":
+        Image.fromarray(COLOUR).save(path)
+        content = path.read_bytes()
+        content = content[: len(content) * 2 // 3]
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=f"cannot read {path}: .*{expected}"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.zeros((4, 5, 2), np.uint8), r"got \(4, 5, 2\)"),
+        (np.zeros((0, 5), np.uint8), r"got \(0, 5\)"),
+        (np.full((4, 5), 7.5), r"got float64 from 7\.5 to 7\.5"),
+        (np.full((4, 5), np.nan), "got float64 from nan"),
+        (np.zeros((4, 5), np.int64), "got int64"),
+    ],
+)
+def test_arrays_that_cannot_be_meant_are_refused(array, expected):
+    with pytest.raises(InputError, match=expected):
+        read_picture(array)
+
+
+def test_huge_pictures_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.png"
+    Image.new("1", (20_000, 20_000)).save(path)  # 400 million pixels in 50 kB
+    with pytest.raises(InputError, match="expected at most 178 million pixels"):
+        read_picture(path)
+    monkeypatch.setattr(face_image, "MOST_PIXELS", 5_000)
+    with pytest.raises(InputError, match="pixels, found 90 x 60"):
+        saved(Image.fromarray(COLOUR), tmp_path / "a.png")
+
+
+def test_large_pictures_are_read_without_pillows_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert saved(Image.fromarray(COLOUR), tmp_path / "a.png").shape == (60, 90, 3)
+
+
+def test_a_single_pixel_becomes_a_face():
+    face = as_face(read_picture(np.full((1, 1), 77, np.uint8)))
+    np.testing.assert_array_equal(face, np.full((48, 48), 77))

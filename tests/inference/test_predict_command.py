@@ -1,0 +1,194 @@
+"""predict.py, as a user runs it."""
+
+import csv
+import io
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from ferplus_keras.cli import main, predict_command
+from ferplus_keras.inference import predictor as predictor_module
+from ferplus_keras.inference.frames import open_video, video_writer
+from tests.inference.faces import grounds, head, lay
+from tests.inference.test_light import run_without
+
+
+@pytest.fixture
+def album(tmp_path, monkeypatch):
+    """Make the working folder one with two folders of pictures and a short video."""
+    monkeypatch.chdir(tmp_path)
+    picture = grounds()
+    lay(picture, head(1, 80, 70), 100, 60)
+    for name in ("album/one/a.png", "album/two/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        cv2.imwrite(name, picture[..., ::-1])
+    cv2.imwrite("album/two/empty.jpg", grounds())
+    with video_writer(tmp_path / "album/clip.mp4", 10) as add:
+        for _ in range(12):
+            add(picture)
+    return tmp_path
+
+
+def run(capsys, *words):
+    """Return exit code, what was printed, and what was said of errors."""
+    code = predict_command([str(word) for word in words])
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    return code, said.out, errors
+
+
+def test_a_table_of_everything_in_a_folder(light, album, capsys):
+    code, out, errors = run(capsys, "album")
+    assert (code, errors) == (0, [])
+    lines = out.splitlines()
+    assert lines[0].startswith("album/clip.mp4: 12 frames in ")
+    assert "face 0: " in lines[1]
+    assert [line.split()[0] for line in lines[3:]] == [
+        "album/one/a.png",
+        "album/two/a.png",
+        "album/two/empty.jpg",
+    ]
+    assert "no face found" in lines[-1]
+
+
+def test_json_csv_and_annotated_copies(light, album, capsys):
+    out = album / "out"
+    words = ("album", "--json", "--csv", out / "faces.csv", "--save_dir", out)
+    code, said, errors = run(capsys, *words)
+    assert (code, errors) == (0, [])
+    entries = json.loads(said)
+    files = [entry["file"] for entry in entries]
+    assert files == ["album/clip.mp4", "album/one/a.png", "album/two/a.png", "album/two/empty.jpg"]
+    assert [len(entry["faces"]) for entry in entries] == [1, 1, 1, 0]
+    assert entries[0]["frames"] == 12
+    with (out / "faces.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["frame"] for row in rows] == [*map(str, range(12)), "", ""]
+    assert {row["label"] for row in rows} == {entries[1]["faces"][0]["label"]}
+    written = [path.relative_to(out).as_posix() for path in out.rglob("*.*")]
+    assert sorted(written) == [
+        "clip.mp4",
+        "faces.csv",
+        "one/a.png",
+        "two/a.png",
+        "two/empty.jpg",
+    ]
+    plain, drawn = cv2.imread("album/one/a.png"), cv2.imread(str(out / "one/a.png"))
+    assert (plain != drawn).any(axis=2)[60:141, 100].all()
+    assert open_video(out / "clip.mp4").count == 12
+
+
+def test_the_older_submission_format(light, album, capsys):
+    code, _, _ = run(capsys, "album/one", "album/two", "--submission", "made/later/s.csv")
+    assert code == 0
+    lines = (album / "made/later/s.csv").read_text().splitlines()
+    assert lines[0] == "file,emotion"
+    assert [line.split(",")[0] for line in lines[1:]] == [
+        "album/one/a.png",
+        "album/two/a.png",
+        "album/two/empty.jpg",
+    ]
+    assert lines[1].split(",")[1] != lines[3].split(",")[1] == ""
+    code, _, errors = run(capsys, "album", "--submission", "s.csv")
+    assert (code, len(errors)) == (2, 1)
+    assert "--submission: expected pictures only, got album/clip.mp4" in errors[0]
+
+
+def test_bad_files_are_named_and_the_rest_is_finished(light, album, capsys):
+    whole = (album / "album/two/empty.jpg").read_bytes()
+    (album / "album/bad.jpg").write_bytes(whole[: len(whole) // 2])
+    code, out, errors = run(capsys, "album/bad.jpg", "album/one", "--csv", "f.csv")
+    assert code == 1
+    assert errors == [
+        error for error in errors if "album/bad.jpg: image file is truncated" in error
+    ]
+    assert len(errors) == 1
+    assert "album/one/a.png" in out
+    assert len((album / "f.csv").read_text().splitlines()) == 2
+    (album / "album/bad.mp4").write_bytes(b"no video")
+    code, out, errors = run(capsys, "album")
+    assert code == 1
+    assert len(errors) == 3
+    assert "album/bad.mp4: no video" in errors[1]
+    assert errors[2] == "error: 2 of 6 files could not be used"
+    assert out.count("a.png") == 2
+    code, out, errors = run(capsys, "album/bad.jpg")
+    assert (code, out, len(errors)) == (1, "", 1)
+
+
+def test_paths_on_standard_input(light, album, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("album/one/a.png\n"))
+    assert main(["predict", "-", "--faces", "whole", "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert entry["faces"][0]["box"] == [0, 0, 320, 240]
+
+
+def test_the_detector_and_the_network_are_asked_in_batches(light, album, capsys, monkeypatch):
+    batches = []
+    load = predictor_module.load_classifier
+
+    def counting(path):
+        classifier = load(path)
+        return classifier._replace(
+            probabilities=lambda faces: (
+                batches.append(len(faces)) or classifier.probabilities(faces)
+            )
+        )
+
+    monkeypatch.setattr(predictor_module, "load_classifier", counting)
+    assert run(capsys, "album/one", "album/two", "--faces", "whole")[0] == 0
+    assert batches == [3]
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "expected"),
+    [
+        ("", 2, "expected pictures, videos or folders, or --webcam"),
+        ("gone.jpg", 1, "no file, folder or pattern match for gone.jpg"),
+        ("album --every 0", 2, "--every: expected 1 frame or more, got 0"),
+        ("album --margin 9", 2, "--margin: expected a share from -0.5 to 2, got 9.0"),
+        ("album --seconds 0", 2, "--seconds: expected more than 0, got 0.0"),
+        ("album --faces haar", 2, "invalid choice: 'haar'"),
+        ("album --faces yunet", 1, "needs face_detection_yunet"),
+        ("album --jsn", 2, "unrecognized arguments: --jsn"),
+        ("album --save_dir album", 2, "would overwrite"),
+        ("album --save_dir album/one/a.png", 1, "cannot write to album/one/a.png"),
+        ("album --csv album/one/a.png/f.csv", 1, "cannot write to album/one/a.png"),
+        ("--webcam 99", 1, "cannot open camera 99"),
+        ("--webcam --submission s.csv", 2, "--submission: expected pictures only"),
+    ],
+)
+def test_mistakes_are_one_line(light, album, capsys, line, code, expected):
+    found, out, errors = run(capsys, *line.split())
+    assert (found, out, len(errors)) == (code, "", 1)
+    assert expected in errors[0]
+
+
+def test_a_missing_model_is_one_line(album, capsys, monkeypatch):
+    for name in ("gone.onnx", "album/one/a.png"):
+        found, _, errors = run(capsys, "album", "--faces", "whole", "--checkpoint_path", name)
+        assert (found, len(errors)) == (1, 1)
+        assert name in errors[0]
+    monkeypatch.setattr(predictor_module, "BUNDLED", album / "compact_fer.onnx")
+    found, _, errors = run(capsys, "album", "--faces", "whole")
+    assert (found, len(errors)) == (1, 1)
+    assert "the model that comes with the package is missing" in errors[0]
+
+
+HEAVY = ("keras", "tensorflow", "jax", "torch", "albumentations", "sklearn", "matplotlib")
+
+
+def test_an_onnx_model_needs_no_training_libraries(exported, album):
+    model = exported("onnx").path
+    code = "from ferplus_keras.cli import predict_command\nraise SystemExit(predict_command())"
+    words = ("album", "--faces", "whole", "--json", "--checkpoint_path", str(model))
+    done = run_without(HEAVY, code, *map(str, (album / words[0], *words[1:])))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found) == 4
+    for entry in found:
+        ((face,)) = entry["faces"]
+        assert np.isclose(sum(face["probabilities"].values()), 1, atol=1e-5)

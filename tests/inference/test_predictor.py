@@ -1,0 +1,102 @@
+"""`Predictor`: pictures in, expressions out."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ferplus_keras
+from ferplus_keras.emotions import FERPLUS_CLASSES
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.inference import predictor as predictor_module
+from ferplus_keras.inference.faces import crop_face
+from ferplus_keras.inference.predictor import Predictor
+from tests.inference.faces import by_brightness, grounds, head, lay, red_patches
+
+HEADS = ((20, 30, 100, 60), (200, 120, 60, 180))
+"""x, y, side, brightness of each head of `picture`."""
+
+
+@pytest.fixture
+def picture():
+    image = grounds()
+    for seed, (x, y, side, mean) in enumerate(HEADS):
+        lay(image, head(seed, side, mean), x, y)
+    return image
+
+
+def test_every_face_with_its_box_and_probabilities_in_class_order(light, picture):
+    (faces,) = Predictor(margin=0.1)(picture)
+    assert [face.box for face in faces] == [(x, y, side, side) for x, y, side, _ in HEADS]
+    crops = np.array([crop_face(picture, face.box, 0.1) for face in faces])
+    expected = by_brightness().probabilities(crops)
+    for face, row in zip(faces, expected, strict=True):
+        assert tuple(face.probabilities) == FERPLUS_CLASSES
+        np.testing.assert_allclose(list(face.probabilities.values()), row, rtol=1e-6)
+        assert face.label == FERPLUS_CLASSES[row.argmax()]
+        assert face.confidence == face.probabilities[face.label] == max(row)
+    assert faces[0].label != faces[1].label
+
+
+def test_pictures_come_as_paths_arrays_and_pillow_images_one_or_many(light, picture, tmp_path):
+    predictor = ferplus_keras.Predictor()
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    (expected,) = predictor(picture)
+    for given in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(picture)):
+        assert predictor(given) == [expected]
+    empty = grounds()
+    assert predictor([picture, empty, str(tmp_path / "a.png")]) == [expected, [], expected]
+    assert predictor(np.stack([picture, empty])) == [expected, []]
+    assert predictor(iter([empty])) == [[]]
+    assert predictor([]) == []
+    faces = np.stack([np.full((48, 48), level, np.uint8) for level in (10, 250)])
+    whole = Predictor(faces="whole")(faces)
+    assert [face.label for (face,) in whole] == ["neutral", "contempt"]
+
+
+def test_the_whole_picture_is_squeezed_like_pictures_to_train_on(light):
+    picture = np.zeros((40, 120, 3), np.uint8)
+    picture[:, :60] = 255
+    predictor = Predictor(faces="whole")
+    ((face,),) = predictor(picture)
+    assert face.box == (0, 0, 120, 40)
+    _, (seen,) = predictor.find(picture)
+    assert seen.mean() == pytest.approx(127.5, abs=1)
+
+
+def test_views_are_averaged_and_batches_change_nothing(light):
+    rng = np.random.default_rng(0)
+    faces = rng.integers(0, 256, (7, 48, 48)).astype(np.uint8)
+    lop_sided = by_brightness()._replace(
+        probabilities=lambda faces: by_brightness().probabilities(faces[:, :, :9])
+    )
+    predictor = Predictor(faces="whole", tta="flip", batch_size=3)
+    predictor.classifier = lop_sided
+    expected = (lop_sided.probabilities(faces) + lop_sided.probabilities(faces[:, :, ::-1])) / 2
+    np.testing.assert_allclose(predictor.probabilities(faces), expected, rtol=1e-6)
+    assert predictor.probabilities(faces[:0]).shape == (0, 8)
+    with pytest.raises(InputError, match=r"expected faces \(n, 48, 48\) uint8, got \(7, 24, 48\)"):
+        predictor.probabilities(faces[:, ::2])
+    with pytest.raises(UsageError, match="unknown kind of views 'flop'; did you mean 'flip'"):
+        Predictor(faces="whole", tta="flop")
+
+
+def test_the_detector_is_asked_once_a_picture(light, picture):
+    predictor = Predictor()
+    asked = []
+    predictor.detect = lambda image: asked.append(image.shape) or red_patches(image)
+    predictor([picture, picture])
+    assert asked == [picture.shape] * 2
+
+
+def test_models_with_other_classes_keep_their_names(monkeypatch, picture, light):
+    names = ("calm", "cross", "glad")
+    monkeypatch.setattr(predictor_module, "load_classifier", lambda path: by_brightness(names))
+    (faces,) = Predictor()(picture)
+    assert [tuple(face.probabilities) for face in faces] == [names] * 2
+    assert {face.label for face in faces} <= set(names)
+
+
+def test_a_missing_bundled_model_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(predictor_module, "BUNDLED", tmp_path / "compact_fer.onnx")
+    with pytest.raises(InputError, match=r"package is missing .*compact_fer.*checkpoint_path"):
+        Predictor(faces="whole")

@@ -1,0 +1,63 @@
+"""What predict.py prints and writes."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from ferplus_keras.inference import tables
+from ferplus_keras.inference.predictor import Prediction
+
+SURE = Prediction((10.26, -5, 50, 60), "glad", 0.8, {"cross": 0.2, "glad": 0.8})
+UNSURE = Prediction((100, 20, 30, 30), "cross", 0.6, {"cross": 0.6, "glad": 0.4})
+FOUND = [(Path("a, b.jpg"), [SURE, UNSURE]), (Path("empty.png"), [])]
+
+
+def test_the_table_has_a_line_a_face():
+    lines = tables.format_table(FOUND).splitlines()
+    assert len(lines) == 4
+    assert " ".join(lines[1].split()) == "a, b.jpg 10, -5, 50, 60 glad 80.0% cross 20.0%"
+    assert lines[3].split() == ["empty.png", "no", "face", "found"]
+    assert lines[1].index("glad") == lines[2].index("cross") == lines[3].index("no face")
+    only = Prediction((0, 0, 1, 1), "face", 1.0, {"face": 1.0})
+    assert tables.format_table([(Path("x"), [only])]).endswith("face        100.0%")
+
+
+def test_json_and_csv_and_submission(tmp_path):
+    entries = json.loads(tables.to_json([tables.picture_entry(*row) for row in FOUND]))
+    assert [entry["file"] for entry in entries] == ["a, b.jpg", "empty.png"]
+    assert entries[1]["faces"] == []
+    assert entries[0]["faces"][0] == {
+        "box": [10.3, -5, 50, 60],
+        "label": "glad",
+        "confidence": 0.8,
+        "probabilities": {"cross": 0.2, "glad": 0.8},
+    }
+    tables.write_csv(FOUND, ("cross", "glad"), tmp_path / "f.csv")
+    with (tmp_path / "f.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["file", "face", "x", "y", "width", "height", "label", "cross", "glad"]
+    assert ";".join(rows[1]) == "a, b.jpg;0;10.3;-5.0;50.0;60.0;glad;0.200000;0.800000"
+    assert [row[:2] for row in rows[1:]] == [["a, b.jpg", "0"], ["a, b.jpg", "1"]]
+    tables.write_submission(FOUND, tmp_path / "s.csv")
+    assert (tmp_path / "s.csv").read_text().splitlines() == [
+        "file,emotion",
+        '"a, b.jpg",glad',
+        "empty.png,",
+    ]
+
+
+def test_a_csv_that_is_broken_off_leaves_the_older_one(tmp_path):
+    path = tmp_path / "f.csv"
+    path.write_text("older")
+
+    def break_off():
+        with tables.csv_table(path, ("cross", "glad")) as add:
+            add("a.jpg", [SURE])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        break_off()
+    assert path.read_text() == "older"
+    assert [file.name for file in tmp_path.iterdir()] == ["f.csv"]

@@ -1,0 +1,114 @@
+"""Faces keep their numbers while they move, grow, cross and leave."""
+
+import cv2
+import numpy as np
+import pytest
+
+from ferplus_keras.inference.faces import FoundFace
+from ferplus_keras.inference.tracking import REMEMBERED, Tracker, overlap
+from tests.inference.faces import grounds, head, lay
+
+
+def follow(places, every=10, seeds=(1, 2), side=60, detect=None):
+    """Lay heads at their places, frame by frame, and follow them.
+
+    Args:
+        places: one list a frame of (x, y, side) a head, or None where it is out of sight; the
+            last lies on top.
+        detect: frame number and boxes in sight -> boxes that the detector finds.
+
+    Returns:
+        For each frame, number -> box.
+    """
+    tracker, found = Tracker(), []
+    for index, frame in enumerate(places):
+        picture = grounds()
+        boxes = []
+        for seed, place in zip(seeds, frame, strict=False):
+            if place is None:
+                continue
+            x, y, size = place
+            lay(picture, cv2.resize(head(seed, side), (round(size), round(size))), x, y)
+            hidden = [box for box in boxes if overlap(box, (x, y, size, size)) > 0.3]
+            boxes = [box for box in boxes if box not in hidden]
+            if -size / 2 < x < 320 - size / 2:
+                boxes.append((x, y, size, size))
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        tracker.follow(grey)
+        if index % every == 0 or tracker.lost:
+            shown = detect(index, boxes) if detect else boxes
+            tracker.correct(grey, [FoundFace(box, 1.0, None) for box in shown])
+        found.append({track.number: track.box for track in tracker.visible})
+    return found
+
+
+def test_a_face_that_moves_and_grows_is_followed_between_detections():
+    places = [
+        [(120 + 60 * np.sin(i / 10), 80 + 20 * np.cos(i / 7), 60 * (1 + 0.01 * i))]
+        for i in range(40)
+    ]
+    found = follow(places, every=20)
+    for frame, (place,) in zip(found, places, strict=True):
+        assert list(frame) == [0]
+        assert overlap(frame[0], (*place, place[2])) > 0.75
+
+
+def test_two_faces_that_cross_keep_their_numbers():
+    places = [[(20 + 4 * i, 90, 60), (240 - 4 * i, 95, 60)] for i in range(56)]
+    for every in (1, 5, 10):
+        found = follow(places, every)
+        assert set().union(*found) == {0, 1}, every
+        for index, frame in enumerate(found):
+            left, right = places[index]
+            assert overlap(frame[1], (*right, 60)) > 0.6  # it is in front
+            if index * 8 < 220 - 60 or index * 8 > 220 + 60 + every * 8:  # found again by then
+                assert overlap(frame[0], (*left, 60)) > 0.6
+
+
+def test_a_face_that_leaves_is_given_up_and_comes_back_as_itself():
+    places = [[(200 + 4 * i, 90, 60) if i < 30 else None, (40, 90, 60)] for i in range(40)]
+    places += [[(250, 90, 60), (40, 90, 60)]] * 11
+    found = follow(places)
+    assert all(set(frame) == {1} for frame in found[32:40])
+    assert all(1 in frame for frame in found)
+    assert set(found[-1]) == {0, 1}
+    never = [[None, (40, 90, 60)]] * (REMEMBERED + 20)
+    found = follow(places[:40] + never + places[-1:] * 11)
+    assert set(found[-1]) == {1, 2}  # too long ago
+
+
+def test_a_face_that_vanishes_is_not_looked_for_in_every_frame():
+    calls = []
+    follow(
+        [[(100, 90, 60) if i < 15 else None] for i in range(30)],
+        detect=lambda index, boxes: calls.append(index) or boxes,
+    )
+    assert calls == [0, 10, 15, 20]  # 15: the face was just lost
+
+
+def test_a_new_face_in_the_place_of_another_is_another():
+    places = [[(100, 90, 60), None]] * 12 + [[None, (110, 95, 60)]] * 12
+    found = follow(places, seeds=(1, 3))
+    assert set(found[11]) == {0}
+    assert set(found[12]) == {1}
+
+
+def test_a_face_that_the_detector_misses_once_keeps_its_number():
+    found = follow(
+        [[(100 + i, 90, 60)] for i in range(31)],
+        detect=lambda index, boxes: [] if index == 10 else boxes,
+    )
+    assert [index for index, frame in enumerate(found) if set(frame) != {0}] == [10]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ((0, 0, 10, 10), (0, 0, 10, 10), 1),
+        ((0, 0, 10, 10), (5, 0, 10, 10), 1 / 3),
+        ((0, 0, 10, 10), (10, 0, 10, 10), 0),
+        ((0, 0, 0, 0), (0, 0, 0, 0), 0),
+    ],
+)
+def test_overlap(one, other, expected):
+    assert overlap(one, other) == pytest.approx(expected)

@@ -1,0 +1,221 @@
+"""Videos and cameras: frames in and out, faces followed, scores smoothed."""
+
+import csv
+import threading
+import wave
+
+import cv2
+import numpy as np
+import pytest
+
+from ferplus_keras.errors import InputError
+from ferplus_keras.inference import tables
+from ferplus_keras.inference.frames import AHEAD, open_video, video_writer
+from ferplus_keras.inference.predictor import Predictor
+from ferplus_keras.inference.video import SMOOTHING, predict_frames, predict_video
+from tests.inference.faces import by_brightness, grounds, head, lay, red_patches
+
+FRAMES = 45
+
+
+def frame(index: int) -> np.ndarray:
+    """Return a picture with a dark head that moves, and a bright one in its first 20 frames."""
+    picture = grounds()
+    lay(picture, head(1, 70, 70), 20 + 3 * index, 40)
+    if index < 20:
+        lay(picture, head(2, 60, 200), 230, 150)
+    return picture
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    with video_writer(path, 30) as add:
+        for index in range(FRAMES):
+            add(frame(index))
+    return path
+
+
+def decoding():
+    return [thread for thread in threading.enumerate() if thread.name == "decode"]
+
+
+def test_frames_come_back_as_they_were_written(clip):
+    video = open_video(clip)
+    assert (video.rate, video.count, video.name) == (30, FRAMES, str(clip))
+    frames = list(video.frames)
+    assert len(frames) == FRAMES
+    for index in (0, 20, FRAMES - 1):
+        difference = frames[index].astype(int) - frame(index)
+        assert np.abs(difference).mean() < 8
+        assert frames[index].shape == (240, 320, 3)
+    assert not decoding()
+
+
+def test_a_reader_that_stops_early_stops_the_thread(clip):
+    frames = open_video(clip).frames
+    next(frames)
+    assert FRAMES > AHEAD + 2
+    assert len(decoding()) == 1
+    frames.close()
+    assert not decoding()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "no video at .*x.mp4"),
+        (b"", "cannot open .*x.mp4: no video, or damaged"),
+        (b"no video at all", "cannot open .*x.mp4: no video, or damaged"),
+        ("head", "(cannot open|has no frames)"),
+        ("sound", "(cannot open|has no frames)"),
+    ],
+)
+def test_what_is_no_video_is_said_in_one_line(clip, content, expected, tmp_path, capfd):
+    path = tmp_path / "x.mp4"
+    if content == "head":
+        content = clip.read_bytes()[:500]
+    elif content == "sound":
+        with wave.open(str(tmp_path / "sound"), "wb") as sound:
+            sound.setparams((1, 2, 8000, 0, "NONE", ""))
+            sound.writeframes(bytes(8000))
+        content = (tmp_path / "sound").read_bytes()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=expected):
+        open_video(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_missing_camera_is_said_in_one_line(capfd):
+    with pytest.raises(InputError, match="cannot open camera 99: is it connected"):
+        open_video(99)
+    assert capfd.readouterr().err == ""
+
+
+def test_the_annotated_copy_and_the_table_and_the_summary(light, clip, tmp_path):
+    with tables.csv_table(tmp_path / "f.csv", Predictor().class_names, video=True) as add:
+        summary = predict_video(
+            clip, Predictor(), every=10, copy=tmp_path / "copy.mp4", add_to_table=add
+        )
+    assert (summary.frames, summary.rate, list(summary.faces)) == (FRAMES, 30, [0, 1])
+    dark, bright = summary.faces.values()
+    assert (dark.first, dark.last, dark.frames) == (0, FRAMES - 1, FRAMES)
+    assert (bright.first, bright.last) == (0, 19)
+    entry = summary.entry()
+    assert entry["file"] == str(clip)
+    assert entry["faces"][0]["label"] != entry["faces"][1]["label"]
+    assert sum(entry["faces"][0]["probabilities"].values()) == pytest.approx(1)
+    said = str(summary).splitlines()
+    assert f"{FRAMES} frames in" in said[0]
+    assert f"seen in {FRAMES} frames (0.0 to 1.5 s)" in said[1]
+
+    with (tmp_path / "f.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == FRAMES + 20
+    for row in rows:
+        index = int(row["frame"])
+        assert float(row["seconds"]) == pytest.approx(index / 30, abs=1e-3)
+        x = 20 + 3 * index if row["face"] == "0" else 230
+        assert float(row["x"]) == pytest.approx(x, abs=5)
+        assert row["label"] == entry["faces"][int(row["face"])]["label"]
+
+    copy = open_video(tmp_path / "copy.mp4")
+    plain = list(open_video(clip).frames)
+    drawn = list(copy.frames)
+    assert (len(drawn), copy.rate) == (FRAMES, 30)
+    differs = np.abs(drawn[30].astype(int) - plain[30]).max(axis=2) > 60
+    rows, columns = np.nonzero(differs)
+    assert abs(columns.min() - 110) < 6
+    assert abs(rows.max() - 110) < 6
+    assert not differs[60:100, 120:170].any()
+
+
+def test_scores_are_smoothed_within_a_face(light):
+    """A head whose brightness jumps: each frame's answer counts a fixed share."""
+    pictures = []
+    for index in range(8):
+        picture = grounds()
+        lay(picture, head(1, 80, 60 if index < 4 else 180), 100, 80)
+        pictures.append(picture)
+    predictor = Predictor()
+    raw = [list(face.probabilities.values()) for (face,) in predictor(pictures)]
+    for chunk_size in (1, 3, 16):  # chunks change nothing
+        seen = predict_frames(pictures, predictor, every=1, chunk_size=chunk_size)
+        expected = np.array(raw[0])
+        for index, (_, ((number, face),)) in enumerate(seen):
+            expected = SMOOTHING * expected + (1 - SMOOTHING) * np.array(raw[index])
+            assert number == 0
+            np.testing.assert_allclose(list(face.probabilities.values()), expected, atol=1e-5)
+
+
+def test_faces_are_detected_now_and_then_on_a_small_copy(light):
+    predictor = Predictor()
+    asked = []
+    predictor.detect = lambda image: asked.append(image.shape) or red_patches(image)
+    large = [cv2.resize(frame(index), (960, 720)) for index in range(20)]
+    found = [faces for _, faces in predict_frames(large, predictor, every=8)]
+    assert asked == [(360, 480, 3)] * 3
+    for index, faces in enumerate(found):
+        ((_, first), _) = sorted(faces)
+        np.testing.assert_allclose(first.box, np.multiply((20 + 3 * index, 40, 70, 70), 3), atol=12)
+
+
+class Camera:
+    """Stands in for cv2.VideoCapture: frames without end."""
+
+    def __init__(self, source):
+        self.index = -1
+        assert source == 0
+
+    def isOpened(self):
+        return True
+
+    def read(self):
+        self.index += 1
+        return True, frame(self.index % 20)[..., ::-1].copy()
+
+    def get(self, what):
+        return {cv2.CAP_PROP_FPS: 0, cv2.CAP_PROP_FRAME_COUNT: -1}[what]
+
+    def release(self):
+        pass
+
+
+def test_a_camera_runs_until_its_time_is_up(light, monkeypatch, tmp_path):
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    summary = predict_video(0, Predictor(), seconds=0.4)
+    assert (summary.name, summary.frames) == ("camera 0", 10)  # at 25 frames/s, when it tells none
+    assert not decoding()
+
+
+def test_ctrl_c_ends_a_camera_and_keeps_what_it_saw(light, monkeypatch, tmp_path):
+    predictor = Predictor()
+    answered = []
+
+    def interrupted(faces):
+        answered.append(len(faces))
+        if len(answered) == 6:
+            raise KeyboardInterrupt
+        return by_brightness().probabilities(faces)
+
+    predictor.classifier = by_brightness()._replace(probabilities=interrupted)
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2, "VideoCapture", Camera)
+        summary = predict_video(0, predictor, copy=tmp_path / "camera.mp4")
+    assert summary.frames == 5
+    assert open_video(tmp_path / "camera.mp4").count == 5
+    assert not decoding()
+
+
+def test_ctrl_c_in_a_file_leaves_nothing_half_written(light, clip, tmp_path):
+    predictor = Predictor()
+
+    def interrupted(faces):
+        raise KeyboardInterrupt
+
+    predictor.classifier = by_brightness()._replace(probabilities=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict_video(clip, predictor, copy=tmp_path / "copy.mp4")
+    assert list(tmp_path.iterdir()) == []
+    assert not decoding()
