@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 
+import cv2
 import pytest
 
 from ferplus_keras.training.run_folder import WRITTEN
@@ -16,6 +17,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 SMALL = "--weights none --image_size 48 --limit_train 64 --batch_size 32"
 SHRUNK = {
+    "python predict.py photo.jpg --save_dir annotated": "",
     "python -m ferplus_keras labels --label_rule majority": "",
     "python -m ferplus_keras audit": "",
     "python train.py --model_name ResNet50 --freeze_before -51": f"{SMALL} --nepochs 1",
@@ -59,9 +61,12 @@ def commands():
 def home(tmp_path_factory, sample_data):
     """Return a folder that looks like a checkout with data/ in it."""
     folder = tmp_path_factory.mktemp("home")
-    for name in ("train.py", "test.py", "recipes", "layer_lists", "Makefile", "setup.py"):
+    scripts = ("train.py", "test.py", "predict.py")
+    for name in (*scripts, "recipes", "layer_lists", "Makefile", "setup.py"):
         (folder / name).symlink_to(REPOSITORY / name)
     (folder / "data").symlink_to(sample_data)
+    pictures = pytest.importorskip("skimage.data")
+    cv2.imwrite(str(folder / "photo.jpg"), pictures.astronaut()[..., ::-1])
     return folder
 
 
@@ -89,6 +94,7 @@ def test_commands_of_the_readme_run_in_order(home):
     for name in ("audit/audit.html", "both/report.html", "comparison/compare.png"):
         assert (home / name).exists(), name
     assert (home / "sweeps/compact_fer_tpe/sweep.png").exists()
+    assert (home / "annotated/photo.png").exists() or (home / "annotated/photo.jpg").exists()
 
 
 def test_python_example_of_the_readme(home, monkeypatch):
@@ -99,6 +105,7 @@ def test_python_example_of_the_readme(home, monkeypatch):
     assert names["probabilities"].shape == (8, 8)
     assert names["probabilities"].sum(axis=1) == pytest.approx([1] * 8, abs=1e-5)
     assert names["boundary"].name == "conv4_5_1x1_increase"
+    assert names["face"].label in names["face"].probabilities
 
 
 def test_make_demo_runs_what_it_says(tmp_path):

@@ -87,7 +87,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     paths = _checkpoints(config)
     folder = Path(config.output_dir) if config.output_dir else paths[0].parent
     require_writable(folder, "--output_dir")
-    data_dir = config.data_dir or _data_dir_of_run(paths[0].parent)
+    data_dir = config.data_dir or data_dir_of_run(paths[0].parent)
     infos = [None if path.suffix in OF_OLDER_PROJECT else read_info(path) for path in paths]
     protocol = find_protocol(config, infos[0])
     rows = {name: read_rows(name, data_dir, protocol, config.cache_dir) for name in config.splits}
@@ -126,7 +126,7 @@ def _checkpoints(config: EvaluateConfig) -> list[Path]:
     raise UsageError("expected --checkpoint_path FILE_OR_FOLDER … or --name RUN")
 
 
-def _data_dir_of_run(folder: Path) -> str:
+def data_dir_of_run(folder: Path) -> str:
     """Return the data folder that a checkpoint's run was trained on, else the usual one."""
     import yaml
 

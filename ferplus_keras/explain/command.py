@@ -99,9 +99,9 @@ def _read(arguments, info, path: Path):
 
     if arguments.images:
         return read_pictures(arguments.images)
-    from ferplus_keras.evaluation.evaluate import _data_dir_of_run
+    from ferplus_keras.evaluation.evaluate import data_dir_of_run
 
-    data_dir = arguments.data_dir or _data_dir_of_run(path.parent)
+    data_dir = arguments.data_dir or data_dir_of_run(path.parent)
     if arguments.split:
         return read_split(arguments.split, data_dir, info), []
     return read_rows(arguments.rows, data_dir, info), []

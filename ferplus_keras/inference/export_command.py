@@ -50,7 +50,7 @@ def export(arguments: argparse.Namespace) -> None:
         InputError: checkpoint, data or output cannot be used, a package is missing, or the export
             answers differently.
     """
-    from ferplus_keras.evaluation.evaluate import _data_dir_of_run
+    from ferplus_keras.evaluation.evaluate import data_dir_of_run
     from ferplus_keras.evaluation.members import find_checkpoint
     from ferplus_keras.inference.export import check_export, default_target
     from ferplus_keras.inference.export import export as write
@@ -63,7 +63,7 @@ def export(arguments: argparse.Namespace) -> None:
     kind, precision = arguments.format, arguments.quantize or PRECISIONS[0]
     target = arguments.output or default_target(checkpoint, kind, precision)
     check_export(checkpoint, target, kind, precision)
-    usual = dict.fromkeys((_data_dir_of_run(checkpoint.parent), default_data_dir()))
+    usual = dict.fromkeys((data_dir_of_run(checkpoint.parent), default_data_dir()))
     faces = find_faces(read_info(checkpoint), arguments.data_dir, list(usual), arguments.rows)
     done = write(checkpoint, target, kind, precision, faces.images, faces.labels, faces.calibration)
     print(done)
