@@ -11,7 +11,10 @@ from ferplus_keras.data.views import VIEWS
 from ferplus_keras.errors import UsageError
 from ferplus_keras.files import require_writable
 from ferplus_keras.inference.faces import DETECTORS, MARGIN
+from ferplus_keras.inference.job import Job
+from ferplus_keras.inference.predictor import Predictor
 from ferplus_keras.inference.sources import copy_paths, find_sources, is_video
+from ferplus_keras.inference.video import EVERY
 
 DESCRIPTION = """\
 Say what faces express, on photos and video.
@@ -65,7 +68,7 @@ def build_parser(prog: str = "predict.py") -> argparse.ArgumentParser:
         "--webcam", type=int, nargs="?", const=0, metavar="NUMBER", help="read a camera [0]"
     )
     video.add_argument(
-        "--every", type=int, default=10, help="detect faces anew every so many frames [10]"
+        "--every", type=int, default=EVERY, help=f"frames from one detection to the next [{EVERY}]"
     )
     video.add_argument("--seconds", type=float, help="stop after this many seconds of video")
     return parser
@@ -91,9 +94,6 @@ def predict(argv: Sequence[str]) -> None:
     if arguments.save_dir:
         copies = copy_paths(files, arguments.save_dir)
         require_writable(arguments.save_dir, "--save_dir")
-
-    from ferplus_keras.inference.job import Job
-    from ferplus_keras.inference.predictor import Predictor
 
     predictor = Predictor(
         arguments.checkpoint_path,

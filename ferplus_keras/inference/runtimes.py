@@ -18,6 +18,7 @@ import numpy as np
 from ferplus_keras.errors import InputError
 from ferplus_keras.extras import require
 from ferplus_keras.models.checkpoint import MEMBER, CheckpointInfo, info_from_json
+from ferplus_keras.training.run_folder import MAX_ACCURACY
 
 KEY = MEMBER.removesuffix(".json")
 """Name under which an exported file carries its `CheckpointInfo`."""
@@ -38,11 +39,15 @@ class Classifier(NamedTuple):
 def load_classifier(path: str | Path) -> Classifier:
     """Open a checkpoint (.keras) or an export (.onnx, .tflite, .xml, or a SavedModel's folder).
 
+    A run folder means its best model.
+
     Raises:
         InputError: the file is missing, of another kind or without class names, or its runtime is
             not installed.
     """
     path = Path(path)
+    if (path / MAX_ACCURACY).is_file():
+        path = path / MAX_ACCURACY
     if not path.exists():
         raise InputError(f"no model at {path}")
     suffix = "" if path.is_dir() else path.suffix

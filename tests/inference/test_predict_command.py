@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+import shlex
 
 import cv2
 import numpy as np
@@ -10,7 +12,9 @@ import pytest
 
 from ferplus_keras.cli import main, predict_command
 from ferplus_keras.inference import predictor as predictor_module
+from ferplus_keras.inference.command import build_parser
 from ferplus_keras.inference.frames import open_video, video_writer
+from tests.conftest import REPOSITORY
 from tests.inference.faces import grounds, head, lay
 from tests.inference.test_light import run_without
 
@@ -192,3 +196,12 @@ def test_an_onnx_model_needs_no_training_libraries(exported, album):
     for entry in found:
         ((face,)) = entry["faces"]
         assert np.isclose(sum(face["probabilities"].values()), 1, atol=1e-5)
+
+
+def test_the_documented_flags_are_those_of_the_parser():
+    text = (REPOSITORY / "docs/predict.md").read_text(encoding="utf-8")
+    parser = build_parser()
+    known = {word for action in parser._actions for word in action.option_strings if "--" in word}
+    assert set(re.findall(r"`?(--\w+)", text.split("## How a face")[0])) == known - {"--help"}
+    for line in re.findall(r"^(?:find .*\| )?python predict\.py (.*)$", text, re.M):
+        parser.parse_args(shlex.split(line))

@@ -32,6 +32,12 @@ def test_a_damaged_saved_model(tmp_path):
         load_classifier(tmp_path)
 
 
+def test_a_run_folder_means_its_best_model(tiny_checkpoint):
+    pytest.importorskip("keras")
+    expected = load_classifier(tiny_checkpoint).info
+    assert load_classifier(tiny_checkpoint.parent).info == expected
+
+
 def test_a_missing_file_and_an_unknown_ending(tmp_path):
     with pytest.raises(InputError, match="no model at"):
         load_classifier(tmp_path / "none.onnx")

@@ -1,3 +1,4 @@
+import gc
 import subprocess
 import sys
 
@@ -20,6 +21,7 @@ SMALL = {"FerVGG": 16}
 @pytest.fixture(scope="module", params=list(MODELS))
 def model(request):
     """Each network as it comes."""
+    gc.collect()  # a network is a cycle; the one before may take 0.6 GB
     keras.utils.set_random_seed(1)
     return build_model(request.param, 8, weights="none")
 
@@ -27,6 +29,7 @@ def model(request):
 @pytest.fixture(scope="module", params=list(MODELS))
 def small(request):
     """Each network for small images."""
+    gc.collect()
     keras.utils.set_random_seed(1)
     size = SMALL.get(request.param, 48)
     return build_model(request.param, 8, weights="none", image_size=size)
