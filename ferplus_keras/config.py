@@ -220,10 +220,10 @@ class TrainConfig(Config):
     weights: str | None = _flag(
         NETWORK,
         None,
-        "Starting weights: the name of published ones ('vggface2', looked for in "
-        "$FERPLUS_WEIGHTS_DIR and ~/.keras/models/vggface, else downloaded), 'none' (random), or "
-        "the path of an .h5, .hdf5 or .keras file. Default: the network's published weights where "
-        "there are any.",
+        "Starting weights: the name of published ones ('vggface2' or 'imagenet', looked for in "
+        "$FERPLUS_WEIGHTS_DIR and ~/.keras/models, else downloaded), 'none' (random), or the path "
+        "of an .h5, .hdf5, .keras or .weights.h5 file. Default: the network's published weights "
+        "where there are any.",
     )
     checkpoint_path: str | None = _flag(
         NETWORK, None, "Start from this checkpoint, head included; the same as --weights PATH."

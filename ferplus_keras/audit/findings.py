@@ -6,11 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ferplus_keras.audit.twins import find_shared, find_twins
 from ferplus_keras.data.duplicates import duplicate_groups
 from ferplus_keras.data.fer_csv import Fer2013
 from ferplus_keras.data.leaks import leaked_rows
 from ferplus_keras.data.votes import LabelRule, Labels
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES, SPLITS, VOTE_COLUMNS
+
+AMBIGUOUS = 12
+"""Faces that are named because their votes are spread the most."""
 
 
 class Rows(NamedTuple):
@@ -64,7 +68,7 @@ def examine(fer: Fer2013, votes: np.ndarray, rule: LabelRule) -> Rows:
         groups=groups,
         leaked=leaked_rows(groups, splits == "train"),
         constant=flat.min(axis=1) == flat.max(axis=1),
-        entropy=-(shares * np.log2(np.maximum(shares, 1e-12))).sum(axis=1),
+        entropy=0 - (shares * np.log2(np.maximum(shares, 1e-12))).sum(axis=1),  # never -0.0
         agreement=_shares(votes).max(axis=1),
     )
 
@@ -73,10 +77,11 @@ def find(rows: Rows, label_rule: str) -> dict[str, Any]:
     """Return the numbers of the audit, ready for JSON.
 
     Returns:
-        {"label_rule", "rows", "kept", "distinct_images", "constant_images", "splits": {split:
-        {"rows", "kept", "classes", "fer2013_classes", "mean_votes", "unanimous", "mean_agreement",
-        "pair_agreement", "mean_entropy", "leaked"}}, "twins": {"groups", "rows", "same_votes",
-        "same_label"}, "disagreement": {"rows", "share", "table"}}. The table counts FER2013's
+        {"label_rule", "rows", "kept", "distinct_images", "constant_images", "constant_rows",
+        "splits": {split: {"rows", "kept", "classes", "fer2013_classes", "mean_votes", "unanimous",
+        "mean_agreement", "pair_agreement", "mean_entropy", "leaked"}}, "entropy": {"edges",
+        "rows"}, "twins": as `twins.find_twins`, "shared": as `twins.find_shared`, "disagreement":
+        {"rows", "share", "table"}, "ambiguous": [{"row", "votes"}]}. The table counts FER2013's
         label (rows) against the rule's (columns), both in the order of FER+.
     """
     kept, label = rows.labels.keep, rows.labels.targets.argmax(axis=1)
@@ -89,13 +94,20 @@ def find(rows: Rows, label_rule: str) -> dict[str, Any]:
         "kept": int(kept.sum()),
         "distinct_images": len(np.unique(rows.groups)),
         "constant_images": int(rows.constant.sum()),
+        "constant_rows": np.flatnonzero(rows.constant).tolist(),
         "splits": {name: _of_split(rows, rows.splits == name, label) for name in SPLITS},
-        "twins": _twins(rows, label),
+        "entropy": _histogram(rows.entropy),
+        "twins": find_twins(rows, label),
+        "shared": find_shared(rows),
         "disagreement": {
             "rows": differ,
             "share": differ / max(int(kept.sum()), 1),
             "table": table.tolist(),
         },
+        "ambiguous": [
+            {"row": int(row), "votes": rows.votes[row].tolist()}
+            for row in np.argsort(-rows.entropy, kind="stable")[:AMBIGUOUS]
+        ],
     }
 
 
@@ -116,23 +128,11 @@ def _of_split(rows: Rows, chosen: np.ndarray, label: np.ndarray) -> dict[str, An
     }
 
 
-def _twins(rows: Rows, label: np.ndarray) -> dict[str, int]:
-    """Count the groups of identical images; blank ones are no twins."""
-    order = np.argsort(rows.groups, kind="stable")
-    starts = np.flatnonzero(np.diff(rows.groups[order], prepend=-1))
-    groups = [
-        group
-        for group in np.split(order, starts[1:])
-        if len(group) > 1 and not rows.constant[group[0]]
-    ]
-    same_votes = sum(bool((rows.votes[g] == rows.votes[g[0]]).all()) for g in groups)
-    named = np.where(rows.labels.keep, label, -1)
-    return {
-        "groups": len(groups),
-        "rows": sum(map(len, groups)),
-        "same_votes": same_votes,
-        "same_label": sum(len(set(named[group])) == 1 for group in groups),
-    }
+def _histogram(entropy: np.ndarray) -> dict[str, list]:
+    """Count rows by entropy; the last bin holds its upper edge, which is the most there can be."""
+    edges = np.arange(0, 3.01, 0.25)
+    counts, _ = np.histogram(np.clip(entropy, edges[0], edges[-1]), edges)
+    return {"edges": edges.tolist(), "rows": counts.tolist()}
 
 
 def pair_agreement(votes: np.ndarray) -> float | None:

@@ -24,7 +24,10 @@ from ferplus_keras.page.markup import (
 )
 
 SHOWN = 12
-"""Faces of a kind, and samples of a class."""
+"""Samples of a class, and rows or groups of a kind."""
+
+APART = "display:grid;gap:12px;grid-template-columns:minmax(0,1fr)"
+"""Boxes below each other that do not touch; wide pictures scroll inside theirs."""
 
 
 def write_page(findings: dict[str, Any], rows: Rows, path: Path, seed: int = 0) -> None:
@@ -44,11 +47,11 @@ def write_page(findings: dict[str, Any], rows: Rows, path: Path, seed: int = 0) 
         [
             ("Summary", _summary(findings)),
             ("Classes", _classes(findings)),
-            ("Votes", _votes(findings, rows)),
+            ("Votes", _votes(findings)),
             ("Faces of each class", _faces(rows, label, np.random.default_rng(seed))),
             ("Twins and leaks", _twins(findings, rows)),
             ("FER2013 against FER+", _disagreement(findings)),
-            ("Ambiguous faces", _ambiguous(rows, label)),
+            ("Ambiguous faces", _ambiguous(findings, rows, label)),
         ],
     )
 
@@ -62,7 +65,7 @@ def _summary(findings: dict[str, Any]) -> Markup:
         ("rows", f"{findings['rows']:,}"),
         ("kept by the label rule", f"{findings['kept']:,} ({kept} in {' / '.join(SPLITS)})"),
         ("distinct images", f"{findings['distinct_images']:,}"),
-        ("images of one grey level", f"{findings['constant_images']:,}"),
+        ("images of one grey level", _blank(findings["constant_rows"])),
         ("leaks", f"{leaks} in {' / '.join(SPLITS)}"),
         (
             "FER2013's label is another",
@@ -76,6 +79,13 @@ def _summary(findings: dict[str, Any]) -> Markup:
         "beside this page."
     )
     return tag("div", facts(pairs), tag("p", said), class_="panel")
+
+
+def _blank(numbers: list[int]) -> str:
+    if not numbers:
+        return "0"
+    more = ", …" if len(numbers) > SHOWN else ""
+    return f"{len(numbers):,} (rows {', '.join(map(str, numbers[:SHOWN]))}{more})"
 
 
 def _classes(findings: dict[str, Any]) -> Markup:
@@ -94,7 +104,7 @@ def _classes(findings: dict[str, Any]) -> Markup:
     return tag("div", found, class_="panel")
 
 
-def _votes(findings: dict[str, Any], rows: Rows) -> Markup:
+def _votes(findings: dict[str, Any]) -> Markup:
     splits = findings["splits"]
     mean = [
         [name, *(_mean_votes(split["mean_votes"][name]) for split in splits.values())]
@@ -106,11 +116,10 @@ def _votes(findings: dict[str, Any], rows: Rows) -> Markup:
         ["two annotators agree", *(percent(s["pair_agreement"]) for s in splits.values())],
         ["mean entropy, bits", *(decimal(s["mean_entropy"], 2) for s in splits.values())],
     ]
-    edges = np.arange(0, 3.01, 0.25)
-    counts, _ = np.histogram(np.minimum(rows.entropy, 2.99), edges)
+    counts = findings["entropy"]["rows"]
     spread = [
-        [f"{low:.2f} to {high:.2f}", bar_cell(f"{count:,}", count / max(counts.max(), 1))]
-        for (low, high), count in zip(pairwise(edges), counts, strict=True)
+        [f"{low:.2f} to {high:.2f}", bar_cell(f"{count:,}", count / max(*counts, 1))]
+        for (low, high), count in zip(pairwise(findings["entropy"]["edges"]), counts, strict=True)
     ]
     caption = "Entropy of the votes for emotions, in bits (0: one emotion)"
     return tag(
@@ -132,14 +141,15 @@ def _faces(rows: Rows, label: np.ndarray, rng: np.random.Generator) -> Markup:
         of_class = np.flatnonzero(rows.labels.keep & (label == index))
         if not of_class.size:
             continue
-        drawn = np.sort(rng.choice(of_class, min(SHOWN, of_class.size), replace=False))
+        _, firsts = np.unique(rows.groups[of_class], return_index=True)  # no picture twice
+        drawn = np.sort(rng.choice(of_class[firsts], min(SHOWN, firsts.size), replace=False))
         mean = rows.images[of_class].mean(axis=0).round().astype(np.uint8)
         strip = np.concatenate([mean, *rows.images[drawn]], axis=1)
         said = f"{name}: mean of {of_class.size:,} faces, then {drawn.size} of them"
         picture = tag("img", src=png(strip), alt=said, style=f"width:{strip.shape[1] * 2}px")
         scroll = tag("div", picture, class_="scroll", tabindex=0, role="region", aria_label=said)
         shown.append(tag("figure", scroll, tag("figcaption", said)))
-    return join(shown)
+    return tag("div", shown, style=APART)
 
 
 def _twins(findings: dict[str, Any], rows: Rows) -> Markup:
@@ -149,20 +159,33 @@ def _twins(findings: dict[str, Any], rows: Rows) -> Markup:
         ("groups with the same votes", f"{twins['same_votes']:,}"),
         ("groups with the same label", f"{twins['same_label']:,}"),
     ]
-    sizes = np.bincount(rows.groups[~rows.constant], minlength=len(rows.groups))
-    largest = np.argsort(-sizes, kind="stable")[:SHOWN]
-    cards = [
-        _card(rows.images[row], f"{sizes[row]} rows, the first is {row}")
-        for row in largest
-        if sizes[row] > 1
+    shared = [
+        [" and ".join(pair["splits"]), f"{pair['images']:,}", *(f"{n:,}" for n in pair["rows"])]
+        for pair in findings["shared"]
     ]
-    return join(
-        [
-            tag("div", facts(pairs), class_="panel"),
-            tag("h3", "The largest groups") if cards else "",
-            tag("div", cards, class_="cards"),
-        ]
+    heads = ["", "images", "rows of the first", "rows of the second"]
+    common = table("Images that two splits have in common", heads, shared)
+    largest = [
+        _card(rows.images[group["row"]], f"{group['rows']} rows, the first is {group['row']}")
+        for group in twins["largest"]
+    ]
+    differ = [
+        _card(rows.images[row], f"row {row}, {rows.splits[row]}", _vote_bars(rows.votes[row], row))
+        for group in twins["votes_differ"][:SHOWN]
+        for row in group
+    ]
+    return tag(
+        "div",
+        tag("div", facts(pairs), class_="panel"),
+        tag("div", common, class_="panel", style="margin:0"),
+        _cards("The largest groups", largest),
+        _cards("Same pixels, different votes", differ),
+        style=APART,
     )
+
+
+def _cards(heading: str, cards: list[Markup]) -> Markup:
+    return join([tag("h3", heading), tag("div", cards, class_="cards")] if cards else [])
 
 
 def _disagreement(findings: dict[str, Any]) -> Markup:
@@ -177,20 +200,22 @@ def _disagreement(findings: dict[str, Any]) -> Markup:
     return tag("div", table(caption, ["", *FERPLUS_CLASSES], rows), class_="panel")
 
 
-def _ambiguous(rows: Rows, label: np.ndarray) -> Markup:
-    most = np.argsort(-rows.entropy, kind="stable")[:SHOWN]
+def _ambiguous(findings: dict[str, Any], rows: Rows, label: np.ndarray) -> Markup:
     cards = []
-    for row in most:
-        votes = rows.votes[row]
-        texts = [str(number or "") for number in votes]
+    for found in findings["ambiguous"]:
+        row = found["row"]
         said = f"row {row}, {rows.splits[row]}: " + (
             f"label {FERPLUS_CLASSES[label[row]]}"
             if rows.labels.keep[row]
             else f"dropped, {rows.labels.reasons[row]}"
         )
-        drawn = bars(VOTE_COLUMNS, [("votes", votes / 10, texts)], f"Votes of row {row}")
-        cards.append(_card(rows.images[row], said, drawn))
+        cards.append(_card(rows.images[row], said, _vote_bars(rows.votes[row], row)))
     return tag("div", cards, class_="cards")
+
+
+def _vote_bars(votes: np.ndarray, row: int) -> Markup:
+    texts = [str(number or "") for number in votes]
+    return bars(VOTE_COLUMNS, [("votes", votes / 10, texts)], f"Votes of row {row}")
 
 
 def _card(image: np.ndarray, said: str, beside: Markup | str = "") -> Markup:

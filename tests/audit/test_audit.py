@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -49,6 +50,10 @@ def test_numbers_equal_plain_loops(small):
     assert found["twins"]["same_votes"] == 0
     assert [found["splits"][name]["leaked"] for name in found["splits"]] == [3, 2, 1]
 
+    assert found["constant_rows"] == [5, 25]
+    assert found["twins"]["largest"] == [{"row": 0, "rows": 4}]
+    assert found["twins"]["votes_differ"] == [[0, 1, 21, 31]]
+
     differ = 0
     order = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
     names = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
@@ -60,6 +65,34 @@ def test_numbers_equal_plain_loops(small):
         assert rows.entropy[row] == pytest.approx(entropy)
         assert rows.agreement[row] == pytest.approx(max(votes[row]) / 10)
     assert found["disagreement"]["rows"] == differ
+    assert sum(found["entropy"]["rows"]) == 40
+    edges = found["entropy"]["edges"]
+    for (low, high), count in zip(pairwise(edges), found["entropy"]["rows"], strict=True):
+        assert count == sum(low <= min(bits, 2.999) < high for bits in rows.entropy)
+    spread = [rows.entropy[ambiguous["row"]] for ambiguous in found["ambiguous"]]
+    np.testing.assert_array_equal(spread, sorted(rows.entropy, reverse=True)[: len(spread)])
+    for ambiguous in found["ambiguous"]:
+        assert ambiguous["votes"] == votes[ambiguous["row"]].tolist()
+
+
+def test_images_shared_by_splits_equal_plain_loops(small):
+    fer, votes = small
+    shared = find(examine(fer, votes, LABEL_RULES["majority"]), "majority")["shared"]
+    names = dict(zip(USAGES, ("train", "validation", "test"), strict=True))
+    pictures = {name: [] for name in names.values()}
+    for image, usage in zip(fer.images, fer.usage, strict=True):
+        pictures[names[usage]].append(image.tobytes())
+    assert len(shared) == 3
+    for (a, b), pair in zip(combinations(pictures, 2), shared, strict=True):
+        assert pair == {
+            "splits": (a, b),
+            "images": len(set(pictures[a]) & set(pictures[b])),
+            "rows": (
+                sum(picture in pictures[b] for picture in pictures[a]),
+                sum(picture in pictures[a] for picture in pictures[b]),
+            ),
+        }
+    assert [pair["images"] for pair in shared] == [2, 1, 1]
 
 
 def test_pair_agreement_equals_a_plain_loop(small):
@@ -96,6 +129,7 @@ def test_lists_agree_with_the_numbers_and_can_be_excluded(audited):
     with (audited / "rows.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == numbers["rows"]
+    assert all(0 <= float(row["entropy"]) <= 3 and row["entropy"][0] != "-" for row in rows)
     assert sum(row["label"] != "" for row in rows) == numbers["kept"]
     for name, split in numbers["splits"].items():
         of_split = [row for row in rows if row["split"] == name]
@@ -117,3 +151,7 @@ def test_golden_numbers(real_data, tmp_path):
     assert numbers["splits"]["test"]["leaked"] == 288
     assert numbers["splits"]["validation"]["leaked"] == 279
     assert (numbers["twins"]["groups"], numbers["twins"]["same_votes"]) == (1_517, 1_516)
+    assert len(numbers["twins"]["votes_differ"]) == 1
+    assert "Same pixels, different votes" in (tmp_path / "audit.html").read_text(encoding="utf-8")
+    to_validation, to_test, _ = numbers["shared"]
+    assert (to_validation["rows"][1], to_test["rows"][1]) == (279, 288)

@@ -77,6 +77,8 @@ def _preprocessing(report: dict[str, Any]) -> str:
     spec = MODELS.get(model)
     if spec is None:
         return text
+    if spec.equalize:
+        return f"{text}, histogram equalised, best-fitting plane removed, unit variance"
     means = " / ".join(f"{mean:g}" for mean in spec.mean)
     if spec.crop != FACE_SIZE:
         text = f"the centre {spec.crop}×{spec.crop} pixels of {text}"
