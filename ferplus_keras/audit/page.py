@@ -141,7 +141,7 @@ def _faces(rows: Rows, label: np.ndarray, rng: np.random.Generator) -> Markup:
         of_class = np.flatnonzero(rows.labels.keep & (label == index))
         if not of_class.size:
             continue
-        _, firsts = np.unique(rows.groups[of_class], return_index=True)  # no picture twice
+        _, firsts = np.unique(rows.groups[of_class], return_index=True)  # twins once
         drawn = np.sort(rng.choice(of_class[firsts], min(SHOWN, firsts.size), replace=False))
         mean = rows.images[of_class].mean(axis=0).round().astype(np.uint8)
         strip = np.concatenate([mean, *rows.images[drawn]], axis=1)

@@ -151,7 +151,12 @@ def test_golden_numbers(real_data, tmp_path):
     assert numbers["splits"]["test"]["leaked"] == 288
     assert numbers["splits"]["validation"]["leaked"] == 279
     assert (numbers["twins"]["groups"], numbers["twins"]["same_votes"]) == (1_517, 1_516)
-    assert len(numbers["twins"]["votes_differ"]) == 1
+    assert numbers["twins"]["votes_differ"] == [[33_200, 34_334]]
+    assert numbers["constant_images"] == 12
+    assert max(numbers["constant_rows"]) < 28_709  # all in training
+    assert numbers["disagreement"]["rows"] == 11_208
+    assert numbers["splits"]["train"]["leaked"] == 692
     assert "Same pixels, different votes" in (tmp_path / "audit.html").read_text(encoding="utf-8")
-    to_validation, to_test, _ = numbers["shared"]
+    to_validation, to_test, judged = numbers["shared"]
+    assert judged["images"] == 43
     assert (to_validation["rows"][1], to_test["rows"][1]) == (279, 288)
