@@ -111,8 +111,9 @@ def read_split(name: str, data_dir: str, info: CheckpointInfo):
     Raises:
         InputError: the data cannot be used, or its classes are not the checkpoint's.
     """
-    merged = {"class_map": info.class_map} if info.class_map else {}
-    split = load_split(data_dir, name, info.dataset_name, info.evaluation_rule, **merged)
+    split = load_split(
+        data_dir, name, info.dataset_name, info.evaluation_rule, class_map=info.class_map
+    )
     if sorted(split.class_names) != sorted(info.class_names):
         raise InputError(
             f"the checkpoint has the classes {', '.join(info.class_names)}, "

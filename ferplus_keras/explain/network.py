@@ -30,10 +30,12 @@ class Box(NamedTuple):
 class Network:
     """What the methods ask of a classifier.
 
-    A checkpoint takes uint8, which has no derivative. Its preprocessing is linear in the grey
-    levels (crop, resize, subtract, divide), so here it is applied to float32 faces and
-    differentiated with the rest: the derivative by the preprocessed images is carried back to the
-    48x48 pixels by the chain rule, summed over the channels, and is exactly zero outside the crop.
+    A checkpoint takes uint8, which has no derivative. So derivatives are taken by the images that
+    its preprocessing makes, and carried back to the 48x48 pixels by the chain rule: divided as they
+    were, summed over the channels, and shared out by the weights of the enlargement. They are
+    exactly zero outside the crop. Histogram equalisation, which has no derivative either, counts
+    as a change of units: there a pixel's slope is by its evened-out value.
+
     Scores are logits: the last layer's sums before softmax or sigmoid, which do not saturate.
 
     Args:
@@ -45,7 +47,7 @@ class Network:
         class_names: as given.
         batch_size: as given.
         box: the part of the face that it looks at.
-        grey: grey level (0-255) that means nothing to it: the mean that it subtracts.
+        grey: grey level (0-255) that means little to it: the mean that it subtracts, else 128.
     """
 
     def __init__(self, model: keras.Model, class_names: Sequence[str], batch_size: int = 64):
@@ -54,7 +56,8 @@ class Network:
         self._model = model
         layer = model.get_layer(PREPROCESSING)
         self.box = _box(layer.crop)
-        self.grey = float(np.mean(layer.mean))
+        self.grey = float(np.mean(layer.mean)) or 128.0
+        self._std = np.array(layer.std or 1.0, np.float32)
         head = model.get_layer(HEAD)
         dense = keras.layers.Dense(
             head.units, use_bias=head.use_bias, dtype="float32", name="logits"
@@ -80,11 +83,32 @@ class Network:
         Returns:
             (n, 48, 48) float32, logits per grey level.
         """
+        return self.to_faces(self.image_gradients(self.images(faces), classes) / self._std)
+
+    def images(self, faces: np.ndarray) -> np.ndarray:
+        """Return what the preprocessing makes of faces: (n, s, s, channels) float32."""
+        return self._batched(self._prepare.predict_on_batch, np.asarray(faces, np.float32))
+
+    def image_gradients(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Return the derivative of each image's logit by its values, in the images' shape."""
         return self._batched(
-            lambda batch, chosen: self._face_gradient([batch], chosen),
-            np.asarray(faces, np.float32),
-            classes,
+            lambda batch, chosen: self._image_gradient([batch], chosen), images, classes
         )
+
+    def to_faces(self, values: np.ndarray) -> np.ndarray:
+        """Carry values at the images' pixels back to the faces'; sums stay what they are.
+
+        Args:
+            values: (n, s, s, channels).
+
+        Returns:
+            (n, 48, 48) float32, 0 outside `box`.
+        """
+        top, bottom, left, right = self.box
+        faces = np.zeros((len(values), FACE_SIZE, FACE_SIZE), np.float32)
+        shares = self._enlargement
+        faces[:, top:bottom, left:right] = shares.T @ values.sum(axis=-1) @ shares
+        return faces
 
     @cached_property
     def feature_layer(self) -> str | None:
@@ -121,13 +145,26 @@ class Network:
         return keras.Model(faces, FacePreprocessing.from_config(config)(faces))
 
     @cached_property
-    def _from_faces(self) -> keras.Model:
-        from_images = keras.Model(self._images, self._logits)
-        return keras.Model(self._prepare.input, from_images(self._prepare.output))
+    def _from_images(self) -> keras.Model:
+        return keras.Model(self._images, self._logits)
 
     @cached_property
-    def _face_gradient(self):
-        return gradient_of(self._from_faces)
+    def _from_faces(self) -> keras.Model:
+        return keras.Model(self._prepare.input, self._from_images(self._prepare.output))
+
+    @cached_property
+    def _image_gradient(self):
+        return gradient_of(self._from_images)
+
+    @cached_property
+    def _enlargement(self) -> np.ndarray:
+        """How much of each of the box's rows, or columns, is in each of the image's: (s, side)."""
+        side = self.box.bottom - self.box.top
+        one = np.eye(side, dtype=np.float32)[None, :, :, None]
+        size = (self._images.shape[1], side)
+        layout = {"interpolation": "bilinear", "data_format": "channels_last"}
+        enlarged = keras.ops.image.resize(one, size, **layout)
+        return keras.ops.convert_to_numpy(enlarged)[0, :, :, 0]
 
     @cached_property
     def _to_features(self) -> keras.Model:

@@ -66,9 +66,10 @@ def integrated_gradients(
 ) -> np.ndarray:
     """Return each pixel's share of the logit's difference between the face and plain grey.
 
-    The derivative is averaged along the straight line from the baseline, a picture of the
-    network's `grey`, to the face (midpoint rule), and multiplied by the pixel's distance from it.
-    A map therefore sums to the difference of the two logits, up to the error of that rule.
+    The derivative is averaged along the straight line from the baseline, what preprocessing makes
+    of a picture of the network's `grey`, to what it makes of the face (midpoint rule), and
+    multiplied by the distance between them. A map therefore sums to the difference of the two
+    logits, up to the error of that rule.
 
     Args:
         network: the classifier.
@@ -79,8 +80,10 @@ def integrated_gradients(
     Returns:
         (n, 48, 48) float32, logits; above 0 where the pixel speaks for the class.
     """
-    way = faces.astype(np.float32) - network.grey
-    total = np.zeros(faces.shape, np.float32)
+    images = network.images(faces)
+    baseline = network.images(np.full_like(faces[:1], network.grey, np.float32))
+    way = images - baseline
+    total = np.zeros(images.shape, np.float32)
     for step in range(steps):
-        total += network.gradients(network.grey + way * ((step + 0.5) / steps), classes)
-    return way * total / steps
+        total += network.image_gradients(baseline + way * ((step + 0.5) / steps), classes)
+    return network.to_faces(way * total / steps)

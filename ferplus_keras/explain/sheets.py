@@ -73,8 +73,9 @@ def draw_class_means(found: ClassMeans, path: Path) -> None:
         total, right = found.counts[:, index]
         if total:
             face = found.faces[index]
+            blank = np.ones((*face.shape, 3))
             maps = [
-                overlay(face, maps[method]) if np.isfinite(maps).all() else _grey(face)
+                overlay(face, maps[method]) if np.isfinite(maps).all() else blank
                 for method in range(len(found.methods))
                 for maps in found.maps[:, index]
             ]

@@ -31,7 +31,7 @@ def trained(tmp_path_factory) -> Trained:
     model.compile("adam", "sparse_categorical_crossentropy")
     model.optimizer.learning_rate = 0.003
     fresh = 32
-    model.fit(images[fresh:], labels[fresh:], batch_size=32, epochs=6, verbose=0)
+    model.fit(images[fresh:], labels[fresh:], batch_size=32, epochs=12, verbose=0)
     path = tmp_path_factory.mktemp("trained") / "model_max_acc.keras"
     networks.save(model, path)
     return Trained(path, model, images[:fresh], labels[:fresh])

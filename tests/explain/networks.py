@@ -10,11 +10,11 @@ def convolutions(images):
     from keras import layers
 
     x = images
-    for index, filters in enumerate((12, 24, 32)):
+    for index, filters in enumerate((16, 32, 64)):
         x = layers.Conv2D(filters, 3, strides=2, padding="same", name=f"conv{index}")(x)
         x = layers.BatchNormalization(momentum=0.8, name=f"bn{index}")(x)
         x = layers.ReLU(name=f"relu{index}")(x)
-    return x
+    return layers.GlobalAveragePooling2D(name="pool")(x)
 
 
 def perceptron(images):
@@ -23,14 +23,15 @@ def perceptron(images):
     return layers.Dense(16, activation="relu", name="hidden")(layers.Flatten(name="flat")(images))
 
 
-def build(backbone, crop=CROP, image_size=CROP):
+def build(backbone, crop=CROP, image_size=60, equalize=False):
     import keras
 
     from ferplus_keras.models.head import classify
     from ferplus_keras.models.preprocess import FacePreprocessing
 
     faces = keras.Input((48, 48), dtype="uint8", name="faces")
-    images = FacePreprocessing(image_size, (120.0, 130.0), (64.0, 50.0), crop, name="preprocessing")
+    mean, std = ((0.0,), ()) if equalize else ((120.0, 130.0), (64.0, 50.0))
+    images = FacePreprocessing(image_size, mean, std, crop, equalize, name="preprocessing")
     probabilities = classify(
         backbone(images(faces)), len(FERPLUS_CLASSES), dropout_rate=0.3, activation="softmax"
     )
