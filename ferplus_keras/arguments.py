@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from ferplus_keras.config import EvaluateConfig, TrainConfig, to_plain, truth
 from ferplus_keras.errors import UsageError, unknown
-from ferplus_keras.training.schedules import STRETCHED
+from ferplus_keras.training.schedules import reaches_over_all_epochs
 
 
 class LineParser(argparse.ArgumentParser):
@@ -134,7 +134,7 @@ def _joined(value: Any) -> str:
 
 MAY_CHANGE_ON_RESUME = frozenset(
     {"nepochs", "data_dir", "cache_dir", "checkpoints_dir", "name", "workers", "num_gpus"}
-    | {"resume", "overwrite"}
+    | {"loggers", "resume", "overwrite"}
 )
 """Settings that a resumed run may be given anew: none of them alters what an epoch computes."""
 
@@ -153,9 +153,9 @@ def _refuse_changes(config: "TrainConfig") -> None:
     import yaml
 
     saved = yaml.safe_load((config.run_dir / "config.yaml").read_text(encoding="utf-8"))
-    stretched = config.stages or config.lr_policy in STRETCHED
+    planned_to_the_end = config.stages or reaches_over_all_epochs(config)
+    free = MAY_CHANGE_ON_RESUME - ({"nepochs"} if planned_to_the_end else set())
     for key, value in to_plain(config).items():
-        free = MAY_CHANGE_ON_RESUME - ({"nepochs"} if stretched else set())
         if key not in free and saved.get(key) != value:
             raise UsageError(
                 f"--resume goes on as the run began: --{key} was {saved.get(key)}, got {value}; "

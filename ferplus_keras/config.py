@@ -270,10 +270,11 @@ class TrainConfig(Config):
         "More arguments of the Keras optimiser, each NAME=VALUE, such as nesterov=false.",
         many=True,
     )
-    weight_decay: float = _flag(
+    weight_decay: float | None = _flag(
         TRAINING,
-        0.0,
-        "Decoupled weight decay of kernels; biases and normalisation are spared.",
+        None,
+        "Decoupled weight decay of kernels; biases and normalisation are spared. Default: the "
+        "optimiser's own, 0.004 for AdamW and Muon, else 0.",
         _real(0, INFINITY),
     )
     clip_norm: float = _flag(
@@ -285,7 +286,8 @@ class TrainConfig(Config):
     trunk_lr: float = _flag(
         TRAINING,
         1.0,
-        "The backbone's learning rate as a share of the head's, such as 0.1.",
+        "The backbone's learning rate, and with it its weight decay, as a share of the head's, "
+        "such as 0.1.",
         _real(0, INFINITY, low_open=True),
     )
     ema: float = _flag(
@@ -353,8 +355,8 @@ class TrainConfig(Config):
         TRAINING,
         None,
         "'wtomin' (the older project's eight numbers), 'balanced', 'none', or one number a class "
-        "(docs/class_weights.md). Default: wtomin for FERPlus' eight classes under majority, else "
-        "none.",
+        "(docs/class_weights.md). Default: wtomin for FERPlus' eight classes under majority and "
+        "--sampling shuffled, else none.",
         _number_or_name,
         many=True,
     )

@@ -111,6 +111,34 @@ def test_wrong_arguments_are_one_line(line, said):
 
 
 @pytest.mark.parametrize(
+    ("settings", "line", "refused"),
+    [
+        ("lr_policy: plateau", "--nepochs 9", None),
+        ("lr_policy: step", "--nepochs 9", None),
+        ("lr_policy: cosine_restarts", "--nepochs 9 --workers 1 --loggers none", None),
+        ("lr_policy: cosine", "--nepochs 9", "--nepochs was 5, got 9"),
+        ("lr_policy: one_cycle", "--nepochs 9", "--nepochs was 5, got 9"),
+        ("stages: ['5:0:0.1']", "--nepochs 9", "--nepochs was 5, got 9"),
+        ("lr_policy: cosine", "--nepochs 5", None),
+        ("lr_policy: plateau", "--init_lr 0.5", "--init_lr was 0.001, got 0.5"),
+    ],
+)
+def test_what_a_resumed_run_may_be_given_anew(tmp_path, settings, line, refused):
+    import yaml
+
+    saved = to_plain(TrainConfig(nepochs=5)) | yaml.safe_load(settings)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(saved))
+    line = f"--resume --checkpoints_dir {tmp_path} --name run {line}"
+    if refused is None:
+        read(line)
+        return
+    with pytest.raises(UsageError, match=refused) as caught:
+        read(line)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("modle_name: ResNet50\n", "did you mean 'model_name'?"),

@@ -7,6 +7,7 @@ import dataclasses
 import signal
 import threading
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ferplus_keras.files import replacing
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.training.curves import draw_curves
-from ferplus_keras.training.run_folder import CURVES, HISTORY
+from ferplus_keras.training.run_folder import CURVES, HISTORY, read_record, write_record
 
 
 class SetEpoch(keras.callbacks.Callback):
@@ -46,8 +47,8 @@ class Interruptible(keras.callbacks.Callback):
         self.before: dict[int, Any] = {}
 
     def on_train_begin(self, logs=None) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
+        if self.before or threading.current_thread() is not threading.main_thread():
+            return  # every stage begins a training
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as in a shell's background job
                 self.before[number] = signal.signal(number, self._interrupt)
@@ -142,7 +143,8 @@ class AverageWeights(keras.callbacks.SwapEMAWeights):
 class WeightsAndBiases(keras.callbacks.Callback):
     """Send the settings and each epoch's numbers to Weights & Biases.
 
-    Project and mode are wandb's own: $WANDB_PROJECT, $WANDB_MODE and so on.
+    Project and mode are wandb's own: $WANDB_PROJECT, $WANDB_MODE and so on. Its number for the run
+    is kept in run.json, so that stages and resumed trainings go on with one run there.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -153,8 +155,18 @@ class WeightsAndBiases(keras.callbacks.Callback):
     def on_train_begin(self, logs=None) -> None:
         import wandb
 
+        folder = self.config.run_dir
+        record = read_record(folder)
+        if "wandb_id" not in record:
+            record["wandb_id"] = uuid.uuid4().hex
+            write_record(folder, record)
         self.run = wandb.init(
-            name=self.config.name, dir=str(self.config.run_dir), config=to_plain(self.config)
+            id=record["wandb_id"],
+            resume="allow",
+            name=self.config.name,
+            dir=str(folder),
+            config=to_plain(self.config),
+            allow_val_change=True,
         )
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:

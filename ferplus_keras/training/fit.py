@@ -36,7 +36,11 @@ from ferplus_keras.training.loggers import LOGGERS
 from ferplus_keras.training.losses import find_loss, find_metrics
 from ferplus_keras.training.optimizers import build_optimizer
 from ferplus_keras.training.regularization import penalise
-from ferplus_keras.training.schedules import learning_rate, plateau
+from ferplus_keras.training.schedules import (
+    learning_rate,
+    plateau,
+    reaches_over_all_epochs,
+)
 from ferplus_keras.training.stages import stage_configs
 from ferplus_keras.training.state import SaveState, read_header
 
@@ -69,17 +73,19 @@ def fit(config: TrainConfig, dataset: Dataset, weights: str) -> Path:
     for stage in stages:  # a boundary that does not exist is refused now
         freeze_before(model, stage.freeze_before)
     if done:
+        run_folder.write_config(config)
         print(f"resuming {config.run_dir} after epoch {done}")
 
     history = History(config.run_dir)
     progress = Progress(batches.rows, config.batch_size, ends[-1])
     keeping = [*_checkpoints(config, dataset), history]
+    logging = [logger for name in config.loggers for logger in LOGGERS[name](config)]
     interruptible = Interruptible()
     try:
         for stage, begin, end in zip(stages, [0, *ends], ends, strict=False):
             if done and end < done:
                 continue
-            callbacks = _callbacks(stage, batches, progress, keeping)
+            callbacks = _callbacks(stage, batches, progress, keeping, logging)
             with device_scope(config.num_gpus):
                 boundary = freeze_and_compile(
                     stage, model, learning_rate(stage, len(batches)), loss, metrics
@@ -95,6 +101,8 @@ def fit(config: TrainConfig, dataset: Dataset, weights: str) -> Path:
                 if done == end:  # a stage that is complete only hands its weights on
                     callbacks[-1].set_model(model)
                     callbacks[-1].on_train_begin()
+                    # As the end of `fit` does: with a moving average, that is what goes on.
+                    model.optimizer.finalize_variable_values(model.trainable_variables)
                     continue
             model.fit(
                 batches,
@@ -250,7 +258,12 @@ def _finished_epochs(config: TrainConfig, dataset: Dataset, planned: int) -> int
         return 0
     header = read_header(state)
     if header["stopped"] or header["epochs"] >= planned:
-        why = "early stopping ended it" if header["stopped"] else "raise --nepochs to go on"
+        why = "raise --nepochs to go on"
+        if header["stopped"]:
+            why = "early stopping ended it"
+        elif config.stages or reaches_over_all_epochs(config):
+            final = config.run_dir / run_folder.FINAL
+            why = f"its learning rate was planned to the end; start another with --weights {final}"
         raise InputError(f"{config.run_dir} is complete after {header['epochs']} epochs: {why}")
     began_with = run_folder.read_record(config.run_dir)["data"]
     if began_with != dataset.hashes:
@@ -307,6 +320,7 @@ def _callbacks(
     batches: Batches,
     progress: Progress,
     keeping: list[keras.callbacks.Callback],
+    logging: list[keras.callbacks.Callback],
 ) -> list[keras.callbacks.Callback]:
     """Return the callbacks in the order in which they must see an epoch end."""
     average = AverageWeights() if config.ema else None
@@ -326,7 +340,7 @@ def _callbacks(
         StopOnNaN(),
         *([average] if average else []),
         *remembering,
-        *(logger for name in config.loggers for logger in LOGGERS[name](config)),
+        *logging,
         *([average.put_back()] if average else []),
         SaveState(config.run_dir / run_folder.STATE, remembering),
     ]

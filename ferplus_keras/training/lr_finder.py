@@ -17,7 +17,13 @@ from ferplus_keras.training.devices import compute_dtype, device_scope
 from ferplus_keras.training.fit import build_batches, build_network, freeze_and_compile
 from ferplus_keras.training.losses import find_loss, find_metrics
 from ferplus_keras.training.schedules import planned_schedule
-from ferplus_keras.training.train import read_dataset, resolve, starting_weights
+from ferplus_keras.training.stages import stage_configs
+from ferplus_keras.training.train import (
+    check_targets,
+    read_dataset,
+    resolve,
+    starting_weights,
+)
 
 LOWEST, HIGHEST = 1e-6, 10.0
 """Learning rates between which the ramp runs."""
@@ -61,7 +67,7 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     run is touched.
 
     Args:
-        config: settings of the run that the rate is for.
+        config: settings of the run that the rate is for; with stages, it is for the first one.
         steps: batches of the ramp, at most an epoch's.
 
     Returns:
@@ -70,7 +76,8 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     Raises:
         InputError, UsageError: as `train`, or the loss is no number from the start.
     """
-    config = resolve(config)
+    config = stage_configs(resolve(config))[0]
+    check_targets(config)
     require_writable(config.run_dir, "--checkpoints_dir")
     weights = starting_weights(config)
     dataset = read_dataset(config)

@@ -32,6 +32,9 @@ OPTIMIZERS = (
 SPARED = ("bias", "gamma", "beta")
 """Names of the variables that weight decay spares."""
 
+DECAYS = ("weight_decay", "adam_weight_decay")
+"""Arguments that are a weight decay; Muon has both, as it leaves some variables to Adam."""
+
 
 def build_optimizer(
     name: str,
@@ -40,7 +43,7 @@ def build_optimizer(
     betas: tuple[float, float] = (0.9, 0.999),
     momentum: float = 0.9,
     arguments: Sequence[str] = (),
-    weight_decay: float = 0.0,
+    weight_decay: float | None = None,
     clip_norm: float = 0.0,
     ema: float = 0.0,
     slow: Collection[str] = (),
@@ -52,9 +55,10 @@ def build_optimizer(
         name: one of `OPTIMIZERS`.
         learning_rate: number or schedule.
         betas: decay of the moments, where the optimiser has them.
-        momentum: where the optimiser has it; SGD's is Nesterov's.
+        momentum: SGD's, Nesterov's unless 0; other optimisers keep their own.
         arguments: more arguments of the Keras class, each "NAME=VALUE"; they win.
-        weight_decay: decoupled weight decay, times the learning rate a step; kernels only.
+        weight_decay: decoupled weight decay, times the learning rate a step; kernels only. None is
+            the optimiser's own: 0.004 for AdamW and Muon, none for the others.
         clip_norm: bound on the norm of all gradients together; 0 for none.
         ema: momentum of a moving average of the weights; 0 for none.
         slow: paths of the variables whose learning rate is multiplied by `slow_factor`.
@@ -66,16 +70,13 @@ def build_optimizer(
     import keras
 
     kind = getattr(keras.optimizers, name)
-    own = {
-        "beta_1": betas[0],
-        "beta_2": betas[1],
-        "momentum": float(momentum),
-        "nesterov": name == "SGD" and momentum > 0,
-    }
     taken = inspect.signature(kind).parameters
-    settings: dict[str, Any] = {key: value for key, value in own.items() if key in taken}
-    if weight_decay:
-        settings["weight_decay"] = weight_decay
+    moments = {"beta_1": betas[0], "beta_2": betas[1]}
+    settings: dict[str, Any] = {key: value for key, value in moments.items() if key in taken}
+    if name == "SGD":
+        settings |= {"momentum": float(momentum), "nesterov": momentum > 0}
+    if weight_decay is not None:
+        settings |= {key: weight_decay for key in DECAYS if key in taken}
     if clip_norm:
         settings["global_clipnorm"] = clip_norm
     if ema:
@@ -87,7 +88,7 @@ def build_optimizer(
         optimizer = kind(learning_rate, **settings)
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"--optimizer_args: {name} refuses {' '.join(arguments)}: "
+            f"--optimizer {name} refuses {' '.join(arguments) or 'its settings'}: "
             f"{' '.join(str(error).split())[:200]}"
         ) from None
     if optimizer.weight_decay:
@@ -113,5 +114,18 @@ def _with_slow_variables(kind: type, slow: frozenset[str], factor: float) -> typ
         rate = learning_rate * factor if path in slow else learning_rate
         kind.update_step(self, gradient, variable, rate)
 
-    members: dict[str, Callable] = {"update_step": update_step}
+    def _apply_weight_decay(self, variables) -> None:
+        # Keras takes one learning rate for all; decoupled decay is a share of each variable's own.
+        whole = {key: getattr(self, key) for key in DECAYS if getattr(self, key, None)}
+        kind._apply_weight_decay(self, [v for v in variables if v.path not in slow])
+        for key, decay in whole.items():
+            setattr(self, key, decay * factor)
+        kind._apply_weight_decay(self, [v for v in variables if v.path in slow])
+        for key, decay in whole.items():
+            setattr(self, key, decay)
+
+    members: dict[str, Callable] = {
+        "update_step": update_step,
+        "_apply_weight_decay": _apply_weight_decay,
+    }
     return type(f"{kind.__name__}WithSlowVariables", (kind,), members)

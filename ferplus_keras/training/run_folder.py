@@ -60,15 +60,20 @@ def check_run_folder(config: TrainConfig) -> None:
 
 def begin_run(config: TrainConfig) -> None:
     """Empty the folder of an overwritten run and write config.yaml."""
-    import yaml
-
     folder = config.run_dir
     if config.overwrite:
         for name in WRITTEN:
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / LOGS, ignore_errors=True)
+    write_config(config)
+
+
+def write_config(config: TrainConfig) -> None:
+    """Write config.yaml whole; a resumed run may have more epochs, or its data elsewhere."""
+    import yaml
+
     settings = to_plain(config) | {"resume": False, "overwrite": False}
-    with replacing(folder / CONFIG) as temporary:
+    with replacing(config.run_dir / CONFIG) as temporary:
         temporary.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
 
 

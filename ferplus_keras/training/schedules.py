@@ -6,6 +6,7 @@ that waits for validation is a callback.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -85,8 +86,15 @@ the share of `init_lr` that is in force."""
 POLICIES = ("plateau", *PLANNED)
 """Every learning-rate policy."""
 
-STRETCHED = ("cosine", "one_cycle")
-"""Policies that reach over all epochs: another number of epochs is another plan."""
+
+def reaches_over_all_epochs(config: TrainConfig) -> bool:
+    """Return whether another number of epochs would be another plan, as with `cosine`."""
+    if config.lr_policy not in PLANNED:
+        return False
+    share = PLANNED[config.lr_policy]
+    longer = dataclasses.replace(config, nepochs=config.nepochs + 1)
+    epochs = np.linspace(0, config.nepochs, 50, endpoint=False)
+    return any(share(config, epoch) != share(longer, epoch) for epoch in epochs)
 
 
 def decay_factor(config: TrainConfig) -> float:

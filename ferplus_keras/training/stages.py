@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 from ferplus_keras.errors import UsageError
@@ -39,9 +40,10 @@ def _read(text: str) -> dict:
         epochs, boundary, rate = text.split(":")
         boundary = int(boundary) if boundary.lstrip("-").isdigit() else boundary
         settings = {"nepochs": int(epochs), "freeze_before": boundary, "init_lr": float(rate)}
+        usable = settings["nepochs"] >= 1 and boundary != "" and 0 < settings["init_lr"] < math.inf
     except ValueError:
-        settings = {"nepochs": 0, "init_lr": 0.0}
-    if settings["nepochs"] < 1 or not settings["init_lr"] > 0:
+        usable = False
+    if not usable:
         raise UsageError(
             "--stages: expected EPOCHS:FREEZE_BEFORE:INIT_LR, such as 5:-3:0.01, with 1 epoch or "
             f"more and a learning rate above 0; got '{text}'"

@@ -38,7 +38,7 @@ def train(config: TrainConfig) -> Path:
     for stage in stage_configs(config):
         check_policy(stage)
     check_loggers(config.loggers)
-    _check_targets(config)
+    check_targets(config)
     check_run_folder(config)
     weights = starting_weights(config)
     dataset = read_dataset(config)
@@ -51,12 +51,14 @@ def train(config: TrainConfig) -> Path:
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
-    """Return the configuration with the network's own defaults filled in."""
+    """Return the configuration with the defaults filled in that hang on other settings."""
     spec = model_spec(config.model_name)
     own = {
         "weights": spec.default_weights if config.checkpoint_path is None else None,
         "image_size": spec.image_size,
         "dropout_rate": spec.dropout_rate,
+        # Classes that are drawn equally often must not be weighed as if they were not.
+        "class_weights": ("none",) if config.sampling == "balanced" else None,
     }
     return dataclasses.replace(
         config, **{key: value for key, value in own.items() if getattr(config, key) is None}
@@ -77,8 +79,12 @@ def read_dataset(config: TrainConfig) -> Dataset:
     )
 
 
-def _check_targets(config: TrainConfig) -> None:
-    """Refuse what cannot be done to targets that are sets of right classes."""
+def check_targets(config: TrainConfig) -> None:
+    """Refuse what cannot be done to targets that are sets of right classes.
+
+    Raises:
+        UsageError: says which setting needs distributions.
+    """
     mixing = [name for name in ("label_smoothing", "mixup", "cutmix") if getattr(config, name)]
     if config.label_rule == "ms_multi_target" and mixing:
         raise UsageError(

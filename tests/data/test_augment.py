@@ -53,6 +53,51 @@ def test_wtomin_crops_lights_and_mirrors_independently():
     assert abs(np.corrcoef(mirrored, np.abs(slope))[0, 1]) < 0.1
 
 
+def centres(images):
+    """Return where the bright spot of each image is, (n, 2); not a number where it is erased."""
+    light = images.astype(float) - np.median(images, axis=(1, 2), keepdims=True)
+    light[light < 60] = 0
+    with np.errstate(invalid="ignore"):
+        shares = light / light.sum(axis=(1, 2), keepdims=True)
+    return np.stack([(shares * axis).sum(axis=(1, 2)) for axis in np.mgrid[:48, :48]], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "shift", "angle", "lengths"),
+    [
+        # A crop of 0.8 of the area moves its middle by up to 5 and stretches by up to 1.25.
+        ("wtomin", (3.5, 6), (0, 1), (0.97, 1.28)),
+        # 0.08 * 48 = 3.8 in whole pixels; 20 degrees and up to 3 more by the skew.
+        ("microsoft", (2.5, 4), (17, 23), (0.9, 1.1)),
+        # 0.2 * 48 + 4 = 13.6; 10 degrees, of a crop that is stretched by up to 4/3.
+        ("khaireddin", (9.7, 14.5), (7.5, 13.4), (0.7, 1.6)),
+    ],
+)
+def test_presets_move_turn_and_stretch_as_far_as_their_sources(name, shift, angle, lengths):
+    """By two spots, one above the other, that the same seed changes alike."""
+    y, x = np.mgrid[:48, :48]
+    spots = []
+    for row in (23.5, 13.5):
+        spot = 250 * np.exp(-((y - row) ** 2 + (x - 23.5) ** 2) / 8)
+        faces = np.broadcast_to(spot.astype(np.uint8), (1500, 48, 48))
+        spots.append(centres(augmentation(name)(faces, [7])))
+    middle, above = spots
+    up, right = (middle - above)[:, 0], (above - middle)[:, 1]
+    seen = ~np.isnan(up + right)
+    assert seen.mean() > 0.75
+
+    def extreme(values):
+        return np.percentile(values[seen], 98.5)  # a spot that is half erased seems to have moved
+
+    assert shift[0] < extreme(np.abs(middle - 23.5).max(axis=1)) < shift[1]
+    turned = np.degrees(np.arctan2(right, up))
+    assert angle[0] <= extreme(np.abs(turned)) < angle[1]
+    length = np.hypot(up, right) / 10
+    assert lengths[0] < -extreme(-length) < extreme(length) < lengths[1]
+    if angle[1] > 1:
+        assert np.mean(turned[seen] > 1) == pytest.approx(np.mean(turned[seen] < -1), abs=0.06)
+
+
 def test_threads_do_not_disturb_each_other(faces):
     change = augmentation("wtomin")
     expected = [change(faces, [index]) for index in range(12)]

@@ -1,15 +1,17 @@
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
 
 from ferplus_keras.config import TrainConfig
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.training.lr_finder import find_learning_rate, smooth, suggest
 
 
-def test_the_ramp_ends_when_the_loss_blows_up(tiny_network, sample_data, tmp_path, capsys):
-    config = TrainConfig(
+@pytest.fixture
+def config(tiny_network, sample_data, tmp_path):
+    return TrainConfig(
         data_dir=str(sample_data),
         model_name=tiny_network,
         weights="none",
@@ -21,6 +23,9 @@ def test_the_ramp_ends_when_the_loss_blows_up(tiny_network, sample_data, tmp_pat
         name="trial",
         num_gpus=0,
     )
+
+
+def test_the_ramp_ends_when_the_loss_blows_up(config, tmp_path, capsys):
     suggested = find_learning_rate(config, steps=60)
     with (tmp_path / "trial" / "lr_finder.csv").open() as file:
         lines = list(csv.DictReader(file))
@@ -32,6 +37,19 @@ def test_the_ramp_ends_when_the_loss_blows_up(tiny_network, sample_data, tmp_pat
     assert f"--init_lr {suggested:.2g}" in capsys.readouterr().out
     names = {path.name for path in (tmp_path / "trial").iterdir()}
     assert names == {"lr_finder.csv", "lr_finder.png"}
+
+
+def test_with_stages_the_rate_is_for_the_first(config, capsys):
+    config = dataclasses.replace(config, stages=("1:dense:0.1", "1:0:0.1"))
+    find_learning_rate(config, steps=3)
+    assert "training from dense" in capsys.readouterr().out
+
+
+def test_refusals_write_nothing(config, tmp_path):
+    config = dataclasses.replace(config, label_rule="ms_multi_target", mixup=0.2)
+    with pytest.raises(UsageError, match="sets of right classes"):
+        find_learning_rate(config)
+    assert not (tmp_path / "trial").exists()
 
 
 def test_running_mean_equals_a_plain_loop():

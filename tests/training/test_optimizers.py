@@ -1,9 +1,16 @@
+import importlib.util
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 
+from ferplus_keras.backend import BACKENDS
 from ferplus_keras.errors import UsageError
 from ferplus_keras.training.optimizers import OPTIMIZERS, build_optimizer
+from tests.conftest import REPOSITORY
 
 
 def network():
@@ -51,11 +58,55 @@ def test_weight_decay_spares_biases_and_is_decoupled():
     assert moved["trunk/bias"] == pytest.approx(np.zeros(2))
 
 
+def test_weight_decay_is_slower_where_the_rate_is():
+    model = network()
+    slow = [v.path for v in model.get_layer("trunk").trainable_variables]
+    settings = {"momentum": 0, "weight_decay": 0.1, "slow": slow, "slow_factor": 0.1}
+    optimizer = build_optimizer("SGD", 0.5, **settings)
+    moved = step(optimizer, model, gradient=0.0)
+    assert moved["trunk/kernel"] == pytest.approx(np.full((3, 2), 0.005))
+    assert moved["head/kernel"] == pytest.approx(np.full((2, 1), 0.05))
+    assert optimizer.weight_decay == 0.1
+
+
+@pytest.mark.parametrize("name", ["AdamW", "Muon"])
+def test_no_weight_decay_is_none_and_unsaid_is_the_optimisers_own(name):
+    moved = step(build_optimizer(name, 0.5, weight_decay=0.0), network(), gradient=0.0)
+    assert all(np.all(values == 0) for values in moved.values())
+    moved = step(build_optimizer(name, 0.5), network(), gradient=0.0)
+    assert moved["head/kernel"] == pytest.approx(np.full((2, 1), 0.5 * 0.004), rel=1e-4)
+
+
 def test_gradients_are_clipped_together():
     model = network()  # 6 + 2 + 2 + 1 gradients of one: norm sqrt(11)
     moved = step(build_optimizer("SGD", 1.0, momentum=0, clip_norm=0.5), model)
     norm = np.sqrt(sum((values**2).sum() for values in moved.values()))
     assert norm == pytest.approx(0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("backend", [b for b in BACKENDS if b != keras.backend.backend()])
+def test_the_arithmetic_is_the_same_on_every_backend(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    tests = [
+        REPOSITORY / "tests/training" / f"test_{name}.py" for name in ("optimizers", "schedules")
+    ]
+    which = "slow or decay or clipped or planned_rate"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, "-k", which],
+        cwd=REPOSITORY,
+        env=os.environ | {"KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "13 passed" in done.stdout
+
+
+def test_momentum_is_sgds():
+    assert build_optimizer("SGD", 0.1, momentum=0.8).momentum == 0.8
+    assert build_optimizer("RMSprop", 0.1, momentum=0.8).momentum == 0
+    assert build_optimizer("RMSprop", 0.1, arguments=["momentum=0.8"]).momentum == 0.8
 
 
 def test_arguments_win():

@@ -11,6 +11,7 @@ from ferplus_keras.training.schedules import (
     learning_rate,
     planned_rates,
     plateau,
+    reaches_over_all_epochs,
 )
 
 
@@ -107,6 +108,11 @@ def test_the_optimiser_steps_at_the_planned_rate(policy):
 def test_every_policy_has_a_case():
     assert set(POLICIES) == {"plateau", *PLANNED}
     assert len(POLICIES) == 7
+
+
+def test_policies_that_another_number_of_epochs_would_change():
+    found = [name for name in POLICIES if reaches_over_all_epochs(TrainConfig(lr_policy=name))]
+    assert found == ["cosine", "one_cycle"]
 
 
 @pytest.mark.parametrize(

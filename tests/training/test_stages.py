@@ -18,7 +18,9 @@ def test_each_stage_has_its_epochs_boundary_and_rate():
     assert (first.early_stopping, second.early_stopping) == (0, 5)
 
 
-@pytest.mark.parametrize("text", ["5", "a:b:c", "0:-3:0.1", "5:-3:0", "5:-3:nan", "1:2:3:4"])
+@pytest.mark.parametrize(
+    "text", ["5", "a:b:c", "0:-3:0.1", "5:-3:0", "5:-3:nan", "5:-3:inf", "5::0.1", "1:2:3:4"]
+)
 def test_refusals(text):
     with pytest.raises(UsageError, match="EPOCHS:FREEZE_BEFORE:INIT_LR"):
         stage_configs(TrainConfig(stages=(text,)))

@@ -3,6 +3,7 @@ import csv
 import dataclasses
 import importlib
 import json
+import math
 import signal
 import sys
 import types
@@ -16,7 +17,8 @@ from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.models.checkpoint import load_checkpoint, read_info
 from ferplus_keras.training import callbacks, loggers
-from ferplus_keras.training.train import train
+from ferplus_keras.training.schedules import PLANNED, planned_rates
+from ferplus_keras.training.train import resolve, train
 
 
 @pytest.fixture
@@ -172,6 +174,10 @@ def test_a_resumed_run_equals_the_unbroken_one(config, monkeypatch, settings):
     assert len(rows(config.run_dir)) == 5
     resumed = rows(train(dataclasses.replace(config, resume=True)))
     assert resumed == unbroken
+    if config.lr_policy in PLANNED:  # what is logged is what the optimiser looks up
+        steps = json.loads((config.run_dir / "run.json").read_text())["train_rows"] / 32
+        planned = planned_rates(config, math.ceil(steps))[:: math.ceil(steps)]
+        assert [float(row["learning_rate"]) for row in resumed] == pytest.approx(planned)
     if config.lr_policy == "plateau":
         assert len({row["learning_rate"] for row in unbroken}) > 1  # the schedule's state mattered
     ours = load_checkpoint(config.run_dir / "final_model.keras")[0].get_weights()
@@ -180,11 +186,13 @@ def test_a_resumed_run_equals_the_unbroken_one(config, monkeypatch, settings):
         np.testing.assert_array_equal(mine, other)
 
 
-@pytest.mark.parametrize("stopped_in", [1, 2, 3])
-def test_stages_resumed_within_and_between_equal_the_unbroken_run(config, monkeypatch, stopped_in):
+@pytest.mark.parametrize(("stopped_in", "ema"), [(1, 0.0), (2, 0.0), (2, 0.5), (3, 0.0)])
+def test_stages_resumed_within_and_between_equal_the_unbroken_run(
+    config, monkeypatch, stopped_in, ema
+):
     stages = ("2:dense:0.1", "2:conv1:0.05", "1:0:0.01")
     config = dataclasses.replace(
-        config, stages=stages, early_stopping=0, class_weights=("none",), limit_train=96
+        config, stages=stages, early_stopping=0, class_weights=("none",), limit_train=96, ema=ema
     )
     unbroken = rows(train(dataclasses.replace(config, name="unbroken")))
     assert [float(row["learning_rate"]) for row in unbroken] == pytest.approx(
@@ -197,15 +205,27 @@ def test_stages_resumed_within_and_between_equal_the_unbroken_run(config, monkey
     assert rows(train(dataclasses.replace(config, resume=True))) == unbroken
 
 
-def test_stages_train_only_what_lies_behind_their_boundary(config, tmp_path):
-    start = load_checkpoint(train(dataclasses.replace(config, name="start")) / "final_model.keras")
-    path = str(tmp_path / "start" / "final_model.keras")
-    folder = train(dataclasses.replace(config, weights=path, stages=("1:dense:0.1",)))
-    ended = load_checkpoint(folder / "final_model.keras")
-    for layer in start[0].layers:
-        pairs = zip(layer.get_weights(), ended[0].get_layer(layer.name).get_weights(), strict=True)
-        same = [np.array_equal(before, after) for before, after in pairs]
-        assert all(same) if layer.name != "dense" else not any(same)
+def test_stages_train_only_what_lies_behind_their_boundary(config, monkeypatch):
+    seen = []
+
+    class Watch(callbacks.SetEpoch):
+        def remember(self, logs=None):
+            seen.append({layer.name: layer.get_weights() for layer in self.model.layers})
+
+        on_train_begin = on_train_end = remember
+
+    monkeypatch.setattr("ferplus_keras.training.fit.SetEpoch", Watch)
+    before = signal.getsignal(signal.SIGTERM)
+    stages = ("1:dense:0.1", "1:conv1:0.1")
+    train(dataclasses.replace(config, stages=stages, limit_train=96, ema=0.5, trunk_lr=0.5))
+    assert signal.getsignal(signal.SIGTERM) is before
+    for begin, end, trained in (
+        (*seen[:2], {"dense"}),
+        (*seen[2:], {"conv1", "bn1", "dense"}),
+    ):
+        for name, weights in begin.items():
+            same = [np.array_equal(was, now) for was, now in zip(weights, end[name], strict=True)]
+            assert not any(same) if name in trained else all(same), name
 
 
 def test_an_unknown_boundary_of_a_later_stage_is_refused_at_once(config):
@@ -252,11 +272,15 @@ def test_wandb_gets_settings_and_numbers(config, monkeypatch):
     fake.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
     fake.init = lambda **settings: calls.append(settings) or Run()
     monkeypatch.setitem(sys.modules, "wandb", fake)
-    folder = train(dataclasses.replace(config, loggers=("wandb",)))
-    assert calls[0]["config"]["init_lr"] == 0.01
-    assert [call[0] for call in calls[1:3]] == [1, 2]
-    assert calls[1][1]["val_accuracy"] == pytest.approx(float(rows(folder)[0]["val_accuracy"]))
-    assert calls[3] == "finished"
+    stages = ("1:dense:0.1", "1:0:0.05")
+    folder = train(dataclasses.replace(config, loggers=("wandb",), stages=stages))
+    first, one, done, second, two, done_again = calls
+    assert first["config"]["stages"] == list(stages)
+    assert (one[0], two[0]) == (1, 2)
+    assert one[1]["val_accuracy"] == pytest.approx(float(rows(folder)[0]["val_accuracy"]))
+    assert done == done_again == "finished"
+    assert second == first  # by its id, the second stage goes on with the same run
+    assert json.loads((folder / "run.json").read_text())["wandb_id"] == first["id"]
     assert not (folder / "logs").exists()
 
 
@@ -288,6 +312,22 @@ def test_a_finished_run_goes_on_only_with_more_epochs(config):
         train(dataclasses.replace(config, resume=True))
     folder = train(dataclasses.replace(config, resume=True, nepochs=3))
     assert len(rows(folder)) == 3
+    assert "nepochs: 3\n" in (folder / "config.yaml").read_text()
+
+
+def test_a_plan_that_has_ended_does_not_go_on(config):
+    config = dataclasses.replace(config, lr_policy="cosine", nepochs=1, limit_train=64)
+    train(config)
+    with pytest.raises(InputError, match=r"planned to the end.*final_model\.keras"):
+        train(dataclasses.replace(config, resume=True))
+
+
+def test_balanced_sampling_does_not_weigh_classes_too():
+    config = TrainConfig(sampling="balanced")
+    assert resolve(config).class_weights == ("none",)
+    own = dataclasses.replace(config, class_weights=("balanced",))
+    assert resolve(own).class_weights == ("balanced",)
+    assert resolve(TrainConfig()).class_weights is None
 
 
 def test_same_seed_same_run_other_seed_other_run(config):
