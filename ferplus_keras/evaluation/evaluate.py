@@ -46,7 +46,8 @@ from ferplus_keras.evaluation.report import (
 from ferplus_keras.evaluation.report_page import write_page
 from ferplus_keras.files import require_writable
 from ferplus_keras.models.checkpoint import CheckpointInfo, read_info
-from ferplus_keras.training.run_folder import CONFIG, versions
+from ferplus_keras.provenance import versions
+from ferplus_keras.training.run_folder import CONFIG
 
 
 class Judged(NamedTuple):
@@ -207,13 +208,13 @@ def _report(
         "checkpoint_sha256": first["checkpoint_sha256"],
         "epoch": first["epoch"],
         "tta": config.tta,
+        "average": config.average,
         "temperature": temperature,
         "backend": backend(),
         "versions": versions(),
         "seconds": {"network": sum(of_split.seconds for of_split in judged.values())},
     }
     if len(members) > 1:
-        report["average"] = config.average
         report["members"] = [
             member.describe() | {"splits": {n: _of_member(j, i) for n, j in judged.items()}}
             for i, member in enumerate(members)

@@ -21,6 +21,7 @@ from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.models.freeze import Boundary, freeze_before, numbered_layers
 from ferplus_keras.models.registry import build_with_weights
 from ferplus_keras.models.weights import LoadedWeights
+from ferplus_keras.provenance import hardware, source_commit, versions
 from ferplus_keras.training import run_folder
 from ferplus_keras.training.callbacks import (
     AverageWeights,
@@ -31,7 +32,7 @@ from ferplus_keras.training.callbacks import (
     SetEpoch,
     StopOnNaN,
 )
-from ferplus_keras.training.devices import compute_dtype, device_scope, list_gpus, use_xla
+from ferplus_keras.training.devices import compute_dtype, device_scope, use_xla
 from ferplus_keras.training.loggers import LOGGERS
 from ferplus_keras.training.losses import find_loss, find_metrics
 from ferplus_keras.training.optimizers import build_optimizer
@@ -183,9 +184,10 @@ def _first_record(
     """Return run.json as it is when training begins."""
     weights = batches.class_weights
     return {
-        "versions": run_folder.versions(),
+        "commit": source_commit(),
+        "versions": versions(),
+        "hardware": hardware(),
         "backend": keras.backend.backend(),
-        "devices": list_gpus() or ["cpu"],
         "seed": config.seed,
         "data": dataset.hashes,
         "label_counts": dataset.counts,

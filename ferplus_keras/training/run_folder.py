@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +22,6 @@ CURVES = "curves.png"
 LOGS = "logs"
 WRITTEN = (CONFIG, RECORD, MAX_ACCURACY, MIN_LOSS, FINAL, STATE, HISTORY, CURVES)
 """Files of a run; `logs/` holds TensorBoard's events."""
-
-PACKAGES = (
-    "ferplus-keras",
-    "keras",
-    "tensorflow",
-    "tensorflow-cpu",
-    "jax",
-    "torch",
-    "numpy",
-    "albumentations",
-    "opencv-python-headless",
-)
 
 
 def check_run_folder(config: TrainConfig) -> None:
@@ -89,14 +75,3 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write run.json whole."""
     with replacing(folder / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the installed packages that shape a result."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

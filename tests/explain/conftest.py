@@ -22,7 +22,7 @@ def trained(tmp_path_factory) -> Trained:
 
     from ferplus_keras.data.sample_faces import draw_rows
 
-    _, drawings = draw_rows(800, seed=5)
+    _, drawings = draw_rows(1200, seed=5)
     drawings = [d for d in drawings if d.votes[: len(FERPLUS_CLASSES)].max() > 6]
     images = np.stack([d.pixels for d in drawings])
     labels = np.array([d.votes[: len(FERPLUS_CLASSES)].argmax() for d in drawings])
@@ -31,7 +31,7 @@ def trained(tmp_path_factory) -> Trained:
     model.compile("adam", "sparse_categorical_crossentropy")
     model.optimizer.learning_rate = 0.003
     fresh = 32
-    model.fit(images[fresh:], labels[fresh:], batch_size=32, epochs=12, verbose=0)
+    model.fit(images[fresh:], labels[fresh:], batch_size=32, epochs=18, verbose=0)
     path = tmp_path_factory.mktemp("trained") / "model_max_acc.keras"
     networks.save(model, path)
     return Trained(path, model, images[:fresh], labels[:fresh])

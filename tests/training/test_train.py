@@ -68,6 +68,7 @@ def test_run_folder_is_complete_and_true(config, capsys):
     assert record["data"].keys() == {"fer2013.csv", "fer2013new.csv"}
     assert len(record["class_weights"]) == 8
     assert record["versions"]["keras"] == keras.__version__
+    assert {"commit", "hardware", "versions", "backend", "seed", "data"} <= set(record)
     info = read_info(folder / "model_max_acc.keras")
     assert (info.epoch, info.label_rule) == (int(best["epoch"]), "majority")
     said = capsys.readouterr().out

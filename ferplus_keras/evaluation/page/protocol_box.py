@@ -18,6 +18,7 @@ def protocol_box(report: dict[str, Any]) -> Markup:
     label_set = find_label_set(report["dataset_name"])
     splits = [f"{name}: {split['n']:,} faces" for name, split in report["splits"].items()]
     temperature = report["temperature"]
+    averages = report["tta"] != "none" or "members" in report
     pairs = [
         ("Data set", f"{label_set.name}: {label_set.description}"),
         ("Label rule", f"{report['label_rule']}: {rule_meaning(report, report['label_rule'])}"),
@@ -26,7 +27,7 @@ def protocol_box(report: dict[str, Any]) -> Markup:
         ("Class map", ", ".join(report["class_map"]) if report["class_map"] else "none"),
         ("Preprocessing", _preprocessing(report)),
         ("Test-time augmentation", _augmentation(report["tta"])),
-        ("Averaged over", report.get("average")),
+        ("Averaged over", report["average"] if averages else None),
         *_origin(report),
         (
             "Temperature",
