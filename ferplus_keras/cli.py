@@ -25,6 +25,7 @@ from ferplus_keras.extras import STACK, not_installed, require
 from ferplus_keras.inference import export_command
 from ferplus_keras.inference.app import command as app_command
 from ferplus_keras.models.registry import list_models
+from ferplus_keras.results import command as results_command
 
 TRAIN_DESCRIPTION = """\
 Fine-tune a face-recognition network to facial expressions.
@@ -253,6 +254,9 @@ def _main_parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="set evaluations side by side")
     compare_command.add_arguments(compare)
     compare.set_defaults(job=compare_command.compare)
+
+    results = commands.add_parser("results", help="keep what runs reached, and make tables of it")
+    results_command.add_arguments(results)
     return parser
 
 

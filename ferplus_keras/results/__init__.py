@@ -1,0 +1,1 @@
+"""What runs reached, kept as one small JSON file each, and the tables made of them."""

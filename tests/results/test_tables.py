@@ -1,0 +1,211 @@
+"""Tables from results, and the page RESULTS.md, which holds nothing else's."""
+
+import copy
+import json
+import re
+import statistics
+
+import pytest
+
+from ferplus_keras.arguments import read_config
+from ferplus_keras.cli import main
+from ferplus_keras.config import EvaluateConfig, TrainConfig
+from ferplus_keras.errors import InputError
+from ferplus_keras.results.tables import MARK, TABLES, Sources, fill, read_results
+from tests.conftest import REPOSITORY
+
+OWN = Sources(REPOSITORY / "results", REPOSITORY / "recipes", REPOSITORY / "docs" / "recipes.md")
+FILES = sorted((REPOSITORY / "results").rglob("*.json"))
+
+
+def test_the_page_is_what_the_files_say():
+    text = (REPOSITORY / "RESULTS.md").read_text(encoding="utf-8")
+    kinds = {kind for _, kind, _, _ in MARK.findall(text)}
+    assert {"recipes", "evaluations", "runs", "commands", "rules"} <= kinds
+    made = fill(text, OWN)
+    assert made == text, "run: python -m ferplus_keras results tables RESULTS.md"
+
+
+def test_every_recipe_has_a_row_with_its_figure_or_not_yet_run():
+    table = TABLES["recipes"](OWN, "")
+    rows = {re.search(r"`(\w+)`", row)[1]: row for row in table.splitlines()[2:]}
+    assert set(rows) == {path.stem for path in OWN.recipes.glob("*.yaml")}
+    ran = {
+        network["recipe"]
+        for result in read_results(OWN.results).values()
+        for network in result["networks"]
+        if not network["changed"]
+    }
+    assert "compact_fer" in ran
+    for recipe, row in rows.items():
+        assert ("not yet run" in row) == (recipe not in ran)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_kept_results_are_whole_and_their_commands_are_read(path, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    result = json.loads(path.read_text(encoding="utf-8"))
+    judged = result["evaluation"]
+    read_config(EvaluateConfig, judged["command"].split()[2:], "test.py")
+    for scores in judged["splits"].values():
+        low, high = scores["accuracy_interval"]
+        assert 0 < low < scores["accuracy"] < high < 1
+    for network in result["networks"]:
+        config = read_config(TrainConfig, network["command"].split()[2:], "train.py")
+        assert (config.model_name, config.seed) == (network["model"], network["seed"])
+        assert network["epoch"] <= network["epochs"] == len(network["history"]["loss"])
+        assert network["epochs"] <= config.nepochs
+        assert network["hardware"]["processor"] or network["hardware"]["gpus"]
+        assert re.fullmatch("[0-9a-f]{40}", network["commit"] or "0" * 40)
+        assert re.fullmatch("[0-9a-f]{64}", network["checkpoint_sha256"])
+
+
+def scores(accuracy, n=100):
+    brief = {"n": n, "accuracy": accuracy, "accuracy_interval": [accuracy - 0.1, accuracy + 0.1]}
+    more = {"macro_f1": accuracy / 2, "loss": 1 - accuracy, "leak_free": brief}
+    return {**brief, **more, "label_rules": {"ms_majority": {**brief, "n": 90}}}
+
+
+def result(name, validation, test=None, recipe="first", seed=0, **changed):
+    splits = {"validation": scores(validation)} | ({"test": scores(test)} if test else {})
+    network = {
+        "name": name,
+        "recipe": recipe,
+        "changed": changed,
+        "command": f"python train.py --config recipes/{recipe}.yaml --name {name}",
+        "model": "CompactFER",
+        "parameters": 1000,
+        "train_rows": 500,
+        "seed": seed,
+        "epochs": 4,
+        "epoch": 3,
+        "seconds": 3725,
+        "images_per_second": 100,
+        "commit": None,
+        "hardware": {"processor": "P", "cores": 2, "gpus": []},
+        "backend": "jax",
+        "versions": {"keras": "3"},
+    }
+    judged = {"command": f"python test.py --checkpoint_path checkpoints/{name}", "splits": splits}
+    judged |= {"dataset_name": "FERPlus", "label_rule": "majority", "tta": "none"}
+    judged |= {"average": "probabilities"}
+    return {"name": name, "evaluation": judged, "networks": [network]}
+
+
+@pytest.fixture
+def sources(tmp_path):
+    (tmp_path / "recipes").mkdir()
+    for recipe in ("first", "second"):
+        (tmp_path / "recipes" / f"{recipe}.yaml").touch()
+    page = tmp_path / "recipes.md"
+    page.write_text(
+        "| recipe | network | published |\n| --- | --- | --- |\n"
+        "| [`first`](x) | A | 80 / 81 |\n| [`second`](x) | B | – |\n\nend"
+    )
+    (tmp_path / "results").mkdir()
+    return Sources(tmp_path / "results", tmp_path / "recipes", page)
+
+
+def keep(folder, *results):
+    folder.mkdir(exist_ok=True)
+    for found in results:
+        (folder / f"{found['name']}.json").write_text(json.dumps(found))
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_one_run_has_an_interval_and_several_have_a_spread(sources):
+    keep(sources.results, result("first", 0.8, 0.7))
+    first, second = TABLES["recipes"](sources, "").splitlines()[2:]
+    assert cells(first)[1:] == [
+        "80 / 81", "80.00 (70.0–90.0)", "70.00 (60.0–80.0)", "70.00", "70.00", "majority", "1",
+    ]  # fmt: skip
+    assert cells(second)[1:3] == ["–", "not yet run"]
+    keep(sources.results, result("first_seed1", 0.82, 0.74, seed=1))
+    keep(sources.results, result("first_longer", 0.99, 0.99, nepochs=9))  # another recipe's figure
+    first = TABLES["recipes"](sources, "").splitlines()[2]
+    spread = 100 * statistics.stdev([0.7, 0.74])
+    assert cells(first)[3] == f"72.00 ± {spread:.2f}"
+    assert cells(first)[-1] == "2"
+
+
+def test_ensembles_and_views_have_rows_of_their_own(sources):
+    single = result("first", 0.8, 0.7)
+    flipped = copy.deepcopy(single) | {"name": "first_flip"}
+    flipped["evaluation"]["tta"] = "flip"
+    pair = result("pair", 0.9, 0.85)
+    pair["networks"] = [single["networks"][0], result("other", 0.8, recipe="second")["networks"][0]]
+    keep(sources.results, single, flipped, pair)
+    rows = {cells(line)[0]: cells(line) for line in TABLES["evaluations"](sources, "").splitlines()}
+    assert rows["`pair`"][1:3] == ["CompactFER ×2", "2,000"]
+    assert rows["`first_flip`"][3] == "flip"
+    assert cells(TABLES["recipes"](sources, "").splitlines()[2])[-1] == "1"
+    runs = [cells(line)[0] for line in TABLES["runs"](sources, "").splitlines()[2:]]
+    assert runs == ["`first`", "`other`"]
+    assert cells(TABLES["runs"](sources, "").splitlines()[2])[3:5] == ["3 of 4", "1:02 h"]
+    block = TABLES["commands"](sources, "").splitlines()
+    assert sum(line.startswith("python train.py") for line in block) == 2
+    assert sum(line.startswith("python test.py") for line in block) == 3
+
+
+def test_a_study_sets_variants_against_the_mean_of_the_base(sources):
+    keep(
+        sources.results / "short",
+        result("base", 0.78, nepochs=8),
+        result("base_seed1", 0.80, seed=1, nepochs=8),
+        result("mixup", 0.75, nepochs=8, mixup=0.2),
+        result("hard", 0.81, nepochs=8, label_rule="majority"),
+    )
+    base, best, worst = map(cells, TABLES["study"](sources, "short").splitlines()[2:])
+    assert base[0] == "the base"
+    assert base[1].startswith("79.00 ± ")
+    assert best[:3] == ["`--label_rule majority`", "81.00 (71.0–91.0)", "+2.0"]
+    assert worst[:3] == ["`--mixup 0.2`", "75.00 (65.0–85.0)", "-4.0"]
+    (sources.results / "short" / "base.json").unlink()
+    (sources.results / "short" / "base_seed1.json").unlink()
+    with pytest.raises(InputError, match="no run of the base"):
+        TABLES["study"](sources, "short")
+
+
+def test_marked_tables_are_replaced_and_all_else_stays(sources, tmp_path, capsys):
+    keep(sources.results, result("first", 0.8, 0.7))
+    page = tmp_path / "PAGE.md"
+    page.write_text("before\n<!-- results: rules first -->\nold\n<!-- end -->\nafter\n")
+    words = ["results", "tables", str(page), "--results_dir", str(sources.results)]
+    assert main(words) == 0
+    text = page.read_text()
+    assert text.startswith("before\n<!-- results: rules first -->\n| label rule | validation |")
+    assert text.endswith("<!-- end -->\nafter\n")
+    assert "old" not in text
+    assert "`majority` | 80.00 of 100 | 70.00 of 100" in text
+    assert "`ms_majority` | 80.00 of 90 |" in text
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [
+        ("rows", "unknown table 'rows'"),
+        ("rules second", "unknown result 'second'"),
+        ("study long", "no results"),
+    ],
+)
+def test_what_is_not_there_is_refused_and_the_page_stays(sources, tmp_path, capsys, mark, said):
+    keep(sources.results, result("first", 0.8, 0.7))
+    page = tmp_path / "PAGE.md"
+    text = f"<!-- results: {mark} -->\nold\n<!-- end -->\n"
+    page.write_text(text)
+    assert main(["results", "tables", str(page), "--results_dir", str(sources.results)]) != 0
+    assert said in capsys.readouterr().err
+    assert page.read_text() == text
+
+
+def test_a_file_that_is_no_result_is_named(sources):
+    (sources.results / "odd.json").write_text("{}")
+    with pytest.raises(InputError, match=r"odd\.json is no result"):
+        read_results(sources.results)
+    keep(sources.results, result("first", 0.8) | {"name": "odd"})
+    (sources.results / "odd.json").rename(sources.results / "even.json")
+    with pytest.raises(InputError, match=r"even\.json holds the result odd"):
+        read_results(sources.results)
