@@ -13,16 +13,18 @@ Keep what runs reached, and make tables of it.
 
   python -m ferplus_keras results add checkpoints/compact_fer
   python -m ferplus_keras results tables RESULTS.md
+  python -m ferplus_keras results curves results/curves.png
 
 The first reads report.json, which test.py wrote there, and the files of the run, and writes
-results/compact_fer.json. The second makes every marked table of a page anew (docs/results.md)."""
+results/compact_fer.json. The second makes every marked table of a page anew (docs/results.md), the
+third draws validation accuracy by epoch."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `results`."""
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    actions = parser.add_subparsers(required=True, metavar="add|tables")
+    actions = parser.add_subparsers(required=True, metavar="add|tables|curves")
 
     add = actions.add_parser("add", help="keep evaluations as JSON")
     add.add_argument(
@@ -38,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tables.add_argument("--published", type=Path, default=Path("docs/recipes.md"))
     tables.set_defaults(job=_tables)
 
-    for action in (add, tables):
+    curves = actions.add_parser("curves", help="draw validation accuracy by epoch")
+    curves.add_argument("picture", type=Path, help="PNG file")
+    curves.set_defaults(job=_curves)
+
+    for action in (add, tables, curves):
         action.add_argument("--results_dir", type=Path, default=Path("results"))
 
 
@@ -60,3 +66,11 @@ def _tables(arguments: argparse.Namespace) -> None:
     with replacing(arguments.page) as temporary:
         temporary.write_text(fill(text, sources), encoding="utf-8")
     print(f"tables of {arguments.page} from {arguments.results_dir}")
+
+
+def _curves(arguments: argparse.Namespace) -> None:
+    from ferplus_keras.results.picture import draw_histories
+    from ferplus_keras.results.tables import read_results
+
+    draw_histories(read_results(arguments.results_dir), arguments.picture)
+    print(arguments.picture)

@@ -6,11 +6,13 @@ import re
 import statistics
 
 import pytest
+from matplotlib.figure import Figure
 
 from ferplus_keras.arguments import read_config
 from ferplus_keras.cli import main
 from ferplus_keras.config import EvaluateConfig, TrainConfig
 from ferplus_keras.errors import InputError
+from ferplus_keras.results.picture import draw_histories
 from ferplus_keras.results.tables import MARK, TABLES, Sources, fill, read_results
 from tests.conftest import REPOSITORY
 
@@ -85,6 +87,7 @@ def result(name, validation, test=None, recipe="first", seed=0, **changed):
         "hardware": {"processor": "P", "cores": 2, "gpus": []},
         "backend": "jax",
         "versions": {"keras": "3"},
+        "history": {"val_accuracy": [validation / 2, validation]},
     }
     judged = {"command": f"python test.py --checkpoint_path checkpoints/{name}", "splits": splits}
     judged |= {"dataset_name": "FERPlus", "label_rule": "majority", "tta": "none"}
@@ -181,6 +184,25 @@ def test_marked_tables_are_replaced_and_all_else_stays(sources, tmp_path, capsys
     assert "old" not in text
     assert "`majority` | 80.00 of 100 | 70.00 of 100" in text
     assert "`ms_majority` | 80.00 of 90 |" in text
+
+
+def test_curves_have_a_panel_for_each_data_set(sources, tmp_path, monkeypatch):
+    other = result("other", 0.6)
+    other["evaluation"]["dataset_name"] = "FER"
+    keep(sources.results, result("first", 0.8), result("next", 0.9), other)
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: drawn.append(figure))
+    path = tmp_path / "curves.png"
+    path.touch()
+    with pytest.raises(InputError, match=r"cannot write .*curves\.png"):  # nothing was saved
+        draw_histories(read_results(sources.results), path)
+    fer, plus = drawn[0].axes
+    assert [axes.get_title() for axes in (fer, plus)] == ["FER", "FERPlus"]
+    assert [list(line.get_ydata()) for line in plus.lines] == [[45, 90], [40, 80]]
+    monkeypatch.undo()
+    words = ["results", "curves", str(path), "--results_dir", str(sources.results)]
+    assert main(words) == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
