@@ -12,6 +12,7 @@ from ferplus_keras.arguments import read_config
 from ferplus_keras.config import TrainConfig, to_plain
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
+from ferplus_keras.sweep.plan import as_words
 
 REPORT, RECORD, CONFIG, HISTORY = "report.json", "run.json", "config.yaml", "training.csv"
 
@@ -57,7 +58,7 @@ def write_result(
     Raises:
         InputError: as `read_result`.
     """
-    result = read_result(evaluation, name, recipe)
+    result = read_result(evaluation, name, recipe, results_dir)
     results_dir.mkdir(parents=True, exist_ok=True)
     path = results_dir / f"{result['name']}.json"
     with replacing(path) as temporary:
@@ -66,14 +67,18 @@ def write_result(
 
 
 def read_result(
-    evaluation: Path, name: str | None = None, recipe: Path | None = None
+    evaluation: Path,
+    name: str | None = None,
+    recipe: Path | None = None,
+    results_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Read an evaluation and the runs of its networks, and keep what a result needs.
 
     Args:
         evaluation: folder of report.json.
         name: of the result; default: that of the run.
-        recipe: YAML of the runs; default: recipes/NAME.yaml by the name of the run, if it is there.
+        recipe: YAML of the runs; default: recipes/NAME.yaml by the name of the run.
+        results_dir: where results of networks may be kept already, whose part is then taken over.
 
     Returns:
         {"name", "evaluation": {"command", "label_rule", "tta", …, "splits"}, "networks": [{"name",
@@ -86,7 +91,7 @@ def read_result(
     report = _json(evaluation / REPORT)
     try:
         of_networks = report.get("members") or [report]
-        networks = [_network(found, recipe) for found in of_networks]
+        networks = [_network(found, recipe, results_dir) for found in of_networks]
         splits = {split: _scores(found) for split, found in report["splits"].items()}
         judged = {
             "command": _test_command(report, networks),
@@ -135,7 +140,9 @@ def _moved(value: Any, beside: str) -> Any:
     return "checkpoints/" + value.removeprefix(beside) if moves else value
 
 
-def _network(found: dict[str, Any], recipe: Path | None) -> dict[str, Any]:
+def _network(
+    found: dict[str, Any], recipe: Path | None, results_dir: Path | None
+) -> dict[str, Any]:
     """Return what is kept of one network of a report."""
     import yaml
 
@@ -146,6 +153,11 @@ def _network(found: dict[str, Any], recipe: Path | None) -> dict[str, Any]:
         raise InputError(f"{folder} is not trained to its end; go on with --resume")
     config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     name = config["name"]
+    kept = results_dir and results_dir / f"{name}.json"
+    if recipe is None and kept and kept.is_file():
+        network = _json(kept)["networks"][0]
+        if network["checkpoint_sha256"] == found["checkpoint_sha256"]:
+            return network
     recipe = recipe or Path("recipes") / f"{name}.yaml"
     if not recipe.is_file():
         raise InputError(f"no recipe {recipe} for the run {name}: say --recipe FILE")
@@ -211,20 +223,11 @@ def _round(value: Any) -> Any:
 
 
 def _train_command(config: dict[str, Any], recipe: Path, changed: dict[str, Any]) -> str:
-    words = ["python", "train.py", "--config", f"recipes/{recipe.name}"]
-    if config["seed"]:
-        words += ["--seed", str(config["seed"])]
-    for key, value in changed.items():
-        if value is not None:
-            values = value if isinstance(value, list) else [value]
-            words += [f"--{key}", *(_word(part) for part in values)]
+    own = {"seed": config["seed"] or None, **changed}
     if config["name"] != recipe.stem:
-        words += ["--name", config["name"]]
+        own["name"] = config["name"]
+    words = ["python", "train.py", "--config", f"recipes/{recipe.name}", *as_words(own)]
     return shlex.join(words)
-
-
-def _word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _test_command(report: dict[str, Any], networks: list[dict[str, Any]]) -> str:

@@ -185,21 +185,23 @@ def rules_table(sources: Sources, name: str) -> str:
 def study_table(sources: Sources, name: str) -> str:
     """Return a row for every variant of a study: what it changes and what that gives.
 
-    A study is a folder of results. What all its runs share is its base; the base's own runs differ
-    by seed alone.
+    A study is a folder of results. Those called base, or base_seed1 and so on, behind the folder's
+    name, are its base.
     """
-    results = list(read_results(sources.results / name).values())
-    changes = [result["networks"][0]["changed"] for result in results]
-    shared = {
-        key: value for key, value in changes[0].items() if all(c.get(key) == value for c in changes)
-    }
+    results = read_results(sources.results / name)
+    base = [result for run, result in results.items() if run.startswith(f"{name}_base")]
+    if not base:
+        raise InputError(f"{sources.results / name} has no run of the base, {name}_base.json")
+    shared = base[0]["networks"][0]["changed"]
     variants: dict[str, list[dict]] = {}
-    for result, changed in zip(results, changes, strict=True):
-        own = {key: value for key, value in changed.items() if key not in shared}
-        variants.setdefault(_said(own), []).append(result)
-    base = variants.pop("", None)
-    if base is None:
-        raise InputError(f"{sources.results / name} has no run of the base, without a change")
+    for result in results.values():
+        if result not in base:
+            own = {
+                key: value
+                for key, value in result["networks"][0]["changed"].items()
+                if shared.get(key) != value
+            }
+            variants.setdefault(_said(own), []).append(result)
     level = statistics.mean(_accuracy(result, "validation") for result in base)
     ordered = sorted(variants.items(), key=lambda pair: -_accuracy(pair[1][0], "validation"))
     rows = []

@@ -1,0 +1,249 @@
+"""Plans, and campaigns of stand-in programs; one of the real ones."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ferplus_keras.errors import UsageError
+from ferplus_keras.results import campaign as campaign_module
+from ferplus_keras.results.campaign import Campaign, Places, format_results
+from ferplus_keras.results.plan import read_plan
+from tests.conftest import REPOSITORY
+
+RECIPES = REPOSITORY / "recipes"
+PLANS = sorted((RECIPES / "campaigns").glob("*.yaml"))
+FAKE = [sys.executable, str(Path(__file__).with_name("fake_programs.py"))]
+
+
+def plan(tmp_path, text, **options):
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    return read_plan(path, RECIPES, **options)
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("pilot", [False, True])
+def test_plans_of_the_repository_can_be_read(path, pilot):
+    jobs = read_plan(path, RECIPES, pilot=pilot)
+    trained = [job for job in jobs if job.recipe]
+    assert len(trained) > 10
+    for job in trained:
+        if pilot:
+            assert job.settings["nepochs"] == 1
+            assert job.settings["limit_train"] == 256
+
+
+def test_runs_seeds_variants_and_ensembles(tmp_path):
+    text = """
+runs:
+  - {recipe: compact_fer, seeds: [0, 3]}
+  - {recipe: compact_fer, name: long, settings: {nepochs: 90}, test: {tta: flip}}
+  - recipe: khaireddin_vgg
+  - recipe: khaireddin_vgg_cosine
+study: {name: short, recipe: compact_fer, seeds: [0, 1], settings: {nepochs: 8},
+        variants: {mixup: {mixup: 0.2}, longer: {nepochs: 16}}}
+ensembles:
+  - {name: pair, members: [compact_fer, long], test: {tta: flip}}
+"""
+    jobs = {job.name: job for job in plan(tmp_path, text)}
+    assert list(jobs) == [
+        "compact_fer", "compact_fer_seed3", "long", "khaireddin_vgg", "khaireddin_vgg_cosine",
+        "short_base", "short_base_seed1", "short_mixup", "short_longer", "pair",
+    ]  # fmt: skip
+    runs = Path("/out/checkpoints")
+    words = " ".join(jobs["compact_fer_seed3"].train_words(runs))
+    assert "compact_fer.yaml --seed 3 --name compact_fer_seed3 --checkpoints_dir /out" in words
+    assert jobs["khaireddin_vgg_cosine"].needs == {"khaireddin_vgg"}
+    words = jobs["khaireddin_vgg_cosine"].train_words(runs)
+    assert "/out/checkpoints/khaireddin_vgg/model_max_acc.keras" in words
+    assert jobs["short_longer"].settings == {"nepochs": 16}
+    assert jobs["short_longer"].study == "short"
+    assert jobs["short_base"].test_words(runs)[-2:] == ["--splits", "validation"]
+    assert jobs["pair"].needs == {"compact_fer", "long"}
+    assert jobs["pair"].test_words(runs) == [
+        "--checkpoint_path", "/out/checkpoints/compact_fer", "/out/checkpoints/long",
+        "--tta", "flip",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("runs: []", "expected runs: or study:"),
+        ("rums: []", "unknown key in .*did you mean 'runs'"),
+        ("runs: [{recipe: compact_fr}]", "unknown recipe .*did you mean 'compact_fer'"),
+        ("runs: [{name: x}]", "expected recipe:"),
+        ("runs: [{recipe: compact_fer, settings: {nepoch: 3}}]", "--nepoch"),
+        ("runs: [{recipe: compact_fer, settings: {nepochs: x}}]", "nepochs.*got 'x'"),
+        ("runs: [{recipe: compact_fer, settings: {name: x}}]", "name of compact_fer is the camp"),
+        ("runs: [{recipe: compact_fer, test: {tta: nine}}]", "nine"),
+        ("runs: [{recipe: compact_fer, seeds: 3}]", r"expected seeds: \[0, 1"),
+        ("runs: [{recipe: compact_fer}, {recipe: compact_fer}]", "two runs are called compact_fer"),
+        ("runs: [{recipe: khaireddin_vgg_cosine}]", "needs the run khaireddin_vgg before it"),
+        (
+            "runs: [{recipe: compact_fer}]\nensembles: [{name: e, members: [compact]}]",
+            "unknown member of e 'compact'",
+        ),
+        ("[1", "as YAML"),
+    ],
+)
+def test_mistakes_in_a_plan_are_one_line(tmp_path, text, said):
+    with pytest.raises(UsageError, match=said) as caught:
+        plan(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def begin(tmp_path, monkeypatch):
+    """Return a function that makes a campaign of the stand-ins."""
+    monkeypatch.setattr(campaign_module, "_prepare_data", lambda folder: None)
+    monkeypatch.setattr(campaign_module, "POLL_SECONDS", 0.02)
+
+    def keep(evaluation, results_dir, name, recipe):
+        accuracy = json.loads((evaluation / "report.json").read_text())["accuracy"]
+        results_dir.mkdir(parents=True, exist_ok=True)
+        result = {"evaluation": {"splits": {"validation": {"accuracy": accuracy}}}, "networks": []}
+        (results_dir / f"{name}.json").write_text(json.dumps(result))
+
+    monkeypatch.setattr(campaign_module, "write_result", keep)
+
+    def make(text, **options):
+        places = Places(tmp_path / "data", tmp_path / "out")
+        programs = ([*FAKE, "train"], [*FAKE, "test"])
+        return Campaign(plan(tmp_path, text), places, programs=programs, **options)
+
+    return make
+
+
+def calls(campaign, name):
+    folder = campaign.places.checkpoints / name
+    return [line.split()[0] for line in (folder / "calls.txt").read_text().splitlines()]
+
+
+SEEDS = """
+runs: [{recipe: compact_fer, seeds: [0, 1, 2]}]
+study: {name: short, recipe: compact_fer, variants: {mixup: {mixup: 0.2}}}
+ensembles: [{name: trio, members: [compact_fer, compact_fer_seed1, compact_fer_seed2]}]
+"""
+
+
+def test_every_job_is_trained_evaluated_and_kept_once(begin, capsys):
+    campaign = begin(SEEDS, parallel=2)
+    assert campaign.run()
+    out = campaign.places.output_dir
+    assert calls(campaign, "compact_fer") == ["train", "test"]
+    assert calls(campaign, "trio") == ["test"]
+    assert (out / "results" / "short" / "short_mixup.json").is_file()
+    assert {path.stem for path in (out / "results").glob("*.json")} == {
+        "compact_fer", "compact_fer_seed1", "compact_fer_seed2", "trio"
+    }  # fmt: skip
+    assert (out / "weights" / "compact_fer.keras").read_bytes() == b"weights"
+    assert "(6 of 6): validation 0.8000" in capsys.readouterr().out
+    assert format_results(campaign.jobs, campaign.places).count("0.8000") == 6
+    if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1:
+        used = [
+            tuple(json.loads((out / "checkpoints" / name / "cores.json").read_text()))
+            for name in ("compact_fer", "compact_fer_seed1")
+        ]
+        assert not set(used[0]) & set(used[1])
+    assert begin(SEEDS).run()  # nothing is left to do
+    assert calls(campaign, "compact_fer") == ["train", "test"]
+
+
+def test_large_weights_stay_where_they_are(begin):
+    campaign = begin("runs: [{recipe: compact_fer}]", largest_weights=3)
+    assert campaign.run()
+    assert not list((campaign.places.output_dir / "weights").iterdir())
+
+
+def test_a_failed_run_is_named_and_the_others_go_on(begin, capsys):
+    text = """
+runs:
+  - {recipe: compact_fer, name: wild, settings: {init_lr: 0.4}}
+  - {recipe: compact_fer}
+ensembles: [{name: pair, members: [wild, compact_fer]}]
+"""
+    campaign = begin(text)
+    assert not campaign.run()
+    said = capsys.readouterr()
+    assert "wild failed: the loss is not a number after epoch 1" in said.err
+    assert "pair failed: wild, which it needs, failed" in said.err
+    assert campaign.places.result(campaign.jobs[1]).is_file()
+
+
+def test_at_the_time_limit_trainings_stop_and_later_go_on(begin, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(campaign_module, "GRACE_SECONDS", 0.5)
+    hold = tmp_path / "hold"
+    hold.touch()
+    monkeypatch.setenv("HOLD", str(hold))
+    text = "runs: [{recipe: compact_fer, seeds: [0, 1]}]"
+    campaign = begin(text, time_limit=2)
+    started = time.monotonic()
+    assert campaign.run()
+    assert time.monotonic() - started < 5
+    said = capsys.readouterr().out
+    assert "compact_fer stopped" in said
+    assert "2 left (compact_fer, compact_fer_seed1): the same command goes on" in said
+    assert not (campaign.places.checkpoints / "compact_fer_seed1").exists()  # no time to begin
+    hold.unlink()
+    assert begin(text).run()
+    assert calls(campaign, "compact_fer") == ["train", "train", "test"]
+    last = (campaign.places.checkpoints / "compact_fer" / "calls.txt").read_text().splitlines()[1]
+    assert "--resume" in last
+    assert "--nepochs" not in last
+
+
+def test_ctrl_c_stops_the_trainings(begin, tmp_path, monkeypatch):
+    hold = tmp_path / "hold"
+    hold.touch()
+    monkeypatch.setenv("HOLD", str(hold))
+    campaign = begin("runs: [{recipe: compact_fer, seeds: [0, 1]}]", parallel=2)
+
+    start_jobs = campaign._start_jobs
+
+    def start_and_interrupt():
+        start_jobs()
+        begun = campaign.places.checkpoints / "compact_fer_seed1" / "resume_state.npz"
+        while not begun.exists():
+            time.sleep(0.02)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(campaign, "_start_jobs", start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        campaign.run()
+    assert not campaign.running
+    assert not list((campaign.places.output_dir / "results").iterdir())
+
+
+def test_a_pilot_of_the_real_programs(sample_data, tmp_path):
+    """CompactFER for an epoch, and its views as an ensemble of one."""
+    path = tmp_path / "plan.yaml"
+    path.write_text(
+        "runs: [{recipe: compact_fer}]\n"
+        "ensembles: [{name: compact_fer_flip, members: [compact_fer], test: {tta: flip}}]\n"
+    )
+    out = tmp_path / "out"
+    words = [sys.executable, "benchmarks/campaign.py", str(path), "--data_dir", str(sample_data)]
+    done = subprocess.run(
+        [*words, "--output_dir", str(out), "--time_limit", "300", "--pilot"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("compact_fer_flip") >= 3
+    single, flipped = (
+        json.loads((out / "results" / f"{name}.json").read_text())
+        for name in ("compact_fer", "compact_fer_flip")
+    )
+    assert single["networks"] == flipped["networks"]
+    assert single["networks"][0]["changed"] == {
+        "limit_train": 256, "nepochs": 1, "warmup_epochs": 0.0
+    }  # fmt: skip
+    assert flipped["evaluation"]["tta"] == "flip"
+    assert (out / "weights" / "compact_fer.keras").stat().st_size > 1_000_000
