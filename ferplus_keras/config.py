@@ -44,9 +44,11 @@ def _whole(at_least: int) -> Callable[[str], int]:
     return parse
 
 
-def _real(low: float, high: float, *, low_open: bool = False) -> Callable[[str], float]:
+def _real(
+    low: float, high: float, *, low_open: bool = False, high_closed: bool = False
+) -> Callable[[str], float]:
     bounds = f"{'above' if low_open else 'from'} {low:g}" + (
-        f" and below {high:g}" if high != float("inf") else ""
+        f" and {'at most' if high_closed else 'below'} {high:g}" if high != float("inf") else ""
     )
 
     def parse(text: str) -> float:
@@ -54,7 +56,8 @@ def _real(low: float, high: float, *, low_open: bool = False) -> Callable[[str],
             value = float(text)
         except ValueError:
             value = float("nan")
-        if not (low < value if low_open else low <= value) or not value < high:
+        fits = low < value if low_open else low <= value
+        if not (fits and (value <= high if high_closed else value < high)):
             raise argparse.ArgumentTypeError(f"expected a number {bounds}, got '{text}'")
         return value
 
@@ -202,6 +205,18 @@ class TrainConfig(Config):
     augmentation: str = _flag(DATA, "wtomin", "Augmentation preset", known=PRESETS)
     label_smoothing: float = _flag(
         DATA, 0.0, "Share of every target that goes to all classes alike.", _real(0, 1)
+    )
+    teacher: tuple[str, ...] | None = _flag(
+        DATA,
+        None,
+        "Checkpoints or run folders whose mean answer becomes part of the training targets.",
+        many=True,
+    )
+    teacher_weight: float | None = _flag(
+        DATA,
+        None,
+        "The teachers' share of each target. Default: 0.5.",
+        _real(0, 1, low_open=True, high_closed=True),
     )
     mixup: float = _flag(
         DATA, 0.0, "Mixup's alpha (Zhang et al. 2018), such as 0.2; 0 is off.", _real(0, INFINITY)

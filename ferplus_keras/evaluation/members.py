@@ -80,7 +80,7 @@ def class_order(info: CheckpointInfo, class_names: Sequence[str], path: Path) ->
     if sorted(info.class_names) != sorted(class_names):
         raise InputError(
             f"{path} has {len(info.class_names)} classes ({', '.join(info.class_names)}), "
-            f"the evaluation {len(class_names)} ({', '.join(class_names)}); "
+            f"the data {len(class_names)} ({', '.join(class_names)}); "
             f"it was trained on --dataset_name {info.dataset_name}"
         )
     return tuple(info.class_names.index(name) for name in class_names)

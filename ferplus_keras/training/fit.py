@@ -33,6 +33,7 @@ from ferplus_keras.training.callbacks import (
     StopOnNaN,
 )
 from ferplus_keras.training.devices import compute_dtype, device_scope, use_xla
+from ferplus_keras.training.distillation import describe_teachers, teach
 from ferplus_keras.training.loggers import LOGGERS
 from ferplus_keras.training.losses import find_loss, find_metrics
 from ferplus_keras.training.optimizers import build_optimizer
@@ -64,8 +65,8 @@ def fit(config: TrainConfig, dataset: Dataset, weights: str) -> Path:
     stages = stage_configs(config)
     ends = list(accumulate(stage.nepochs for stage in stages))
     loss, metrics = find_loss(config.loss, config.label_rule), find_metrics(config.metrics)
-    batches, validation = build_batches(config, dataset)
     done = _finished_epochs(config, dataset, ends[-1])
+    batches, validation = build_batches(config, dataset)
 
     keras.utils.set_random_seed(config.seed)
     with device_scope(config.num_gpus), compute_dtype(config.mixed_precision):
@@ -193,6 +194,7 @@ def _first_record(
         "label_counts": dataset.counts,
         "train_rows": batches.rows,
         "class_weights": None if weights is None else weights.tolist(),
+        "teachers": describe_teachers(config),
         "weights": loaded and {"path": str(loaded.path), "sha256": loaded.sha256},
         "freeze_before": boundary._asdict(),
     }
@@ -233,6 +235,9 @@ def build_batches(config: TrainConfig, dataset: Dataset) -> tuple[Batches, Batch
         split = limit_split(split, config.limit_train, config.seed)
         print(f"training on {len(split.images)} of the training rows (--limit_train)")
     weights = class_weights(config.class_weights, split, dataset.name, dataset.label_rule)
+    if config.teacher:
+        share = 0.5 if config.teacher_weight is None else config.teacher_weight
+        split = teach(split, config.teacher, share)
     batches = Batches(
         split,
         config.batch_size,
@@ -267,12 +272,16 @@ def _finished_epochs(config: TrainConfig, dataset: Dataset, planned: int) -> int
             final = config.run_dir / run_folder.FINAL
             why = f"its learning rate was planned to the end; start another with --weights {final}"
         raise InputError(f"{config.run_dir} is complete after {header['epochs']} epochs: {why}")
-    began_with = run_folder.read_record(config.run_dir)["data"]
-    if began_with != dataset.hashes:
-        raise InputError(
-            f"--resume: the files in {config.data_dir} are not the ones that {config.run_dir} "
-            f"began with (SHA-256 in {run_folder.RECORD})"
-        )
+    record = run_folder.read_record(config.run_dir)
+    for which, then, now in (
+        (f"files in {config.data_dir}", record["data"], dataset.hashes),
+        ("teachers", record.get("teachers", []), describe_teachers(config)),
+    ):
+        if then != now:
+            raise InputError(
+                f"--resume: the {which} are not the ones that {config.run_dir} "
+                f"began with (SHA-256 in {run_folder.RECORD})"
+            )
     return header["epochs"]
 
 

@@ -14,6 +14,7 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.training.devices import compute_dtype, device_scope
+from ferplus_keras.training.distillation import check_teachers
 from ferplus_keras.training.fit import build_batches, build_network, freeze_and_compile
 from ferplus_keras.training.losses import find_loss, find_metrics
 from ferplus_keras.training.schedules import planned_schedule
@@ -78,6 +79,7 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     """
     config = stage_configs(resolve(config))[0]
     check_targets(config)
+    check_teachers(config)
     require_writable(config.run_dir, "--checkpoints_dir")
     weights = starting_weights(config)
     dataset = read_dataset(config)

@@ -11,6 +11,7 @@ from ferplus_keras.config import TrainConfig
 from ferplus_keras.data.dataset import Dataset, format_label_counts, load_dataset
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models.registry import model_spec
+from ferplus_keras.training.distillation import check_teachers
 from ferplus_keras.training.loggers import check_loggers
 from ferplus_keras.training.run_folder import check_run_folder
 from ferplus_keras.training.schedules import check_policy
@@ -39,6 +40,7 @@ def train(config: TrainConfig) -> Path:
         check_policy(stage)
     check_loggers(config.loggers)
     check_targets(config)
+    check_teachers(config)
     check_run_folder(config)
     weights = starting_weights(config)
     dataset = read_dataset(config)

@@ -1,0 +1,139 @@
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ferplus_keras.config import TrainConfig
+from ferplus_keras.data.dataset import load_split
+from ferplus_keras.emotions import FERPLUS_CLASSES
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from ferplus_keras.models.registry import build_model
+from ferplus_keras.training import fit
+from ferplus_keras.training.distillation import teach
+from ferplus_keras.training.train import train
+
+
+@pytest.fixture
+def teacher(tiny_network, tmp_path):
+    """Return a function that saves a teacher and returns its path."""
+
+    def save(name="teacher", classes=FERPLUS_CLASSES):
+        path = tmp_path / f"{name}.keras"
+        model = build_model(tiny_network, len(classes), weights="none", image_size=48)
+        info = CheckpointInfo(tiny_network, 48, tuple(classes), "FERPlus", "majority", "majority")
+        save_checkpoint(model, path, info)
+        return str(path)
+
+    return save
+
+
+@pytest.fixture
+def config(tiny_network, sample_data, tmp_path):
+    return TrainConfig(
+        data_dir=str(sample_data),
+        model_name=tiny_network,
+        weights="none",
+        image_size=48,
+        nepochs=2,
+        batch_size=32,
+        class_weights=("none",),
+        early_stopping=0,
+        limit_train=96,
+        loggers=("none",),
+        checkpoints_dir=str(tmp_path / "runs"),
+        name="taught",
+        num_gpus=0,
+    )
+
+
+def answers(path, images):
+    model, _ = load_checkpoint(Path(path))
+    views = (images, images[:, :, ::-1])
+    return np.mean([model.predict(view, verbose=0) for view in views], axis=0)
+
+
+def test_targets_are_shared_between_labels_and_the_mean_of_the_teachers(teacher, sample_data):
+    paths = [teacher("first"), teacher("second", FERPLUS_CLASSES[::-1])]
+    split = load_split(str(sample_data), "train", label_rule="ms_crossentropy")
+    taught = teach(split, paths, 0.3)
+    first, second = (answers(path, split.images) for path in paths)
+    expected = 0.7 * split.targets + 0.3 * (first + second[:, ::-1]) / 2
+    np.testing.assert_allclose(taught.targets, expected, atol=1e-5)
+    np.testing.assert_allclose(taught.targets.sum(axis=1), 1, atol=1e-5)
+    assert taught.targets.dtype == np.float32
+    assert taught.images is split.images
+
+
+def test_training_uses_them_and_the_record_names_the_teacher(config, teacher, monkeypatch):
+    path = teacher()
+    seen = []
+
+    def watch(split, *arguments, **settings):
+        seen.append(split)
+        return Batches(split, *arguments, **settings)
+
+    Batches = fit.Batches
+    monkeypatch.setattr(fit, "Batches", watch)
+    folder = train(dataclasses.replace(config, teacher=(path,), teacher_weight=1.0))
+    training, validation = seen
+    np.testing.assert_allclose(training.targets, answers(path, training.images), atol=1e-5)
+    assert set(np.unique(validation.targets)) == {0, 1}
+    (said,) = json.loads((folder / "run.json").read_text())["teachers"]
+    with open(path, "rb") as file:
+        assert said == {"path": path, "sha256": hashlib.sha256(file.read()).hexdigest()}
+
+
+def test_a_resumed_run_has_the_same_targets_or_is_refused(config, teacher, monkeypatch):
+    config = dataclasses.replace(config, teacher=(teacher(),), nepochs=3)
+    unbroken = train(dataclasses.replace(config, name="unbroken"))
+
+    class Cut(fit.SetEpoch):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+            super().on_epoch_begin(epoch, logs)
+
+    with monkeypatch.context() as cut:
+        cut.setattr(fit, "SetEpoch", Cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    again = dataclasses.replace(config, resume=True)
+    kept = (config.run_dir / "resume_state.npz").read_bytes()
+    folder = train(again)
+    for ours, theirs in zip(
+        *(
+            load_checkpoint(run / "final_model.keras")[0].get_weights()
+            for run in (folder, unbroken)
+        ),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    (config.run_dir / "resume_state.npz").write_bytes(kept)
+    teacher()  # another network under the same name
+    with pytest.raises(InputError, match="--resume: the teachers are not the ones"):
+        train(again)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"teacher": ("nowhere.keras",)}, "no checkpoint at nowhere.keras"),
+        ({"teacher_weight": 0.5}, "--teacher_weight 0.5 needs --teacher"),
+        ({"teacher": ("a",), "label_rule": "ms_multi_target"}, "sets of right classes"),
+    ],
+)
+def test_refusals_come_before_the_data_are_read(config, settings, said):
+    settings["data_dir"] = "/nowhere"
+    with pytest.raises((InputError, UsageError), match=said):
+        train(dataclasses.replace(config, **settings))
+
+
+def test_a_teacher_of_other_classes_is_refused(config, teacher):
+    path = teacher(classes=FERPLUS_CLASSES[:7])
+    with pytest.raises(InputError, match="7 classes"):
+        train(dataclasses.replace(config, teacher=(path,)))
+    assert not (config.run_dir / "config.yaml").exists()
