@@ -53,6 +53,14 @@ Raise the learning rate step by step on real training batches until the loss blo
 takes train.py's settings, prints the rate that they suggest and leaves lr_finder.csv and
 lr_finder.png in checkpoints/trial/."""
 
+PRETRAIN = """\
+Train a network's backbone on all training faces without their labels (SimCLR).
+
+  python -m ferplus_keras pretrain --model_name CompactFER --augmentation strong --name pretrained
+
+takes train.py's settings and leaves checkpoints/pretrained/final_model.keras, from which
+train.py --weights goes on. What concerns labels, head and loss has no meaning here."""
+
 SWEEP_DESCRIPTION = """\
 Search over any settings of train.py, one training process a trial.
 
@@ -73,6 +81,21 @@ def train_command(argv: Sequence[str] | None = None) -> int:
         from ferplus_keras.training.train import train
 
         train(config)
+
+    return run(job, argv)
+
+
+def pretrain_command(argv: Sequence[str] | None = None) -> int:
+    """Run `python -m ferplus_keras pretrain` and return its exit code."""
+
+    def job(argv: Sequence[str]) -> None:
+        config = read_config(TrainConfig, argv, "python -m ferplus_keras pretrain", PRETRAIN)
+        choose_backend(config.num_gpus)
+        require(STACK, "training")
+        load_keras()
+        from ferplus_keras.training.contrastive import pretrain
+
+        pretrain(config)
 
     return run(job, argv)
 
@@ -137,6 +160,7 @@ SCRIPTS = {
     "test": evaluate_command,
     "predict": predict_command,
     "sweep": sweep_command,
+    "pretrain": pretrain_command,
     "find-lr": find_lr_command,
 }
 """Commands with a parser of their own: those of train.py, test.py, predict.py, and the sweep's."""
@@ -205,6 +229,7 @@ def _main_parser() -> argparse.ArgumentParser:
     for name in ("train", "test", "predict"):
         commands.add_parser(name, help=f"the same as {name}.py")
     commands.add_parser("sweep", help="search over settings of train.py")
+    commands.add_parser("pretrain", help="train a backbone on faces without labels")
     commands.add_parser("find-lr", help="find a learning rate for train.py's settings")
 
     labels = commands.add_parser("labels", help="count the rows that a label rule keeps")

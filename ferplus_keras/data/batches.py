@@ -137,8 +137,8 @@ class Batches(keras.utils.PyDataset):
         return wanted.result()
 
     def _prepare(self, epoch: _Epoch, index: int) -> tuple[np.ndarray, ...]:
-        rows = epoch.order[index * self.batch_size : (index + 1) * self.batch_size]
-        images = self._augment(self.split.images[rows], (self.seed, epoch.number, _PIXELS, index))
+        rows = self._rows(epoch, index)
+        images = self._changed(rows, epoch, index)
         targets = self.split.targets[rows]
         if self.draw:
             rng = np.random.default_rng([self.seed, epoch.number, _TARGETS, index])
@@ -152,6 +152,15 @@ class Batches(keras.utils.PyDataset):
         if self.class_weights is None:
             return images, targets
         return images, targets, targets @ self.class_weights / targets.sum(axis=1)
+
+    def _rows(self, epoch: _Epoch, index: int) -> np.ndarray:
+        """Return the rows of a batch, (b,) int64."""
+        return epoch.order[index * self.batch_size : (index + 1) * self.batch_size]
+
+    def _changed(self, rows: np.ndarray, epoch: _Epoch, index: int, *view: int) -> np.ndarray:
+        """Return the faces of a batch, augmented; another `view` of it draws other changes."""
+        draws = (self.seed, epoch.number, _PIXELS, index, *view)
+        return self._augment(self.split.images[rows], draws)
 
 
 def _draw_one_hot(targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
