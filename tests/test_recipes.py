@@ -17,7 +17,7 @@ from ferplus_keras.training.stages import stage_configs
 from tests.conftest import REPOSITORY
 
 RECIPES = {path.stem: path for path in sorted((REPOSITORY / "recipes").glob("*.yaml"))}
-OWN = ("demo", "compact_fer")
+OWN = ("demo", "compact_fer", "compact_fer_restart")
 """Recipes that repeat nothing published."""
 
 
