@@ -61,7 +61,11 @@ def build_parser(config_class: type, prog: str, description: str) -> argparse.Ar
 
 
 def read_config(
-    config_class: type, argv: Sequence[str], prog: str, description: str = ""
+    config_class: type,
+    argv: Sequence[str],
+    prog: str,
+    description: str = "",
+    defaults: Sequence[str] = (),
 ) -> "TrainConfig | EvaluateConfig":
     """Return the configuration that a command line asks for.
 
@@ -70,13 +74,14 @@ def read_config(
         argv: arguments without the program's name.
         prog: program name for `--help`.
         description: first lines of `--help`.
+        defaults: flags that hold where neither YAML nor command line says otherwise.
 
     Raises:
         UsageError: unknown flag or key, or a value of the wrong kind; nearest spelling named.
     """
     parser = build_parser(config_class, prog, description)
     given = _parse(parser, config_class, argv)
-    below: list[str] = []
+    below = [*defaults]
     if given.get("resume"):
         below += _as_flags(_resumed_file(config_class, given), config_class)
     for path in given.pop("config", None) or []:

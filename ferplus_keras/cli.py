@@ -56,10 +56,14 @@ lr_finder.png in checkpoints/trial/."""
 PRETRAIN = """\
 Train a network's backbone on all training faces without their labels (SimCLR).
 
-  python -m ferplus_keras pretrain --model_name CompactFER --augmentation strong --name pretrained
+  python -m ferplus_keras pretrain --model_name CompactFER --name pretrained
 
-takes train.py's settings and leaves checkpoints/pretrained/final_model.keras, from which
-train.py --weights goes on. What concerns labels, head and loss has no meaning here."""
+takes train.py's settings, but --augmentation strong unless it is given, and leaves
+checkpoints/pretrained/final_model.keras, from which train.py --weights goes on. What concerns
+targets, head and loss has no meaning here (docs/training.md)."""
+
+PRETRAIN_DEFAULTS = ("--augmentation", "strong")
+"""Two views must differ more than train.py's crops do."""
 
 SWEEP_DESCRIPTION = """\
 Search over any settings of train.py, one training process a trial.
@@ -89,7 +93,9 @@ def pretrain_command(argv: Sequence[str] | None = None) -> int:
     """Run `python -m ferplus_keras pretrain` and return its exit code."""
 
     def job(argv: Sequence[str]) -> None:
-        config = read_config(TrainConfig, argv, "python -m ferplus_keras pretrain", PRETRAIN)
+        config = read_config(
+            TrainConfig, argv, "python -m ferplus_keras pretrain", PRETRAIN, PRETRAIN_DEFAULTS
+        )
         choose_backend(config.num_gpus)
         require(STACK, "training")
         load_keras()

@@ -232,6 +232,11 @@ LABEL_RULES: dict[str, LabelRule] = {
 """Every label rule by name: the command line's choices, and a row of the documentation each."""
 
 
+def not_a_face(votes: np.ndarray) -> np.ndarray:
+    """Tell where more than half of the votes (n, 10) are for not-a-face, (n,) bool."""
+    return 2 * votes[:, VOTE_COLUMNS.index("NF")] > votes.sum(axis=1)
+
+
 def _first_maximum(
     votes: np.ndarray, too_weak: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> Labels:

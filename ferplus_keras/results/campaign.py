@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -245,7 +244,7 @@ class Campaign:
         """Interrupt what runs, wait for it, and record what had just finished."""
         some = [running for running in self.running if running.training or not trainings_only]
         for running in some:
-            running.process.send_signal(signal.SIGINT)
+            running.process.terminate()  # a background job would not hear a Ctrl-C
         for running in some:
             try:
                 running.process.wait(timeout=GRACE_SECONDS)

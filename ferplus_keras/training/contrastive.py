@@ -16,20 +16,26 @@ from keras import ops
 
 from ferplus_keras.config import TrainConfig
 from ferplus_keras.data.batches import Batches
-from ferplus_keras.data.split import Split, limit_split
+from ferplus_keras.data.dataset import Dataset, limit_split
+from ferplus_keras.data.label_sets import find_label_set
+from ferplus_keras.data.sources import ferplus_votes
+from ferplus_keras.data.votes import not_a_face
 from ferplus_keras.errors import UsageError
-from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
-from ferplus_keras.models.registry import build_with_weights
-from ferplus_keras.provenance import hardware, source_commit, versions
+from ferplus_keras.models.checkpoint import save_checkpoint
 from ferplus_keras.training import run_folder
 from ferplus_keras.training.callbacks import History, Interruptible, Progress, SetEpoch, StopOnNaN
-from ferplus_keras.training.devices import compute_dtype, device_scope, use_xla
-from ferplus_keras.training.optimizers import build_optimizer
+from ferplus_keras.training.devices import compute_dtype
+from ferplus_keras.training.fit import (
+    build_network,
+    checkpoint_info,
+    first_record,
+    freeze_and_compile,
+)
 from ferplus_keras.training.schedules import check_policy, learning_rate, plateau
 from ferplus_keras.training.train import read_dataset, resolve, starting_weights
 
 TEMPERATURE = 0.2
-PROJECTION = (128, 64)
+PROJECTION = (128, 128)
 """Units of the two dense layers behind the features; they are thrown away afterwards."""
 
 
@@ -85,31 +91,27 @@ def pretrain(config: TrainConfig) -> Path:
     """Train a network's backbone without labels and save the network, its head as it began.
 
     Args:
-        config: settings as of a training; those of labels, head, loss, freezing, averages and
-            stages have no meaning here.
+        config: settings as of a training; those of targets, head, loss, averages, stages, early
+            stopping and loggers have no meaning here.
 
     Returns:
         The run folder: config.yaml, run.json, training.csv, curves.png and final_model.keras.
 
     Raises:
         InputError: data, weights or run folder cannot be used.
-        UsageError: `resume`, or a setting that a schedule refuses.
-        KeyboardInterrupt: Ctrl-C; nothing is kept but training.csv.
+        UsageError: as `check_pretraining`, or a setting that a schedule refuses.
+        KeyboardInterrupt: Ctrl-C; nothing can go on from what is on disk.
     """
-    if config.resume:
-        raise UsageError("pretraining cannot go on where it stopped; leave out --resume")
-    config = dataclasses.replace(resolve(config), ema=0.0, stages=None)
+    check_pretraining(config)
+    config = dataclasses.replace(resolve(config), ema=0.0, stages=None, teacher=None)
     check_policy(config)
     run_folder.check_run_folder(config)
     weights = starting_weights(config)
-    labelled = read_dataset(config)
-    splits = faces_without_labels(config)
-    train = splits["train"]
+    dataset = faces_without_labels(config)
+    train = dataset.splits["train"]
     if config.limit_train:
         train = limit_split(train, config.limit_train, config.seed)
     print(f"pretraining on {len(train.images):,} faces without labels", flush=True)
-
-    keras.utils.set_random_seed(config.seed)
     batches, validation = (
         ViewPairs(
             split,
@@ -119,24 +121,21 @@ def pretrain(config: TrainConfig) -> Path:
             seed=config.seed,
             workers=config.workers,
         )
-        for split in (train, splits["validation"])
+        for split in (train, dataset.splits["validation"])
     )
-    with device_scope(config.num_gpus), compute_dtype(config.mixed_precision):
-        model, loaded = build_with_weights(
-            config.model_name,
-            len(labelled.class_names),
-            weights=weights,
-            image_size=config.image_size,
-            dropout_rate=config.dropout_rate,
-            activation=config.activation,
-        )
+
+    keras.utils.set_random_seed(config.seed)
+    with compute_dtype(config.mixed_precision):
+        model, loaded = build_network(config, dataset, weights)
         projector = _with_projection(model)
-    _compile(config, projector, len(batches))
+    rate = learning_rate(config, len(batches))
+    boundary = freeze_and_compile(config, projector, rate, nt_xent, [accuracy])
     run_folder.begin_run(config)
-    history = History(config.run_dir)
+    record = first_record(config, dataset, batches, loaded, boundary)
+    run_folder.write_record(config.run_dir, record)
     progress = Progress(batches.rows, config.batch_size, config.nepochs)
     interruptible = Interruptible()
-    callbacks = [interruptible, SetEpoch(batches), progress, StopOnNaN(), history]
+    callbacks = [interruptible, SetEpoch(batches), progress, StopOnNaN(), History(config.run_dir)]
     if config.lr_policy == "plateau":
         callbacks.append(plateau(config))
     try:
@@ -145,32 +144,15 @@ def pretrain(config: TrainConfig) -> Path:
             validation_data=validation,
             epochs=config.nepochs,
             callbacks=callbacks,
-            shuffle=False,
+            shuffle=False,  # Batches shuffles by the seed
             verbose=0,
         )
     finally:
         interruptible.restore()
-    info = CheckpointInfo(
-        model_name=config.model_name,
-        image_size=config.image_size,
-        class_names=labelled.class_names,
-        dataset_name=labelled.name,
-        label_rule=labelled.label_rule,
-        evaluation_rule=labelled.evaluation_rule,
-        class_map=config.class_map,
-        epoch=config.nepochs,
-    )
     path = config.run_dir / run_folder.FINAL
+    info = dataclasses.replace(checkpoint_info(config, dataset), epoch=config.nepochs)
     save_checkpoint(model, path, info)
-    record = {
-        "commit": source_commit(),
-        "versions": versions(),
-        "hardware": hardware(),
-        "backend": keras.backend.backend(),
-        "seed": config.seed,
-        "data": labelled.hashes,
-        "train_rows": batches.rows,
-        "weights": loaded and {"path": str(loaded.path), "sha256": loaded.sha256},
+    record |= {
         "epochs": config.nepochs,
         "seconds": sum(progress.seconds),
         "images_per_second": statistics.median(progress.images_per_second),
@@ -180,16 +162,42 @@ def pretrain(config: TrainConfig) -> Path:
     return config.run_dir
 
 
-def faces_without_labels(config: TrainConfig) -> dict[str, Split]:
-    """Return every face of every split, also those that a label rule drops.
+def check_pretraining(config: TrainConfig) -> None:
+    """Refuse settings under which views cannot be told apart or a run cannot go on.
 
-    Training faces whose pixels are those of a validation or test face are left out. Own pictures
-    all have labels.
+    Raises:
+        UsageError: says which setting.
     """
-    if config.dataset_name != "Folder":  # FER2013's own labels leave no row out
+    for refused, why in (
+        (config.resume, "pretraining cannot go on where it stopped; leave out --resume"),
+        (config.augmentation == "none", "--augmentation none makes both views of a face the same"),
+        (config.batch_size == 1, "--batch_size 1 leaves a view no other face to be told from"),
+        (config.num_gpus > 1, "--num_gpus above 1 would part the views of a face: use one"),
+    ):
+        if refused:
+            raise UsageError(why)
+
+
+def faces_without_labels(config: TrainConfig) -> Dataset:
+    """Return the data set with every face of every split, also those that a label rule drops.
+
+    Training faces whose pixels are those of a validation or test face are left out, and so is what
+    most of FER+'s votes call no face. Own pictures all have labels. Targets are not to be used.
+    """
+    labelled = read_dataset(config)
+    config = dataclasses.replace(config, drop_leaks=True)
+    if config.dataset_name == "Folder":
+        splits = read_dataset(config).splits
+    else:  # FER2013's own labels leave no row out
         fer = {"dataset_name": "FER", "evaluation_rule": None, "class_map": None}
-        config = dataclasses.replace(config, **fer)
-    return read_dataset(dataclasses.replace(config, drop_leaks=True)).splits
+        splits = read_dataset(dataclasses.replace(config, **fer)).splits
+    if find_label_set(config.dataset_name).uses_votes:
+        faceless = not_a_face(ferplus_votes(config.data_dir).opinions)
+        splits = {
+            name: split.take(np.flatnonzero(~faceless[split.row_ids]))
+            for name, split in splits.items()
+        }
+    return dataclasses.replace(labelled, splits=splits, counts={})
 
 
 def _with_projection(model: keras.Model) -> keras.Model:
@@ -199,16 +207,3 @@ def _with_projection(model: keras.Model) -> keras.Model:
     x = keras.layers.Dense(hidden, activation="relu", name="projection")(x)
     x = keras.layers.Dense(out, dtype="float32", name="projection_out")(x)
     return keras.Model(model.input, x)
-
-
-def _compile(config: TrainConfig, projector: keras.Model, steps: int) -> None:
-    optimizer = build_optimizer(
-        config.optimizer,
-        learning_rate(config, steps),
-        betas=(config.adam_b1, config.adam_b2),
-        momentum=config.momentum,
-        arguments=config.optimizer_args or (),
-        weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
-    )
-    projector.compile(optimizer, nt_xent, metrics=[accuracy], jit_compile=use_xla())

@@ -96,7 +96,7 @@ def fit(config: TrainConfig, dataset: Dataset, weights: str) -> Path:
                 _warn_if_frozen_at_random(loaded, boundary)
                 run_folder.begin_run(config)
                 run_folder.write_record(
-                    config.run_dir, _first_record(config, dataset, batches, loaded, boundary)
+                    config.run_dir, first_record(config, dataset, batches, loaded, boundary)
                 )
             if begin < done:
                 callbacks[-1].restore = True
@@ -124,7 +124,7 @@ def fit(config: TrainConfig, dataset: Dataset, weights: str) -> Path:
         raise
     finally:
         interruptible.restore()
-    return _finish(config, model, _info(config, dataset), history, progress)
+    return _finish(config, model, checkpoint_info(config, dataset), history, progress)
 
 
 def build_network(
@@ -149,7 +149,7 @@ def freeze_and_compile(
     model: keras.Model,
     rate: float | keras.optimizers.schedules.LearningRateSchedule,
     loss: Callable | keras.losses.Loss,
-    metrics: list[str],
+    metrics: list[str | Callable],
 ) -> Boundary:
     """Freeze and penalise as asked, and give the network a new optimiser."""
     boundary = freeze_before(model, config.freeze_before)
@@ -175,7 +175,7 @@ def _warn_if_frozen_at_random(loaded: LoadedWeights | None, boundary: Boundary) 
         )
 
 
-def _first_record(
+def first_record(
     config: TrainConfig,
     dataset: Dataset,
     batches: Batches,
@@ -305,7 +305,8 @@ def _optimizer(
     )
 
 
-def _info(config: TrainConfig, dataset: Dataset) -> CheckpointInfo:
+def checkpoint_info(config: TrainConfig, dataset: Dataset) -> CheckpointInfo:
+    """Return what the run's checkpoints say of themselves; the epoch is filled in later."""
     return CheckpointInfo(
         model_name=config.model_name,
         image_size=config.image_size,
@@ -319,7 +320,7 @@ def _info(config: TrainConfig, dataset: Dataset) -> CheckpointInfo:
 
 def _checkpoints(config: TrainConfig, dataset: Dataset) -> list[SaveBest]:
     """Return what keeps the best weights of the whole run."""
-    info = _info(config, dataset)
+    info = checkpoint_info(config, dataset)
     return [
         SaveBest(config.run_dir / run_folder.MAX_ACCURACY, "val_accuracy", "max", info),
         SaveBest(config.run_dir / run_folder.MIN_LOSS, "val_loss", "min", info),

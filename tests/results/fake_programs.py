@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 kind, *words = sys.argv[1:]
-signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
 flags = {w[2:]: words[i + 1] for i, w in enumerate(words[:-1]) if w.startswith("--")}
 if kind == "test":
     folder = Path(flags["output_dir"])

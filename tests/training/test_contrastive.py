@@ -1,14 +1,18 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ferplus_keras.cli import main
 from ferplus_keras.config import TrainConfig
 from ferplus_keras.data.dataset import load_dataset, load_split
+from ferplus_keras.data.sources import ferplus_votes
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models.checkpoint import load_checkpoint, read_info
+from ferplus_keras.models.head import HEAD
 from ferplus_keras.training import contrastive, fit
 from ferplus_keras.training.contrastive import (
     TEMPERATURE,
@@ -71,20 +75,70 @@ def test_a_batch_holds_two_different_views_of_each_face(sample_data):
     np.testing.assert_array_equal(plain[1][0][:10], plain[1][0][10:])
 
 
-def test_faces_that_a_rule_drops_are_used_and_twins_of_validation_and_test_are_not(
-    config, sample_data
+@pytest.fixture
+def data_with_twin(sample_data, tmp_path):
+    """Folder of the drawn data whose first training row has the pixels of the last test row."""
+    folder = tmp_path / "twin"
+    shutil.copytree(sample_data, folder)
+    header, first, *rows = (folder / "fer2013.csv").read_text().splitlines()
+    emotion, _, usage = first.split(",")
+    assert usage == "Training"
+    assert rows[-1].endswith("PrivateTest")
+    first = ",".join((emotion, rows[-1].split(",")[1], usage))
+    (folder / "fer2013.csv").write_text("\n".join((header, first, *rows)) + "\n")
+    return str(folder)
+
+
+def test_every_training_face_is_used_but_what_is_no_face_and_twins_of_validation_and_test(
+    config, data_with_twin
 ):
-    found = faces_without_labels(dataclasses.replace(config, label_rule="ms_majority"))
-    every = load_dataset(str(sample_data), "FER").splits
-    labelled = load_dataset(str(sample_data), "FERPlus", "ms_majority").splits["train"]
-    assert len(labelled.images) < len(found["train"].images)
+    config = dataclasses.replace(config, data_dir=data_with_twin, label_rule="ms_majority")
+    dataset = faces_without_labels(config)
+    labelled = load_dataset(data_with_twin, "FERPlus", "ms_majority")
+    assert dataset.class_names == labelled.class_names
+    every = load_dataset(data_with_twin, "FER").splits
     held_out = {face.tobytes() for name in ("validation", "test") for face in every[name].images}
-    mine = {face.tobytes() for face in found["train"].images}
-    assert not mine & held_out
-    assert mine == {face.tobytes() for face in every["train"].images} - held_out
+    votes = ferplus_votes(data_with_twin).opinions
+    train = every["train"]
+    wanted = [
+        row
+        for row, face in zip(train.row_ids, train.images, strict=True)
+        if face.tobytes() not in held_out and votes[row][9] <= sum(votes[row]) / 2
+    ]
+    assert 0 not in wanted
+    assert len(wanted) < len(train.row_ids) - 1  # the drawn data have rows that are no face
+    assert dataset.splits["train"].row_ids.tolist() == wanted
+    assert not set(wanted) <= set(labelled.splits["train"].row_ids)
+
+
+def test_own_pictures_and_fer2013_alone_will_do(config, sample_data, tmp_path):
+    fer = tmp_path / "fer"
+    fer.mkdir()
+    shutil.copy(sample_data / "fer2013.csv", fer)
+    found = faces_without_labels(
+        dataclasses.replace(config, data_dir=str(fer), dataset_name="FER6")
+    )
+    leaked = load_dataset(str(fer), "FER").splits["train"].leaked
+    assert len(found.splits["train"].images) == np.count_nonzero(~leaked)
+    assert len(found.class_names) == 6
+
+    for index, face in enumerate(load_split(str(sample_data), "train").images[:60]):
+        path = tmp_path / "own" / ("calm", "glad")[index % 2] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(face).save(path)
+    own = dataclasses.replace(config, data_dir=str(tmp_path / "own"), dataset_name="Folder")
+    assert faces_without_labels(own).class_names == ("calm", "glad")
 
 
 def test_the_backbone_learns_and_training_goes_on_from_it(config, tiny_network, monkeypatch):
+    began = {}
+
+    def build(*arguments):
+        model, loaded = fit.build_network(*arguments)
+        began.update({layer.name: layer.get_weights() for layer in model.layers})
+        return model, loaded
+
+    monkeypatch.setattr(contrastive, "build_network", build)
     folder = pretrain(config)
     lines = (folder / "training.csv").read_text().splitlines()
     losses = [float(line.split(",")[lines[0].split(",").index("loss")]) for line in lines[1:]]
@@ -95,23 +149,46 @@ def test_the_backbone_learns_and_training_goes_on_from_it(config, tiny_network, 
     path = folder / "final_model.keras"
     assert read_info(path).model_name == tiny_network
 
-    began = {}
+    taken = {}
     monkeypatch.setattr(
-        fit, "freeze_and_compile", lambda config, model, *_: began.update(model=model) or 1 / 0
+        fit, "freeze_and_compile", lambda config, model, *_: taken.update(model=model) or 1 / 0
     )
     with pytest.raises(ZeroDivisionError):
         train(dataclasses.replace(config, weights=str(path), name="next"))
     pretrained, _ = load_checkpoint(path)
-    for layer in pretrained.layers[:-1]:
-        for ours, theirs in zip(
-            layer.get_weights(), began["model"].get_layer(layer.name).get_weights(), strict=True
-        ):
-            np.testing.assert_array_equal(ours, theirs)
+    for layer in pretrained.layers:
+        learned = layer.get_weights()
+        np.testing.assert_equal(taken["model"].get_layer(layer.name).get_weights(), learned)
+        changed = [(a != b).any() for a, b in zip(began[layer.name], learned, strict=True)]
+        assert all(changed) != (layer.name == HEAD) or not changed, layer.name
+
+
+def test_views_are_drawn_strongly_unless_told_otherwise(config, tmp_path, monkeypatch):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("augmentation: khaireddin\n")
+    taken = []
+    monkeypatch.setattr(contrastive, "pretrain", lambda config: taken.append(config.augmentation))
+    for line in ([], ["--augmentation", "wtomin"], ["--config", str(recipe)]):
+        assert main(["pretrain", *line]) == 0
+    assert taken == ["strong", "wtomin", "khaireddin"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"resume": True}, "leave out --resume"),
+        ({"augmentation": "none"}, "both views of a face the same"),
+        ({"batch_size": 1}, "no other face"),
+        ({"num_gpus": 2}, "--num_gpus above 1"),
+    ],
+)
+def test_settings_that_pretraining_cannot_have_are_refused(config, monkeypatch, setting, message):
+    monkeypatch.setattr(contrastive, "read_dataset", lambda config: 1 / 0)
+    with pytest.raises(UsageError, match=message):
+        pretrain(dataclasses.replace(config, **setting))
 
 
 def test_refusals(config, monkeypatch, capsys):
-    with pytest.raises(UsageError, match="leave out --resume"):
-        pretrain(dataclasses.replace(config, resume=True))
     monkeypatch.setattr(contrastive, "read_dataset", lambda config: 1 / 0)
     with pytest.raises(InputError, match="no weights at nowhere"):
         pretrain(dataclasses.replace(config, weights="nowhere"))
