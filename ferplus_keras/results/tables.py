@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ferplus_keras.errors import InputError, unknown
+from ferplus_keras.results.plan import Job, read_plan
 
 MARK = re.compile(r"(<!-- results: (\w+) ?(\S*) -->\n).*?(<!-- end -->)", re.DOTALL)
 """A table's place: `<!-- results: KIND [NAME] -->` … `<!-- end -->`."""
@@ -186,7 +187,7 @@ def study_table(sources: Sources, name: str) -> str:
     """Return a row for every variant of a study: what it changes and what that gives.
 
     A study is a folder of results. Those called base, or base_seed1 and so on, behind the folder's
-    name, are its base.
+    name, are its base. What a campaign's plan has and the folder lacks is "not yet run".
     """
     results = read_results(sources.results / name)
     base = [result for run, result in results.items() if run.startswith(f"{name}_base")]
@@ -218,6 +219,10 @@ def study_table(sources: Sources, name: str) -> str:
                 str(len(of_variant)),
             ]
         )
+    for job in _planned(sources, name):
+        if job.name not in results:
+            own = {key: value for key, value in job.settings.items() if shared.get(key) != value}
+            rows.append([_said(own) or "the base", "not yet run", *[NOTHING] * 4])
     heads = ["changed", "validation", "against the base", "macro F1", "log loss", "seeds"]
     return _table(heads, rows)
 
@@ -249,6 +254,13 @@ def published_figures(page: Path) -> dict[str, str]:
 
 def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def _planned(sources: Sources, study: str) -> list[Job]:
+    """Return the runs of a study that a campaign's plan has."""
+    plans = sorted((sources.recipes / "campaigns").glob("*.yaml"))
+    jobs = [job for plan in plans for job in read_plan(plan, sources.recipes)]
+    return [job for job in jobs if job.study == study]
 
 
 def _is_recipe_itself(result: dict[str, Any]) -> bool:

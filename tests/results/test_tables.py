@@ -99,7 +99,7 @@ def result(name, validation, test=None, recipe="first", seed=0, **changed):
 def sources(tmp_path):
     (tmp_path / "recipes").mkdir()
     for recipe in ("first", "second"):
-        (tmp_path / "recipes" / f"{recipe}.yaml").touch()
+        (tmp_path / "recipes" / f"{recipe}.yaml").write_text("model_name: CompactFER")
     page = tmp_path / "recipes.md"
     page.write_text(
         "| recipe | network | published |\n| --- | --- | --- |\n"
@@ -168,6 +168,14 @@ def test_a_study_sets_variants_against_the_mean_of_the_base(sources):
     assert best[:3] == ["`--label_rule majority`", "81.00 (71.0–91.0)", "+2.0"]
     assert longer[:3] == ["`--nepochs 16`", "80.00 (70.0–90.0)", "+1.0"]
     assert worst[:3] == ["`--mixup 0.2`", "75.00 (65.0–85.0)", "-4.0"]
+    (sources.recipes / "campaigns").mkdir()
+    (sources.recipes / "campaigns" / "plan.yaml").write_text(
+        "study: {name: short, recipe: first, settings: {nepochs: 8},\n"
+        "        variants: {mixup: {mixup: 0.2}, hot: {init_lr: 0.5}}}"
+    )
+    *ran, missing = TABLES["study"](sources, "short").splitlines()
+    assert cells(missing)[:2] == ["`--init_lr 0.5`", "not yet run"]
+    assert len(ran) == 6
     for base in (sources.results / "short").glob("short_base*"):
         base.unlink()
     with pytest.raises(InputError, match="no run of the base"):
