@@ -11,30 +11,42 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ferplus_keras.config import TrainConfig
 from ferplus_keras.data.split import Split
 from ferplus_keras.errors import UsageError
-from ferplus_keras.evaluation.members import find_checkpoint, load_member, mean_answer, predict
+from ferplus_keras.evaluation.members import (
+    OF_OLDER_PROJECT,
+    find_checkpoint,
+    load_member,
+    mean_answer,
+    predict,
+)
+from ferplus_keras.models.checkpoint import read_info
+from ferplus_keras.training.run_folder import WRITTEN
 
 
 def check_teachers(config: TrainConfig) -> None:
-    """Refuse teachers that are not there, or that cannot teach.
+    """Refuse teachers that are not there, or would not be for long.
 
     Raises:
-        UsageError: a weight without a teacher, or targets that are sets of right classes.
-        InputError: there is no such file.
+        UsageError: a weight without a teacher, or a teacher that the run would overwrite.
+        InputError: there is no such file, or it is not a checkpoint.
     """
     if not config.teacher:
         if config.teacher_weight is not None:
             raise UsageError(f"--teacher_weight {config.teacher_weight} needs --teacher PATH")
         return
-    if config.label_rule == "ms_multi_target":
-        raise UsageError(
-            "--teacher needs targets that are distributions; those of --label_rule "
-            "ms_multi_target are sets of right classes"
-        )
     for path in config.teacher:
-        find_checkpoint(Path(path))
+        file = find_checkpoint(Path(path))
+        if file.suffix not in OF_OLDER_PROJECT:
+            read_info(file)
+        of_run = file.resolve().parent == config.run_dir.resolve() and file.name in WRITTEN
+        if config.overwrite and of_run:
+            raise UsageError(
+                f"--overwrite would delete the teacher {file}: choose another --name for the run"
+            )
 
 
 def describe_teachers(config: TrainConfig) -> list[dict[str, str]]:
@@ -52,17 +64,19 @@ def teach(split: Split, teachers: Sequence[str], weight: float) -> Split:
     Args:
         split: faces with targets (n, C) that are distributions.
         teachers: checkpoints, or run folders, of the same classes in any order. They must not have
-            been trained on validation or test rows.
+            been trained on validation or test rows. What a sigmoid says is divided by its sum.
         weight: the teachers' share, 0-1.
 
     Raises:
         InputError: a teacher cannot be read, or has other classes.
     """
-    answers = []
-    for path in teachers:
-        member = load_member(find_checkpoint(Path(path)), split.class_names)
-        answers.append(predict(member, split.images, tta="flip", name=f"teacher {path}")[0])
-    taught = mean_answer(answers, "probabilities")
+    # All are loaded before the first is asked: a wrong one is refused now.
+    members = [load_member(find_checkpoint(Path(path)), split.class_names) for path in teachers]
+    answers = [
+        predict(member, split.images, tta="flip", name=f"teacher {path}")[0]
+        for member, path in zip(members, teachers, strict=True)
+    ]
+    taught = mean_answer([_distributions(answer) for answer in answers], "probabilities")
     sums = split.targets.sum(axis=1, keepdims=True)
     right = (taught.argmax(axis=1) == split.targets.argmax(axis=1)).mean()
     print(
@@ -71,3 +85,9 @@ def teach(split: Split, teachers: Sequence[str], weight: float) -> Split:
         flush=True,
     )
     return split._replace(targets=(1 - weight) * split.targets + weight * sums * taught)
+
+
+def _distributions(answer: np.ndarray) -> np.ndarray:
+    """Return answers (n, C) of which every row sums to 1; a softmax's are left to the last bit."""
+    sums = answer.sum(axis=1, keepdims=True)
+    return answer if np.allclose(sums, 1, atol=1e-3) else answer / sums

@@ -87,10 +87,11 @@ def check_targets(config: TrainConfig) -> None:
     Raises:
         UsageError: says which setting needs distributions.
     """
-    mixing = [name for name in ("label_smoothing", "mixup", "cutmix") if getattr(config, name)]
-    if config.label_rule == "ms_multi_target" and mixing:
+    changing = ("label_smoothing", "teacher", "mixup", "cutmix")
+    asked = [name for name in changing if getattr(config, name)]
+    if config.label_rule == "ms_multi_target" and asked:
         raise UsageError(
-            f"--{mixing[0]} needs targets that are distributions; those of --label_rule "
+            f"--{asked[0]} needs targets that are distributions; those of --label_rule "
             "ms_multi_target are sets of right classes"
         )
 

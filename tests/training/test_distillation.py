@@ -12,7 +12,7 @@ from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from ferplus_keras.models.registry import build_model
-from ferplus_keras.training import fit
+from ferplus_keras.training import distillation, fit
 from ferplus_keras.training.distillation import teach
 from ferplus_keras.training.train import train
 
@@ -21,9 +21,11 @@ from ferplus_keras.training.train import train
 def teacher(tiny_network, tmp_path):
     """Return a function that saves a teacher and returns its path."""
 
-    def save(name="teacher", classes=FERPLUS_CLASSES):
+    def save(name="teacher", classes=FERPLUS_CLASSES, activation="softmax"):
         path = tmp_path / f"{name}.keras"
-        model = build_model(tiny_network, len(classes), weights="none", image_size=48)
+        model = build_model(
+            tiny_network, len(classes), weights="none", image_size=48, activation=activation
+        )
         info = CheckpointInfo(tiny_network, 48, tuple(classes), "FERPlus", "majority", "majority")
         save_checkpoint(model, path, info)
         return str(path)
@@ -66,6 +68,14 @@ def test_targets_are_shared_between_labels_and_the_mean_of_the_teachers(teacher,
     np.testing.assert_allclose(taught.targets.sum(axis=1), 1, atol=1e-5)
     assert taught.targets.dtype == np.float32
     assert taught.images is split.images
+
+
+def test_what_a_sigmoid_says_becomes_a_distribution(teacher, sample_data):
+    path = teacher(activation="sigmoid")
+    split = load_split(str(sample_data), "train")
+    said = answers(path, split.images)
+    expected = said / said.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(teach(split, [path], 1.0).targets, expected, atol=1e-5)
 
 
 def test_training_uses_them_and_the_record_names_the_teacher(config, teacher, monkeypatch):
@@ -122,6 +132,7 @@ def test_a_resumed_run_has_the_same_targets_or_is_refused(config, teacher, monke
     ("settings", "said"),
     [
         ({"teacher": ("nowhere.keras",)}, "no checkpoint at nowhere.keras"),
+        ({"teacher": (__file__,)}, "is not a .keras checkpoint"),
         ({"teacher_weight": 0.5}, "--teacher_weight 0.5 needs --teacher"),
         ({"teacher": ("a",), "label_rule": "ms_multi_target"}, "sets of right classes"),
     ],
@@ -132,8 +143,18 @@ def test_refusals_come_before_the_data_are_read(config, settings, said):
         train(dataclasses.replace(config, **settings))
 
 
-def test_a_teacher_of_other_classes_is_refused(config, teacher):
-    path = teacher(classes=FERPLUS_CLASSES[:7])
+def test_a_teacher_of_other_classes_is_refused_before_any_is_asked(config, teacher, monkeypatch):
+    paths = (teacher(), teacher("other", FERPLUS_CLASSES[:7]))
+    monkeypatch.setattr(distillation, "predict", lambda *_, **__: pytest.fail("a teacher is asked"))
     with pytest.raises(InputError, match="7 classes"):
-        train(dataclasses.replace(config, teacher=(path,)))
+        train(dataclasses.replace(config, teacher=paths))
     assert not (config.run_dir / "config.yaml").exists()
+
+
+def test_a_run_does_not_overwrite_its_own_teacher(config):
+    folder = train(dataclasses.replace(config, nepochs=1))
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    for teacher in (folder, folder / "final_model.keras"):
+        with pytest.raises(UsageError, match="--overwrite would delete the teacher"):
+            train(dataclasses.replace(config, teacher=(str(teacher),), overwrite=True))
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
