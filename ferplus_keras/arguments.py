@@ -104,16 +104,29 @@ def _parse(parser: argparse.ArgumentParser, config_class: type, argv: Sequence[s
     return vars(settings)
 
 
-def _as_flags(path: Path, config_class: type) -> list[str]:
-    """Return a YAML file's settings as command-line words."""
+def read_yaml(path: Path, absent: str) -> Any:
+    """Return what a YAML file that somebody wrote holds.
+
+    Args:
+        path: the file.
+        absent: what to say when it is not there.
+
+    Raises:
+        UsageError: it is not there, or not YAML.
+    """
     import yaml
 
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"no configuration file {path}") from None
+        raise UsageError(absent) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read {path} as YAML: {' '.join(str(error).split())}") from None
+
+
+def _as_flags(path: Path, config_class: type) -> list[str]:
+    """Return a YAML file's settings as command-line words."""
+    settings = read_yaml(path, f"no configuration file {path}")
     if not isinstance(settings, dict):
         raise UsageError(f"expected 'setting: value' lines in {path}")
     fields = {setting.name: setting for setting in dataclasses.fields(config_class)}
@@ -137,10 +150,13 @@ def _joined(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-MAY_CHANGE_ON_RESUME = frozenset(
-    {"nepochs", "data_dir", "cache_dir", "checkpoints_dir", "name", "workers", "num_gpus"}
-    | {"loggers", "resume", "overwrite"}
+PLACES = frozenset(
+    {"data_dir", "cache_dir", "checkpoints_dir", "name", "workers", "num_gpus", "loggers"}
+    | {"resume", "overwrite"}
 )
+"""Settings that say where and with how many hands a run is made, not what comes out."""
+
+MAY_CHANGE_ON_RESUME = PLACES | {"nepochs"}
 """Settings that a resumed run may be given anew: none of them alters what an epoch computes."""
 
 

@@ -79,9 +79,7 @@ def train_command(argv: Sequence[str] | None = None) -> int:
     """Run `train.py` and return its exit code."""
 
     def job(argv: Sequence[str]) -> None:
-        config = read_config(TrainConfig, argv, "train.py", TRAIN_DESCRIPTION)
-        choose_backend(config.num_gpus)
-        require(STACK, "training")
+        config = _training_settings(argv, "train.py", TRAIN_DESCRIPTION)
         from ferplus_keras.training.train import train
 
         train(config)
@@ -93,11 +91,8 @@ def pretrain_command(argv: Sequence[str] | None = None) -> int:
     """Run `python -m ferplus_keras pretrain` and return its exit code."""
 
     def job(argv: Sequence[str]) -> None:
-        config = read_config(
-            TrainConfig, argv, "python -m ferplus_keras pretrain", PRETRAIN, PRETRAIN_DEFAULTS
-        )
-        choose_backend(config.num_gpus)
-        require(STACK, "training")
+        prog = "python -m ferplus_keras pretrain"
+        config = _training_settings(argv, prog, PRETRAIN, PRETRAIN_DEFAULTS)
         load_keras()
         from ferplus_keras.training.contrastive import pretrain
 
@@ -110,9 +105,7 @@ def find_lr_command(argv: Sequence[str] | None = None) -> int:
     """Run `python -m ferplus_keras find-lr` and return its exit code."""
 
     def job(argv: Sequence[str]) -> None:
-        config = read_config(TrainConfig, argv, "python -m ferplus_keras find-lr", FIND_LR)
-        choose_backend(config.num_gpus)
-        require(STACK, "training")
+        config = _training_settings(argv, "python -m ferplus_keras find-lr", FIND_LR)
         load_keras()
         from ferplus_keras.training.lr_finder import find_learning_rate
 
@@ -218,6 +211,16 @@ def run(job: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None)
         print(f"error: {error.strerror}{where}", file=sys.stderr)
         return 1
     return 0
+
+
+def _training_settings(
+    argv: Sequence[str], prog: str, description: str, defaults: Sequence[str] = ()
+) -> TrainConfig:
+    """Return a training's settings, with its backend chosen and what it needs found installed."""
+    config = read_config(TrainConfig, argv, prog, description, defaults)
+    choose_backend(config.num_gpus)
+    require(STACK, "training")
+    return config
 
 
 def _interrupt(number, frame) -> None:

@@ -1,11 +1,18 @@
-"""Files written whole, under a temporary name and then renamed, into folders that take them."""
+"""Files written whole, under a temporary name and then renamed, and what identifies a file."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ferplus_keras.errors import InputError
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_writable(folder: Path, setting: str) -> None:

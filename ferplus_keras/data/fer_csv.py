@@ -1,6 +1,5 @@
 """Read fer2013.csv as Kaggle ships it: parsed once, memory-mapped from then on."""
 
-import hashlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from ferplus_keras.data import pixel_cache
 from ferplus_keras.data.fer_files import find_fer2013, open_csv
 from ferplus_keras.data.fer_rows import USAGES, FaceRows, parse_rows
 from ferplus_keras.errors import InputError
+from ferplus_keras.files import sha256
 
 
 class Fer2013(NamedTuple):
@@ -64,10 +64,10 @@ def _read(source: Path, folder: Path) -> pixel_cache.Entry:
         if cached and cached.stamp == stamp:
             return cached
         with ThreadPoolExecutor(1) as pool:  # without an entry to compare with, hash beside parsing
-            sha256 = pool.submit(_sha256, source)
-            same_contents = cached is not None and cached.sha256 == sha256.result()
+            hashed = pool.submit(sha256, source)
+            same_contents = cached is not None and cached.sha256 == hashed.result()
             rows = cached.rows if same_contents else _parse(source)
-            entry = pixel_cache.Entry(rows, stamp, sha256.result())
+            entry = pixel_cache.Entry(rows, stamp, hashed.result())
         if pixel_cache.stamp(source) != stamp:
             raise InputError(f"{source} changed while it was read; try again when it is complete")
     except OSError as error:
@@ -85,11 +85,6 @@ def _read(source: Path, folder: Path) -> pixel_cache.Entry:
         )
         return entry
     return pixel_cache.load(folder, source) or entry
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _parse(source: Path) -> FaceRows:

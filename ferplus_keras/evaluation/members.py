@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from ferplus_keras.data.views import VIEWS
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.files import sha256
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.training.run_folder import MAX_ACCURACY
@@ -47,7 +47,7 @@ class Member:
         """Return what a report says of it, JSON-ready."""
         return {
             "checkpoint": str(self.path),
-            "checkpoint_sha256": hashlib.sha256(self.path.read_bytes()).hexdigest(),
+            "checkpoint_sha256": sha256(self.path),
             "model": self.info.model_name,
             "image_size": self.info.image_size,
             "epoch": self.info.epoch,

@@ -5,7 +5,6 @@ each backbone layer must be in the file with the same shapes, and the file may h
 than layers known to be left out.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import keras
 import numpy as np
 
 from ferplus_keras.errors import InputError, unknown
+from ferplus_keras.files import sha256
 from ferplus_keras.models.download import download
 from ferplus_keras.models.freeze import numbered_layers
 from ferplus_keras.models.head import HEAD
@@ -122,7 +122,7 @@ def load_weights(
         left_out = tuple(name for name in stored if name in ignored)
     for variable, value in values:
         variable.assign(value)
-    return LoadedWeights(path, _sha256(path), len(targets), left_out, head_fits)
+    return LoadedWeights(path, sha256(path), len(targets), left_out, head_fits)
 
 
 @contextmanager
@@ -215,8 +215,3 @@ def _weight_folders(published: PublishedWeights) -> list[Path]:
     own = os.environ.get("FERPLUS_WEIGHTS_DIR")
     keras_home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
     return [*([Path(own)] if own else []), Path(keras_home) / published.folder]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,8 +18,9 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.results.plan import Job
 from ferplus_keras.results.record import write_result
+from ferplus_keras.sweep.plan import as_words
 from ferplus_keras.sweep.results import read_error
-from ferplus_keras.training.run_folder import CONFIG, MAX_ACCURACY, RECORD, STATE
+from ferplus_keras.training.run_folder import MAX_ACCURACY, RECORD, going_on
 
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 30
@@ -169,16 +170,19 @@ class Campaign:
     def _start(self, job: Job, slot: int) -> None:
         folder = self.places.checkpoints / job.name
         training = job.recipe is not None and not _is_trained(folder)
-        words = job.train_words(self.places.checkpoints) if training else []
-        if (folder / STATE).is_file():
-            # What a resumed run began with is in its folder; the plan is not asked again.
-            words = ["--checkpoints_dir", str(folder.parent), "--name", job.name, "--resume"]
-        elif (folder / CONFIG).is_file():
-            words.append("--overwrite")
-        does = "is evaluated" if not training else "goes on" if "--resume" in words else "begins"
+        how = going_on(folder) if training else {}
+        does = "is evaluated" if not training else "goes on" if "resume" in how else "begins"
         print(f"{job.name} {does}", flush=True)
-        program = [*self.train, *words] if training else self._test_program(job)
+        program = self._train_program(job, how) if training else self._test_program(job)
         self.running.append(_Running(job, slot, self._spawn(program, job, slot), training))
+
+    def _train_program(self, job: Job, how: dict[str, bool]) -> list[str]:
+        runs = self.places.checkpoints
+        if "resume" in how:  # what it began with is in its folder; the plan is not asked again
+            words = as_words({"checkpoints_dir": str(runs), "name": job.name})
+        else:
+            words = job.train_words(runs)
+        return [*self.train, *words, *(f"--{flag}" for flag in how)]
 
     def _test_program(self, job: Job) -> list[str]:
         folder = self.places.checkpoints / job.name

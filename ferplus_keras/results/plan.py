@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ferplus_keras.arguments import read_config
+from ferplus_keras.arguments import PLACES, read_config, read_yaml
 from ferplus_keras.config import EvaluateConfig, TrainConfig
 from ferplus_keras.errors import UsageError, unknown
-from ferplus_keras.results.record import PLACES
+from ferplus_keras.results.record import CHECKPOINTS
 from ferplus_keras.sweep.plan import as_words
 from ferplus_keras.training.schedules import check_policy
 from ferplus_keras.training.stages import stage_configs
-
-CHECKPOINTS = "checkpoints/"
-"""How plans and recipes name the folder of the runs beside a run."""
 
 KEYS = ("runs", "study", "ensembles")
 OF_RUN = ("recipe", "name", "seeds", "settings", "test")
@@ -36,25 +33,29 @@ class Job:
         name: of the run and of its result.
         recipe: YAML file; None for an ensemble.
         settings: those of train.py that differ from the recipe's.
+        starts: settings, the recipe's too, that name other runs in checkpoints/.
         members: runs that are evaluated: the job's own, or an ensemble's.
         test: settings of test.py.
         study: folder of the result within the folder of results; "" for none.
-        needs: names of the jobs that must be done before.
     """
 
     name: str
     recipe: Path | None
     settings: dict[str, Any]
+    starts: dict[str, Any]
     members: tuple[str, ...]
     test: dict[str, Any]
     study: str
-    needs: frozenset[str]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Names of the jobs that must be done before."""
+        starts = {run for value in self.starts.values() for run in _runs_in(value)}
+        return frozenset(starts | set(self.members) - {self.name})
 
     def train_words(self, checkpoints_dir: Path) -> list[str]:
         """Return train.py's arguments, but for the data."""
-        inside = {
-            key: _inside(value, checkpoints_dir) for key, value in self._starting_points().items()
-        }
+        inside = {key: _inside(value, checkpoints_dir) for key, value in self.starts.items()}
         places = {"name": self.name, "checkpoints_dir": str(checkpoints_dir), "loggers": "none"}
         return ["--config", str(self.recipe), *as_words(self.settings | inside | places)]
 
@@ -62,12 +63,6 @@ class Job:
         """Return test.py's arguments, but for the data."""
         paths = [str(checkpoints_dir / member) for member in self.members]
         return as_words({"checkpoint_path": paths, **self.test})
-
-    def _starting_points(self) -> dict[str, Any]:
-        """Return the settings that name other runs."""
-        config = _config(self.recipe, self.settings)
-        found = {setting.name: getattr(config, setting.name) for setting in _fields(TrainConfig)}
-        return {key: value for key, value in found.items() if any(_runs_in(value))}
 
 
 def read_plan(path: Path, recipes_dir: Path, *, pilot: bool = False) -> list[Job]:
@@ -82,7 +77,7 @@ def read_plan(path: Path, recipes_dir: Path, *, pilot: bool = False) -> list[Job
         UsageError: an unknown key, recipe, setting or member, a wrong value or a name that is
             given twice; one line.
     """
-    written = _read_yaml(path)
+    written = read_yaml(path, f"no plan {path}; recipes/campaigns/ has examples")
     _known(path, written, KEYS)
     jobs = [
         job for entry in written.get("runs") or [] for job in _runs(path, entry, recipes_dir, pilot)
@@ -164,16 +159,13 @@ def _training(
         config = _config(recipe, settings)
     for stage in stage_configs(config):
         check_policy(stage)
-    needs = {
-        run for setting in _fields(TrainConfig) for run in _runs_in(getattr(config, setting.name))
-    }
     read_config(EvaluateConfig, as_words(test), PROG)
-    return Job(name, recipe, settings, (name,), test, study, frozenset(needs))
+    return Job(name, recipe, settings, _starts(config), (name,), test, study)
 
 
 def _evaluation(name: str, members: tuple[str, ...], test: dict[str, Any]) -> Job:
     read_config(EvaluateConfig, as_words(test), PROG)
-    return Job(name, None, {}, members, test, "", frozenset(members))
+    return Job(name, None, {}, {}, members, test, "")
 
 
 def _pilot(config: TrainConfig) -> dict[str, Any]:
@@ -215,9 +207,11 @@ def _inside(value: Any, checkpoints_dir: Path) -> Any:
     return value
 
 
-def _fields(config_class: type) -> list[dataclasses.Field]:
-    """Return the settings that may name other runs."""
-    return [f for f in dataclasses.fields(config_class) if f.name not in PLACES]
+def _starts(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that name other runs."""
+    names = [setting.name for setting in dataclasses.fields(config) if setting.name not in PLACES]
+    found = {name: getattr(config, name) for name in names}
+    return {name: value for name, value in found.items() if any(_runs_in(value))}
 
 
 def _known(path: Path, entry: Any, keys: tuple[str, ...], needed: tuple[str, ...] = ()) -> None:
@@ -229,14 +223,3 @@ def _known(path: Path, entry: Any, keys: tuple[str, ...], needed: tuple[str, ...
     for key in needed:
         if not entry.get(key):
             raise UsageError(f"{path}: expected {key}: in the entry {entry}")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"no plan {path}; recipes/campaigns/ has examples") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path} as YAML: {' '.join(str(error).split())}") from None

@@ -8,19 +8,16 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ferplus_keras.arguments import read_config
+from ferplus_keras.arguments import PLACES, read_config
+from ferplus_keras.compare.runs import REPORT
 from ferplus_keras.config import TrainConfig, to_plain
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
 from ferplus_keras.sweep.plan import as_words
+from ferplus_keras.training.run_folder import CONFIG, HISTORY, MAX_ACCURACY, RECORD
 
-REPORT, RECORD, CONFIG, HISTORY = "report.json", "run.json", "config.yaml", "training.csv"
-
-PLACES = frozenset(
-    {"data_dir", "cache_dir", "checkpoints_dir", "name", "workers", "num_gpus", "loggers"}
-    | {"resume", "overwrite"}
-)
-"""Settings that say where and with how many hands a run is made, not what comes out."""
+CHECKPOINTS = "checkpoints/"
+"""How recipes, plans and kept commands name the folder of all runs."""
 
 SCORES = (
     "n",
@@ -137,7 +134,7 @@ def _moved(value: Any, beside: str) -> Any:
     if isinstance(value, list):
         return [_moved(part, beside) for part in value]
     moves = isinstance(value, str) and value.startswith(beside)
-    return "checkpoints/" + value.removeprefix(beside) if moves else value
+    return CHECKPOINTS + value.removeprefix(beside) if moves else value
 
 
 def _network(
@@ -181,10 +178,7 @@ def _network(
         "epoch": found["epoch"],
         "seconds": round(run["seconds"], 1),
         "images_per_second": round(run["images_per_second"], 1),
-        **{
-            key: run[key]
-            for key in ("commit", "hardware", "backend", "versions", "data", "weights")
-        },
+        **{key: run[key] for key in KEPT},
         "history": _history(folder / HISTORY),
     }
 
@@ -233,8 +227,8 @@ def _train_command(config: dict[str, Any], recipe: Path, changed: dict[str, Any]
 def _test_command(report: dict[str, Any], networks: list[dict[str, Any]]) -> str:
     words = ["python", "test.py", "--checkpoint_path"]
     for network in networks:
-        folder = f"checkpoints/{network['name']}"
-        whole = network["checkpoint"] == "model_max_acc.keras"
+        folder = f"{CHECKPOINTS}{network['name']}"
+        whole = network["checkpoint"] == MAX_ACCURACY
         words.append(folder if whole else f"{folder}/{network['checkpoint']}")
     if report["tta"] != "none":
         words += ["--tta", report["tta"]]

@@ -128,7 +128,7 @@ def evaluations_table(sources: Sources, name: str = "") -> str:
                     _percent(_accuracy(result, "test", part))
                     for part in ("leak_free", "ms_majority")
                 ),
-                *(_percent(judged["splits"].get("test", {}).get(key)) for key in ("macro_f1",)),
+                _percent(judged["splits"].get("test", {}).get("macro_f1")),
             ]
         )
     heads = ["result", "network", "parameters", "views", "validation", "test", "without leaks"]
@@ -194,24 +194,23 @@ def study_table(sources: Sources, name: str) -> str:
     if not base:
         raise InputError(f"{sources.results / name} has no run of the base, {name}_base.json")
     shared = base[0]["networks"][0]["changed"]
+
+    def said(settings: dict[str, Any]) -> str:
+        return _said({key: value for key, value in settings.items() if shared.get(key) != value})
+
     variants: dict[str, list[dict]] = {}
     for result in results.values():
         if result not in base:
-            own = {
-                key: value
-                for key, value in result["networks"][0]["changed"].items()
-                if shared.get(key) != value
-            }
-            variants.setdefault(_said(own), []).append(result)
+            variants.setdefault(said(result["networks"][0]["changed"]), []).append(result)
     level = statistics.mean(_accuracy(result, "validation") for result in base)
     ordered = sorted(variants.items(), key=lambda pair: -_accuracy(pair[1][0], "validation"))
     rows = []
-    for said, of_variant in [("the base", base), *ordered]:
+    for changed, of_variant in [("the base", base), *ordered]:
         of_splits = [result["evaluation"]["splits"]["validation"] for result in of_variant]
         mean = statistics.mean(scores["accuracy"] for scores in of_splits)
         rows.append(
             [
-                said,
+                changed,
                 _over_seeds(of_variant, "validation"),
                 NOTHING if of_variant is base else f"{100 * (mean - level):+.1f}",
                 _mean(scores["macro_f1"] for scores in of_splits),
@@ -221,8 +220,7 @@ def study_table(sources: Sources, name: str) -> str:
         )
     for job in _planned(sources, name):
         if job.name not in results:
-            own = {key: value for key, value in job.settings.items() if shared.get(key) != value}
-            rows.append([_said(own) or "the base", "not yet run", *[NOTHING] * 4])
+            rows.append([said(job.settings) or "the base", "not yet run", *[NOTHING] * 4])
     heads = ["changed", "validation", "against the base", "macro F1", "log loss", "seeds"]
     return _table(heads, rows)
 

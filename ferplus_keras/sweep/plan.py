@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ferplus_keras.arguments import read_config
+from ferplus_keras.arguments import read_config, read_yaml
 from ferplus_keras.config import TrainConfig, to_plain
 from ferplus_keras.errors import UsageError, unknown
 from ferplus_keras.sweep.space import Space, read_space
@@ -122,14 +122,7 @@ def as_words(settings: dict[str, Any]) -> list[str]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        written = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"no sweep file {path}; recipes/sweeps/ has examples") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path} as YAML: {' '.join(str(error).split())}") from None
+    written = read_yaml(path, f"no sweep file {path}; recipes/sweeps/ has examples")
     if not isinstance(written, dict):
         raise UsageError(f"expected sampler:, base: and search: in {path}")
     for key in written:

@@ -22,12 +22,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ferplus_keras.arguments import MAY_CHANGE_ON_RESUME
+from ferplus_keras.arguments import PLACES
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.sweep.plan import Plan
 from ferplus_keras.sweep.results import Result, read_error, read_result
-from ferplus_keras.training.run_folder import CONFIG, STATE
+from ferplus_keras.training.run_folder import going_on
 
 if TYPE_CHECKING:
     import optuna
@@ -37,9 +37,6 @@ JOURNAL = "journal.log"
 LOCK = ".lock"
 TRIALS = "trials"
 LOG = "train.log"
-
-MAY_CHANGE = MAY_CHANGE_ON_RESUME - {"nepochs"}
-"""Settings that another start of a sweep may give anew: none of them alters a trial's result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,11 +121,8 @@ class Trials:
     def settings(self, claim: Claim) -> dict[str, Any]:
         """Return the train.py settings that run a trial, or go on with it."""
         run_dir = self.run_dir(claim.number)
-        how = {}
-        if (run_dir / CONFIG).is_file():
-            how = {"resume" if (run_dir / STATE).is_file() else "overwrite": True}
         own = {"name": str(claim.number), "checkpoints_dir": str(run_dir.parent)}
-        return self.plan.settings(claim.kept) | own | how
+        return self.plan.settings(claim.kept) | own | going_on(run_dir)
 
     def result(self, number: int, kept: dict[str, Any]) -> Result | None:
         """Return the result of a trial whose epochs are all done."""
@@ -211,7 +205,7 @@ def _differences(before: dict, now: dict) -> Iterator[tuple[str, Any, Any]]:
     for section in ("base", "search"):
         was, given = before[section], now[section]
         for flag in {**was, **given}:
-            if flag not in MAY_CHANGE and was.get(flag) != given.get(flag):
+            if flag not in PLACES and was.get(flag) != given.get(flag):
                 yield flag, was.get(flag, "the default"), given.get(flag, "the default")
 
 

@@ -7,7 +7,6 @@ than without a teacher.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from ferplus_keras.evaluation.members import (
     mean_answer,
     predict,
 )
+from ferplus_keras.files import sha256
 from ferplus_keras.models.checkpoint import read_info
 from ferplus_keras.training.run_folder import WRITTEN
 
@@ -52,10 +52,7 @@ def check_teachers(config: TrainConfig) -> None:
 def describe_teachers(config: TrainConfig) -> list[dict[str, str]]:
     """Return path and SHA-256 of every teacher, JSON-ready."""
     paths = [find_checkpoint(Path(path)) for path in config.teacher or ()]
-    return [
-        {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-        for path in paths
-    ]
+    return [{"path": str(path), "sha256": sha256(path)} for path in paths]
 
 
 def teach(split: Split, teachers: Sequence[str], weight: float) -> Split:

@@ -44,6 +44,13 @@ def check_run_folder(config: TrainConfig) -> None:
     require_writable(folder, "--checkpoints_dir")
 
 
+def going_on(folder: Path) -> dict[str, bool]:
+    """Return the settings by which a begun run goes on or begins anew; none for a new one."""
+    if (folder / STATE).is_file():
+        return {"resume": True}
+    return {"overwrite": True} if (folder / CONFIG).is_file() else {}
+
+
 def begin_run(config: TrainConfig) -> None:
     """Empty the folder of an overwritten run and write config.yaml."""
     folder = config.run_dir

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from ferplus_keras.cli import main
-from ferplus_keras.config import TrainConfig
 from ferplus_keras.data.dataset import load_dataset, load_split
 from ferplus_keras.data.sources import ferplus_votes
 from ferplus_keras.errors import InputError, UsageError
@@ -26,21 +25,16 @@ from ferplus_keras.training.train import train
 
 
 @pytest.fixture
-def config(tiny_network, sample_data, tmp_path):
-    return TrainConfig(
-        data_dir=str(sample_data),
-        model_name=tiny_network,
-        weights="none",
-        image_size=48,
+def config(tiny_config):
+    return dataclasses.replace(
+        tiny_config,
         nepochs=3,
         batch_size=32,
         optimizer="SGD",
         init_lr=0.05,
         limit_train=128,
         loggers=("none",),
-        checkpoints_dir=str(tmp_path),
         name="pretrained",
-        num_gpus=0,
     )
 
 

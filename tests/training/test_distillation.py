@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ferplus_keras.config import TrainConfig
 from ferplus_keras.data.dataset import load_split
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
@@ -34,12 +33,9 @@ def teacher(tiny_network, tmp_path):
 
 
 @pytest.fixture
-def config(tiny_network, sample_data, tmp_path):
-    return TrainConfig(
-        data_dir=str(sample_data),
-        model_name=tiny_network,
-        weights="none",
-        image_size=48,
+def config(tiny_config, tmp_path):
+    return dataclasses.replace(
+        tiny_config,
         nepochs=2,
         batch_size=32,
         class_weights=("none",),
@@ -48,7 +44,6 @@ def config(tiny_network, sample_data, tmp_path):
         loggers=("none",),
         checkpoints_dir=str(tmp_path / "runs"),
         name="taught",
-        num_gpus=0,
     )
 
 

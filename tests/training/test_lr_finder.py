@@ -4,24 +4,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ferplus_keras.config import TrainConfig
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.training.lr_finder import find_learning_rate, smooth, suggest
 
 
 @pytest.fixture
-def config(tiny_network, sample_data, tmp_path):
-    return TrainConfig(
-        data_dir=str(sample_data),
-        model_name=tiny_network,
-        weights="none",
-        image_size=48,
+def config(tiny_config):
+    return dataclasses.replace(
+        tiny_config,
         batch_size=4,
         optimizer="SGD",
         class_weights=("none",),
-        checkpoints_dir=str(tmp_path),
         name="trial",
-        num_gpus=0,
     )
 
 

@@ -22,20 +22,15 @@ from ferplus_keras.training.train import resolve, train
 
 
 @pytest.fixture
-def config(tiny_network, sample_data, tmp_path):
-    return TrainConfig(
-        data_dir=str(sample_data),
-        model_name=tiny_network,
-        weights="none",
-        image_size=48,
+def config(tiny_config):
+    return dataclasses.replace(
+        tiny_config,
         init_lr=0.01,
         batch_size=32,
         nepochs=2,
         dropout_rate=0.5,
         class_weights=("balanced",),
         name="run",
-        checkpoints_dir=str(tmp_path),
-        num_gpus=0,
     )
 
 
