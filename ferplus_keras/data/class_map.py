@@ -5,13 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ferplus_keras.data.targets import DISTRIBUTION, TargetKind
 from ferplus_keras.data.votes import Labels
 from ferplus_keras.errors import InputError, UsageError, unknown
 
 LEFT_OUT = "the class is left out"
 """Why a row is dropped whose class is in no class of the map."""
-
-_ROUNDING = 1e-6  # shares of votes that are equal may differ by this once they are added up
 
 
 class ClassMap(NamedTuple):
@@ -87,34 +86,23 @@ def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str]) ->
 
 
 def merge_classes(
-    labels: Labels, class_names: Sequence[str], class_map: ClassMap, *, multi_hot: bool = False
+    labels: Labels,
+    class_names: Sequence[str],
+    class_map: ClassMap,
+    kind: TargetKind = DISTRIBUTION,
 ) -> Labels:
-    """Return labels of the new classes.
-
-    Distributions add up over the old classes of a new one and are divided by what is left; a row
-    is dropped where one left-out class has more than every new class. Of sets of right classes
-    (`multi_hot`) a new class is right where one of its old ones is; a row is dropped where nothing
-    is left.
+    """Return labels of the new classes, merged as the kind of the targets says.
 
     Args:
         labels: of the old classes.
         class_names: the old classes, in the order of the targets.
         class_map: as `find_class_map` makes it.
-        multi_hot: whether targets are sets of right classes.
+        kind: what the targets mean.
     """
     if class_map == find_class_map(None, class_names):
         return labels
-    goes_to = np.array(
+    members = np.array(
         [[old in of_new for of_new in class_map.members] for old in class_names], np.float32
     )
-    targets = labels.targets @ goes_to
-    most = targets.max(axis=1)
-    if multi_hot:
-        targets = np.minimum(targets, 1)
-        lost = most == 0
-    else:
-        most_left_out = (labels.targets * ~goes_to.any(axis=1)).max(axis=1)
-        lost = most_left_out > most + _ROUNDING
-        total = targets.sum(axis=1, keepdims=True)
-        targets = np.divide(targets, total, out=targets, where=total > 0)
+    targets, lost = kind.merge(labels.targets, members)
     return Labels(targets, labels.keep, labels.reasons).without(lost, LEFT_OUT)

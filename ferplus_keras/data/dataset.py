@@ -1,7 +1,10 @@
 """Faces with their labels: the files read, labelled by a rule and split."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,24 +13,118 @@ from ferplus_keras.data.class_map import ClassMap, find_class_map, merge_classes
 from ferplus_keras.data.duplicates import duplicate_groups
 from ferplus_keras.data.fer_files import Fer2013Missing
 from ferplus_keras.data.label_counts import count_labels, format_label_counts
-from ferplus_keras.data.label_sets import DATASETS, LabelSet, find_label_set
+from ferplus_keras.data.label_sets import DATASETS, LabelSet
 from ferplus_keras.data.leaks import EXCLUDED, TWIN, leaked_rows, read_excluded
-from ferplus_keras.data.sources import Source, ferplus_votes
+from ferplus_keras.data.sources import FileRows, ferplus_votes
 from ferplus_keras.data.split import Split, limit_split
+from ferplus_keras.data.targets import TargetKind
 from ferplus_keras.data.votes import LabelRule, Labels
-from ferplus_keras.emotions import SPLITS
+from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
 from ferplus_keras.errors import InputError, unknown
 
 __all__ = [
     "DATASETS",
     "Dataset",
+    "NoRows",
+    "Source",
     "Split",
     "format_label_counts",
     "label_counts",
     "limit_split",
     "load_dataset",
     "load_split",
+    "open_source",
 ]
+
+
+class NoRows(InputError):
+    """A label rule keeps no row of a split."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The files of a data set, read once, before any label rule.
+
+    Attributes:
+        label_set: row of `DATASETS`.
+        rows: what the files hold, row by row.
+        classes: the C classes and what each is merged of.
+    """
+
+    label_set: LabelSet
+    rows: FileRows
+    classes: ClassMap
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """File name -> SHA-256 of every file read."""
+        return self.rows.hashes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The C classes, in the order of the targets."""
+        return self.classes.names
+
+    @cached_property
+    def leaked(self) -> np.ndarray:
+        """Whether a row has the pixels of a row across the border of training, (n,) bool."""
+        return leaked_rows(duplicate_groups(self.rows.images), self.rows.splits == "train")
+
+    def label(self, rule: LabelRule) -> Labels:
+        """Return the labels of all rows under a rule, classes merged."""
+        labels = rule.apply(self.rows.opinions)
+        return merge_classes(labels, self.rows.class_names, self.classes, rule.kind)
+
+    def split(self, name: str, rule: str | LabelRule) -> Split:
+        """Return one split, labelled by exactly `rule`, whatever split it is.
+
+        Args:
+            name: "train", "validation" or "test".
+            rule: row of `votes.LABEL_RULES`, or its name; a data set with one rule keeps it.
+
+        Raises:
+            UsageError: an unknown split or rule.
+            NoRows: the rule keeps no row of it.
+        """
+        if name not in SPLITS:
+            raise unknown("split", name, SPLITS)
+        rule = self.label_set.rule(rule) if isinstance(rule, str) else rule
+        return self.take(name, self.label(rule), rule.kind)
+
+    def take(self, name: str, labels: Labels, kind: TargetKind) -> Split:
+        """Return the rows of a split that `labels` keep.
+
+        Raises:
+            NoRows: there are none.
+        """
+        in_split = self.rows.splits == name
+        row_ids = np.flatnonzero(in_split & labels.keep)
+        if not row_ids.size:
+            raise NoRows(
+                f"expected rows for the {name} split of {self.label_set.name}, but of its "
+                f"{np.count_nonzero(in_split)} rows none is kept; the data in use are "
+                f"{', '.join(self.hashes)}"
+            )
+        first, last = row_ids[0], row_ids[-1]
+        unbroken = last - first + 1 == row_ids.size
+        images, paths = self.rows.images, self.rows.paths
+        return Split(
+            images=images[first : last + 1] if unbroken else images[row_ids],
+            targets=labels.targets[row_ids],
+            row_ids=row_ids,
+            class_names=self.class_names,
+            leaked=self.leaked[row_ids],
+            paths=None if paths is None else paths[row_ids],
+            kind=kind,
+        )
+
+    def votes(self, split: Split) -> np.ndarray | None:
+        """Return the votes for each class on a split's rows, (n, C) int; None without votes."""
+        if not self.label_set.uses_votes:
+            return None
+        votes = self.rows.opinions[split.row_ids]
+        columns = [[VOTE_COLUMNS.index(name) for name in old] for old in self.classes.members]
+        return np.stack([votes[:, chosen].sum(axis=1) for chosen in columns], axis=1)
 
 
 @dataclass(frozen=True)
@@ -53,6 +150,42 @@ class Dataset:
     evaluation_rule: str
     counts: dict
     hashes: dict[str, str]
+
+
+def open_source(
+    data_dir: str | Path,
+    dataset_name: str = "FERPlus",
+    cache_dir: str | Path | None = None,
+    *,
+    class_map: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Source:
+    """Read the files of a data set, once, for any number of label rules and splits.
+
+    Args:
+        data_dir: folder of fer2013.csv (and fer2013new.csv for FERPlus), or of own pictures.
+        dataset_name: row of `DATASETS`.
+        cache_dir: where parsed pixels are kept; None for the usual place.
+        class_map: merged or renamed classes, each "NEW=OLD" or "NEW=OLD+OLD"; classes that are not
+            named are left out with their rows. None for the data set's own.
+        class_names: columns that the targets are to have, such as the classes of a checkpoint;
+            the data may lack some of them. None for the classes of the data.
+
+    Raises:
+        UsageError: an unknown data set or class.
+        InputError: a file is missing or damaged, the two files do not belong together, or the data
+            have a class that is not in `class_names`.
+    """
+    label_set = DATASETS[dataset_name]
+    if label_set.class_names:  # a wrong class map is refused before anything is read
+        classes = find_class_map(class_map, label_set.class_names)
+        rows = label_set.read(data_dir, cache_dir)
+    else:
+        rows = label_set.read(data_dir, cache_dir)
+        classes = find_class_map(class_map, rows.class_names)
+    if class_names is not None:
+        classes = classes.arranged(class_names)
+    return Source(label_set, rows, classes)
 
 
 def load_dataset(
@@ -89,30 +222,28 @@ def load_dataset(
         InputError: a file is missing or damaged, the two files do not belong together, or a split
             has no rows.
     """
-    label_set = find_label_set(dataset_name)
+    label_set = DATASETS[dataset_name]
     rule = label_set.rule(label_rule)
     evaluation = label_set.rule(evaluation_rule or rule.evaluate_with)
-    source, classes = _read(label_set, data_dir, cache_dir, class_map)
-    leaked = _leaked(source)
+    source = open_source(data_dir, dataset_name, cache_dir, class_map=class_map)
     hashes = dict(source.hashes)
-    labels = dict.fromkeys(SPLITS, _label(source, evaluation, classes))
-    labels["train"] = _label(source, rule, classes)
+    train = source.label(rule)
     if exclude:
-        excluded, hashes[Path(exclude).name] = read_excluded(exclude, len(leaked))
-        labels["train"] = labels["train"].without(excluded, EXCLUDED)
+        excluded, hashes[Path(exclude).name] = read_excluded(exclude, len(train.keep))
+        train = train.without(excluded, EXCLUDED)
     if drop_leaks:
-        labels["train"] = labels["train"].without(leaked, TWIN)
+        train = train.without(source.leaked, TWIN)
+    judged = source.label(evaluation)
+    labels = {"train": train, "validation": judged, "test": judged}
+    kinds = {"train": rule.kind, "validation": evaluation.kind, "test": evaluation.kind}
     return Dataset(
         name=label_set.name,
         label_rule=rule.name,
-        class_names=classes.names,
-        splits={
-            split: _split(label_set, source, split, labels[split], classes, leaked)
-            for split in SPLITS
-        },
+        class_names=source.class_names,
+        splits={split: source.take(split, labels[split], kinds[split]) for split in SPLITS},
         draw=rule.draw,
         evaluation_rule=evaluation.name,
-        counts=_counts(label_set, rule, evaluation, source, labels, classes),
+        counts=_counts(source, rule, evaluation, labels),
         hashes=hashes,
     )
 
@@ -149,13 +280,11 @@ def load_split(
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    label_set = find_label_set(dataset_name)
-    rule = label_set.rule(label_rule)
-    source, classes = _read(label_set, data_dir, cache_dir, class_map)
-    if class_names is not None:
-        classes = classes.arranged(class_names)
-    labels = _label(source, rule, classes)
-    return _split(label_set, source, split, labels, classes, _leaked(source))
+    rule = DATASETS[dataset_name].rule(label_rule)
+    source = open_source(
+        data_dir, dataset_name, cache_dir, class_map=class_map, class_names=class_names
+    )
+    return source.split(split, rule)
 
 
 def label_counts(
@@ -186,81 +315,24 @@ def label_counts(
     Raises:
         UsageError, InputError: as `load_dataset`; an empty split is counted, not refused.
     """
-    label_set = find_label_set(dataset_name)
+    label_set = DATASETS[dataset_name]
     rule = label_set.rule(label_rule)
     try:
-        source, classes = _read(label_set, data_dir, cache_dir, class_map)
+        source = open_source(data_dir, dataset_name, cache_dir, class_map=class_map)
     except Fer2013Missing:
         if not label_set.uses_votes:
             raise
-        source = ferplus_votes(data_dir)
         classes = find_class_map(class_map, label_set.class_names)
-    labels = dict.fromkeys(SPLITS, _label(source, rule, classes))
-    return _counts(label_set, rule, rule, source, labels, classes)
-
-
-def _read(
-    label_set: LabelSet,
-    data_dir: str | Path,
-    cache_dir: str | Path | None,
-    class_map: Sequence[str] | None,
-) -> tuple[Source, ClassMap]:
-    """Read the files, and find the classes: before that where they are known."""
-    if label_set.class_names:
-        classes = find_class_map(class_map, label_set.class_names)
-        return label_set.read(data_dir, cache_dir), classes
-    source = label_set.read(data_dir, cache_dir)
-    return source, find_class_map(class_map, source.class_names)
-
-
-def _label(source: Source, rule: LabelRule, classes: ClassMap) -> Labels:
-    labels = rule.apply(source.opinions)
-    return merge_classes(labels, source.class_names, classes, multi_hot=rule.multi_hot)
-
-
-def _leaked(source: Source) -> np.ndarray:
-    return leaked_rows(duplicate_groups(source.images), source.splits == "train")
-
-
-def _split(
-    label_set: LabelSet,
-    source: Source,
-    name: str,
-    labels: Labels,
-    classes: ClassMap,
-    leaked: np.ndarray,
-) -> Split:
-    in_split = source.splits == name
-    row_ids = np.flatnonzero(in_split & labels.keep)
-    if not row_ids.size:
-        raise InputError(
-            f"expected rows for the {name} split of {label_set.name}, but of its "
-            f"{np.count_nonzero(in_split)} rows none is kept; the data in use are "
-            f"{', '.join(source.hashes)}"
-        )
-    first, last = row_ids[0], row_ids[-1]
-    unbroken = last - first + 1 == row_ids.size
-    return Split(
-        images=source.images[first : last + 1] if unbroken else source.images[row_ids],
-        targets=labels.targets[row_ids],
-        row_ids=row_ids,
-        class_names=classes.names,
-        leaked=leaked[row_ids],
-        paths=None if source.paths is None else source.paths[row_ids],
-    )
+        source = Source(label_set, ferplus_votes(data_dir), classes)
+    return _counts(source, rule, rule, dict.fromkeys(SPLITS, source.label(rule)))
 
 
 def _counts(
-    label_set: LabelSet,
-    rule: LabelRule,
-    evaluation: LabelRule,
-    source: Source,
-    labels: Mapping[str, Labels],
-    classes: ClassMap,
+    source: Source, rule: LabelRule, evaluation: LabelRule, labels: Mapping[str, Labels]
 ) -> dict:
     names = {
-        "dataset_name": label_set.name,
+        "dataset_name": source.label_set.name,
         "label_rule": rule.name,
         "evaluation_rule": evaluation.name,
     }
-    return names | count_labels(source.splits, labels, classes.names)
+    return names | count_labels(source.rows.splits, labels, source.class_names)

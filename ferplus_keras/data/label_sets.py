@@ -9,7 +9,7 @@ import numpy as np
 from ferplus_keras.data import sources
 from ferplus_keras.data.votes import LABEL_RULES, LabelRule, Labels
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
-from ferplus_keras.errors import unknown
+from ferplus_keras.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,13 @@ class LabelSet:
     description: str
     class_names: tuple[str, ...]
     rules: Mapping[str, LabelRule]
-    read: Callable[[str | Path, str | Path | None], sources.Source]
+    read: Callable[[str | Path, str | Path | None], sources.FileRows]
     uses_votes: bool = False
 
     def rule(self, name: str) -> LabelRule:
         """Return the rule called `name`, or the only rule; raises UsageError for an unknown one."""
         if len(self.rules) == 1:
             return next(iter(self.rules.values()))
-        if name not in self.rules:
-            raise unknown("label rule", name, self.rules)
         return self.rules[name]
 
 
@@ -67,7 +65,10 @@ def _without(class_names: tuple[str, ...], left_out: str) -> tuple[str, ...]:
     return tuple(name for name in class_names if name != left_out)
 
 
-DATASETS: dict[str, LabelSet] = {
+DATASETS: Registry[LabelSet] = Registry("data set")
+"""Every data set by name."""
+
+DATASETS |= {
     label_set.name: label_set
     for label_set in (
         LabelSet(
@@ -109,11 +110,3 @@ DATASETS: dict[str, LabelSet] = {
         ),
     )
 }
-"""Every data set by name."""
-
-
-def find_label_set(name: str) -> LabelSet:
-    """Return the row of `DATASETS` called `name`; raises UsageError for an unknown one."""
-    if name not in DATASETS:
-        raise unknown("data set", name, DATASETS)
-    return DATASETS[name]

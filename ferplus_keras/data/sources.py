@@ -12,7 +12,7 @@ from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES, SPLITS
 from ferplus_keras.errors import InputError
 
 
-class Source(NamedTuple):
+class FileRows(NamedTuple):
     """The rows of a data set.
 
     Attributes:
@@ -33,7 +33,7 @@ class Source(NamedTuple):
     paths: np.ndarray | None = None
 
 
-def ferplus(data_dir: str | Path, cache_dir: str | Path | None) -> Source:
+def ferplus(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
     """Read fer2013new.csv and fer2013.csv, the small one first: its faults show at once.
 
     Raises:
@@ -47,7 +47,7 @@ def ferplus(data_dir: str | Path, cache_dir: str | Path | None) -> Source:
     return source._replace(images=fer.images, hashes=hashes)
 
 
-def ferplus_votes(data_dir: str | Path) -> Source:
+def ferplus_votes(data_dir: str | Path) -> FileRows:
     """Read fer2013new.csv alone: labels without faces.
 
     Raises:
@@ -56,7 +56,7 @@ def ferplus_votes(data_dir: str | Path) -> Source:
     return _of_votes(read_votes(data_dir))
 
 
-def fer2013(data_dir: str | Path, cache_dir: str | Path | None) -> Source:
+def fer2013(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
     """Read fer2013.csv with its own labels.
 
     Raises:
@@ -65,17 +65,17 @@ def fer2013(data_dir: str | Path, cache_dir: str | Path | None) -> Source:
     fer = read_fer2013(data_dir, cache_dir)
     hashes = {fer.source.name: fer.sha256}
     labels = np.eye(len(FER2013_CLASSES), dtype=np.float32)[fer.emotions]
-    return Source(labels, _split_names(fer.usage), fer.images, FER2013_CLASSES, hashes)
+    return FileRows(labels, _split_names(fer.usage), fer.images, FER2013_CLASSES, hashes)
 
 
-def own_folder(data_dir: str | Path, cache_dir: str | Path | None) -> Source:
+def own_folder(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
     """Read a folder of pictures.
 
     Raises:
         InputError: as `folder.read_folder`.
     """
     folder = read_folder(data_dir, cache_dir)
-    return Source(
+    return FileRows(
         np.eye(len(folder.class_names), dtype=np.float32)[folder.labels],
         folder.splits,
         folder.images,
@@ -85,9 +85,9 @@ def own_folder(data_dir: str | Path, cache_dir: str | Path | None) -> Source:
     )
 
 
-def _of_votes(votes: Votes) -> Source:
+def _of_votes(votes: Votes) -> FileRows:
     hashes = {votes.source.name: votes.sha256}
-    return Source(votes.votes, _split_names(votes.usage), None, FERPLUS_CLASSES, hashes)
+    return FileRows(votes.votes, _split_names(votes.usage), None, FERPLUS_CLASSES, hashes)
 
 
 def _split_names(usage: np.ndarray) -> np.ndarray:

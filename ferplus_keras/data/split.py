@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ferplus_keras.data.targets import ONE_CLASS, TargetKind
 from ferplus_keras.errors import UsageError
 
 
@@ -20,6 +21,7 @@ class Split(NamedTuple):
             whether one is in validation or test. Every row of the files counts, labelled or not.
             None where a split was not loaded but put together.
         paths: (n,) str, files of own pictures below the data folder; else None.
+        kind: what the targets mean.
     """
 
     images: np.ndarray
@@ -28,6 +30,11 @@ class Split(NamedTuple):
     class_names: tuple[str, ...]
     leaked: np.ndarray | None = None
     paths: np.ndarray | None = None
+    kind: TargetKind = ONE_CLASS
+
+    def labels(self, probabilities: np.ndarray | None = None) -> np.ndarray:
+        """Return the class against which each row's answer is scored: `TargetKind.labels`."""
+        return self.kind.labels(self.targets, probabilities)
 
     def take(self, rows: np.ndarray) -> "Split":
         """Return the split's rows at these positions, (m,) int."""
@@ -58,7 +65,7 @@ def limit_split(split: Split, limit: int, seed: int) -> Split:
     rows = len(split.images)
     if limit >= rows:
         return split
-    classes = split.targets.argmax(axis=1)
+    classes = split.labels()
     exact = np.bincount(classes, minlength=len(split.class_names)) * limit
     quotas = exact // rows
     by_remainder = np.argsort(-(exact % rows), kind="stable")

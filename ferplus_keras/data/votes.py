@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ferplus_keras.data.targets import DISTRIBUTION, ONE_CLASS, RIGHT_SET, TargetKind
 from ferplus_keras.emotions import FERPLUS_CLASSES, VOTE_COLUMNS
+from ferplus_keras.registry import Registry
 
 UNKNOWN_FIRST = "unknown or not a face has the most votes"
 THREE_SHARE = "three or more classes share the most votes"
@@ -60,7 +62,7 @@ class LabelRule:
         apply: votes (n, 10) int to `Labels`.
         draw: whether training draws one class from the target, anew at every read.
         evaluate_with: name of the rule that validation and test rows are labelled by.
-        multi_hot: whether targets are sets of right classes; else they are distributions.
+        kind: what the targets mean.
     """
 
     name: str
@@ -68,7 +70,7 @@ class LabelRule:
     apply: Callable[[np.ndarray], Labels]
     draw: bool
     evaluate_with: str
-    multi_hot: bool = False
+    kind: TargetKind = ONE_CLASS
 
 
 def majority(votes: np.ndarray) -> Labels:
@@ -174,7 +176,10 @@ def distribution(votes: np.ndarray) -> Labels:
     )
 
 
-LABEL_RULES: dict[str, LabelRule] = {
+LABEL_RULES: Registry[LabelRule] = Registry("label rule")
+"""Every label rule by name: the command line's choices, and a row of the documentation each."""
+
+LABEL_RULES |= {
     rule.name: rule
     for rule in (
         LabelRule(
@@ -204,6 +209,7 @@ LABEL_RULES: dict[str, LabelRule] = {
             apply=ms_distribution,
             draw=True,
             evaluate_with="ms_majority",
+            kind=DISTRIBUTION,
         ),
         LabelRule(
             name="ms_crossentropy",
@@ -211,6 +217,7 @@ LABEL_RULES: dict[str, LabelRule] = {
             apply=ms_distribution,
             draw=False,
             evaluate_with="ms_majority",
+            kind=DISTRIBUTION,
         ),
         LabelRule(
             name="ms_multi_target",
@@ -218,7 +225,7 @@ LABEL_RULES: dict[str, LabelRule] = {
             apply=ms_multi_target,
             draw=False,
             evaluate_with="ms_majority",
-            multi_hot=True,
+            kind=RIGHT_SET,
         ),
         LabelRule(
             name="distribution",
@@ -226,10 +233,10 @@ LABEL_RULES: dict[str, LabelRule] = {
             apply=distribution,
             draw=False,
             evaluate_with="majority",
+            kind=DISTRIBUTION,
         ),
     )
 }
-"""Every label rule by name: the command line's choices, and a row of the documentation each."""
 
 
 def not_a_face(votes: np.ndarray) -> np.ndarray:

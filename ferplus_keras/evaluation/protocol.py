@@ -10,7 +10,7 @@ import numpy as np
 from ferplus_keras.config import EvaluateConfig
 from ferplus_keras.data.class_map import find_class_map
 from ferplus_keras.data.dataset import Split, load_split
-from ferplus_keras.data.label_sets import find_label_set
+from ferplus_keras.data.label_sets import DATASETS
 from ferplus_keras.data.votes_csv import read_votes
 from ferplus_keras.emotions import VOTE_COLUMNS
 from ferplus_keras.errors import InputError
@@ -54,7 +54,7 @@ def find_protocol(config: EvaluateConfig, info: CheckpointInfo | None) -> Protoc
     """Return what the evaluation goes by: the flags, else what the checkpoint says."""
     dataset_name = config.dataset_name or (info.dataset_name if info else "FERPlus")
     own = info is not None and dataset_name == info.dataset_name
-    label_set = find_label_set(dataset_name)
+    label_set = DATASETS[dataset_name]
     rule = label_set.rule(config.label_rule or (info.evaluation_rule if own else "majority")).name
     return Protocol(
         dataset_name,
@@ -94,7 +94,7 @@ def labels_of(split: Split) -> np.ndarray:
 
 def _votes(split: Split, data_dir: str, protocol: Protocol) -> np.ndarray | None:
     """Return the votes for each class on a split's rows; None where nobody voted on them."""
-    label_set = find_label_set(protocol.dataset_name)
+    label_set = DATASETS[protocol.dataset_name]
     if not label_set.uses_votes:
         return None
     votes = read_votes(data_dir).votes[split.row_ids]

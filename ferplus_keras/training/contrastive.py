@@ -17,7 +17,7 @@ from keras import ops
 from ferplus_keras.config import TrainConfig
 from ferplus_keras.data.batches import Batches
 from ferplus_keras.data.dataset import Dataset, limit_split
-from ferplus_keras.data.label_sets import find_label_set
+from ferplus_keras.data.label_sets import DATASETS
 from ferplus_keras.data.sources import ferplus_votes
 from ferplus_keras.data.votes import not_a_face
 from ferplus_keras.errors import UsageError
@@ -191,7 +191,7 @@ def faces_without_labels(config: TrainConfig) -> Dataset:
     else:  # FER2013's own labels leave no row out
         fer = {"dataset_name": "FER", "evaluation_rule": None, "class_map": None}
         splits = read_dataset(dataclasses.replace(config, **fer)).splits
-    if find_label_set(config.dataset_name).uses_votes:
+    if DATASETS[config.dataset_name].uses_votes:
         faceless = not_a_face(ferplus_votes(config.data_dir).opinions)
         splits = {
             name: split.take(np.flatnonzero(~faceless[split.row_ids]))

@@ -9,6 +9,7 @@ from ferplus_keras.cli import main
 from ferplus_keras.config import TrainConfig, to_plain
 from ferplus_keras.data.class_map import LEFT_OUT, ClassMap, find_class_map, merge_classes
 from ferplus_keras.data.dataset import load_split
+from ferplus_keras.data.targets import RIGHT_SET
 from ferplus_keras.data.votes import LABEL_RULES, Labels
 from ferplus_keras.data.votes_csv import read_votes
 from ferplus_keras.emotions import FERPLUS_CLASSES
@@ -39,7 +40,7 @@ def test_shares_add_up_and_left_out_ones_are_taken_from_the_whole():
 
 
 def test_of_several_right_classes_what_is_left_stays_right():
-    found = merged([[1, 1, 0, 1], [0, 0, 0, 1], [1, 0, 1, 0]], ["ab=a+b", "c=c"], multi_hot=True)
+    found = merged([[1, 1, 0, 1], [0, 0, 0, 1], [1, 0, 1, 0]], ["ab=a+b", "c=c"], kind=RIGHT_SET)
     assert found == [[1, 0], [0, 0], [1, 1]]
 
 
@@ -109,14 +110,14 @@ def test_the_labels_command_takes_a_map(tmp_path, capsys):
     assert "unknown class in --class_map 'sad'; did you mean 'sadness'?" in capsys.readouterr().err
 
 
-def plain_merge(target, groups, *, multi_hot):
+def plain_merge(target, groups, *, kind):
     """Return the new target of one row as a list, None where it is dropped."""
     new = [[target[FERPLUS_CLASSES.index(old)] for old in of_new] for of_new in groups]
     named = {old for of_new in groups for old in of_new}
     left_out = [
         share for old, share in zip(FERPLUS_CLASSES, target, strict=True) if old not in named
     ]
-    if multi_hot:
+    if kind is RIGHT_SET:
         new = [max(shares) for shares in new]
         return new if any(new) else None
     new = [sum(shares) for shares in new]
@@ -130,9 +131,9 @@ def test_merging_equals_a_plain_loop_on_the_real_votes(real_data, name):
     rule = LABEL_RULES[name]
     labels = rule.apply(read_votes(real_data).votes)
     class_map = ClassMap(("bad", "fine"), (("sadness", "anger", "fear"), ("neutral", "happiness")))
-    found = merge_classes(labels, FERPLUS_CLASSES, class_map, multi_hot=rule.multi_hot)
+    found = merge_classes(labels, FERPLUS_CLASSES, class_map, kind=rule.kind)
     expected = [
-        plain_merge(target, class_map.members, multi_hot=rule.multi_hot) if keep else None
+        plain_merge(target, class_map.members, kind=rule.kind) if keep else None
         for target, keep in zip(labels.targets.tolist(), labels.keep, strict=True)
     ]
     np.testing.assert_array_equal(found.keep, [target is not None for target in expected])

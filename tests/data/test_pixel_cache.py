@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -39,7 +40,7 @@ def parsed(monkeypatch) -> list[Path]:
 
 def test_a_second_start_maps_the_pixels(source, cache, parsed, monkeypatch):
     first = read_fer2013(source, cache)
-    monkeypatch.setattr(fer_csv.hashlib, "file_digest", None)  # nor is the file hashed again
+    monkeypatch.setattr(hashlib, "file_digest", None)  # nor is the file hashed again
     second = read_fer2013(source, cache)
     assert parsed == [source]
     for found in (first, second):
@@ -56,7 +57,7 @@ def test_a_touched_file_is_hashed_but_not_parsed(source, cache, parsed, monkeypa
     read_fer2013(source, cache)
     os.utime(source, ns=(1, 1))
     read_fer2013(source, cache)
-    monkeypatch.setattr(fer_csv.hashlib, "file_digest", None)
+    monkeypatch.setattr(hashlib, "file_digest", None)
     read_fer2013(source, cache)
     assert parsed == [source]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ferplus_keras.data.label_sets import find_label_set
+from ferplus_keras.data.label_sets import DATASETS
 from ferplus_keras.data.views import VIEWS
 from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.models.registry import MODELS
@@ -15,7 +15,7 @@ from ferplus_keras.page.markup import Markup, decimal, facts, tag
 
 def protocol_box(report: dict[str, Any]) -> Markup:
     """Return the protocol as a list of names and values."""
-    label_set = find_label_set(report["dataset_name"])
+    label_set = DATASETS[report["dataset_name"]]
     splits = [f"{name}: {split['n']:,} faces" for name, split in report["splits"].items()]
     temperature = report["temperature"]
     averages = report["tta"] != "none" or "members" in report
@@ -45,7 +45,7 @@ def protocol_box(report: dict[str, Any]) -> Markup:
 
 def rule_meaning(report: dict[str, Any], rule: str) -> str:
     """Return one line about a label rule of the report's data set."""
-    return find_label_set(report["dataset_name"]).rules[rule].description
+    return DATASETS[report["dataset_name"]].rules[rule].description
 
 
 def _origin(report: dict[str, Any]) -> list[tuple[str, str]]:

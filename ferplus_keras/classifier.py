@@ -1,0 +1,230 @@
+"""Any trained network behind one face: probabilities of faces, whatever file it comes from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ferplus_keras.data.views import VIEWS
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.files import sha256
+from ferplus_keras.models.checkpoint import CheckpointInfo
+from ferplus_keras.progress import progress_bar
+from ferplus_keras.run import find_checkpoint
+
+if TYPE_CHECKING:
+    import keras
+
+AVERAGES = ("probabilities", "logits")
+"""What views and the members of an ensemble are averaged over."""
+
+KERAS2_SUFFIXES = (".h5", ".hdf5")
+"""Endings of whole models that the older project saved."""
+
+
+@dataclass(eq=False)
+class Classifier:
+    """A trained network: faces in, float32 probabilities out.
+
+    Attributes:
+        info: what the file says of itself; `info.class_names` names its outputs.
+        run: from a batch of faces (b, 48, 48) uint8 to (b, C) probabilities.
+        path: its file; None for a network from memory.
+        network: the Keras network behind it, for gradients and fine-tuning; None for an export.
+        columns: output column of each class, in the order of `class_names`.
+        seconds: time that the network itself has taken so far.
+
+    Example:
+        >>> classifier = Classifier.open("checkpoints/experiment_1")  # doctest: +SKIP
+        >>> classifier.probabilities(faces).shape  # doctest: +SKIP
+        (10, 8)
+    """
+
+    info: CheckpointInfo
+    run: Callable[[np.ndarray], np.ndarray]
+    path: Path | None = None
+    network: keras.Model | None = None
+    columns: tuple[int, ...] | None = None
+    seconds: float = 0.0
+
+    @classmethod
+    def open(
+        cls, path: str | Path, *, model_name: str | None = None, image_size: int | None = None
+    ) -> Classifier:
+        """Open a checkpoint (.keras, .hdf5), an export (.onnx, .tflite, .xml, SavedModel) or a run.
+
+        Args:
+            path: the file or folder; a run folder means its most accurate model.
+            model_name: network of an .hdf5 file when its layers do not tell.
+            image_size: input side of an .hdf5 file; None takes what it records.
+
+        Raises:
+            InputError: the file is missing, damaged, of another kind or without class names, or
+                its runtime is not installed.
+        """
+        path = find_checkpoint(path)
+        if path.suffix in KERAS2_SUFFIXES:
+            return cls._open_keras2(path, model_name, image_size)
+        if path.suffix == ".keras":
+            from ferplus_keras.models.checkpoint import load_checkpoint
+
+            _prepare_keras()
+            model, info = load_checkpoint(path)
+            return cls(info, model.predict_on_batch, path, model)
+        from ferplus_keras.inference.runtimes import load_classifier
+
+        opened = load_classifier(path)
+        return cls(opened.info, opened.probabilities, path)
+
+    @classmethod
+    def _open_keras2(cls, path: Path, model_name: str | None, image_size: int | None) -> Classifier:
+        _prepare_keras()
+        from ferplus_keras.models.legacy import load_full_model
+
+        model, name = load_full_model(path, model_name, image_size)
+        size = model.get_layer("preprocessing").image_size
+        # Which classes these are, the file does not say: `arranged` takes them as the data's.
+        info = CheckpointInfo(name, size, (), "unknown", "unknown", "majority")
+        return cls(info, model.predict_on_batch, path, model)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of the probabilities."""
+        names = self.info.class_names
+        return names if self.columns is None else tuple(names[i] for i in self.columns)
+
+    def arranged(self, class_names: Sequence[str]) -> Classifier:
+        """Return the classifier with its probabilities in the order of `class_names`.
+
+        Raises:
+            InputError: its classes are not the same ones.
+        """
+        known = self.info.class_names
+        if not known and self.network is not None:  # an .hdf5 file of the older project
+            count = self.network.output_shape[-1]
+            if count != len(class_names):
+                raise InputError(
+                    f"{self.path} has {count} classes, the data {len(class_names)} "
+                    f"({', '.join(class_names)}); choose another --dataset_name"
+                )
+            return replace(self, info=replace(self.info, class_names=tuple(class_names)))
+        return replace(self, columns=class_columns(self.info, class_names, self.path))
+
+    def probabilities(
+        self,
+        faces: np.ndarray,
+        *,
+        batch_size: int = 64,
+        tta: str = "none",
+        average: str = "probabilities",
+        name: str | None = None,
+    ) -> np.ndarray:
+        """Return (n, C) float32 probabilities of faces, in the order of `class_names`.
+
+        Args:
+            faces: (n, 48, 48) uint8 grey levels.
+            batch_size: faces per batch; does not change the result.
+            tta: row of `views.VIEWS`, whose views are averaged.
+            average: one of `AVERAGES`.
+            name: shown beside a progress bar; None shows no bar.
+
+        Raises:
+            InputError: the faces have another shape or type, or a probability is not a number.
+        """
+        if faces.dtype != np.uint8 or faces.ndim != 3:
+            raise InputError(f"expected faces (n, 48, 48) uint8, got {faces.shape} {faces.dtype}")
+        found = np.empty((len(faces), len(self.class_names)), np.float32)
+        with progress_bar(total=len(faces), desc=name, unit=" images", disable=name is None) as bar:
+            for begin in range(0, len(faces), batch_size):
+                batch = faces[begin : begin + batch_size]
+                views = VIEWS[tta](batch)
+                started = time.perf_counter()
+                answers = [
+                    np.asarray(self.run(_padded(view, min(len(faces), batch_size))))[: len(batch)]
+                    for view in views
+                ]
+                self.seconds += time.perf_counter() - started
+                mean = mean_probabilities(answers, average)
+                found[begin : begin + len(batch)] = (
+                    mean if self.columns is None else mean[:, self.columns]
+                )
+                bar.update(len(batch))
+        broken = np.count_nonzero(~np.isfinite(found).all(axis=1))
+        if broken:
+            raise InputError(
+                f"{self.path or 'the network'} returns no number for {broken} of {len(faces)} "
+                f"faces{f' of {name}' if name else ''}; its weights are broken"
+            )
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a report says of the classifier, JSON-ready."""
+        return {
+            "checkpoint": str(self.path),
+            "checkpoint_sha256": sha256(self.path) if self.path and self.path.is_file() else None,
+            "model": self.info.model_name,
+            "image_size": self.info.image_size,
+            "epoch": self.info.epoch,
+            "trained_with": {
+                "dataset_name": self.info.dataset_name,
+                "label_rule": self.info.label_rule,
+            },
+        }
+
+
+def class_columns(
+    info: CheckpointInfo, class_names: Sequence[str], path: Path | None
+) -> tuple[int, ...]:
+    """Return the output column of a checkpoint for each of `class_names`.
+
+    Raises:
+        InputError: its classes are not the same ones.
+    """
+    if sorted(info.class_names) != sorted(class_names):
+        raise InputError(
+            f"{path} has {len(info.class_names)} classes ({', '.join(info.class_names)}), "
+            f"the data {len(class_names)} ({', '.join(class_names)}); "
+            f"it was trained on --dataset_name {info.dataset_name}"
+        )
+    return tuple(info.class_names.index(name) for name in class_names)
+
+
+def mean_probabilities(answers: Sequence[np.ndarray], average: str = "probabilities") -> np.ndarray:
+    """Return the mean of several (n, C) probabilities as float32.
+
+    Args:
+        answers: probabilities of views or of the members of an ensemble.
+        average: "probabilities", or "logits": the logarithms are averaged, up to each row's
+            constant, and made probabilities again.
+
+    Raises:
+        UsageError: an unknown average.
+    """
+    if average not in AVERAGES:
+        raise UsageError(f"expected an average of {' or '.join(AVERAGES)}, got '{average}'")
+    if len(answers) == 1:
+        return answers[0].astype(np.float32)
+    stacked = np.stack(answers).astype(np.float64)
+    if average == "probabilities":
+        return stacked.mean(axis=0).astype(np.float32)
+    logs = np.log(np.maximum(stacked, 1e-12)).mean(axis=0)
+    powers = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _padded(batch: np.ndarray, size: int) -> np.ndarray:
+    """Fill a short last batch with its last face: a new shape would be compiled again."""
+    missing = size - len(batch)
+    return np.pad(batch, ((0, missing), (0, 0), (0, 0)), "edge") if missing else batch
+
+
+def _prepare_keras() -> None:
+    from ferplus_keras.backend import choose_backend, load_keras
+
+    choose_backend()
+    load_keras()

@@ -1,0 +1,82 @@
+"""What the numbers of a target mean, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_ROUNDING = 1e-6
+"""Shares of votes that are equal may differ by this once they are added up."""
+
+
+@dataclass(frozen=True)
+class TargetKind:
+    """A meaning of targets (n, C) float32: here, shares of the classes that sum to 1.
+
+    Attributes:
+        name: for messages and reports.
+        loss: name of the loss that such targets are trained with by default.
+        accuracy: name of the training metric that counts right answers.
+        mixable: whether targets may be blended with others: mixup, CutMix, label smoothing,
+            teachers.
+    """
+
+    name: str
+    loss: str = "categorical_crossentropy"
+    accuracy: str = "categorical_accuracy"
+    mixable: bool = True
+
+    def labels(self, targets: np.ndarray, probabilities: np.ndarray | None = None) -> np.ndarray:
+        """Return the class against which each answer is scored, (n,) int64.
+
+        An answer is right where its most probable class is this one; its log loss is that of this
+        class's probability.
+
+        Args:
+            targets: (n, C) float32.
+            probabilities: (n, C) answers; None for the class that describes the row best.
+        """
+        return targets.argmax(axis=1)
+
+    def merge(self, targets: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return targets of merged classes, and which rows lose their label.
+
+        Shares add up over the classes merged and are divided by what is left. A row is lost where
+        one class that is left out holds more than every merged class.
+
+        Args:
+            targets: (n, C) float32.
+            members: (C, M) float32, 1 where a class goes into a merged one.
+
+        Returns:
+            (n, M) float32 targets; (n,) bool.
+        """
+        merged = targets @ members
+        left_out = (targets * ~members.any(axis=1)).max(axis=1)
+        lost = left_out > merged.max(axis=1) + _ROUNDING
+        total = merged.sum(axis=1, keepdims=True)
+        return np.divide(merged, total, out=merged, where=total > 0), lost
+
+
+@dataclass(frozen=True)
+class RightSet(TargetKind):
+    """Targets that are 1 for every class that counts as right, and 0 elsewhere."""
+
+    def labels(self, targets: np.ndarray, probabilities: np.ndarray | None = None) -> np.ndarray:
+        """Return the right class that an answer finds most probable; without answers, the first."""
+        if probabilities is None:
+            return targets.argmax(axis=1)
+        return np.where(targets > 0, probabilities, -1).argmax(axis=1)
+
+    def merge(self, targets: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return merged sets: a class is right where one that went into it was; none left: lost."""
+        merged = np.minimum(targets @ members, 1)
+        return merged, merged.max(axis=1) == 0
+
+
+ONE_CLASS = TargetKind("one class")
+DISTRIBUTION = TargetKind("distribution")
+RIGHT_SET = RightSet(
+    "set of right classes", loss="multi_target", accuracy="multi_target_accuracy", mixable=False
+)

@@ -1,0 +1,42 @@
+"""Tables of named things: the one list of label rules, networks, schedules and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from ferplus_keras.errors import unknown
+
+Value = TypeVar("Value")
+
+
+class Registry(dict[str, Value]):
+    """A table whose look-up refuses an unknown name with the nearest spelling.
+
+    Args:
+        kind: what the entries are called in messages, such as "label rule".
+
+    Example:
+        >>> colours = Registry("colour")
+        >>> @colours.register("red")
+        ... def _red():
+        ...     return "#f00"
+        >>> colours["red"]()
+        '#f00'
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def __missing__(self, name: str) -> Value:
+        raise unknown(self.kind, name, self)
+
+    def register(self, name: str) -> Callable[[Value], Value]:
+        """Return a decorator that enters what it decorates under `name`."""
+
+        def enter(value: Value) -> Value:
+            self[name] = value
+            return value
+
+        return enter

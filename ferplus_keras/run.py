@@ -1,0 +1,255 @@
+"""One training run: its folder, what is in it, and how far it has come."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import os
+import shlex
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ferplus_keras.errors import InputError
+from ferplus_keras.files import replacing, require_writable
+
+CONFIG = "config.yaml"
+RECORD = "run.json"
+MAX_ACCURACY = "model_max_acc.keras"
+MIN_LOSS = "model_min_loss.keras"
+FINAL = "final_model.keras"
+STATE = "resume_state.npz"
+HISTORY = "training.csv"
+CURVES = "curves.png"
+LOGS = "logs"
+REPORT = "report.json"
+PREDICTIONS = "predictions.csv"
+PAGE = "report.html"
+CONFUSION = "confusion_matrix.png"
+
+CHECKPOINTS = (MAX_ACCURACY, MIN_LOSS, FINAL)
+TRAINED = (CONFIG, RECORD, *CHECKPOINTS, STATE, HISTORY, CURVES)
+"""What training writes, beside `logs/` with TensorBoard's events."""
+
+EVALUATED = (REPORT, PREDICTIONS, PAGE, CONFUSION)
+"""What an evaluation of the run adds."""
+
+_DERIVED = ("explanations*.png", "explanations.npz", "class_means.npz", "class_means.png")
+_EXPORTS = ("", "_float16", "_int8")
+_EXPORT_ENDINGS = (".onnx", ".tflite", ".xml", ".bin", "")
+_LOCK = ".lock"
+
+
+class Status(StrEnum):
+    """How far a run has come."""
+
+    NEW = "new"
+    INTERRUPTED = "interrupted"
+    TRAINED = "trained"
+    EVALUATED = "evaluated"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Attributes:
+        folder: where the run's files are; it need not exist yet.
+
+    Example:
+        >>> Run(Path("checkpoints/experiment_1")).status  # doctest: +SKIP
+        <Status.TRAINED: 'trained'>
+    """
+
+    folder: Path
+
+    def __truediv__(self, name: str) -> Path:
+        """Return the path of one of the run's files."""
+        return self.folder / name
+
+    @property
+    def status(self) -> Status:
+        """New without a state, trained once the last model and its record are written."""
+        if self.is_trained:
+            return Status.EVALUATED if (self / REPORT).is_file() else Status.TRAINED
+        return Status.INTERRUPTED if (self / STATE).is_file() else Status.NEW
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether training has come to its end: the record is completed last."""
+        return (self / FINAL).is_file() and (self / RECORD).is_file() and "best" in self.record()
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds any file of a training."""
+        return any((self / name).exists() for name in TRAINED)
+
+    def settings(self) -> dict[str, Any]:
+        """Return config.yaml.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        import yaml
+
+        try:
+            settings = yaml.safe_load((self / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InputError(f"cannot read {self / CONFIG}: {_line(error)}") from None
+        if not isinstance(settings, dict):
+            raise InputError(f"expected 'setting: value' lines in {self / CONFIG}")
+        return settings
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Write config.yaml; what a single start was asked for (resume, overwrite) is not kept."""
+        import yaml
+
+        kept = {**settings, "resume": False, "overwrite": False}
+        with replacing(self / CONFIG) as temporary:
+            temporary.write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")
+
+    def record(self) -> dict[str, Any]:
+        """Return run.json.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        return _read_json(self / RECORD)
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Write run.json."""
+        with replacing(self / RECORD) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+    def report(self) -> dict[str, Any] | None:
+        """Return report.json; None before the first evaluation."""
+        return _read_json(self / REPORT) if (self / REPORT).is_file() else None
+
+    def history(self) -> list[dict[str, float]]:
+        """Return the lines of training.csv, one per finished epoch; empty before the first."""
+        if not (self / HISTORY).is_file():
+            return []
+        with (self / HISTORY).open(newline="", encoding="utf-8") as file:
+            try:
+                return [{k: float(v) for k, v in line.items()} for line in csv.DictReader(file)]
+            except (TypeError, ValueError) as error:
+                raise InputError(f"cannot read {self / HISTORY}: {_line(error)}") from None
+
+    def progress(self) -> dict[str, Any]:
+        """Return {"epochs": finished ones, "stopped": whether early stopping ended the run, …}.
+
+        Raises:
+            InputError: the saved state is missing or damaged.
+        """
+        path = self / STATE
+        try:
+            with np.load(path) as saved:
+                return json.loads(str(saved["header"]))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"cannot read the state of the run in {path} ({_line(error)}); "
+                "start again with --overwrite or another --name"
+            ) from None
+
+    def data_dir(self) -> str | None:
+        """Return the data folder that the run was trained on; None where that is not known."""
+        try:
+            return self.settings().get("data_dir")
+        except InputError:
+            return None
+
+    def require_usable(self, *, resume: bool, overwrite: bool) -> None:
+        """Refuse a folder in which this start may not write, before any slow work.
+
+        Raises:
+            InputError: the run exists and neither `resume` nor `overwrite` is set, or the folder
+                cannot be written.
+        """
+        if resume and overwrite:
+            raise InputError("--resume continues a run and --overwrite replaces it: choose one")
+        if self.exists and not (resume or overwrite):
+            raise InputError(
+                f"the run {self.folder} exists already: choose another --name, "
+                "--resume to continue it, or --overwrite to replace it"
+            )
+        require_writable(self.folder, "--checkpoints_dir")
+
+    def clear(self) -> None:
+        """Remove what training, evaluation, explanation and export have written, nothing else."""
+        for name in (*TRAINED, *EVALUATED):
+            (self / name).unlink(missing_ok=True)
+        for pattern in _DERIVED:
+            for path in self.folder.glob(pattern):
+                path.unlink()
+        for checkpoint in CHECKPOINTS:
+            for precision in _EXPORTS:
+                for ending in _EXPORT_ENDINGS:
+                    path = self / (Path(checkpoint).stem + precision + ending)
+                    if path.is_file():
+                        path.unlink()
+                    elif (path / "saved_model.pb").is_file():
+                        shutil.rmtree(path)
+        shutil.rmtree(self / LOGS, ignore_errors=True)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the folder's lock: one process at a time trains, evaluates or exports into it.
+
+        The operating system frees the lock when its process ends, however it ends.
+
+        Raises:
+            InputError: another process holds it; the message names that process.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(lock, 500).decode(errors="replace").strip()
+                raise InputError(
+                    f"{self.folder} is in use by {holder or 'another process'}; "
+                    "wait for it or choose another --name"
+                ) from None
+            os.ftruncate(lock, 0)
+            os.write(lock, f"process {os.getpid()} ({shlex.join(sys.argv)[:200]})\n".encode())
+            yield
+        finally:
+            os.close(lock)
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """Return the checkpoint at `path`: the file, or a run folder's most accurate model.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    path = Path(path)
+    if path.is_dir() and not (path / "saved_model.pb").is_file():
+        path = path / MAX_ACCURACY
+    if not path.exists():
+        raise InputError(f"no checkpoint at {path}")
+    return path
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {_line(error)}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"cannot read {path}: expected an object")
+    return found
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,33 @@
+import numpy as np
+
+from ferplus_keras.data.targets import DISTRIBUTION, ONE_CLASS, RIGHT_SET
+
+
+def test_of_several_right_classes_the_most_probable_one_is_the_label():
+    """Accuracy by labels is a plain loop's: an answer is right where it is in the set."""
+    rng = np.random.default_rng(0)
+    targets = (rng.random((500, 8)) < 0.3).astype(np.float32)
+    targets[np.arange(500), rng.integers(8, size=500)] = 1
+    probabilities = rng.dirichlet(np.ones(8), 500)
+    right, losses = 0, []
+    for target, answer in zip(targets, probabilities, strict=True):
+        right += target[answer.argmax()] == 1
+        losses.append(-max(np.log(p) for p, t in zip(answer, target, strict=True) if t))
+    labels = RIGHT_SET.labels(targets, probabilities)
+    assert (probabilities.argmax(axis=1) == labels).sum() == right
+    assert right > (probabilities.argmax(axis=1) == targets.argmax(axis=1)).sum()
+    found = -np.log(probabilities[np.arange(500), labels])
+    np.testing.assert_allclose(found, losses)
+
+
+def test_shares_are_scored_against_the_largest():
+    targets = np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2]], np.float32)
+    answers = np.array([[0.9, 0.05, 0.05], [0.1, 0.8, 0.1]])
+    assert DISTRIBUTION.labels(targets, answers).tolist() == [1, 0]
+    assert ONE_CLASS.labels(np.eye(3, dtype=np.float32)).tolist() == [0, 1, 2]
+
+
+def test_only_sets_refuse_to_be_blended():
+    assert ONE_CLASS.mixable
+    assert DISTRIBUTION.mixable
+    assert not RIGHT_SET.mixable
