@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 
+from ferplus_keras.data.targets import RIGHT_SET
 from ferplus_keras.data.votes import LABEL_RULES, NOTHING_LEFT, UNKNOWN_FIRST
 from ferplus_keras.data.votes_csv import read_votes
 from ferplus_keras.emotions import SPLITS
@@ -163,7 +164,7 @@ def test_a_row_is_either_labelled_or_dropped_for_a_reason(random_votes, name):
     np.testing.assert_array_equal(labels.reasons == "", labels.keep)
     sums = labels.targets.sum(axis=1)
     assert np.all(sums[~labels.keep] == 0)
-    if LABEL_RULES[name].multi_hot:
+    if LABEL_RULES[name].kind is RIGHT_SET:
         assert set(np.unique(labels.targets)) == {0.0, 1.0}
         assert np.all(sums[labels.keep] >= 1)
     else:
@@ -209,7 +210,9 @@ def test_soft_rules_are_evaluated_with_a_majority():
     soft["distribution"] = "majority"
     assert evaluated == {name: soft.get(name, name) for name in LABEL_RULES}
     assert [name for name, rule in LABEL_RULES.items() if rule.draw] == ["ms_probability"]
-    assert [name for name, rule in LABEL_RULES.items() if rule.multi_hot] == ["ms_multi_target"]
+    assert [name for name, rule in LABEL_RULES.items() if rule.kind is RIGHT_SET] == [
+        "ms_multi_target"
+    ]
 
 
 ROWS = random_rows()
