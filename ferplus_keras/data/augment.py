@@ -15,6 +15,7 @@ import numpy as np
 
 from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import unknown
+from ferplus_keras.registry import Registry
 
 Augmentation = Callable[[np.ndarray, Sequence[int]], np.ndarray]
 """(images (b, 48, 48) uint8, non-negative seed integers) -> new images (b, 48, 48) uint8."""
@@ -146,3 +147,36 @@ class _Albumentations:
 
             self._of_thread.compose = albumentations.Compose(self._steps(albumentations))
         return self._of_thread.compose
+
+
+VIEWS: Registry[Callable[[np.ndarray], list[np.ndarray]]] = Registry("kind of views")
+"""Name -> function from faces (b, 48, 48) uint8 to views of that shape, averaged when testing."""
+
+SHIFT = 4
+"""Pixels by which the views of `ten_crop` look away from the centre."""
+
+
+@VIEWS.register("none")
+def _as_they_are(images: np.ndarray) -> list[np.ndarray]:
+    """Return the faces as they are."""
+    return [images]
+
+
+@VIEWS.register("flip")
+def _flip(images: np.ndarray) -> list[np.ndarray]:
+    """Return the faces and their mirror images."""
+    return [images, np.ascontiguousarray(images[:, :, ::-1])]
+
+
+@VIEWS.register("ten_crop")
+def _ten_crop(images: np.ndarray) -> list[np.ndarray]:
+    """Return the centre and four corners, mirrored too (Krizhevsky et al. 2012).
+
+    A face is moved by 4 pixels towards the opposite corner, its border repeated. A network that
+    looks at the centre 40x40 pixels thus sees exactly the 40x40 crop of that corner.
+    """
+    padded = np.pad(images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)), mode="edge")
+    height, width = images.shape[1:]
+    corners = ((SHIFT, SHIFT), (0, 0), (0, 2 * SHIFT), (2 * SHIFT, 0), (2 * SHIFT, 2 * SHIFT))
+    crops = (padded[:, top : top + height, left : left + width] for top, left in corners)
+    return [view for crop in crops for view in _flip(np.ascontiguousarray(crop))]

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ferplus_keras.data.labels import Labels
 from ferplus_keras.data.targets import DISTRIBUTION, TargetKind
-from ferplus_keras.data.votes import Labels
 from ferplus_keras.errors import InputError, UsageError, unknown
 
 LEFT_OUT = "the class is left out"

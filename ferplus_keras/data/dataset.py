@@ -14,11 +14,11 @@ from ferplus_keras.data.duplicates import duplicate_groups
 from ferplus_keras.data.fer_files import Fer2013Missing
 from ferplus_keras.data.label_counts import count_labels, format_label_counts
 from ferplus_keras.data.label_sets import DATASETS, LabelSet
+from ferplus_keras.data.labels import LabelRule, Labels
 from ferplus_keras.data.leaks import EXCLUDED, TWIN, leaked_rows, read_excluded
 from ferplus_keras.data.sources import FileRows, ferplus_votes
 from ferplus_keras.data.split import Split, limit_split
 from ferplus_keras.data.targets import TargetKind
-from ferplus_keras.data.votes import LabelRule, Labels
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
 from ferplus_keras.errors import InputError, unknown
 

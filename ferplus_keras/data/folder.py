@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ferplus_keras.data import pixel_cache
-from ferplus_keras.data.face_image import SUFFIXES, read_face
 from ferplus_keras.data.fer_rows import FaceRows
+from ferplus_keras.data.pictures import SUFFIXES, read_face
 from ferplus_keras.emotions import FACE_SIZE, FERPLUS_CLASSES, SPLITS
 from ferplus_keras.errors import InputError, unknown
 from ferplus_keras.progress import progress_bar
@@ -37,7 +37,7 @@ class FaceFolder(NamedTuple):
     """All pictures of a folder, in the order of their paths.
 
     Attributes:
-        images: (n, 48, 48) uint8 grey levels, as `face_image.read_face` makes them.
+        images: (n, 48, 48) uint8 grey levels, as `pictures.read_face` makes them.
         labels: (n,) int64, position in `class_names`.
         splits: (n,) str: train, validation or test.
         class_names: the classes: in FER+'s order where all are FER+'s, else sorted.

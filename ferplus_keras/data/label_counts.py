@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ferplus_keras.data.votes import Labels
+from ferplus_keras.data.labels import Labels
 from ferplus_keras.emotions import SPLITS
 
 

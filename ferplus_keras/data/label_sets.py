@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ferplus_keras.data import sources
-from ferplus_keras.data.votes import LABEL_RULES, LabelRule, Labels
+from ferplus_keras.data.labels import LABEL_RULES, LabelRule, Labels
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
 from ferplus_keras.registry import Registry
 

@@ -9,8 +9,8 @@ from ferplus_keras.cli import main
 from ferplus_keras.config import TrainConfig, to_plain
 from ferplus_keras.data.class_map import LEFT_OUT, ClassMap, find_class_map, merge_classes
 from ferplus_keras.data.dataset import load_split
+from ferplus_keras.data.labels import LABEL_RULES, Labels
 from ferplus_keras.data.targets import RIGHT_SET
-from ferplus_keras.data.votes import LABEL_RULES, Labels
 from ferplus_keras.data.votes_csv import read_votes
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError

@@ -12,7 +12,7 @@ from ferplus_keras.data.dataset import (
     load_dataset,
     load_split,
 )
-from ferplus_keras.data.votes import LABEL_RULES
+from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES, SPLITS
 from ferplus_keras.errors import InputError, UsageError
 from tests.data.csv_files import fer2013_lines, random_rows, text, votes_lines, write_both

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from ferplus_keras.data.dataset import label_counts, load_dataset, load_split
-from ferplus_keras.data.face_image import read_face
 from ferplus_keras.data.folder import read_folder
+from ferplus_keras.data.pictures import read_face
 from ferplus_keras.errors import InputError, UsageError
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from ferplus_keras.data.views import VIEWS
+from ferplus_keras.data.augment import VIEWS
 
 
 def faces():

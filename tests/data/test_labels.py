@@ -3,8 +3,8 @@ import re
 import numpy as np
 import pytest
 
+from ferplus_keras.data.labels import LABEL_RULES, NOTHING_LEFT, UNKNOWN_FIRST
 from ferplus_keras.data.targets import RIGHT_SET
-from ferplus_keras.data.votes import LABEL_RULES, NOTHING_LEFT, UNKNOWN_FIRST
 from ferplus_keras.data.votes_csv import read_votes
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import InputError

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferplus_keras.data import face_image
-from ferplus_keras.data.face_image import as_face, read_picture
+from ferplus_keras.data import pictures
+from ferplus_keras.data.pictures import as_face, read_picture
 from ferplus_keras.errors import InputError
 
 RAMP = np.add.outer(np.arange(60) * 2, np.arange(90)).astype(np.uint8)
@@ -109,7 +109,7 @@ def test_huge_pictures_are_refused_before_they_are_unpacked(tmp_path, monkeypatc
     Image.new("1", (20_000, 20_000)).save(path)  # 400 million pixels in 50 kB
     with pytest.raises(InputError, match="expected at most 178 million pixels"):
         read_picture(path)
-    monkeypatch.setattr(face_image, "MOST_PIXELS", 5_000)
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 5_000)
     with pytest.raises(InputError, match="pixels, found 90 x 60"):
         saved(Image.fromarray(COLOUR), tmp_path / "a.png")
 
