@@ -1,75 +1,31 @@
-"""Judge a checkpoint or an ensemble: every row of a split once, from the files alone."""
+"""Evaluate a classifier or an ensemble: every row of a split once, from the files alone."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ferplus_keras.backend import load_keras
+from ferplus_keras.classifier import Classifier, mean_probabilities
 from ferplus_keras.config import EvaluateConfig, default_data_dir
-from ferplus_keras.data.dataset import Split
+from ferplus_keras.data.dataset import DATASETS, NoRows, Source, Split, open_source
+from ferplus_keras.data.votes import LabelRule
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.evaluation.agreement import agreement
-from ferplus_keras.evaluation.calibration import (
-    at_temperature,
-    calibration_error,
-    fit_temperature,
-    reliability,
-)
-from ferplus_keras.evaluation.members import (
-    OF_OLDER_PROJECT,
-    Member,
-    class_order,
-    find_checkpoint,
-    load_member,
-    mean_answer,
-    predict,
-)
-from ferplus_keras.evaluation.metrics import CLIP, score, summary
-from ferplus_keras.evaluation.protocol import (
-    Protocol,
-    Rows,
-    find_protocol,
-    labels_of,
-    read_rows,
-)
-from ferplus_keras.evaluation.report import (
-    draw_confusion,
-    format_report,
-    write_predictions,
-    write_report,
-)
+from ferplus_keras.evaluation.calibration import fit_temperature
+from ferplus_keras.evaluation.plots import draw_confusion
+from ferplus_keras.evaluation.report import format_report, write_predictions, write_report
 from ferplus_keras.evaluation.report_page import write_page
-from ferplus_keras.files import require_writable
-from ferplus_keras.models.checkpoint import CheckpointInfo, read_info
+from ferplus_keras.evaluation.scores import Evaluation
+from ferplus_keras.files import require_writable, sha256
 from ferplus_keras.provenance import versions
-from ferplus_keras.training.run_folder import CONFIG
-
-
-class Judged(NamedTuple):
-    """One split with the answers it got.
-
-    Attributes:
-        rows: what was asked.
-        probabilities: (n, C) float32, of the ensemble where there are several members.
-        of_members: one such array a member.
-        of_others: other label rule -> (m, C) probabilities of its rows.
-        seconds: time the networks took.
-    """
-
-    rows: Rows
-    probabilities: np.ndarray
-    of_members: list[np.ndarray]
-    of_others: dict[str, np.ndarray]
-    seconds: float
+from ferplus_keras.run import CONFUSION, PAGE, PREDICTIONS, REPORT, Run, find_checkpoint
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Evaluate one or several checkpoints as `config` says and write what came out.
+    """Evaluate one or several networks as `config` says and write what came out.
 
     Writes report.json, report.html, predictions.csv and confusion_matrix.png beside the (first)
     checkpoint or into `output_dir`, and prints the scores as tables.
@@ -88,30 +44,34 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     paths = _checkpoints(config)
     folder = Path(config.output_dir) if config.output_dir else paths[0].parent
     require_writable(folder, "--output_dir")
-    data_dir = config.data_dir or data_dir_of_run(paths[0].parent)
-    infos = [None if path.suffix in OF_OLDER_PROJECT else read_info(path) for path in paths]
-    protocol = find_protocol(config, infos[0])
-    rows = {name: read_rows(name, data_dir, protocol, config.cache_dir) for name in config.splits}
-    class_names = rows[config.splits[0]].split.class_names
-    for path, info in zip(paths, infos, strict=True):
-        if info:
-            _check_belongs(info, config.model_name, class_names, path)
-
-    load_keras()
     members = [
-        load_member(path, class_names, config.model_name, config.image_size) for path in paths
+        Classifier.open(path, model_name=config.model_name, image_size=config.image_size)
+        for path in paths
     ]
-    judged = {name: _judge(rows[name], members, config, name) for name in config.splits}
-    report = _report(config, protocol, members, judged)
+    for member in members:
+        if config.model_name and config.model_name != member.info.model_name:
+            raise InputError(
+                f"{member.path} is a {member.info.model_name}, not a {config.model_name}"
+            )
+    source, rule, class_map = _open_data(config, members[0])
+    members = [member.arranged(source.class_names) for member in members]
+    splits = {name: _split_by_rule(source, name, rule) for name in config.splits}
+    evaluations = {
+        name: _evaluate_split(source, name, rules, members, config)
+        for name, rules in splits.items()
+    }
+    write_predictions(evaluations, folder / PREDICTIONS)
+    report = _report(config, source, rule, members, evaluations)
+    report["class_map"] = class_map and list(class_map)
+    report["evaluation_id"] = sha256(folder / PREDICTIONS)
     report["seconds"]["total"] = time.perf_counter() - started
-    write_predictions(judged, folder / "predictions.csv")
-    draw_confusion(report, folder / "confusion_matrix.png")
-    write_page(report, judged, folder / "report.html")
-    write_report(report, folder / "report.json")
+    draw_confusion(report, folder / CONFUSION)
+    write_page(report, evaluations, folder / PAGE)
+    write_report(report, folder / REPORT)
     print(format_report(report))
     took, network = time.perf_counter() - started, report["seconds"]["network"]
     print(
-        f"\nreport.html, report.json, predictions.csv, confusion_matrix.png are in {folder}\n"
+        f"\n{PAGE}, {REPORT}, {PREDICTIONS}, {CONFUSION} are in {folder}\n"
         f"{took:.0f} s, {1 - network / took:.0%} of them outside the network"
     )
     return report
@@ -125,84 +85,107 @@ def _checkpoints(config: EvaluateConfig) -> list[Path]:
         InputError: there is no such file.
     """
     if config.checkpoint_path:
-        return [find_checkpoint(Path(path)) for path in config.checkpoint_path]
+        return [find_checkpoint(path) for path in config.checkpoint_path]
     if config.name:
         return [find_checkpoint(Path(config.checkpoints_dir) / config.name)]
     raise UsageError("expected --checkpoint_path FILE_OR_FOLDER … or --name RUN")
 
 
-def data_dir_of_run(folder: Path) -> str:
-    """Return the data folder that a checkpoint's run was trained on, else the usual one."""
-    import yaml
+def _open_data(
+    config: EvaluateConfig, member: Classifier
+) -> tuple[Source, LabelRule, tuple[str, ...] | None]:
+    """Read the data; return it, the main label rule and the class map.
 
-    try:
-        return yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))["data_dir"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        return default_data_dir()
+    The flags decide, and where they are silent, the checkpoint.
+    """
+    info = member.info
+    own_name = info.dataset_name if info.class_names else "FERPlus"  # an .hdf5 file knows neither
+    dataset_name = config.dataset_name or own_name
+    own = dataset_name == own_name
+    label_set = DATASETS[dataset_name]
+    rule = label_set.rule(config.label_rule or (info.evaluation_rule if own else "majority"))
+    class_map = config.class_map or (info.class_map if own else None)
+    source = open_source(
+        config.data_dir or Run(member.path.parent).data_dir() or default_data_dir(),
+        dataset_name,
+        config.cache_dir,
+        class_map=class_map,
+        class_names=info.class_names if own and not label_set.class_names else None,
+    )
+    return source, rule, class_map
 
 
-def _check_belongs(
-    info: CheckpointInfo, model_name: str | None, class_names: Sequence[str], path: Path
-) -> None:
-    """Refuse a checkpoint of another network or other classes before it is loaded."""
-    if model_name and model_name != info.model_name:
-        raise InputError(f"the checkpoint is a {info.model_name}, not a {model_name}")
-    class_order(info, class_names, path)
+def _split_by_rule(source: Source, name: str, rule: LabelRule) -> dict[str, Split | None]:
+    """Return one split under every label rule, the main one first; None where one keeps no row."""
+    found: dict[str, Split | None] = {rule.name: source.split(name, rule)}
+    for other in source.label_set.rules.values():
+        if other.name != rule.name:
+            try:
+                found[other.name] = source.split(name, other)
+            except NoRows:
+                found[other.name] = None
+    return found
 
 
-def _judge(rows: Rows, members: list[Member], config: EvaluateConfig, name: str) -> Judged:
-    """Ask every network about every row once, whichever rules it belongs to."""
-    every = np.unique(np.concatenate([s.row_ids for s in (rows.split, *rows.others.values())]))
-    images = np.empty((len(every), *rows.split.images.shape[1:]), np.uint8)
-    for split in (rows.split, *rows.others.values()):
+def _evaluate_split(
+    source: Source,
+    name: str,
+    rules: dict[str, Split | None],
+    members: Sequence[Classifier],
+    config: EvaluateConfig,
+) -> Evaluation:
+    """Ask every network about every row once, whichever rules keep it."""
+    kept = [split for split in rules.values() if split is not None]
+    every = np.unique(np.concatenate([split.row_ids for split in kept]))
+    images = np.empty((len(every), *kept[0].images.shape[1:]), np.uint8)
+    for split in kept:
         images[np.searchsorted(every, split.row_ids)] = split.images
-    answers, seconds = [], 0.0
-    for number, member in enumerate(members, start=1):
-        label = name if len(members) == 1 else f"{name} {number}/{len(members)}"
-        answer, taken = predict(
-            member,
+    answers = [
+        member.probabilities(
             images,
             batch_size=config.batch_size,
             tta=config.tta,
             average=config.average,
-            name=label,
+            name=name if len(members) == 1 else f"{name} {number}/{len(members)}",
         )
-        answers.append(answer)
-        seconds += taken
-    together = mean_answer(answers, config.average)
-
-    def of(split: Split, answer: np.ndarray) -> np.ndarray:
-        return answer[np.searchsorted(every, split.row_ids)]
-
-    return Judged(
-        rows,
-        of(rows.split, together),
-        [of(rows.split, answer) for answer in answers],
-        {rule: of(split, together) for rule, split in rows.others.items()},
-        seconds,
+        for number, member in enumerate(members, start=1)
+    ]
+    mean = mean_probabilities(answers, config.average)
+    main, *others = rules.items()
+    rows = np.searchsorted(every, main[1].row_ids)
+    return Evaluation(
+        main[1],
+        mean[rows],
+        source.votes(main[1]),
+        {
+            rule: split and Evaluation(split, mean[np.searchsorted(every, split.row_ids)])
+            for rule, split in others
+        },
+        [answer[rows] for answer in answers],
     )
 
 
 def _report(
-    config: EvaluateConfig, protocol: Protocol, members: list[Member], judged: dict[str, Judged]
+    config: EvaluateConfig,
+    source: Source,
+    rule: LabelRule,
+    members: Sequence[Classifier],
+    evaluations: dict[str, Evaluation],
 ) -> dict[str, Any]:
-    from keras.backend import backend
-
     first = members[0].describe()
     temperature = None
-    if "validation" in judged:
-        of_validation = judged["validation"]
-        temperature = fit_temperature(
-            labels_of(of_validation.rows.split), of_validation.probabilities
-        )
+    if "validation" in evaluations:
+        found = evaluations["validation"]
+        temperature = fit_temperature(found.labels, found.probabilities)
     report = {
-        "splits": {name: _scores(of_split, temperature) for name, of_split in judged.items()},
+        "splits": {name: found.scores(temperature) for name, found in evaluations.items()},
         "model": " + ".join(member.info.model_name for member in members),
         "image_size": first["image_size"],
-        "dataset_name": protocol.dataset_name,
-        "label_rule": protocol.label_rule,
-        "class_map": protocol.class_map and list(protocol.class_map),
-        "class_names": list(judged[config.splits[0]].rows.split.class_names),
+        "dataset_name": source.label_set.name,
+        "label_rule": rule.name,
+        "class_map": None,
+        "class_names": list(source.class_names),
+        "data": source.hashes,
         "trained_with": first["trained_with"],
         "checkpoint": first["checkpoint"],
         "checkpoint_sha256": first["checkpoint_sha256"],
@@ -210,42 +193,44 @@ def _report(
         "tta": config.tta,
         "average": config.average,
         "temperature": temperature,
-        "backend": backend(),
+        "backend": " + ".join(dict.fromkeys(map(_backend, members))),
         "versions": versions(),
-        "seconds": {"network": sum(of_split.seconds for of_split in judged.values())},
+        "seconds": {"network": sum(member.seconds for member in members)},
     }
+    limits = [_limit_train(member.path) for member in members]
+    if any(limits):
+        report["trial"] = {"limit_train": min(filter(None, limits))}
     if len(members) > 1:
         report["members"] = [
-            member.describe() | {"splits": {n: _of_member(j, i) for n, j in judged.items()}}
-            for i, member in enumerate(members)
+            member.describe()
+            | {
+                "splits": {
+                    name: Evaluation(found.split, found.members[index]).summary()
+                    for name, found in evaluations.items()
+                }
+            }
+            for index, member in enumerate(members)
         ]
     return report
 
 
-def _scores(judged: Judged, temperature: float | None) -> dict[str, Any]:
-    """Return everything the report says of one split."""
-    split, probabilities = judged.rows.split, judged.probabilities
-    names, labels = split.class_names, labels_of(split)
-    predicted = probabilities.argmax(axis=1)
-    scores = score(labels, probabilities, names)
-    scores["leak_free"] = summary(labels[~split.leaked], predicted[~split.leaked], names)
-    scores["label_rules"] = {
-        rule: summary(labels_of(rows), judged.of_others[rule].argmax(axis=1), names)
-        for rule, rows in judged.rows.others.items()
-    }
-    scores["calibration"] = {"reliability": reliability(labels, probabilities)}
-    if temperature is not None:
-        scaled = at_temperature(probabilities, temperature)
-        of_truth = scaled[np.arange(len(labels)), labels]
-        scores["calibration"]["at_temperature"] = {
-            "loss": float(-np.log(np.clip(of_truth, CLIP, 1)).mean()),
-            "calibration_error": calibration_error(labels, scaled),
-        }
-    if judged.rows.votes is not None:
-        scores["annotators"] = agreement(judged.rows.votes, probabilities)
-    return scores
+def _backend(member: Classifier) -> str:
+    """Return what computed: the Keras backend, or the kind of export."""
+    if member.network is None:
+        return member.path.suffix.removeprefix(".") or "saved_model"
+    from keras.backend import backend
+
+    return backend()
 
 
-def _of_member(judged: Judged, index: int) -> dict[str, Any]:
-    split = judged.rows.split
-    return summary(labels_of(split), judged.of_members[index].argmax(axis=1), split.class_names)
+def _limit_train(checkpoint: Path) -> int | None:
+    """Return the --limit_train of the run that a checkpoint belongs to."""
+    try:
+        return Run(checkpoint.parent).settings().get("limit_train")
+    except InputError:  # a bare file
+        return None
+
+
+def data_dir_of_run(folder: Path) -> str:
+    """Shim: moved to `Run(folder).data_dir()`."""
+    return Run(folder).data_dir() or default_data_dir()

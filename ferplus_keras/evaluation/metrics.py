@@ -52,7 +52,7 @@ def score(
         "top2_accuracy": float(np.mean(ranks < 2)),
         "weighted_f1": _defined(np.nansum(f1 * support) / support.sum()),
         "cohens_kappa": _defined(kappa),
-        "loss": float(-np.log(np.clip(of_truth, CLIP, 1 - CLIP)).mean()),
+        "loss": log_loss(labels, probabilities),
         "brier": float(((probabilities - one_hot) ** 2).sum(axis=1).mean()),
         "calibration_error": calibration_error(labels, probabilities),
         "macro_auroc": _mean(auroc),
@@ -70,6 +70,17 @@ def score(
         },
         "confusion_matrix": _confusion(labels, predicted, len(class_names)).tolist(),
     }
+
+
+def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return mean −log of the true class's probability, in nats, clipped as Keras' losses clip.
+
+    Args:
+        labels: (n,) int, index of the true class.
+        probabilities: (n, C) float.
+    """
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.clip(of_truth, CLIP, 1 - CLIP)).mean())
 
 
 def summary(

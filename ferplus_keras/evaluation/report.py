@@ -1,18 +1,23 @@
-"""What an evaluation hands over: report.json, predictions.csv, pictures and a printed table."""
+"""What an evaluation hands over: report.json, predictions.csv and a printed table."""
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.files import replacing
 
-if TYPE_CHECKING:
-    from ferplus_keras.evaluation.evaluate import Judged
+DIGITS = "%.9g"
+"""Enough to read back a float32 exactly."""
+
+SEPARATOR = "|"
+"""Stands between several right classes of one row."""
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:
@@ -21,67 +26,41 @@ def write_report(report: dict[str, Any], path: Path) -> None:
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def write_predictions(judged: dict[str, Judged], path: Path) -> None:
-    """Write one line a face: split, row, label, prediction, probabilities, own picture's path.
+def write_predictions(evaluations: Mapping[str, Evaluation], path: Path) -> None:
+    """Write one line per face: split, row, label, predicted and the probability of each class.
 
-    The row is that of fer2013.csv, from 0; `Split.row_ids` tells more.
+    `row` is that of fer2013.csv, from 0; `Split.row_ids` says more. Own pictures have two more
+    columns: their path, and the beginning of the SHA-256 of their pixels. Where several classes
+    can be right, `label` is the one that the answer is scored against, and `right_classes` lists
+    them all. Every score can be recomputed exactly.
 
     Args:
-        judged: evaluated splits by name.
+        evaluations: by name of the split.
         path: CSV file, replaced whole.
     """
-    names = next(iter(judged.values())).rows.split.class_names
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        paths = ["path"] if next(iter(judged.values())).rows.split.paths is not None else []
-        writer.writerow(["split", "row", "label", "predicted", *names, *paths])
-        for split_name, (rows, probabilities, *_) in judged.items():
-            split = rows.split
-            labels = split.targets.argmax(axis=1)
-            for index, scores in enumerate(probabilities):
-                said = [names[labels[index]], names[scores.argmax()]]
-                shown = [f"{score:.6f}" for score in scores]
-                path = [split.paths[index]] if paths else []
-                writer.writerow([split_name, split.row_ids[index], *said, *shown, *path])
+    import pandas
 
-
-def draw_confusion(report: dict[str, Any], path: Path) -> None:
-    """Draw one confusion matrix a split: shares of the true class, counts in small print."""
-    from matplotlib.figure import Figure
-
-    splits = report["splits"]
-    names = report["class_names"]
-    figure = Figure(figsize=(6.2 * len(splits), 5.8), layout="constrained")
-    for axes, (split_name, scores) in zip(
-        figure.subplots(1, len(splits), squeeze=False)[0], splits.items(), strict=True
-    ):
-        counts = np.array(scores["confusion_matrix"])
-        totals = counts.sum(axis=1, keepdims=True)
-        shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for row, column in np.ndindex(counts.shape):
-            if counts[row, column]:
-                axes.text(
-                    column,
-                    row,
-                    f"{shares[row, column]:.0%}\n{counts[row, column]}",
-                    ha="center",
-                    va="center",
-                    fontsize=7.5,
-                    color="white" if shares[row, column] > 0.5 else "black",
-                )
-        axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
-        axes.set_yticks(range(len(names)), names)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
-        axes.set_title(
-            f"{split_name}: accuracy {scores['accuracy']:.4f}, n = {scores['n']}", fontsize=11
-        )
-    figure.suptitle(
-        f"{report['model']} on {report['dataset_name']}, {report['label_rule']}", fontsize=12
-    )
+    tables = []
+    for name, found in evaluations.items():
+        split = found.split
+        names = np.array(split.class_names)
+        said = {
+            "split": name,
+            "row": split.row_ids,
+            "label": names[found.labels],
+            "predicted": names[found.predicted],
+        }
+        more = {}
+        if split.paths is not None:
+            more["path"] = split.paths
+            more["pixels"] = [hashlib.sha256(image).hexdigest()[:16] for image in split.images]
+        if (found.right_classes.sum(axis=1) > 1).any():
+            more["right_classes"] = [SEPARATOR.join(names[right]) for right in found.right_classes]
+        numbers = pandas.DataFrame(found.probabilities, columns=names)
+        parts = (pandas.DataFrame(said), numbers, pandas.DataFrame(more))
+        tables.append(pandas.concat(parts, axis=1))
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        pandas.concat(tables).to_csv(temporary, index=False, float_format=DIGITS)
 
 
 def format_report(report: dict[str, Any]) -> str:

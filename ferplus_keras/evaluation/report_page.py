@@ -12,16 +12,15 @@ from ferplus_keras.evaluation.page.curves import reliability_plot, roc_plot, tra
 from ferplus_keras.evaluation.page.faces import ambiguous, confident_errors, face_cards
 from ferplus_keras.evaluation.page.protocol_box import protocol_box
 from ferplus_keras.evaluation.page.scores import headline, member_table, rule_table, score_table
-from ferplus_keras.evaluation.protocol import labels_of
 from ferplus_keras.page.document import write_document
 from ferplus_keras.page.markup import Markup, join, tag
-from ferplus_keras.training.run_folder import HISTORY
+from ferplus_keras.run import HISTORY
 
 if TYPE_CHECKING:
-    from ferplus_keras.evaluation.evaluate import Judged
+    from ferplus_keras.evaluation.scores import Evaluation
 
 
-def write_page(report: dict[str, Any], judged: dict[str, Judged], path: Path) -> None:
+def write_page(report: dict[str, Any], judged: dict[str, Evaluation], path: Path) -> None:
     """Write report.html whole: one file without scripts, for screens, telephones and paper.
 
     Args:
@@ -93,7 +92,7 @@ def _calibration(report, judged) -> Markup:
             reliability_plot(
                 name,
                 report["splits"][name],
-                labels_of(of_split.rows.split),
+                of_split.labels,
                 of_split.probabilities,
                 report["temperature"],
             )
@@ -108,7 +107,7 @@ def _roc(report, judged) -> Markup:
             roc_plot(
                 name,
                 report["splits"][name],
-                labels_of(of_split.rows.split),
+                of_split.labels,
                 of_split.probabilities,
             )
             for name, of_split in judged.items()
@@ -144,11 +143,11 @@ def _errors(report, judged) -> Markup:
 
 
 def _ambiguous(report, judged) -> Markup | None:
-    voted = {name: of for name, of in judged.items() if of.rows.votes is not None}
+    voted = {name: of for name, of in judged.items() if of.votes is not None}
     return _faces(voted, ambiguous, "all agree on every face") if voted else None
 
 
-def _faces(judged: dict[str, Judged], choose: Callable, none: str) -> Markup:
+def _faces(judged: dict[str, Evaluation], choose: Callable, none: str) -> Markup:
     shown = []
     for name, of_split in judged.items():
         rows = choose(of_split)

@@ -1,19 +1,30 @@
 import csv
 import dataclasses
+import hashlib
+import json
+import math
+import subprocess
+import sys
 import zipfile
 
 import cv2
 import numpy as np
 import pytest
 
+from ferplus_keras.classifier import Classifier
+from ferplus_keras.cli import main
 from ferplus_keras.config import EvaluateConfig
-from ferplus_keras.data.dataset import load_split
+from ferplus_keras.data.dataset import Split, load_split, open_source
+from ferplus_keras.data.targets import RIGHT_SET
 from ferplus_keras.data.votes import LABEL_RULES
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.evaluation import evaluate as evaluation
 from ferplus_keras.evaluation.evaluate import evaluate
+from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from ferplus_keras.models.registry import build_model
+from ferplus_keras.training.losses import multi_target
 
 
 @pytest.fixture
@@ -216,3 +227,139 @@ def test_what_is_no_checkpoint_is_refused(config, checkpoint, tmp_path):
             evaluate(dataclasses.replace(config, checkpoint_path=str(path)))
     with pytest.raises(UsageError, match="--checkpoint_path"):
         evaluate(dataclasses.replace(config, checkpoint_path=None))
+
+
+def read_rows(folder):
+    with (folder / "predictions.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def spread_answers(path, faces):
+    """Make an untrained network answer every class for some of the faces."""
+    import keras
+
+    model, info = load_checkpoint(path)
+    dense = model.get_layer("dense")
+    features = keras.Model(model.input, dense.input).predict(faces, verbose=0)
+    kernel = np.random.default_rng(0).normal(size=dense.kernel.shape)
+    kernel *= 2 / (features @ kernel).std(axis=0)
+    dense.set_weights([kernel, -(features @ kernel).mean(axis=0)])
+    save_checkpoint(model, path, info)
+
+
+def test_every_right_class_counts_where_several_are_right(config, checkpoint, sample_data):
+    config = dataclasses.replace(config, splits=("train", "test"))
+    spread_answers(checkpoint, load_split(sample_data, "train").images)
+    report = evaluate(dataclasses.replace(config, label_rule="ms_multi_target"))
+    lines, page = read_rows(checkpoint.parent), (checkpoint.parent / "report.html").read_text()
+    beside = evaluate(config)["splits"]
+    gained = 0
+    for split_name, found in report["splits"].items():
+        targets = load_split(sample_data, split_name, label_rule="ms_multi_target").targets
+        rows = [row for row in lines if row["split"] == split_name]
+        right, first, loss = 0, 0, 0.0
+        for row, target in zip(rows, targets, strict=True):
+            classes = [FERPLUS_CLASSES[k] for k in range(8) if target[k] > 0]
+            assert row["right_classes"].split("|") == classes
+            best = max(float(row[name]) for name in classes)
+            assert float(row[row["label"]]) == best
+            right += row["predicted"] in classes
+            first += row["predicted"] == classes[0]
+            loss -= math.log(best)
+        gained += right - first
+        assert found["accuracy"] == pytest.approx(right / len(rows))
+        assert found["loss"] == pytest.approx(loss / len(rows))
+        assert f"{100 * right / len(rows):.1f}" in page
+        under_rule = beside[split_name]["label_rules"]["ms_multi_target"]
+        assert under_rule["accuracy"] == found["accuracy"]
+    assert gained > 0  # so the first right class alone would not do
+
+
+def test_predictions_hold_every_digit(config, checkpoint, sample_data):
+    report = evaluate(config)
+    images = load_split(sample_data, "test").images
+    np.testing.assert_array_equal(
+        probabilities_of(checkpoint.parent).astype(np.float32),
+        Classifier.open(checkpoint).probabilities(images),
+    )
+    predictions = (checkpoint.parent / "predictions.csv").read_bytes()
+    assert report["evaluation_id"] == hashlib.sha256(predictions).hexdigest()
+    for name in ("fer2013.csv", "fer2013new.csv"):
+        content = (sample_data / name).read_bytes()
+        assert report["data"][name] == hashlib.sha256(content).hexdigest()
+
+
+def test_loss_is_that_of_training(config):
+    import keras
+
+    probabilities = np.array([[1, 0, 0], [0, 1, 0], [0.2, 0.5, 0.3]], np.float32)
+    targets = np.eye(3, dtype=np.float32)
+    expected = np.mean(keras.losses.categorical_crossentropy(targets, probabilities))
+    split = Split(np.zeros((3, 48, 48), np.uint8), targets, np.arange(3), ("a", "b", "c"))
+    assert Evaluation(split, probabilities).scores()["loss"] == pytest.approx(expected, abs=1e-6)
+
+    targets = np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
+    expected = np.mean(keras.ops.convert_to_numpy(multi_target(targets, probabilities)))
+    split = split._replace(targets=targets, kind=RIGHT_SET)
+    assert Evaluation(split, probabilities).scores()["loss"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_export_gives_the_same_report_without_a_backend(config, checkpoint, tmp_path):
+    expected = evaluate(config)
+    assert main(["export", "--checkpoint_path", str(checkpoint), "--format", "onnx"]) == 0
+    settings = {
+        "checkpoint_path": str(checkpoint.with_suffix(".onnx")),
+        "data_dir": config.data_dir,
+        "output_dir": str(tmp_path / "exported"),
+    }
+    script = (
+        "import sys\n"
+        "from ferplus_keras.config import EvaluateConfig\n"
+        "from ferplus_keras.evaluation.evaluate import evaluate\n"
+        f"evaluate(EvaluateConfig(**{settings!r}))\n"
+        "print([m for m in ('keras', 'tensorflow', 'jax', 'torch') if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    found = json.loads((tmp_path / "exported" / "report.json").read_text())
+    assert found["backend"] == "onnx"
+    for name, split in expected["splits"].items():
+        for score in ("n", "accuracy", "loss", "macro_f1", "brier", "calibration_error"):
+            assert found["splits"][name][score] == pytest.approx(split[score], abs=1e-4)
+
+
+def test_data_are_read_once_and_a_rule_without_rows_is_named(config, monkeypatch):
+    opened = []
+
+    def count(*given, **options):
+        opened.append(open_source(*given, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(evaluation, "open_source", count)
+
+    def drop_all(votes):
+        return LABEL_RULES["majority"].apply(votes)._replace(keep=np.zeros(len(votes), bool))
+
+    nothing = dataclasses.replace(LABEL_RULES["majority"], name="nobody", apply=drop_all)
+    monkeypatch.setitem(LABEL_RULES, "nobody", nothing)
+    report = evaluate(config)
+    assert len(opened) == 1
+    for split in report["splits"].values():
+        found = split["label_rules"]["nobody"]
+        assert found["n"] == 0
+        assert found["accuracy"] is None
+    with pytest.raises(InputError, match="none is kept"):
+        evaluate(dataclasses.replace(config, label_rule="nobody"))
+
+    def fail(votes):
+        raise InputError("the rule is broken")
+
+    monkeypatch.setitem(LABEL_RULES, "nobody", dataclasses.replace(nothing, apply=fail))
+    with pytest.raises(InputError, match="the rule is broken"):
+        evaluate(config)
+
+
+def test_a_run_on_few_rows_is_marked_as_a_trial(config, checkpoint, capsys):
+    assert "trial" not in evaluate(config)
+    (checkpoint.parent / "config.yaml").write_text("limit_train: 256\n")
+    assert evaluate(config)["trial"] == {"limit_train": 256}

@@ -118,7 +118,7 @@ def test_page_of_an_ensemble(evaluated, tmp_path):
         assert f"{split['n']:,}" in page.words
     alts = [image["alt"].replace("\N{NO-BREAK SPACE}", " ") for image in page.all("img")]
     chosen = [
-        of_split.rows.split.row_ids[row]
+        of_split.split.row_ids[row]
         for choose in (confident_errors, ambiguous)
         for of_split in judged.values()
         for row in choose(of_split)
@@ -155,7 +155,7 @@ def test_data_without_votes_and_scores_that_are_not_defined(evaluated, tmp_path)
 def test_faces_are_the_surest_errors_and_the_most_divided_votes(evaluated):
     _, judged, _ = evaluated(splits=("validation",))
     of_split = judged["validation"]
-    labels = of_split.rows.split.targets.argmax(axis=1)
+    labels = of_split.labels
     wrong = [
         (-max(scores), row)
         for row, scores in enumerate(of_split.probabilities)
@@ -164,7 +164,7 @@ def test_faces_are_the_surest_errors_and_the_most_divided_votes(evaluated):
     assert list(confident_errors(of_split)) == [row for _, row in sorted(wrong)[:12]]
 
     def entropy(row):
-        shares = [votes / sum(of_split.rows.votes[row]) for votes in of_split.rows.votes[row]]
+        shares = [votes / sum(of_split.votes[row]) for votes in of_split.votes[row]]
         return -sum(share * np.log(share) for share in shares if share)
 
     shown = ambiguous(of_split)

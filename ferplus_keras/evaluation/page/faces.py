@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ferplus_keras.evaluation.protocol import labels_of
 from ferplus_keras.page.bars import bars
 from ferplus_keras.page.document import png
 from ferplus_keras.page.markup import Markup, percent, tag
 
 if TYPE_CHECKING:
-    from ferplus_keras.evaluation.evaluate import Judged
+    from ferplus_keras.evaluation.scores import Evaluation
 
 SHOWN = 12
 """Faces of each kind and split."""
@@ -21,31 +20,31 @@ CLASSES_SHOWN = 10
 """Bars beside a face: the classes with the largest shares where there are more."""
 
 
-def confident_errors(judged: Judged) -> np.ndarray:
+def confident_errors(judged: Evaluation) -> np.ndarray:
     """Return the rows, (m,) int, with the surest wrong answers, the surest first."""
-    wrong = judged.probabilities.argmax(axis=1) != labels_of(judged.rows.split)
+    wrong = judged.probabilities.argmax(axis=1) != judged.labels
     rows = np.flatnonzero(wrong)
     confidence = judged.probabilities[rows].max(axis=1)
     return rows[np.argsort(-confidence, kind="stable")][:SHOWN]
 
 
-def ambiguous(judged: Judged) -> np.ndarray:
+def ambiguous(judged: Evaluation) -> np.ndarray:
     """Return the rows, (m,) int, whose votes have the largest entropy, the largest first."""
-    votes = judged.rows.votes
+    votes = judged.votes
     shares = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
     entropy = -(shares * np.log(np.maximum(shares, 1e-12))).sum(axis=1)
     rows = np.argsort(-entropy, kind="stable")[:SHOWN]
     return rows[entropy[rows] > 0]
 
 
-def face_cards(judged: Judged, rows: np.ndarray) -> Markup:
+def face_cards(judged: Evaluation, rows: np.ndarray) -> Markup:
     """Return a card for each of these rows: face, votes, probabilities, label, prediction."""
-    labels = labels_of(judged.rows.split)
+    labels = judged.labels
     return tag("div", [_card(judged, row, labels[row]) for row in rows], class_="cards")
 
 
-def _card(judged: Judged, row: int, label: int) -> Markup:
-    split, scores = judged.rows.split, judged.probabilities[row]
+def _card(judged: Evaluation, row: int, label: int) -> Markup:
+    split, scores = judged.split, judged.probabilities[row]
     names = split.class_names
     predicted = int(scores.argmax())
     title = (
@@ -76,18 +75,18 @@ def _card(judged: Judged, row: int, label: int) -> Markup:
     )
 
 
-def _answers(judged: Judged, row: int, title: str) -> Markup:
+def _answers(judged: Evaluation, row: int, title: str) -> Markup:
     """Return the bars of one face: votes where there are any, and probabilities."""
     scores = judged.probabilities[row]
     columns = [("model", scores, [percent(float(s), 0) if s >= 0.005 else "" for s in scores])]
     rank = scores
-    if judged.rows.votes is not None:
-        votes = judged.rows.votes[row]
+    if judged.votes is not None:
+        votes = judged.votes[row]
         shares = votes / max(votes.sum(), 1)
         columns.insert(0, ("votes", shares, [str(number or "") for number in votes]))
         rank = np.maximum(scores, shares)
     shown = np.sort(np.argsort(-rank, kind="stable")[:CLASSES_SHOWN])
-    names = [judged.rows.split.class_names[index] for index in shown]
+    names = [judged.split.class_names[index] for index in shown]
     columns = [(head, bar[shown], [texts[i] for i in shown]) for head, bar, texts in columns]
     spoken = "; ".join(
         f"{head}: " + ", ".join(f"{name} {t}" for name, t in zip(names, texts, strict=True) if t)

@@ -1,0 +1,92 @@
+"""One split with the probabilities that a classifier gave it, and every score that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ferplus_keras.data.dataset import Split
+from ferplus_keras.evaluation.agreement import agreement
+from ferplus_keras.evaluation.calibration import at_temperature, calibration_error, reliability
+from ferplus_keras.evaluation.metrics import log_loss, score, summary
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One split with the probabilities that a classifier gave it.
+
+    Attributes:
+        split: the rows that the main label rule keeps.
+        probabilities: (n, C) float32, of the ensemble where there are several members.
+        votes: (n, C) int, votes for each class; None where nobody voted on these classes.
+        rules: other label rule -> the same classifier on the rows of that rule; None where it
+            keeps none.
+        members: (n, C) float32 probabilities of each member.
+    """
+
+    split: Split
+    probabilities: np.ndarray
+    votes: np.ndarray | None = None
+    rules: Mapping[str, Evaluation | None] = field(default_factory=dict)
+    members: Sequence[np.ndarray] = ()
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The class against which each row is scored, (n,) int."""
+        return self.split.labels(self.probabilities)
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """The most probable class of each row, (n,) int."""
+        return self.probabilities.argmax(axis=1)
+
+    @cached_property
+    def right_classes(self) -> np.ndarray:
+        """Which classes count as right for each row, (n, C) bool."""
+        answers = np.eye(len(self.split.class_names), dtype=np.float32)
+        shape = self.probabilities.shape
+        return np.stack(
+            [
+                self.split.labels(np.broadcast_to(answer, shape)) == index
+                for index, answer in enumerate(answers)
+            ],
+            axis=1,
+        )
+
+    def summary(self, rows: np.ndarray | slice = slice(None)) -> dict[str, Any]:
+        """Return n, accuracy, macro F1 and balanced accuracy of some rows: `metrics.summary`."""
+        return summary(self.labels[rows], self.predicted[rows], self.split.class_names)
+
+    def scores(self, temperature: float | None = None) -> dict[str, Any]:
+        """Return everything that a report says of the split, JSON-ready.
+
+        Args:
+            temperature: at which loss and calibration are given once more; None leaves this out.
+
+        Returns:
+            What `metrics.score` returns, and leak_free, label_rules (as `summary` each),
+            calibration (reliability, at_temperature) and, where there are votes, annotators.
+        """
+        split, names = self.split, self.split.class_names
+        nothing = np.zeros(0, int)
+        found = score(self.labels, self.probabilities, names)
+        if split.leaked is not None:
+            found["leak_free"] = self.summary(~split.leaked)
+        found["label_rules"] = {
+            rule: of_rule.summary() if of_rule else summary(nothing, nothing, names)
+            for rule, of_rule in self.rules.items()
+        }
+        found["calibration"] = {"reliability": reliability(self.labels, self.probabilities)}
+        if temperature is not None:
+            scaled = at_temperature(self.probabilities, temperature)
+            found["calibration"]["at_temperature"] = {
+                "loss": log_loss(self.labels, scaled),
+                "calibration_error": calibration_error(self.labels, scaled),
+            }
+        if self.votes is not None:
+            found["annotators"] = agreement(self.votes, self.probabilities)
+        return found
