@@ -14,10 +14,10 @@ import argparse
 import cv2
 import numpy as np
 
+from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.dataset import limit_split, load_split
 from ferplus_keras.inference.faces import crop_face, find_detector
 from ferplus_keras.inference.predictor import BUNDLED
-from ferplus_keras.inference.runtimes import load_classifier
 from ferplus_keras.inference.tracking import overlap
 from ferplus_keras.progress import progress_bar
 
@@ -67,7 +67,7 @@ def main():
 
     split = limit_split(load_split(arguments.data_dir, "validation"), arguments.rows, seed=0)
     labels = split.targets.argmax(axis=1)
-    classify = load_classifier(arguments.checkpoint_path).probabilities
+    classify = Classifier.open(arguments.checkpoint_path).probabilities
     detect = find_detector(arguments.faces, arguments.faces_weights)
     ways = [(margin, level) for margin in MARGINS for level in (False, True)]
     crops = {way: np.zeros_like(split.images) for way in ways}

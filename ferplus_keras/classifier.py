@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ferplus_keras.data.views import VIEWS
+from ferplus_keras.data.augment import VIEWS
+from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import sha256
+from ferplus_keras.formats import Run, one_at_a_time, open_network
 from ferplus_keras.models.checkpoint import CheckpointInfo
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.run import find_checkpoint
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 AVERAGES = ("probabilities", "logits")
 """What views and the members of an ensemble are averaged over."""
 
-KERAS2_SUFFIXES = (".h5", ".hdf5")
-"""Endings of whole models that the older project saved."""
-
 
 @dataclass(eq=False)
 class Classifier:
@@ -33,7 +32,7 @@ class Classifier:
 
     Attributes:
         info: what the file says of itself; `info.class_names` names its outputs.
-        run: from a batch of faces (b, 48, 48) uint8 to (b, C) probabilities.
+        run: from a batch of faces (b, s, s) uint8 to (b, C) probabilities; thread-safe.
         path: its file; None for a network from memory.
         network: the Keras network behind it, for gradients and fine-tuning; None for an export.
         columns: output column of each class, in the order of `class_names`.
@@ -46,7 +45,7 @@ class Classifier:
     """
 
     info: CheckpointInfo
-    run: Callable[[np.ndarray], np.ndarray]
+    run: Run
     path: Path | None = None
     network: keras.Model | None = None
     columns: tuple[int, ...] | None = None
@@ -56,10 +55,10 @@ class Classifier:
     def open(
         cls, path: str | Path, *, model_name: str | None = None, image_size: int | None = None
     ) -> Classifier:
-        """Open a checkpoint (.keras, .hdf5), an export (.onnx, .tflite, .xml, SavedModel) or a run.
+        """Open a run folder's most accurate model, or a file of any format in `FORMATS`.
 
         Args:
-            path: the file or folder; a run folder means its most accurate model.
+            path: the file or folder.
             model_name: network of an .hdf5 file when its layers do not tell.
             image_size: input side of an .hdf5 file; None takes what it records.
 
@@ -68,35 +67,50 @@ class Classifier:
                 its runtime is not installed.
         """
         path = find_checkpoint(path)
-        if path.suffix in KERAS2_SUFFIXES:
-            return cls._open_keras2(path, model_name, image_size)
-        if path.suffix == ".keras":
-            from ferplus_keras.models.checkpoint import load_checkpoint
-
-            _prepare_keras()
-            model, info = load_checkpoint(path)
-            return cls(info, model.predict_on_batch, path, model)
-        from ferplus_keras.inference.runtimes import load_classifier
-
-        opened = load_classifier(path)
-        return cls(opened.info, opened.probabilities, path)
+        opened = open_network(path, model_name=model_name, image_size=image_size)
+        return cls(opened.info, opened.run, path, opened.network)
 
     @classmethod
-    def _open_keras2(cls, path: Path, model_name: str | None, image_size: int | None) -> Classifier:
-        _prepare_keras()
-        from ferplus_keras.models.legacy import load_full_model
+    def from_model(cls, model: keras.Model, class_names: Sequence[str]) -> Classifier:
+        """Return the classifier of a Keras model in memory.
 
-        model, name = load_full_model(path, model_name, image_size)
-        size = model.get_layer("preprocessing").image_size
-        # Which classes these are, the file does not say: `arranged` takes them as the data's.
-        info = CheckpointInfo(name, size, (), "unknown", "unknown", "majority")
-        return cls(info, model.predict_on_batch, path, model)
+        Args:
+            model: network from faces (b, s, s) or (b, s, s, 3) uint8 to (b, C) probabilities.
+            class_names: class of each output, in order.
+        """
+        info = CheckpointInfo(
+            model.name, model.input_shape[1], tuple(class_names), "unknown", "unknown", "majority"
+        )
+        return cls(info, one_at_a_time(model.predict_on_batch), network=model)
+
+    def __reduce__(self):
+        """Pickle the path, from which the copy opens its file again, or else the Keras model."""
+        state = {"info": self.info, "columns": self.columns}
+        if self.path is not None:
+            return _reopened, (self.path.absolute(), state)
+        if self.network is None:
+            raise TypeError("a classifier without a file or a Keras model cannot be pickled")
+        return _from_memory, (self.network, state)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes, in the order of the probabilities."""
         names = self.info.class_names
         return names if self.columns is None else tuple(names[i] for i in self.columns)
+
+    @property
+    def face_size(self) -> int:
+        """Side in pixels of the faces that it takes."""
+        if self.network is not None:
+            return self.network.input_shape[1]
+        return getattr(self.info, "face_size", FACE_SIZE)
+
+    @property
+    def colour(self) -> bool:
+        """Whether it takes RGB faces, (n, s, s, 3), rather than grey ones, (n, s, s)."""
+        if self.network is not None:
+            return len(self.network.input_shape) == 4
+        return getattr(self.info, "colour", False)
 
     def arranged(self, class_names: Sequence[str]) -> Classifier:
         """Return the classifier with its probabilities in the order of `class_names`.
@@ -105,7 +119,7 @@ class Classifier:
             InputError: its classes are not the same ones.
         """
         known = self.info.class_names
-        if not known and self.network is not None:  # an .hdf5 file of the older project
+        if not known and self.network is not None:  # an .hdf5 file does not name its classes
             count = self.network.output_shape[-1]
             if count != len(class_names):
                 raise InputError(
@@ -113,7 +127,13 @@ class Classifier:
                     f"({', '.join(class_names)}); choose another --dataset_name"
                 )
             return replace(self, info=replace(self.info, class_names=tuple(class_names)))
-        return replace(self, columns=class_columns(self.info, class_names, self.path))
+        if sorted(known) != sorted(class_names):
+            raise InputError(
+                f"{self.path} has {len(known)} classes ({', '.join(known)}), "
+                f"the data {len(class_names)} ({', '.join(class_names)}); "
+                f"it was trained on --dataset_name {self.info.dataset_name}"
+            )
+        return replace(self, columns=tuple(known.index(name) for name in class_names))
 
     def probabilities(
         self,
@@ -127,17 +147,21 @@ class Classifier:
         """Return (n, C) float32 probabilities of faces, in the order of `class_names`.
 
         Args:
-            faces: (n, 48, 48) uint8 grey levels.
+            faces: (n, s, s) uint8, or (n, s, s, 3) if it takes colour.
             batch_size: faces per batch; does not change the result.
-            tta: row of `views.VIEWS`, whose views are averaged.
+            tta: row of `augment.VIEWS`, whose views are averaged.
             average: one of `AVERAGES`.
             name: shown beside a progress bar; None shows no bar.
 
         Raises:
             InputError: the faces have another shape or type, or a probability is not a number.
         """
-        if faces.dtype != np.uint8 or faces.ndim != 3:
-            raise InputError(f"expected faces (n, 48, 48) uint8, got {faces.shape} {faces.dtype}")
+        side = (self.face_size, self.face_size, *([3] if self.colour else []))
+        if faces.dtype != np.uint8 or faces.shape[1:] != side:
+            raise InputError(
+                f"expected faces (n, {', '.join(map(str, side))}) uint8, "
+                f"got {faces.shape} {faces.dtype}"
+            )
         found = np.empty((len(faces), len(self.class_names)), np.float32)
         with progress_bar(total=len(faces), desc=name, unit=" images", disable=name is None) as bar:
             for begin in range(0, len(faces), batch_size):
@@ -177,23 +201,6 @@ class Classifier:
         }
 
 
-def class_columns(
-    info: CheckpointInfo, class_names: Sequence[str], path: Path | None
-) -> tuple[int, ...]:
-    """Return the output column of a checkpoint for each of `class_names`.
-
-    Raises:
-        InputError: its classes are not the same ones.
-    """
-    if sorted(info.class_names) != sorted(class_names):
-        raise InputError(
-            f"{path} has {len(info.class_names)} classes ({', '.join(info.class_names)}), "
-            f"the data {len(class_names)} ({', '.join(class_names)}); "
-            f"it was trained on --dataset_name {info.dataset_name}"
-        )
-    return tuple(info.class_names.index(name) for name in class_names)
-
-
 def mean_probabilities(answers: Sequence[np.ndarray], average: str = "probabilities") -> np.ndarray:
     """Return the mean of several (n, C) probabilities as float32.
 
@@ -220,11 +227,14 @@ def mean_probabilities(answers: Sequence[np.ndarray], average: str = "probabilit
 def _padded(batch: np.ndarray, size: int) -> np.ndarray:
     """Fill a short last batch with its last face: a new shape would be compiled again."""
     missing = size - len(batch)
-    return np.pad(batch, ((0, missing), (0, 0), (0, 0)), "edge") if missing else batch
+    return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
 
 
-def _prepare_keras() -> None:
-    from ferplus_keras.backend import choose_backend, load_keras
+def _reopened(path: Path, state: dict[str, Any]) -> Classifier:
+    info = state["info"]
+    opened = Classifier.open(path, model_name=info.model_name, image_size=info.image_size)
+    return replace(opened, **state)
 
-    choose_backend()
-    load_keras()
+
+def _from_memory(network: keras.Model, state: dict[str, Any]) -> Classifier:
+    return replace(Classifier.from_model(network, state["info"].class_names), **state)

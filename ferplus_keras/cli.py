@@ -21,8 +21,8 @@ from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.data.votes import LABEL_RULES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.explain import command as explain_command
+from ferplus_keras.export import command as export_command
 from ferplus_keras.extras import STACK, not_installed, require
-from ferplus_keras.inference import export_command
 from ferplus_keras.inference.app import command as app_command
 from ferplus_keras.models.registry import list_models
 from ferplus_keras.results import command as results_command

@@ -48,3 +48,40 @@ def tiny_network(monkeypatch) -> str:
     monkeypatch.setitem(sys.modules, tiny.MODULE, tiny)
     monkeypatch.setitem(MODELS, tiny.SPEC.name, tiny.SPEC)
     return tiny.SPEC.name
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory) -> Path:
+    """Return the file of a tiny network that tells faces apart."""
+    from tests.exports import write_checkpoint
+
+    path = tmp_path_factory.mktemp("run") / "model_max_acc.keras"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, tiny.MODULE, tiny)
+        patch.setitem(MODELS, tiny.SPEC.name, tiny.SPEC)
+        write_checkpoint(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_checkpoint, tmp_path_factory):
+    """Return a function from format and precision to the export and its result."""
+    keras = pytest.importorskip("keras")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("exporting runs on TensorFlow")
+    from ferplus_keras.export.export import default_target, export
+    from tests.exports import drawn
+
+    faces = drawn(150)
+    made = {}
+
+    def find(kind: str, precision: str = "float32"):
+        if (kind, precision) not in made:
+            folder = tmp_path_factory.mktemp(f"{kind}-{precision}")
+            target = folder / default_target(tiny_checkpoint, kind, precision).name
+            made[kind, precision] = export(
+                tiny_checkpoint, target, kind, precision, faces[:70], calibration=faces[70:]
+            )
+        return made[kind, precision]
+
+    return find

@@ -5,9 +5,9 @@ import dataclasses
 import cv2
 import numpy as np
 
+from ferplus_keras.classifier import Classifier
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.inference.faces import FoundFace
-from ferplus_keras.inference.runtimes import Classifier
 from tests.inference.exports import INFO
 
 

@@ -3,6 +3,7 @@
 import csv
 import threading
 import wave
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -199,7 +200,7 @@ def test_ctrl_c_ends_a_camera_and_keeps_what_it_saw(light, monkeypatch, tmp_path
             raise KeyboardInterrupt
         return by_brightness().probabilities(faces)
 
-    predictor.classifier = by_brightness()._replace(probabilities=interrupted)
+    predictor.classifier = replace(by_brightness(), run=interrupted)
     with monkeypatch.context() as patch:
         patch.setattr(cv2, "VideoCapture", Camera)
         summary = predict_video(0, predictor, copy=tmp_path / "camera.mp4")
@@ -214,7 +215,7 @@ def test_ctrl_c_in_a_file_leaves_nothing_half_written(light, clip, tmp_path):
     def interrupted(faces):
         raise KeyboardInterrupt
 
-    predictor.classifier = by_brightness()._replace(probabilities=interrupted)
+    predictor.classifier = replace(by_brightness(), run=interrupted)
     with pytest.raises(KeyboardInterrupt):
         predict_video(clip, predictor, copy=tmp_path / "copy.mp4")
     assert list(tmp_path.iterdir()) == []

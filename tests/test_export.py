@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from ferplus_keras import extras
+from ferplus_keras.classifier import Classifier
 from ferplus_keras.cli import main
 from ferplus_keras.data.dataset import load_split
 from ferplus_keras.errors import InputError
-from ferplus_keras.inference import export as export_module
-from ferplus_keras.inference.export import TOLERANCE
-from ferplus_keras.inference.export_faces import CALIBRATION, read_faces
-from ferplus_keras.inference.formats import FORMATS
-from ferplus_keras.inference.runtimes import load_classifier
+from ferplus_keras.export import export as export_module
+from ferplus_keras.export.command import CALIBRATION, read_faces
+from ferplus_keras.export.export import EXPORTS, TOLERANCE
+from ferplus_keras.formats import FORMATS
 from ferplus_keras.models.checkpoint import load_checkpoint
 from tests.conftest import REPOSITORY
-from tests.inference.exports import INFO, drawn
+from tests.exports import INFO, drawn
 
 WRITTEN = [(kind, precision) for kind, row in FORMATS.items() for precision in row.precisions]
 
@@ -34,9 +34,9 @@ def test_the_list_of_exports():
 def test_an_export_answers_as_its_checkpoint(kind, precision, exported, tiny_checkpoint):
     done = exported(kind, precision)
     assert sorted(path.suffix for path in done.path.parent.iterdir()) == sorted(
-        (FORMATS[kind].suffix, *FORMATS[kind].beside)
+        (FORMATS[kind].suffixes[0], *FORMATS[kind].beside)
     )
-    classifier = load_classifier(done.path)
+    classifier = Classifier.open(done.path)
     assert classifier.info == INFO
     model, _ = load_checkpoint(tiny_checkpoint)
     faces = drawn(70, seed=8)  # others than those it was checked on
@@ -68,7 +68,7 @@ def test_float16_rounds_the_weights_and_nothing_else(kind, exported, tiny_checkp
     kernel, bias = model.layers[-1].get_weights()
     model.layers[-1].set_weights([kernel.astype(np.float16), bias])
     faces = drawn(40, seed=9)
-    found = load_classifier(exported(kind, "float16").path).probabilities(faces)
+    found = Classifier.open(exported(kind, "float16").path).probabilities(faces)
     tolerance = 1e-5 if kind == "onnx" else 1e-3  # the others round biases too
     np.testing.assert_allclose(found, model.predict(faces, verbose=0), atol=tolerance)
 
@@ -84,7 +84,7 @@ def test_gelu_goes_to_onnx(precision, exported, tmp_path):
     images = drawn(30)
     expected = model.predict(images, verbose=0)
     FORMATS["onnx"].write(model, INFO, tmp_path / "a.onnx", precision, images)
-    found = load_classifier(tmp_path / "a.onnx").probabilities(images)
+    found = Classifier.open(tmp_path / "a.onnx").probabilities(images)
     np.testing.assert_allclose(found, expected, atol=1e-5 if precision == "float32" else 0.05)
 
 
@@ -112,7 +112,7 @@ def test_the_command_writes_beside_the_checkpoint_and_tells_the_accuracy(
     assert f"accuracy {accuracy:.2%} -> {accuracy:.2%} (+0.00 points)" in said.out
     assert f"compared on 30 validation faces of {sample_data}" in said.out
     assert "100.00% of 30 faces" in said.out
-    assert not re.sub(r"(checkpoint|onnx):.*?faces/s\]|\s", "", said.err)  # but for the progress
+    assert not re.sub(r"(checkpoint|onnx):.*?images/s\]|\s", "", said.err)  # but for the progress
 
 
 def test_without_data_drawn_faces_are_compared(
@@ -148,7 +148,7 @@ def test_calibration_has_no_face_that_the_export_is_judged_on(sample_data, tmp_p
 
 WITHOUT_INFO = "{tmp}/plain.keras"
 REFUSED = {
-    "precision": ("--format openvino --quantize int8", "choose onnx or litert", 2),
+    "precision": ("--format openvino --quantize int8", "choose litert or onnx", 2),
     "format": ("--format coreml", "coreml", 2),
     "no checkpoint": ("--format onnx --checkpoint_path {tmp}/none.keras", "no checkpoint at", 1),
     "another kind": ("--format onnx --checkpoint_path {tmp}/notes.txt", "not a .keras", 1),
@@ -217,7 +217,7 @@ def without_converting(kind, done):
     def write(model, info, path, precision, faces):
         shutil.copytree(done.path.parent, path.parent, dirs_exist_ok=True)
 
-    return FORMATS[kind]._replace(write=write)
+    return type("Copied", (FORMATS[kind],), {"write": staticmethod(write)})
 
 
 def contents(folder):
@@ -256,7 +256,7 @@ def test_an_older_export_is_replaced_whole_or_kept(
 
     export_module.export(tiny_checkpoint, target, kind, "float32", faces)
     assert b"older" not in contents(tmp_path).values()
-    assert load_classifier(target).info == INFO
+    assert Classifier.open(target).info == INFO
     assert {path.name for path in tmp_path.iterdir()} == {
         path.name for path in exported(kind).path.parent.iterdir()
     }
@@ -267,13 +267,13 @@ import sys
 from pathlib import Path
 from ferplus_keras.models.registry import MODELS
 from tests import tiny
-from tests.inference.exports import write_checkpoint
+from tests.exports import write_checkpoint
 sys.modules[tiny.MODULE] = tiny
 MODELS["Tiny"] = tiny.SPEC
 write_checkpoint(Path(sys.argv[1]))
 
 from ferplus_keras.errors import InputError
-from ferplus_keras.inference.export import check_export
+from ferplus_keras.export.export import check_export
 try:
     check_export(Path(sys.argv[1]), Path("a.onnx"), "onnx", "float32")
 except InputError as error:
@@ -298,3 +298,17 @@ def test_a_checkpoint_saved_by_jax_is_exported_by_tensorflow_only(exported, tmp_
     faces = drawn(20)
     done = export_module.export(path, tmp_path / "a.onnx", "onnx", "float32", faces)
     assert done.difference < 1e-5
+
+
+DOCS = (REPOSITORY / "docs/export.md").read_text(encoding="utf-8")
+
+
+def test_the_documented_table_is_the_table_of_formats():
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \| ([^|]*) \| ([^|]*) \|", DOCS, re.M)
+    assert sorted(row[0] for row in rows) == sorted(EXPORTS)
+    for name, endings, precisions, runs in rows:
+        row = FORMATS[name]
+        suffixes = (row.suffixes[0] or "a folder", *row.beside)
+        assert re.sub("`", "", endings) == " and ".join(suffixes)
+        assert precisions == ", ".join(row.precisions)
+        assert runs == row.runs_in

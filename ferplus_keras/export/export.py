@@ -1,43 +1,52 @@
-"""Export a checkpoint for other runtimes, and prove on faces that it still answers alike."""
+"""Export a checkpoint, run it in its new format, and keep it if it answers alike on faces."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ferplus_keras.backend import choose_backend, leaving_out, load_keras
+from ferplus_keras.backend import choose_backend, leaving_out
+from ferplus_keras.classifier import Classifier
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.extras import require
 from ferplus_keras.files import require_writable
-from ferplus_keras.inference.formats import FORMATS, find_format
-from ferplus_keras.inference.runtimes import RUNTIMES, load_classifier
-from ferplus_keras.models.checkpoint import load_checkpoint, read_info
-from ferplus_keras.progress import progress_bar
+from ferplus_keras.formats import FORMATS, Format, one_line
+from ferplus_keras.models.checkpoint import read_info
+
+EXPORTS = tuple(name for name, form in FORMATS.items() if form.precisions)
+"""Names of the formats that can be written."""
 
 TOLERANCE = {"float32": 1e-4, "float16": 0.02, "int8": 1.0}
 """Largest difference of a probability from the checkpoint's that an export may have: ten times what
-was seen of any network; what int8 costs is told by its accuracy."""
+was seen of any network. What int8 costs is shown by its accuracy."""
 
 AGREEMENT = 0.5
 """Least share of the faces that must keep their most probable class, also as int8: with less, a
 network is broken, not coarse."""
 
 NOISE = (b"fully_quantize:", b"XNNPACK delegate", b"absl::InitializeLog")
-"""Parts of the lines that converters write to standard error whatever they are told."""
+"""Parts of the lines that converters write to standard error whatever their settings."""
+
+WORK = ".export-"
+"""Start of the name of the folder, beside the target, in which an export is made."""
 
 
 class Exported(NamedTuple):
-    """What became of an export.
+    """The outcome of an export.
 
     Attributes:
         path: the file or folder.
-        size: bytes of it.
+        size: its bytes.
         faces: number of faces on which it was compared.
         difference: largest difference of a probability.
         agreement: share of faces with the same most probable class.
@@ -64,100 +73,41 @@ class Exported(NamedTuple):
 
 
 def default_target(checkpoint: Path, kind: str, precision: str) -> Path:
-    """Return where an export goes unless told otherwise: beside its checkpoint."""
+    """Return where an export goes by default: beside its checkpoint."""
     ending = "" if precision == "float32" else f"_{precision}"
-    return checkpoint.with_name(checkpoint.stem + ending + find_format(kind).suffix)
+    return checkpoint.with_name(checkpoint.stem + ending + FORMATS[kind].suffixes[0])
 
 
 def check_export(checkpoint: Path, target: Path, kind: str, precision: str) -> None:
-    """Refuse at once what cannot be exported so.
+    """Refuse before any slow work what cannot be exported.
 
     Raises:
         UsageError: an unknown format, one without that precision, or a target of another kind.
         InputError: the checkpoint cannot be used, a package is missing, or what lies at the target
             is not replaced.
     """
-    form = find_format(kind)
+    form = FORMATS[kind]
     if precision not in form.precisions:
-        others = [name for name, row in FORMATS.items() if precision in row.precisions]
+        others = [name for name in EXPORTS if precision in FORMATS[name].precisions]
         instead = f"; choose {' or '.join(others)}" if others else ""
         raise UsageError(f"{kind} has no precision {precision}{instead}")
     read_info(checkpoint)
-    wanted = f"a file ending in {form.suffix}" if form.suffix else "a folder"
-    if target.suffix != form.suffix and (form.suffix or target.suffix in RUNTIMES):
+    suffix = form.suffixes[0]
+    wanted = f"a file ending in {suffix}" if suffix else "a folder"
+    endings = [ending for other in FORMATS.values() for ending in other.suffixes]
+    if target.suffix != suffix and (suffix or target.suffix in endings):
         raise UsageError(f"--output: expected {wanted} for {kind}, got {target}")
     if target.resolve() == checkpoint.resolve():
         raise UsageError(f"--output {target} is the checkpoint itself; name {wanted}")
-    if target.exists() and target.is_dir() == bool(form.suffix):
+    if target.exists() and target.is_dir() == bool(suffix):
         raise InputError(f"expected {target} to be {wanted}; it is not: choose another --output")
     if target.is_dir() and any(target.iterdir()) and not (target / "saved_model.pb").is_file():
         raise InputError(
             f"the folder {target} holds something else than a SavedModel: choose another --output"
         )
     require(("keras", "tensorflow"), "exporting")
-    require(form.modules, f"exporting to {kind}", extra="export")
-    _require_tensorflow_backend()
-
-
-def export(
-    checkpoint: Path,
-    target: Path,
-    kind: str,
-    precision: str,
-    faces: np.ndarray,
-    labels: np.ndarray | None = None,
-    calibration: np.ndarray | None = None,
-) -> Exported:
-    """Write a checkpoint in another format, run it there, and keep it if it answers alike.
-
-    Args:
-        checkpoint: .keras file, trained on whatever backend; read by TensorFlow here.
-        target: file or folder to write. What is there is replaced once the new one has passed.
-        kind: row of `formats.FORMATS`.
-        precision: one of `formats.PRECISIONS`.
-        faces: (n, 48, 48) uint8 to compare on.
-        labels: (n,) int, index of the true class, where known.
-        calibration: (m, 48, 48) uint8 on which int8 measures its ranges; other faces than `faces`.
-
-    Raises:
-        UsageError, InputError: as `check_export`; or the export answers differently or cannot be
-            written. Then the target is as it was and nothing is left behind.
-    """
-    check_export(checkpoint, target, kind, precision)
-    if precision == "int8" and calibration is None:
-        raise UsageError("int8 needs faces to measure its ranges on")
-    require_writable(target.parent, "--output")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    choose_backend(num_gpus=0)
-    load_keras()
-    model, info = load_checkpoint(checkpoint)
-    # First, for Keras exports only what has been called.
-    expected = _answers(model.predict_on_batch, faces, "checkpoint")
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
-        made = Path(folder) / "new" / target.name
-        made.parent.mkdir()
-        with leaving_out(*NOISE):
-            _write(kind, model, info, made, precision, calibration)
-            probabilities = load_classifier(made).probabilities
-            probabilities(faces[:1])  # some runtimes say a word at their first batch
-        found = _answers(probabilities, faces, kind)
-        difference, agreement = _compare(found, expected, kind, precision)
-        _put(made.parent, target.parent, Path(folder) / "old")
-    return Exported(
-        target,
-        sum(_size(path) for path in (target, *_beside(target, kind))),
-        len(faces),
-        difference,
-        agreement,
-        None
-        if labels is None
-        else tuple(float(np.mean(x.argmax(axis=1) == labels)) for x in (expected, found)),
-    )
-
-
-def _require_tensorflow_backend() -> None:
-    """Refuse a process whose Keras runs on something else already; a new one chooses itself."""
-    if "keras" in sys.modules:
+    require((*form.modules, *form.runtime), f"exporting to {kind}", extra="export")
+    if "keras" in sys.modules:  # a new process chooses its backend itself
         from keras.backend import backend
 
         if backend() != "tensorflow":
@@ -167,40 +117,89 @@ def _require_tensorflow_backend() -> None:
             )
 
 
-def _write(kind, model, info, made: Path, precision: str, calibration) -> None:
+def export(
+    checkpoint: Path,
+    target: Path,
+    kind: str,
+    precision: str,
+    faces: np.ndarray,
+    labels: Callable[[np.ndarray], np.ndarray] | None = None,
+    calibration: np.ndarray | None = None,
+) -> Exported:
+    """Write a checkpoint in another format, run it there, and keep it if it answers alike.
+
+    Args:
+        checkpoint: .keras file, trained on whatever backend; read by TensorFlow here.
+        target: file or folder to write. What is there is replaced once the new one has passed.
+        kind: row of `FORMATS`.
+        precision: one of `formats.PRECISIONS`.
+        faces: (n, s, s) uint8 to compare on.
+        labels: from probabilities (n, C) to the true class of each face, (n,) int, as
+            `Split.labels`; None where not known.
+        calibration: (m, s, s) uint8 on which int8 measures its ranges; other faces than `faces`.
+
+    Raises:
+        UsageError, InputError: as `check_export`; or the export answers differently or cannot be
+            written. Then the target is as it was and nothing is left behind.
+    """
+    check_export(checkpoint, target, kind, precision)
+    if precision == "int8" and calibration is None:
+        raise UsageError("int8 needs faces to measure its ranges on")
+    require_writable(target.parent, "--output")
+    _sweep(target.parent)
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    choose_backend(num_gpus=0)
+    form = FORMATS[kind]
+    original = Classifier.open(checkpoint)
+    # First, for Keras exports only what has been called.
+    expected = original.probabilities(faces, name="checkpoint")
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=WORK) as name:
+        work = Path(name)
+        lock = os.open(work, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tells `_sweep` of another process that it is in use
+        try:
+            made = work / "new" / target.name
+            for folder in ("new", "old"):
+                (work / folder).mkdir()
+            with leaving_out(*NOISE):
+                _write(form, original, made, kind, precision, calibration)
+                exported = replace(Classifier.open(made), path=target)
+                exported.run(faces[:1])  # some runtimes say a word at their first batch
+            found = exported.probabilities(faces, name=kind)
+            difference, agreement = _compare(found, expected, kind, precision)
+            _put(work, target.parent)
+        finally:
+            os.close(lock)
+    pieces = [target, *(target.with_suffix(suffix) for suffix in form.beside)]
+    files = [file for piece in pieces for file in (piece, *piece.rglob("*")) if file.is_file()]
+    return Exported(
+        target,
+        sum(file.stat().st_size for file in files),
+        len(faces),
+        difference,
+        agreement,
+        labels and tuple(float(np.mean(x.argmax(axis=1) == labels(x))) for x in (expected, found)),
+    )
+
+
+def _write(
+    form: type[Format], original: Classifier, made: Path, kind: str, precision: str, calibration
+) -> None:
     try:
-        FORMATS[kind].write(model, info, made, precision, calibration)
+        form.write(original.network, original.info, made, precision, calibration)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # each converter has its own kinds
-        reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"a {info.model_name} cannot be exported to {kind} as {precision}: {reason}"
+            f"a {original.info.model_name} cannot be exported to {kind} as {precision}: "
+            f"{one_line(error)}"
         ) from error
-
-
-def _answers(
-    probabilities: Callable[[np.ndarray], np.ndarray],
-    faces: np.ndarray,
-    name: str,
-    batch_size: int = 64,
-) -> np.ndarray:
-    found = []
-    with progress_bar(total=len(faces), desc=name, unit=" faces") as bar:
-        for begin in range(0, len(faces), batch_size):
-            found.append(np.asarray(probabilities(faces[begin : begin + batch_size])))
-            bar.update(len(found[-1]))
-    return np.concatenate(found)
 
 
 def _compare(
     found: np.ndarray, expected: np.ndarray, kind: str, precision: str
 ) -> tuple[float, float]:
-    """Return the largest difference and the share of faces that keep their class.
-
-    Raises:
-        InputError: an answer is no number, or they are too different.
-    """
+    """Return the largest difference and the share of faces that keep their class, or refuse."""
     difference = float(np.abs(found - expected).max())
     agreement = float(np.mean(found.argmax(axis=1) == expected.argmax(axis=1)))
     if not difference <= TOLERANCE[precision] or agreement < AGREEMENT:
@@ -212,30 +211,39 @@ def _compare(
     return difference, agreement
 
 
-def _put(new: Path, folder: Path, old: Path) -> None:
-    """Move all that is in `new` into `folder`, or nothing; what it replaces goes to `old`."""
-    old.mkdir()
+def _put(work: Path, folder: Path) -> None:
+    """Move all that is in work/new into `folder`, or nothing; what it replaces goes to work/old."""
     moved: list[Path] = []
     try:
-        for path in sorted(new.iterdir()):
+        for path in sorted((work / "new").iterdir()):
             target = folder / path.name
             if target.exists():
-                os.replace(target, old / path.name)
+                os.replace(target, work / "old" / path.name)
             moved.append(target)
             os.replace(path, target)
     except OSError as error:
         for target in moved:
             if target.exists():
-                os.replace(target, new / target.name)
-            if (old / target.name).exists():
-                os.replace(old / target.name, target)
+                os.replace(target, work / "new" / target.name)
+        _restore(work, folder)
         raise InputError(f"cannot write {target}: {error.strerror}") from error
 
 
-def _beside(target: Path, kind: str) -> list[Path]:
-    return [target.with_suffix(suffix) for suffix in FORMATS[kind].beside]
+def _restore(work: Path, folder: Path) -> None:
+    """Move what was replaced back to where nothing has taken its place."""
+    for path in (work / "old").glob("*"):
+        if not (folder / path.name).exists():
+            os.replace(path, folder / path.name)
 
 
-def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+def _sweep(folder: Path) -> None:
+    """Remove what killed exports left in `folder`, and put back what they had moved away."""
+    for work in folder.glob(f"{WORK}*"):
+        with suppress(OSError):  # another process is at work in it, or has just removed it
+            lock = os.open(work, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _restore(work, folder)
+                shutil.rmtree(work)
+            finally:
+                os.close(lock)

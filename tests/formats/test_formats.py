@@ -4,9 +4,12 @@ import shutil
 import pytest
 
 from ferplus_keras import extras
+from ferplus_keras.classifier import Classifier
 from ferplus_keras.errors import InputError
-from ferplus_keras.inference.runtimes import RUNTIMES, load_classifier
+from ferplus_keras.formats import FORMATS
 from ferplus_keras.models.checkpoint import MEMBER
+
+SUFFIXES = sorted(s for form in FORMATS.values() for s in form.suffixes if s)
 
 RUNTIME_OF = {
     "onnx": "onnxruntime",
@@ -16,34 +19,34 @@ RUNTIME_OF = {
 }
 
 
-@pytest.mark.parametrize("suffix", sorted(filter(None, RUNTIMES)))
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("content", [b"", b"this is no model, whatever its name says"])
 def test_a_file_of_another_kind(suffix, content, tmp_path):
     path = tmp_path / f"model{suffix}"
     path.write_bytes(content)
     with pytest.raises(InputError) as refused:
-        load_classifier(path)
+        Classifier.open(path)
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_a_damaged_saved_model(tmp_path):
-    with pytest.raises(InputError, match=r"without saved_model\.pb"):
-        load_classifier(tmp_path)
+    with pytest.raises(InputError, match="no checkpoint at"):
+        Classifier.open(tmp_path)
 
 
 def test_a_run_folder_means_its_best_model(tiny_checkpoint):
     pytest.importorskip("keras")
-    expected = load_classifier(tiny_checkpoint).info
-    assert load_classifier(tiny_checkpoint.parent).info == expected
+    expected = Classifier.open(tiny_checkpoint).info
+    assert Classifier.open(tiny_checkpoint.parent).info == expected
 
 
 def test_a_missing_file_and_an_unknown_ending(tmp_path):
-    with pytest.raises(InputError, match="no model at"):
-        load_classifier(tmp_path / "none.onnx")
+    with pytest.raises(InputError, match="no checkpoint at"):
+        Classifier.open(tmp_path / "none.onnx")
     (tmp_path / "model.pt").write_bytes(b"")
-    with pytest.raises(InputError, match=r"expected \.keras, \.onnx"):
-        load_classifier(tmp_path / "model.pt")
+    with pytest.raises(InputError, match=r"expected .*\.keras.*\.onnx"):
+        Classifier.open(tmp_path / "model.pt")
 
 
 def without_class_names(kind, done, folder):
@@ -70,7 +73,7 @@ def without_class_names(kind, done, folder):
 def test_an_export_without_class_names(kind, exported, tmp_path):
     path = without_class_names(kind, exported(kind), tmp_path)
     with pytest.raises(InputError, match="does not say which classes") as refused:
-        load_classifier(path)
+        Classifier.open(path)
     assert "\n" not in str(refused.value)
 
 
@@ -84,4 +87,4 @@ def test_a_missing_runtime(kind, exported, monkeypatch):
         lambda name: None if name == missing else importlib.util.find_spec(name),
     )
     with pytest.raises(InputError, match=rf"needs {missing}, .* pip install 'ferplus-keras\["):
-        load_classifier(path)
+        Classifier.open(path)

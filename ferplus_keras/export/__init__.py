@@ -1,0 +1,1 @@
+"""Write a checkpoint in another format and prove that it answers alike."""

@@ -1,0 +1,147 @@
+"""The command `export`: its arguments, the faces to compare on, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ferplus_keras.config import default_data_dir
+from ferplus_keras.data.dataset import open_source
+from ferplus_keras.data.sample_faces import draw_rows
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.export.export import EXPORTS, check_export, default_target
+from ferplus_keras.export.export import export as write
+from ferplus_keras.formats import PRECISIONS
+from ferplus_keras.models.checkpoint import CheckpointInfo, read_info
+from ferplus_keras.run import Run, find_checkpoint
+
+CALIBRATION = 500
+"""Faces on which int8 measures its ranges."""
+
+DESCRIPTION = """\
+Write a checkpoint in another format and compare its answers with the checkpoint's.
+
+  python -m ferplus_keras export --checkpoint_path checkpoints/experiment_1 --format onnx
+
+writes model_max_acc.onnx beside the checkpoint (docs/export.md)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the arguments of `export`."""
+    parser.description = DESCRIPTION
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--checkpoint_path", type=Path, required=True, help="file, or a run folder: its best model"
+    )
+    parser.add_argument("--format", choices=EXPORTS, required=True)
+    parser.add_argument(
+        "--quantize", choices=PRECISIONS[1:], help="store smaller; int8 computes so too [float32]"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="what to write [beside the checkpoint, named like it]"
+    )
+    parser.add_argument(
+        "--data_dir",
+        help="data set whose validation faces are compared on "
+        "[that of the run, $FERPLUS_DATA_DIR, ./data; else drawn faces]",
+    )
+    parser.add_argument("--rows", type=int, default=1000, help="faces to compare on [1000]")
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Run `export` and print what was written and how far its answers are off.
+
+    Args:
+        arguments: as `add_arguments` describes them.
+
+    Raises:
+        UsageError: arguments that do not go together.
+        InputError: checkpoint, data or output cannot be used, a package is missing, or the export
+            answers differently.
+    """
+    if arguments.rows < 1:
+        raise UsageError(f"expected --rows of at least 1, got {arguments.rows}")
+    checkpoint = find_checkpoint(arguments.checkpoint_path)
+    kind, precision = arguments.format, arguments.quantize or PRECISIONS[0]
+    target = arguments.output or default_target(checkpoint, kind, precision)
+    check_export(checkpoint, target, kind, precision)
+    info = read_info(checkpoint)
+    if arguments.data_dir:
+        faces = read_faces(info, [arguments.data_dir], arguments.rows)
+    else:
+        of_run = Run(checkpoint.parent).data_dir()
+        usual = [folder for folder in (of_run, default_data_dir()) if folder]
+        try:
+            faces = read_faces(info, usual, arguments.rows)
+        except InputError as error:
+            print(f"no validation faces ({error}); comparing on drawn ones", file=sys.stderr)
+            faces = draw_faces(arguments.rows)
+    print(write(checkpoint, target, kind, precision, faces.images, faces.labels, faces.calibration))
+    print(f"compared on {faces.source}")
+
+
+class ExportFaces(NamedTuple):
+    """What an export is compared on.
+
+    Attributes:
+        source: what the faces are, for the reader.
+        images: (n, s, s) uint8 to compare on.
+        labels: from probabilities (n, C) to each face's true class; None for drawn faces.
+        calibration: (m, s, s) uint8, none of which is among `images`.
+    """
+
+    source: str
+    images: np.ndarray
+    labels: Callable[[np.ndarray], np.ndarray] | None
+    calibration: np.ndarray
+
+
+def read_faces(info: CheckpointInfo, folders: Sequence[str], rows: int) -> ExportFaces:
+    """Return validation faces, and training faces that have no duplicate among them.
+
+    Args:
+        info: what the checkpoint says; its classes and label rule decide.
+        folders: data folders; the first that has the checkpoint's data set is used.
+        rows: validation faces to compare on, evenly spaced over the split; all if it has fewer.
+
+    Raises:
+        InputError: no folder can be used; says why of the first.
+    """
+    failures = []
+    for folder in folders:
+        try:
+            source = open_source(
+                folder, info.dataset_name, class_map=info.class_map, class_names=info.class_names
+            )
+            validation = source.split("validation", info.evaluation_rule)
+            train = source.split("train", info.evaluation_rule)
+        except InputError as error:
+            failures.append(error)
+            continue
+        validation = validation.take(_spaced(len(validation.images), rows))
+        apart = np.flatnonzero(~train.leaked)
+        return ExportFaces(
+            f"{len(validation.images):,} validation faces of {Path(folder)}",
+            validation.images,
+            validation.labels,
+            train.images[apart[_spaced(len(apart), CALIBRATION)]],
+        )
+    raise failures[0]
+
+
+def draw_faces(rows: int) -> ExportFaces:
+    """Return drawn faces: they show whether an export answers alike, not how well."""
+    images, calibration = (
+        np.stack([drawing.pixels for drawing in draw_rows(count, seed)[1]])
+        for seed, count in enumerate((rows, CALIBRATION))
+    )
+    return ExportFaces(f"{rows:,} drawn faces", images, None, calibration)
+
+
+def _spaced(count: int, wanted: int) -> np.ndarray:
+    return np.linspace(0, count - 1, min(count, wanted)).round().astype(int)

@@ -1,0 +1,179 @@
+"""File formats of trained networks: `FORMATS` is the one list, with one module per format.
+
+Every network takes raw faces, (n, s, s) uint8, and every file carries its `CheckpointInfo`, so
+that nothing has to be known beside the file. To add a format, write a module here with one
+decorated subclass of `Format`, and a case in tests/formats.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pkgutil
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ferplus_keras.errors import InputError
+from ferplus_keras.extras import require
+from ferplus_keras.models.checkpoint import MEMBER, CheckpointInfo, info_from_json
+from ferplus_keras.registry import Registry
+
+if TYPE_CHECKING:
+    import keras
+
+KEY = MEMBER.removesuffix(".json")
+"""Name under which an exported file carries its `CheckpointInfo`."""
+
+PRECISIONS = ("float32", "float16", "int8")
+"""What an export stores its weights as; int8 also computes in 8 bits."""
+
+Run = Callable[[np.ndarray], np.ndarray]
+"""From faces (n, s, s) uint8 to (n, C) float32 probabilities; may be called from any thread."""
+
+
+class Opened(NamedTuple):
+    """A network ready to run.
+
+    Attributes:
+        info: what the file says of itself; `info.class_names` names the C outputs.
+        run: from faces to probabilities.
+        network: the Keras network behind it; None for an export.
+    """
+
+    info: CheckpointInfo
+    run: Run
+    network: keras.Model | None = None
+
+
+class Format:
+    """A file format of trained networks.
+
+    Attributes:
+        title: its name in messages.
+        suffixes: endings of its files, the written one first; "" for a folder.
+        beside: endings of further files that belong to it.
+        runs_in: what runs it.
+        runtime: modules that opening it needs.
+        modules: modules that writing it needs beside TensorFlow and `runtime`.
+        precisions: those of `PRECISIONS` it can be written in; none if it is not an export.
+        hints: keywords of `Classifier.open` that its `open` takes.
+    """
+
+    title: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    beside: ClassVar[tuple[str, ...]] = ()
+    runs_in: ClassVar[str]
+    runtime: ClassVar[tuple[str, ...]] = ()
+    modules: ClassVar[tuple[str, ...]] = ()
+    precisions: ClassVar[tuple[str, ...]] = ()
+    hints: ClassVar[tuple[str, ...]] = ()
+
+    @staticmethod
+    def open(path: Path, **hints: Any) -> Opened:
+        """Open a file. Whatever it raises becomes one line that names the file."""
+        raise NotImplementedError
+
+    @staticmethod
+    def write(
+        model: keras.Model,
+        info: CheckpointInfo,
+        path: Path,
+        precision: str,
+        faces: np.ndarray | None,
+    ) -> None:
+        """Write a network.
+
+        Args:
+            model: network on TensorFlow, from faces to probabilities.
+            info: what the file is to carry.
+            path: file or folder, which does not exist yet.
+            precision: one of `precisions`.
+            faces: (n, s, s) uint8 on which int8 measures its ranges; else None.
+        """
+        raise NotImplementedError
+
+
+FORMATS: Registry[type[Format]] = Registry("format")
+"""Every format by name."""
+
+
+def find_format(path: Path) -> type[Format]:
+    """Return the format of the file or folder at `path`.
+
+    Raises:
+        InputError: no format has its ending.
+    """
+    ending = "" if path.is_dir() else path.suffix.lower() or None
+    for form in FORMATS.values():
+        if ending in form.suffixes:
+            return form
+    endings = [suffix for form in FORMATS.values() for suffix in form.suffixes if suffix]
+    raise InputError(
+        f"{path} is not a model that can be run: expected {', '.join(endings)} or the folder of a "
+        "SavedModel"
+    )
+
+
+def open_network(path: Path, **hints: Any) -> Opened:
+    """Open a network of any format.
+
+    Args:
+        path: an existing file or folder.
+        **hints: passed on to the formats that take them.
+
+    Raises:
+        InputError: it is damaged, of another kind or without class names, or its runtime is not
+            installed.
+    """
+    form = find_format(path)
+    require(form.runtime, f"running {path}")
+    try:
+        return form.open(path, **{name: hints.get(name) for name in form.hints})
+    except (InputError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # each runtime has its own kinds
+        raise InputError(f"cannot read {path} as {form.title}: {one_line(error)}") from error
+
+
+def dump_info(info: CheckpointInfo) -> str:
+    """Return what an exported file carries, as JSON."""
+    return json.dumps(dataclasses.asdict(info))
+
+
+def carried_info(text: str | None, path: Path) -> CheckpointInfo:
+    """Return what an exported file carries.
+
+    Raises:
+        InputError: it carries nothing.
+    """
+    if not text:
+        raise InputError(
+            f"{path} does not say which classes its outputs are: it was not exported by "
+            "python -m ferplus_keras export"
+        )
+    return info_from_json(text)
+
+
+def one_at_a_time(run: Run) -> Run:
+    """Return `run` behind a lock, for runtimes that are not made for several threads."""
+    lock = threading.Lock()
+
+    def locked(faces: np.ndarray) -> np.ndarray:
+        with lock:
+            return np.asarray(run(faces))
+
+    return locked
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says in one line of at most 300 characters."""
+    return " ".join(str(error).split())[:300]
+
+
+for _module in pkgutil.iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -1,0 +1,185 @@
+"""ONNX: one `.onnx` file, run by ONNX Runtime; float16 stores, int8 computes in less."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ferplus_keras.files import replacing
+from ferplus_keras.formats import FORMATS, KEY, PRECISIONS, Format, Opened, carried_info, dump_info
+
+if TYPE_CHECKING:
+    import onnx
+
+MIN_VALUES = 64
+"""Tensors with fewer values stay float32: shapes, means and the like."""
+
+LAYERS = ("Conv", "MatMul", "Gemm")
+"""Kinds of node that compute in int8."""
+
+
+@FORMATS.register("onnx")
+class Onnx(Format):
+    """What the file carries is a property of the model."""
+
+    title = "ONNX"
+    suffixes = (".onnx",)
+    runs_in = "ONNX Runtime"
+    runtime = ("onnxruntime",)
+    modules = ("onnx", "tf2onnx")
+    precisions = PRECISIONS
+
+    @staticmethod
+    def open(path: Path) -> Opened:
+        """Open a session, which serves any number of threads."""
+        session = _Session(path)
+        return Opened(carried_info(session.properties.get(KEY), path), session)
+
+    @staticmethod
+    def write(model, info, path, precision, faces) -> None:
+        """Convert by tf2onnx, then shrink the weights."""
+        import onnx
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # Keras 3.15 asks NumPy for np.object
+            model.export(path, format="onnx", verbose=False)
+        graph = onnx.load(path)
+        _spell_out_erfc(graph)
+        _name_dimensions(graph)
+        if precision == "int8":
+            onnx.save(graph, path)
+            with replacing(path) as quantized:
+                _quantize_to_int8(path, quantized, faces)
+            graph = onnx.load(path)
+        if precision == "float16":
+            _store_as_float16(graph)
+        onnx.helper.set_model_props(graph, {KEY: dump_info(info)})
+        onnx.save(graph, path)
+
+
+class _Session:
+    """A session that starts again in a forked process, which has none of its parent's threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.starting = threading.Lock()
+        self.of_parents: list = []  # kept: ending one would wait for threads that are not there
+        self.start()
+
+    def start(self) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(
+            self.path.read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+        self.properties = self.session.get_modelmeta().custom_metadata_map
+        self.input = self.session.get_inputs()[0].name
+        self.process = os.getpid()
+
+    def __call__(self, faces: np.ndarray) -> np.ndarray:
+        if self.process != os.getpid():
+            with self.starting:
+                if self.process != os.getpid():
+                    self.of_parents.append(self.session)
+                    self.start()
+        return self.session.run(None, {self.input: faces})[0]
+
+
+def _spell_out_erfc(model: onnx.ModelProto) -> None:
+    """Write TensorFlow's Erfc, which ONNX does not have, as 1 - Erf; GELU is computed with it."""
+    import onnx
+
+    nodes = model.graph.node
+    for index in reversed(range(len(nodes))):
+        node = nodes[index]
+        if node.op_type == "Erfc":
+            one, erf = f"{node.name}_one", f"{node.name}_erf"
+            value = onnx.numpy_helper.from_array(np.array(1, np.float32), one)
+            model.graph.initializer.append(value)
+            nodes.insert(index + 1, onnx.helper.make_node("Sub", [one, erf], node.output))
+            node.op_type, node.output[0] = "Erf", erf
+
+
+def _name_dimensions(model: onnx.ModelProto) -> None:
+    """Call input and output what they are, and let the batch be of any size."""
+    for tensors, name in ((model.graph.input, "faces"), (model.graph.output, "probabilities")):
+        (tensor,) = tensors
+        old = tensor.name
+        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+        for node in model.graph.node:
+            for names in (node.input, node.output):
+                for index, value in enumerate(names):
+                    if value == old:
+                        names[index] = name
+        tensor.name = name
+
+
+def _store_as_float16(model: onnx.ModelProto) -> None:
+    """Store the weights as float16 and let the graph make them float32 again, in place.
+
+    The runtime does so once, when it loads the file: half the size at the same speed, and the only
+    change is the rounding of the weights.
+    """
+    import onnx
+
+    casts = []
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < MIN_VALUES:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_float16"))
+        casts.append(
+            onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT)
+        )
+    for cast in reversed(casts):
+        model.graph.node.insert(0, cast)
+
+
+def _quantize_to_int8(source: Path, target: Path, faces: np.ndarray, batch_size: int = 64) -> None:
+    """Write a copy whose convolutions and products with weights compute in int8.
+
+    Products of two activations stay float32: counting grey levels needs their precision.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    name = onnx.load(source).graph.input[0].name
+
+    class Faces(CalibrationDataReader):
+        def __init__(self) -> None:
+            starts = range(0, len(faces), batch_size)
+            self.batches = iter([{name: faces[i : i + batch_size]} for i in starts])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.batches, None)
+
+    prepared = target.with_suffix(".prepared.onnx")
+    try:
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        graph = onnx.load(prepared).graph
+        weights = {tensor.name for tensor in graph.initializer}
+        quantize_static(
+            str(prepared),
+            str(target),
+            Faces(),
+            op_types_to_quantize=list(LAYERS),
+            nodes_to_exclude=[
+                node.name
+                for node in graph.node
+                if node.op_type in LAYERS and weights.isdisjoint(node.input)
+            ],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+    finally:
+        prepared.unlink(missing_ok=True)

@@ -1,0 +1,176 @@
+"""One face before every kind of trained network: the same probabilities from whatever file."""
+
+import multiprocessing
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from ferplus_keras.classifier import Classifier, mean_probabilities
+from ferplus_keras.emotions import FERPLUS_CLASSES
+from ferplus_keras.errors import InputError, UsageError
+from tests.exports import INFO, drawn
+
+EXPORTS = ("onnx", "litert", "openvino", "saved_model")
+
+
+def half_lights(faces):
+    """Stand in for a network: how bright the left and the right half of a face are."""
+    halves = np.stack([faces[:, :, :24].mean((1, 2)), faces[:, :, 24:].mean((1, 2))], axis=1)
+    return (halves / halves.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def left_right(columns=None, run=half_lights):
+    info = INFO.__class__("Halves", 48, ("left", "right"), "FERPlus", "majority", "majority")
+    return Classifier(info, run, columns=columns)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return np.random.default_rng(0).integers(1, 256, (5, 48, 48), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def network(tiny_checkpoint):
+    pytest.importorskip("keras")
+    return Classifier.open(tiny_checkpoint)
+
+
+def test_flip_averages_over_both_views(faces):
+    plain = left_right().probabilities(faces, batch_size=2)
+    flipped = left_right().probabilities(faces, batch_size=2, tta="flip")
+    np.testing.assert_allclose(plain.sum(axis=1), 1, atol=1e-6)
+    assert np.abs(plain - 0.5).max() > 1e-3
+    np.testing.assert_allclose(flipped, 0.5, atol=1e-6)
+
+
+def test_arranged_columns_follow_the_names(faces):
+    straight = left_right()
+    swapped = straight.arranged(("right", "left"))
+    assert swapped.class_names == ("right", "left")
+    np.testing.assert_array_equal(
+        swapped.probabilities(faces), straight.probabilities(faces)[:, ::-1]
+    )
+    again = swapped.arranged(("left", "right"))
+    np.testing.assert_array_equal(again.probabilities(faces), straight.probabilities(faces))
+    with pytest.raises(InputError, match=r"2 classes .* 7 .*--dataset_name FERPlus"):
+        straight.arranged(FERPLUS_CLASSES[:7])
+
+
+def test_means_of_probabilities_and_logits():
+    a, b = np.array([[0.9, 0.1]]), np.array([[0.4, 0.6]])
+    np.testing.assert_allclose(mean_probabilities([a, b], "probabilities"), [[0.65, 0.35]])
+    geometric = np.sqrt(a * b)
+    np.testing.assert_allclose(
+        mean_probabilities([a, b], "logits"), geometric / geometric.sum(), rtol=1e-6
+    )
+    with pytest.raises(UsageError, match="probabilities or logits"):
+        mean_probabilities([a, b], "votes")
+
+
+def test_what_is_no_number_is_refused(faces):
+    broken = left_right(run=lambda batch: np.full((len(batch), 2), np.nan, np.float32))
+    with pytest.raises(InputError, match="no number for 5 of 5 faces"):
+        broken.probabilities(faces)
+
+
+@pytest.mark.parametrize("shape", [(5, 48), (5, 48, 48, 3), (5, 40, 40)])
+def test_faces_of_another_shape_are_refused(shape):
+    with pytest.raises(InputError, match=r"expected faces \(n, 48, 48\) uint8, got"):
+        left_right().probabilities(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_every_format_answers_as_the_checkpoint(kind, network, exported):
+    exporter = Classifier.open(exported(kind).path)
+    assert exporter.info == network.info
+    assert exporter.class_names == FERPLUS_CLASSES
+    assert (exporter.face_size, exporter.colour) == (network.face_size, network.colour) == (48, 0)
+    assert (exporter.network, network.network is None) == (None, False)
+    shown = drawn(21, seed=6)
+    ways = (
+        {},
+        {"batch_size": 8},  # the last batch is short
+        {"batch_size": 4, "tta": "flip"},
+        {"tta": "ten_crop", "average": "logits"},
+    )
+    for way in ways:
+        expected = network.probabilities(shown, **way)
+        found = exporter.probabilities(shown, **way)
+        assert found.dtype == expected.dtype == np.float32
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(
+        exporter.probabilities(shown[:1]), network.probabilities(shown)[:1], atol=1e-4
+    )
+    reverse = FERPLUS_CLASSES[::-1]
+    np.testing.assert_allclose(
+        exporter.arranged(reverse).probabilities(shown),
+        network.probabilities(shown)[:, ::-1],
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("kind", ["keras", *EXPORTS])
+def test_several_threads_share_a_classifier(kind, network, exported, tiny_checkpoint):
+    shared = Classifier.open(tiny_checkpoint if kind == "keras" else exported(kind).path)
+    parts = np.split(drawn(40, seed=7), 20)
+    expected = [network.probabilities(part) for part in parts]
+    with ThreadPoolExecutor(4) as threads:
+        for found, wanted in zip(threads.map(shared.probabilities, parts), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["keras", *EXPORTS])
+def test_a_pickled_classifier_opens_its_file_again(kind, exported, tiny_checkpoint):
+    path = tiny_checkpoint if kind == "keras" else exported(kind).path
+    classifier = Classifier.open(path).arranged(FERPLUS_CLASSES[::-1])
+    copy = pickle.loads(pickle.dumps(classifier))
+    assert copy.class_names == FERPLUS_CLASSES[::-1]
+    shown = drawn(3)
+    np.testing.assert_array_equal(copy.probabilities(shown), classifier.probabilities(shown))
+
+
+def _send(classifier, faces, pipe):
+    pipe.send((classifier.probabilities(faces), classifier.run.process))
+
+
+def test_an_onnx_classifier_works_in_a_forked_process(exported):
+    classifier = Classifier.open(exported("onnx").path)
+    shown = drawn(64)
+    expected = classifier.probabilities(shown)
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(
+        target=_send, args=(classifier, shown, sender)
+    )
+    child.start()
+    try:
+        assert receiver.poll(60), "the forked process does not answer"
+        found, process = receiver.recv()
+        np.testing.assert_array_equal(found, expected)
+        assert process == child.pid  # with threads of its own
+        child.join(30)
+        assert child.exitcode == 0
+    finally:
+        child.kill()
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (24, 24, 3)])
+def test_a_keras_model_from_memory(shape):
+    keras = pytest.importorskip("keras")
+    given = keras.Input(shape, dtype="uint8")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(given))
+    model = keras.Model(given, keras.layers.Dense(3, activation="softmax")(x))
+    classifier = Classifier.from_model(model, ("a", "b", "c"))
+    assert classifier.class_names == ("a", "b", "c")
+    assert (classifier.face_size, classifier.colour) == (shape[0], len(shape) == 3)
+    shown = np.random.default_rng(1).integers(0, 256, (7, *shape), dtype=np.uint8)
+    expected = model.predict(shown, verbose=0)
+    for copy in (classifier, pickle.loads(pickle.dumps(classifier))):
+        np.testing.assert_allclose(copy.probabilities(shown, batch_size=4), expected, atol=1e-6)
+    assert classifier.describe()["checkpoint_sha256"] is None
+
+
+def test_classifiers_without_file_or_model_are_not_pickled():
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(left_right())
