@@ -1,17 +1,23 @@
 import csv
+import hashlib
 import json
 import math
 import random
 
+import cv2
 import numpy as np
 import pytest
 
 from ferplus_keras.cli import main
-from ferplus_keras.compare.significance import difference_interval, holm, mcnemar
 from ferplus_keras.config import EvaluateConfig
+from ferplus_keras.data.dataset import Split
+from ferplus_keras.data.targets import RIGHT_SET
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.evaluation.metrics import score
+from ferplus_keras.evaluation.report import write_predictions
+from ferplus_keras.evaluation.scores import Evaluation
+from ferplus_keras.evaluation.significance import difference_interval, holm, mcnemar
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.models.registry import build_model
 
@@ -159,3 +165,96 @@ def test_what_cannot_be_compared_is_one_clear_line(tmp_path, labels, capsys):
         assert message in said.err
         assert said.err.count("\n") == 1
         assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def checkpoints(tiny_network, tmp_path):
+    """Two networks for two classes of own pictures."""
+    paths = []
+    for name in ("one", "two"):
+        path = tmp_path / f"{name}.keras"
+        model = build_model(tiny_network, 2, weights="none", image_size=48)
+        model.get_layer("dense").set_weights([np.random.normal(size=(16, 2)), np.zeros(2)])
+        own = ("cat", "dog"), "Folder", "own labels", "own labels"
+        save_checkpoint(model, path, CheckpointInfo(tiny_network, 48, *own))
+        paths.append(str(path))
+    return paths
+
+
+def write_pictures(folder, seed):
+    rng = np.random.default_rng(seed)
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(8):
+                picture = rng.integers(0, 256, (48, 48), dtype=np.uint8)
+                cv2.imwrite(str(folder / split / name / f"{number}.png"), picture)
+
+
+def evaluate_own(checkpoint, data_dir, output_dir):
+    settings = {"data_dir": str(data_dir), "output_dir": str(output_dir), "splits": ("test",)}
+    return evaluate(EvaluateConfig(checkpoint_path=checkpoint, **settings))
+
+
+def test_own_pictures_are_joined_by_path_and_pixels(checkpoints, tmp_path, capsys):
+    data = tmp_path / "data"
+    write_pictures(data, seed=0)
+    evaluate_own(checkpoints[0], data, tmp_path / "before")
+    added = np.random.default_rng(9).integers(0, 256, (48, 48), dtype=np.uint8)
+    cv2.imwrite(str(data / "test" / "cat" / "00_first.png"), added)
+    evaluate_own(checkpoints[0], data, tmp_path / "after")
+    out = tmp_path / "out"
+    code, said = compare(capsys, tmp_path / "before", tmp_path / "after", "--output_dir", out)
+    assert code == 0
+    (pair,) = json.loads((out / "compare.json").read_text())["pairs"]
+    assert (pair["n"], pair["rows_of_second_alone"]) == (16, 1)
+    assert (pair["only_first_right"], pair["only_second_right"]) == (0, 0)
+    assert "no difference" in said.out
+
+    write_pictures(tmp_path / "others", seed=1)  # the same names, other faces
+    evaluate_own(checkpoints[1], tmp_path / "others", tmp_path / "elsewhere")
+    code, said = compare(capsys, tmp_path / "before", tmp_path / "elsewhere")
+    assert code == 1
+    assert "no rows in common" in said.err
+
+
+def test_other_data_and_mixed_files_are_refused(tmp_path, labels, capsys):
+    for name, value in (("one", "aa"), ("same", "aa"), ("other", "bb")):
+        write_run(tmp_path / name, range(60), labels, seed=1, data={"fer2013.csv": value})
+    code, said = compare(capsys, tmp_path / "one", tmp_path / "other")
+    assert code == 1
+    assert "different data (fer2013.csv)" in said.err
+    out = ("--output_dir", tmp_path / "out")
+    assert compare(capsys, tmp_path / "one", tmp_path / "same", *out)[0] == 0
+    report = json.loads((tmp_path / "same" / "report.json").read_text())
+    predictions = (tmp_path / "same" / "predictions.csv").read_bytes()
+    for changed, expected in ((predictions, 0), (predictions + b"\n", 1)):
+        report["evaluation_id"] = hashlib.sha256(changed).hexdigest()
+        (tmp_path / "same" / "report.json").write_text(json.dumps(report))
+        code, said = compare(capsys, tmp_path / "one", tmp_path / "same", *out)
+        assert code == expected
+    assert "another evaluation" in said.err
+
+
+def test_each_of_several_right_classes_is_right(tmp_path, capsys):
+    names = np.array(NAMES)
+    sets = np.eye(3, dtype=np.float32)[[0, 1, 2] * 10]
+    sets[:12, 0] = 1
+    split = Split(
+        np.zeros((30, 48, 48), np.uint8), sets, np.arange(30), NAMES, np.zeros(30, bool)
+    )._replace(kind=RIGHT_SET)
+    right = []
+    for seed, name in enumerate(("one", "two")):
+        probabilities = np.random.default_rng(seed).dirichlet(np.ones(3), 30).astype(np.float32)
+        found = Evaluation(split, probabilities)
+        (tmp_path / name).mkdir()
+        write_predictions({"test": found}, tmp_path / name / "predictions.csv")
+        content = {"splits": {"test": found.scores()}, "model": "Tiny", "class_names": list(names)}
+        (tmp_path / name / "report.json").write_text(json.dumps(content))
+        right.append([sets[row, answer.argmax()] == 1 for row, answer in enumerate(probabilities)])
+    out = tmp_path / "out"
+    assert compare(capsys, tmp_path / "one", tmp_path / "two", "--output_dir", out)[0] == 0
+    (pair,) = json.loads((out / "compare.json").read_text())["pairs"]
+    assert (pair["n"], pair["relabelled"]) == (30, 0)
+    assert pair["only_first_right"] == sum(a and not b for a, b in zip(*right, strict=True))
+    assert pair["only_second_right"] == sum(b and not a for a, b in zip(*right, strict=True))

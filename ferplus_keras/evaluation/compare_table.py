@@ -12,7 +12,7 @@ def format_comparison(found: dict[str, Any]) -> str:
     """Return scores, differing protocols, pairs and each class's F1 as tables.
 
     Args:
-        found: as `compare_runs` returns it.
+        found: as `compare_reports` returns it.
     """
     runs = found["runs"]
     wide = max(3, *(len(run["name"]) for run in runs)) + 2

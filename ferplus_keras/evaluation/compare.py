@@ -1,0 +1,156 @@
+"""The command `compare`: reports side by side, and whether a difference could be chance."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ferplus_keras.emotions import SPLITS
+from ferplus_keras.errors import InputError
+from ferplus_keras.evaluation.compare_reports import Report, common_rows, read_reports
+from ferplus_keras.evaluation.significance import difference_interval, holm, mcnemar
+from ferplus_keras.files import replacing, require_writable
+
+DESCRIPTION = """\
+Set evaluations side by side and say whether their difference could be chance.
+
+  python -m ferplus_keras compare checkpoints/experiment_1 checkpoints/senet50
+
+reads report.json and predictions.csv, which test.py wrote there, compares every run with the first
+on the rows that both have, prints tables and writes compare.json and compare.png."""
+
+SCORES = (
+    "accuracy",
+    "accuracy_interval",
+    "macro_f1",
+    "balanced_accuracy",
+    "loss",
+    "calibration_error",
+)
+"""Scores of a report that are set side by side."""
+
+PROTOCOL = {
+    "dataset_name": "data set",
+    "label_rule": "label rule",
+    "class_map": "class map",
+    "tta": "test-time augmentation",
+}
+"""Key in a report -> what it is called; where runs differ here, their numbers differ in meaning."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the arguments of `compare`."""
+    parser.description = DESCRIPTION
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder with report.json, two or more"
+    )
+    parser.add_argument("--split", choices=SPLITS, default="test", help="split to compare [test]")
+    parser.add_argument(
+        "--output_dir", type=Path, default=Path("comparison"), help="where files go [comparison]"
+    )
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Write compare.json and compare.png, and print the tables.
+
+    Args:
+        arguments: as `add_arguments` describes them.
+
+    Raises:
+        UsageError: fewer than two runs, or the same one twice.
+        InputError: a run cannot be read, or runs cannot be compared with each other.
+    """
+    from ferplus_keras.evaluation.compare_table import format_comparison
+    from ferplus_keras.evaluation.plots import draw_comparison
+
+    reports = read_reports(arguments.runs, arguments.split)
+    found = compare_reports(reports, arguments.split)
+    folder = arguments.output_dir
+    require_writable(folder, "--output_dir")
+    draw_comparison(found, folder / "compare.png")
+    with replacing(folder / "compare.json") as temporary:
+        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(format_comparison(found))
+    print(f"\ncompare.json and compare.png are in {folder}")
+
+
+def compare_reports(reports: Sequence[Report], split: str) -> dict[str, Any]:
+    """Compare every report with the first.
+
+    Args:
+        reports: two or more with the same classes.
+        split: name of the split they were read for.
+
+    Returns:
+        JSON-ready: split, class_names, runs (name, folder, model, n, `SCORES`, per_class_f1 and
+        the protocol), protocol_differences (name -> a value per run, where they differ) and pairs,
+        one for every run but the first: rows that both have (n) with the same label, rows that
+        both have with another label (relabelled, left out), rows of one alone, and on these n
+        rows both accuracies, their difference (second minus first) with its interval, the rows
+        that one alone gets right, and p of McNemar's exact test as it is and after Holm.
+
+    Raises:
+        InputError: two reports are of different data, or have no rows in common.
+    """
+    pairs = [_pair(reports[0], report) for report in reports[1:]]
+    for pair, corrected in zip(pairs, holm([pair["p"] for pair in pairs]), strict=True):
+        pair["p_holm"] = corrected
+    class_names = reports[0].content["class_names"]
+    runs = [
+        {
+            "name": report.name,
+            "folder": str(report.folder),
+            "model": report.content["model"],
+            "n": report.scores["n"],
+            **{key: report.content.get(key) for key in PROTOCOL},
+            **{score: report.scores[score] for score in SCORES},
+            "per_class_f1": {name: report.scores["per_class"][name]["f1"] for name in class_names},
+        }
+        for report in reports
+    ]
+    return {
+        "split": split,
+        "class_names": class_names,
+        "runs": runs,
+        "protocol_differences": {
+            name: [run[key] for run in runs]
+            for key, name in {"n": "rows", **PROTOCOL}.items()
+            if any(run[key] != runs[0][key] for run in runs)
+        },
+        "pairs": pairs,
+    }
+
+
+def _pair(first: Report, second: Report) -> dict[str, Any]:
+    """Compare two reports on the rows that both have with the same label."""
+    common = common_rows(first, second)
+    same = common["right_classes_1"] == common["right_classes_2"]
+    if not same.any():
+        raise InputError(
+            f"{first.name} and {second.name} have no rows in common with the same label "
+            f"({len(common)} with another); compare runs on the same data"
+        )
+    rows = common[same]
+    first_right = rows["label_1"] == rows["predicted_1"]
+    second_right = rows["label_2"] == rows["predicted_2"]
+    only_first = int((first_right & ~second_right).sum())
+    only_second = int((second_right & ~first_right).sum())
+    return {
+        "first": first.name,
+        "second": second.name,
+        "n": len(rows),
+        "relabelled": int((~same).sum()),
+        "rows_of_first_alone": len(first.rows) - len(common),
+        "rows_of_second_alone": len(second.rows) - len(common),
+        "first_accuracy": float(first_right.mean()),
+        "second_accuracy": float(second_right.mean()),
+        "difference": (only_second - only_first) / len(rows),
+        "difference_interval": difference_interval(only_first, only_second, len(rows)),
+        "only_first_right": only_first,
+        "only_second_right": only_second,
+        "p": mcnemar(only_first, only_second),
+    }

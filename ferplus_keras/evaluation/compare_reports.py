@@ -1,0 +1,135 @@
+"""What test.py wrote, read back for one split, and the faces that two reports have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.files import sha256
+from ferplus_keras.run import PREDICTIONS, REPORT, Run
+
+if TYPE_CHECKING:
+    import pandas
+
+COLUMNS = ("split", "row", "label", "predicted", "path", "pixels", "right_classes")
+"""Columns of predictions.csv that are read; the last three are not in every file."""
+
+
+class Report(NamedTuple):
+    """One evaluation of one split.
+
+    Attributes:
+        name: shown in tables; no two reports have the same.
+        folder: where its files are.
+        content: all of report.json.
+        scores: the split's part of it.
+        rows: a line per face, `COLUMNS` as far as the file has them; right_classes always.
+    """
+
+    name: str
+    folder: Path
+    content: dict[str, Any]
+    scores: dict[str, Any]
+    rows: pandas.DataFrame
+
+
+def read_reports(paths: Sequence[Path], split: str) -> list[Report]:
+    """Read evaluations of the same classes.
+
+    Args:
+        paths: folders, or files called report.json or predictions.csv in them; two or more.
+        split: name of the split to compare.
+
+    Raises:
+        UsageError: fewer than two runs, or the same one twice.
+        InputError: a file is missing, damaged or of another evaluation than the one beside it, the
+            split was not evaluated, or the classes differ.
+    """
+    folders = []
+    for path in paths:
+        if not path.is_dir() and not (path.is_file() and path.name in (REPORT, PREDICTIONS)):
+            raise InputError(
+                f"expected a folder, {REPORT} or {PREDICTIONS} written by test.py, got {path}"
+            )
+        folders.append(path if path.is_dir() else path.parent)
+    if len(folders) < 2:
+        raise UsageError(f"expected two or more runs to compare, got {len(folders)}")
+    places = [folder.resolve() for folder in folders]
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise UsageError(f"expected different runs, got {folders[number]} twice")
+    for length in range(1, max(len(place.parts) for place in places) + 1):
+        names = ["/".join(place.parts[-length:]) for place in places]
+        if len(set(names)) == len(names):  # the shortest ends that tell them apart
+            break
+    reports = [_read(*found, split) for found in zip(folders, names, strict=True)]
+    expected = reports[0].content["class_names"]
+    for report in reports[1:]:
+        classes = report.content["class_names"]
+        if sorted(classes) != sorted(expected):
+            raise InputError(
+                f"expected runs with the same classes, but {reports[0].name} has "
+                f"{', '.join(expected)} and {report.name} has {', '.join(classes)}"
+            )
+    return reports
+
+
+def common_rows(first: Report, second: Report) -> pandas.DataFrame:
+    """Return the faces of both, with the other columns twice: label_1, label_2 and so on.
+
+    Rows of fer2013.csv are the same where their number is, own pictures where path and pixels are.
+
+    Raises:
+        InputError: the two were evaluated on different files.
+    """
+    both = first.rows.columns.intersection(second.rows.columns)
+    keys = [name for name in ("path", "pixels") if name in both] or ["row"]
+    if keys == ["row"]:
+        ours, theirs = (report.content.get("data") or {} for report in (first, second))
+        changed = [name for name in ours if theirs.get(name, ours[name]) != ours[name]]
+        if ours and theirs and (changed or not ours.keys() & theirs.keys()):
+            raise InputError(
+                f"{first.name} and {second.name} were evaluated on different data "
+                f"({', '.join(changed or [*ours, *theirs])}); run test.py on the same files"
+            )
+    return first.rows.merge(second.rows, on=keys, suffixes=("_1", "_2"))
+
+
+def _read(folder: Path, name: str, split: str) -> Report:
+    import pandas
+
+    run = Run(folder)
+    for file in (REPORT, PREDICTIONS):
+        if not (run / file).is_file():
+            raise InputError(f"no {file} in {folder}; run test.py on that checkpoint first")
+    try:
+        content = run.report()
+        splits, _ = content["splits"], content["class_names"]
+        rows = pandas.read_csv(
+            run / PREDICTIONS,
+            usecols=lambda column: column in COLUMNS,
+            dtype={column: str for column in COLUMNS if column != "row"},
+            keep_default_na=False,  # a class may be called NA
+        )
+        rows = rows[rows.pop("split") == split]
+        if "right_classes" not in rows:
+            rows["right_classes"] = rows["label"]
+        right = int((rows["label"] == rows["predicted"]).sum())
+    except (InputError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder} has no evaluation that can be read: {error}") from None
+    if split not in splits:
+        raise InputError(
+            f"{folder} has no {split} split, but {', '.join(splits)}; choose another --split, or "
+            f"run test.py with --splits {split}"
+        )
+    scores = splits[split]
+    same_number = abs(right - scores["accuracy"] * scores["n"]) <= 0.5 and len(rows) == scores["n"]
+    if content.get("evaluation_id") not in (None, sha256(run / PREDICTIONS)) or not same_number:
+        raise InputError(
+            f"{REPORT} in {folder} has {scores['n']} {split} rows and accuracy "
+            f"{scores['accuracy']:.4f}, but {PREDICTIONS} is of another evaluation: {len(rows)} "
+            f"rows, {right} of them right; run test.py again"
+        )
+    return Report(name, folder, content, scores, rows)
