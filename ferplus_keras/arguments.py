@@ -145,6 +145,16 @@ def _as_flags(path: Path, config_class: type) -> list[str]:
     return words
 
 
+def as_words(settings: dict[str, Any]) -> list[str]:
+    """Return settings as words of a command line; those that are None are left out."""
+    words: list[str] = []
+    for flag, value in settings.items():
+        if value is not None:
+            values = value if isinstance(value, list | tuple) else [value]
+            words += [f"--{flag}", *map(str, values)]
+    return words
+
+
 def _joined(value: Any) -> str:
     """Write the value of a mapping as in NAME=VALUE; the parts of a list are joined by '+'."""
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -25,7 +25,7 @@ from ferplus_keras.export import command as export_command
 from ferplus_keras.extras import STACK, not_installed, require
 from ferplus_keras.inference.app import command as app_command
 from ferplus_keras.models.registry import list_models
-from ferplus_keras.results import command as results_command
+from ferplus_keras.sweep import command as sweep_room
 
 TRAIN_DESCRIPTION = """\
 Fine-tune a face-recognition network to facial expressions.
@@ -64,15 +64,6 @@ targets, head and loss has no meaning here (docs/training.md)."""
 
 PRETRAIN_DEFAULTS = ("--augmentation", "strong")
 """Two views must differ more than train.py's crops do."""
-
-SWEEP_DESCRIPTION = """\
-Search over any settings of train.py, one training process a trial.
-
-  python -m ferplus_keras sweep --config recipes/sweeps/compact_fer_tpe.yaml --workers 2
-
-runs the trials of the sweep's YAML (docs/sweeps.md) and leaves sweep.csv, sweep.png and best.yaml
-in sweeps/compact_fer_tpe/, with a run folder for each trial under trials/. Ctrl-C is safe: the
-same command goes on. Every other flag is train.py's and holds for all trials."""
 
 
 def train_command(argv: Sequence[str] | None = None) -> int:
@@ -143,13 +134,9 @@ def sweep_command(argv: Sequence[str] | None = None) -> int:
     """Run `python -m ferplus_keras sweep` and return its exit code."""
 
     def job(argv: Sequence[str]) -> None:
-        arguments, train_flags = _sweep_parser().parse_known_args(argv)
-        from ferplus_keras.sweep.plan import read_plan
-        from ferplus_keras.sweep.sweep import sweep
-
-        plan = read_plan(arguments.config, train_flags, arguments.trials)
-        folder = arguments.sweep_dir or Path("sweeps") / arguments.config.stem
-        sweep(plan, folder, arguments.workers)
+        parser = LineParser(allow_abbrev=False)
+        sweep_room.add_arguments(parser)
+        sweep_room.run_command(*parser.parse_known_args(argv))
 
     return run(job, argv)
 
@@ -288,30 +275,7 @@ def _main_parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="set evaluations side by side")
     compare_command.add_arguments(compare)
     compare.set_defaults(job=compare_command.compare)
-
-    results = commands.add_parser("results", help="keep what runs reached, and make tables of it")
-    results_command.add_arguments(results)
     return parser
-
-
-def _sweep_parser() -> argparse.ArgumentParser:
-    parser = LineParser(
-        prog="python -m ferplus_keras sweep",
-        description=SWEEP_DESCRIPTION,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", type=Path, required=True, metavar="YAML", help="the sweep")
-    parser.add_argument("--sweep_dir", type=Path, help="its folder [sweeps/NAME of NAME.yaml]")
-    parser.add_argument("--workers", type=_count, default=1, help="trials at a time [1]")
-    parser.add_argument("--trials", type=_count, help="trials to run, instead of the YAML's")
-    return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got '{text}'")
-    return int(text)
 
 
 def _labels(arguments: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ EXTRAS = {
     "ai_edge_litert": "export",
     "mtcnn": "faces",
     "optuna": "sweep",
+    "pandas": "sweep",
     "gradio": "app",
 }
 """Module -> extra that brings it; instead of tensorflow also tensorflow-cpu, jax or torch."""

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,9 +29,7 @@ def require_writable(folder: Path, setting: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.partial"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise InputError(
             f"cannot write to {folder}: {error.strerror}; choose another {setting}"
@@ -49,7 +49,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the disk is full, or the file may not be written.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

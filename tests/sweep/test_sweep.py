@@ -14,8 +14,8 @@ from ferplus_keras.arguments import read_config
 from ferplus_keras.cli import main
 from ferplus_keras.config import TrainConfig
 from ferplus_keras.errors import InputError
+from ferplus_keras.sweep.command import sweep
 from ferplus_keras.sweep.plan import read_plan
-from ferplus_keras.sweep.sweep import sweep
 from ferplus_keras.sweep.trials import Trials
 from tests.conftest import REPOSITORY
 
@@ -81,7 +81,7 @@ def test_two_workers_by_hand_share_a_grid(tmp_path, capsys):
     )
     assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
     shown = capsys.readouterr().out
-    first = next(line for line in shown.splitlines() if line.startswith("0.589 "))
+    first = next(line for line in shown.splitlines() if line.split()[:1] == ["0.589"])
     assert first.split() == ["0.589", "1", best["number"], "1e-3", "0.9"]
     sweep(grid, folder, 2, FAKE)  # nothing is left to do
     assert len(calls(folder)) == 6
@@ -99,8 +99,8 @@ def test_a_failed_trial_is_recorded_and_the_others_run(tmp_path):
 WORKER = """
 import sys
 from pathlib import Path
+from ferplus_keras.sweep.command import sweep
 from ferplus_keras.sweep.plan import read_plan
-from ferplus_keras.sweep.sweep import sweep
 sweep(read_plan(Path(sys.argv[1])), Path(sys.argv[2]), 2, sys.argv[3:])
 """
 

@@ -7,13 +7,13 @@ import pytest
 import yaml
 
 from ferplus_keras.arguments import read_config
-from ferplus_keras.cli import main
 from ferplus_keras.config import EvaluateConfig, TrainConfig, to_plain
 from ferplus_keras.errors import InputError
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.models.checkpoint import load_checkpoint
-from ferplus_keras.results.record import changed_settings, read_result, write_result
 from ferplus_keras.training.train import train
+from tools.record import changed_settings, write_result
+from tools.results import main
 
 
 @pytest.fixture
@@ -87,9 +87,9 @@ def test_an_ensemble_has_all_its_networks_and_needs_a_name(run, recipe, tmp_path
     splits = ("validation",)
     evaluate(EvaluateConfig(checkpoint_path=tuple(both), output_dir=str(folder), splits=splits))
     with pytest.raises(InputError, match="2 networks: say --name"):
-        read_result(folder, recipe=recipe)
+        write_result(folder, tmp_path / "results", recipe=recipe)
     results = tmp_path / "results"
-    words = ["results", "add", str(folder), "--name", "pair", "--recipe", str(recipe)]
+    words = ["add", str(folder), "--name", "pair", "--recipe", str(recipe)]
     assert main([*words, "--results_dir", str(results)]) == 0
     assert str(results / "pair.json") in capsys.readouterr().out
     result = json.loads((results / "pair.json").read_text())
@@ -110,8 +110,14 @@ def test_refusals_write_nothing(run, recipe, tmp_path, monkeypatch):
         write_result(run, tmp_path / "results")
     with pytest.raises(InputError, match="expected the folder of an evaluation"):
         write_result(tmp_path, tmp_path / "results")
+    checkpoint = run / "model_max_acc.keras"
+    evaluated = checkpoint.read_bytes()
+    checkpoint.write_bytes((run / "model_min_loss.keras").read_bytes() + b"more")
+    with pytest.raises(InputError, match=r"model_max_acc\.keras is not what was evaluated"):
+        write_result(run, tmp_path / "results", recipe=recipe)
+    checkpoint.write_bytes(evaluated)
     record = json.loads((run / "run.json").read_text())
-    del record["seconds"]
+    del record["best"]
     (run / "run.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="not trained to its end"):
         write_result(run, tmp_path / "results", recipe=recipe)

@@ -2,18 +2,23 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from ferplus_keras import queue as queue_module
 from ferplus_keras.errors import UsageError
-from ferplus_keras.results import campaign as campaign_module
-from ferplus_keras.results.campaign import Campaign, Places, format_results
-from ferplus_keras.results.plan import read_plan
+from ferplus_keras.queue import Queue, train_words
+from ferplus_keras.run import Run
 from tests.conftest import REPOSITORY
+from tools import campaign as campaign_module
+from tools.campaign import Campaign
+from tools.plan import read_plan
 
 RECIPES = REPOSITORY / "recipes"
 PLANS = sorted((RECIPES / "campaigns").glob("*.yaml"))
@@ -56,11 +61,13 @@ ensembles:
         "short_base", "short_base_seed1", "short_mixup", "short_longer", "pair",
     ]  # fmt: skip
     runs = Path("/out/checkpoints")
-    words = " ".join(jobs["compact_fer_seed3"].train_words(runs))
-    assert "compact_fer.yaml --seed 3 --name compact_fer_seed3 --checkpoints_dir /out" in words
+    settings = jobs["compact_fer_seed3"].train_settings(runs)
+    words = " ".join(train_words(Run(runs / "compact_fer_seed3"), settings))
+    assert "compact_fer.yaml --seed 3 --loggers none --name compact_fer_seed3 --check" in words
+    assert words.endswith("--checkpoints_dir /out/checkpoints")
     assert jobs["khaireddin_vgg_cosine"].needs == {"khaireddin_vgg"}
-    words = jobs["khaireddin_vgg_cosine"].train_words(runs)
-    assert "/out/checkpoints/khaireddin_vgg/model_max_acc.keras" in words
+    settings = jobs["khaireddin_vgg_cosine"].train_settings(runs)
+    assert settings["checkpoint_path"] == "/out/checkpoints/khaireddin_vgg/model_max_acc.keras"
     assert jobs["short_longer"].settings == {"nepochs": 16}
     assert jobs["short_longer"].study == "short"
     assert jobs["short_base"].test_words(runs)[-2:] == ["--splits", "validation"]
@@ -101,8 +108,7 @@ def test_mistakes_in_a_plan_are_one_line(tmp_path, text, said):
 @pytest.fixture
 def begin(tmp_path, monkeypatch):
     """Return a function that makes a campaign of the stand-ins."""
-    monkeypatch.setattr(campaign_module, "_prepare_data", lambda folder: None)
-    monkeypatch.setattr(campaign_module, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(queue_module, "POLL_SECONDS", 0.02)
 
     def keep(evaluation, results_dir, name, recipe):
         accuracy = json.loads((evaluation / "report.json").read_text())["accuracy"]
@@ -113,15 +119,15 @@ def begin(tmp_path, monkeypatch):
     monkeypatch.setattr(campaign_module, "write_result", keep)
 
     def make(text, **options):
-        places = Places(tmp_path / "data", tmp_path / "out")
         programs = ([*FAKE, "train"], [*FAKE, "test"])
-        return Campaign(plan(tmp_path, text), places, programs=programs, **options)
+        entries = plan(tmp_path, text)
+        return Campaign(entries, tmp_path / "data", tmp_path / "out", programs=programs, **options)
 
     return make
 
 
 def calls(campaign, name):
-    folder = campaign.places.checkpoints / name
+    folder = campaign.output_dir / "checkpoints" / name
     return [line.split()[0] for line in (folder / "calls.txt").read_text().splitlines()]
 
 
@@ -133,9 +139,9 @@ ensembles: [{name: trio, members: [compact_fer, compact_fer_seed1, compact_fer_s
 
 
 def test_every_job_is_trained_evaluated_and_kept_once(begin, capsys):
-    campaign = begin(SEEDS, parallel=2)
-    assert campaign.run()
-    out = campaign.places.output_dir
+    campaign = begin(SEEDS)
+    assert campaign.run(Queue(parallel=2))
+    out = campaign.output_dir
     assert calls(campaign, "compact_fer") == ["train", "test"]
     assert calls(campaign, "trio") == ["test"]
     assert (out / "results" / "short" / "short_mixup.json").is_file()
@@ -144,21 +150,27 @@ def test_every_job_is_trained_evaluated_and_kept_once(begin, capsys):
     }  # fmt: skip
     assert (out / "weights" / "compact_fer.keras").read_bytes() == b"weights"
     assert "(6 of 6): validation 0.8000" in capsys.readouterr().out
-    assert format_results(campaign.jobs, campaign.places).count("0.8000") == 6
+    assert campaign.table().count("0.8000") == 6
+    shared = json.loads((out / "checkpoints" / "compact_fer" / "environment.json").read_text())
+    assert shared == {
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.450",
+    }
     if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1:
         used = [
             tuple(json.loads((out / "checkpoints" / name / "cores.json").read_text()))
             for name in ("compact_fer", "compact_fer_seed1")
         ]
         assert not set(used[0]) & set(used[1])
-    assert begin(SEEDS).run()  # nothing is left to do
+    assert begin(SEEDS).run(Queue())  # nothing is left to do
     assert calls(campaign, "compact_fer") == ["train", "test"]
 
 
 def test_large_weights_stay_where_they_are(begin):
     campaign = begin("runs: [{recipe: compact_fer}]", largest_weights=3)
-    assert campaign.run()
-    assert not list((campaign.places.output_dir / "weights").iterdir())
+    assert campaign.run(Queue())
+    assert not list((campaign.output_dir / "weights").iterdir())
 
 
 def test_a_failed_run_is_named_and_the_others_go_on(begin, capsys):
@@ -169,55 +181,55 @@ runs:
 ensembles: [{name: pair, members: [wild, compact_fer]}]
 """
     campaign = begin(text)
-    assert not campaign.run()
+    assert not campaign.run(Queue())
     said = capsys.readouterr()
     assert "wild failed: the loss is not a number after epoch 1" in said.err
     assert "pair failed: wild, which it needs, failed" in said.err
-    assert campaign.places.result(campaign.jobs[1]).is_file()
+    assert campaign.result(campaign.entries["compact_fer"]).is_file()
 
 
 def test_at_the_time_limit_trainings_stop_and_later_go_on(begin, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(campaign_module, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(queue_module, "GRACE_SECONDS", 0.5)
     hold = tmp_path / "hold"
     hold.touch()
     monkeypatch.setenv("HOLD", str(hold))
     text = "runs: [{recipe: compact_fer, seeds: [0, 1]}]"
-    campaign = begin(text, time_limit=2)
+    campaign = begin(text)
     started = time.monotonic()
-    assert campaign.run()
+    assert campaign.run(Queue(time_limit=2))
     assert time.monotonic() - started < 5
     said = capsys.readouterr().out
     assert "compact_fer stopped" in said
-    assert "2 left (compact_fer, compact_fer_seed1): the same command goes on" in said
-    assert not (campaign.places.checkpoints / "compact_fer_seed1").exists()  # no time to begin
+    assert "2 left (compact_fer, compact_fer_seed1): the same command resumes" in said
+    assert not (campaign.output_dir / "checkpoints" / "compact_fer_seed1").exists()  # no time
     hold.unlink()
-    assert begin(text).run()
+    assert begin(text).run(Queue())
     assert calls(campaign, "compact_fer") == ["train", "train", "test"]
-    last = (campaign.places.checkpoints / "compact_fer" / "calls.txt").read_text().splitlines()[1]
+    folder = campaign.output_dir / "checkpoints" / "compact_fer"
+    last = (folder / "calls.txt").read_text().splitlines()[1]
     assert "--resume" in last
     assert "--nepochs" not in last
 
 
-def test_ctrl_c_stops_the_trainings(begin, tmp_path, monkeypatch):
+def test_ctrl_c_stops_the_trainings(begin, tmp_path, monkeypatch, capsys):
     hold = tmp_path / "hold"
     hold.touch()
     monkeypatch.setenv("HOLD", str(hold))
-    campaign = begin("runs: [{recipe: compact_fer, seeds: [0, 1]}]", parallel=2)
+    campaign = begin("runs: [{recipe: compact_fer, seeds: [0, 1]}]")
+    queue = Queue(parallel=2)
+    begun = campaign.output_dir / "checkpoints" / "compact_fer_seed1" / "resume_state.npz"
 
-    start_jobs = campaign._start_jobs
-
-    def start_and_interrupt():
-        start_jobs()
-        begun = campaign.places.checkpoints / "compact_fer_seed1" / "resume_state.npz"
+    def interrupt():
         while not begun.exists():
             time.sleep(0.02)
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(campaign, "_start_jobs", start_and_interrupt)
+    threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        campaign.run()
-    assert not campaign.running
-    assert not list((campaign.places.output_dir / "results").iterdir())
+        campaign.run(queue)
+    assert not queue._running
+    assert capsys.readouterr().out.count(" stopped") == 2
+    assert not list((campaign.output_dir / "results").iterdir())
 
 
 def test_a_pilot_of_the_real_programs(sample_data, tmp_path):
@@ -228,7 +240,7 @@ def test_a_pilot_of_the_real_programs(sample_data, tmp_path):
         "ensembles: [{name: compact_fer_flip, members: [compact_fer], test: {tta: flip}}]\n"
     )
     out = tmp_path / "out"
-    words = [sys.executable, "benchmarks/campaign.py", str(path), "--data_dir", str(sample_data)]
+    words = [sys.executable, "tools/campaign.py", str(path), "--data_dir", str(sample_data)]
     done = subprocess.run(
         [*words, "--output_dir", str(out), "--time_limit", "300", "--pilot"],
         cwd=REPOSITORY,

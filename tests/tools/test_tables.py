@@ -9,12 +9,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from ferplus_keras.arguments import read_config
-from ferplus_keras.cli import main
 from ferplus_keras.config import EvaluateConfig, TrainConfig
 from ferplus_keras.errors import InputError
-from ferplus_keras.results.picture import draw_histories
-from ferplus_keras.results.tables import MARK, TABLES, Sources, fill, read_results
 from tests.conftest import REPOSITORY
+from tools.results import draw_histories, main
+from tools.tables import MARK, TABLES, Sources, fill, read_results
 
 OWN = Sources(REPOSITORY / "results", REPOSITORY / "recipes", REPOSITORY / "docs" / "recipes.md")
 FILES = sorted((REPOSITORY / "results").rglob("*.json"))
@@ -22,10 +21,10 @@ FILES = sorted((REPOSITORY / "results").rglob("*.json"))
 
 def test_the_page_is_what_the_files_say():
     text = (REPOSITORY / "RESULTS.md").read_text(encoding="utf-8")
-    kinds = {kind for _, kind, _, _ in MARK.findall(text)}
+    kinds = {kind for _, kind, *_ in MARK.findall(text)}
     assert {"recipes", "evaluations", "runs", "commands", "rules"} <= kinds
     made = fill(text, OWN)
-    assert made == text, "run: python -m ferplus_keras results tables RESULTS.md"
+    assert made == text, "run: python tools/results.py tables RESULTS.md"
 
 
 def test_every_recipe_has_a_row_with_its_figure_or_not_yet_run():
@@ -186,7 +185,7 @@ def test_marked_tables_are_replaced_and_all_else_stays(sources, tmp_path, capsys
     keep(sources.results, result("first", 0.8, 0.7))
     page = tmp_path / "PAGE.md"
     page.write_text("before\n<!-- results: rules first -->\nold\n<!-- end -->\nafter\n")
-    words = ["results", "tables", str(page), "--results_dir", str(sources.results)]
+    words = ["tables", str(page), "--results_dir", str(sources.results)]
     assert main(words) == 0
     text = page.read_text()
     assert text.startswith("before\n<!-- results: rules first -->\n| label rule | validation |")
@@ -210,7 +209,7 @@ def test_curves_have_a_panel_for_each_data_set(sources, tmp_path, monkeypatch):
     assert [axes.get_title() for axes in (fer, plus)] == ["FER", "FERPlus"]
     assert [list(line.get_ydata()) for line in plus.lines] == [[45, 90], [40, 80]]
     monkeypatch.undo()
-    words = ["results", "curves", str(path), "--results_dir", str(sources.results)]
+    words = ["curves", str(path), "--results_dir", str(sources.results)]
     assert main(words) == 0
     assert path.read_bytes().startswith(b"\x89PNG")
 
@@ -228,9 +227,25 @@ def test_what_is_not_there_is_refused_and_the_page_stays(sources, tmp_path, caps
     page = tmp_path / "PAGE.md"
     text = f"<!-- results: {mark} -->\nold\n<!-- end -->\n"
     page.write_text(text)
-    assert main(["results", "tables", str(page), "--results_dir", str(sources.results)]) != 0
+    assert main(["tables", str(page), "--results_dir", str(sources.results)]) != 0
     assert said in capsys.readouterr().err
     assert page.read_text() == text
+
+
+def test_prose_after_a_mark_without_its_end_stays(sources, tmp_path, capsys):
+    keep(sources.results, result("first", 0.8, 0.7))
+    page = tmp_path / "PAGE.md"
+    text = (
+        "<!-- results: rules first -->\nold\n\nprose\n"
+        "<!-- results: runs -->\nold\n<!-- end -->\nmore\n"
+    )
+    for broken in (text, text.replace("<!-- end -->\n", "")):
+        page.write_text(broken)
+        assert main(["tables", str(page), "--results_dir", str(sources.results)]) == 1
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1
+        assert "no <!-- end --> after the mark <!-- results: rules first -->" in line
+        assert page.read_text() == broken
 
 
 def test_a_file_that_is_no_result_is_named(sources):

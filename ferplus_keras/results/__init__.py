@@ -1,1 +1,0 @@
-"""What runs reached, kept as one small JSON file each, and the tables made of them."""

@@ -1,0 +1,1 @@
+"""Programs for maintainers, not installed: kept results, the tables of RESULTS.md, campaigns."""

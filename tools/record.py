@@ -1,0 +1,198 @@
+"""One evaluation and the runs behind it, as the JSON that is kept."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from ferplus_keras.arguments import PLACES, as_words, read_config
+from ferplus_keras.config import TrainConfig, to_plain
+from ferplus_keras.errors import InputError
+from ferplus_keras.files import replacing, sha256
+from ferplus_keras.run import MAX_ACCURACY, REPORT, Run
+
+CHECKPOINTS = "checkpoints/"
+"""How recipes, plans and kept commands name the folder of all runs."""
+
+SCORES = (
+    "n",
+    "accuracy",
+    "accuracy_interval",
+    "macro_f1",
+    "macro_f1_interval",
+    "balanced_accuracy",
+    "top2_accuracy",
+    "cohens_kappa",
+    "macro_auroc",
+    "loss",
+    "calibration_error",
+)
+"""Scores of a split that are kept."""
+
+KEPT = ("commit", "hardware", "backend", "versions", "data", "weights")
+"""Parts of run.json that are kept as they are."""
+
+
+def write_result(
+    evaluation: Path, results_dir: Path, name: str | None = None, recipe: Path | None = None
+) -> Path:
+    """Write `results_dir`/NAME.json, whole, from an evaluation and the run folders behind it.
+
+    It holds {"name", "evaluation": {"command", "label_rule", "tta", …, "splits"}, "networks":
+    [{"name", "recipe", "changed", "command", "commit", "hardware", "seed", "seconds", …}, …]},
+    accuracies as fractions.
+
+    Args:
+        evaluation: folder of report.json.
+        results_dir: folder of results; made if need be. What it keeps of a network already is taken
+            over.
+        name: default: that of the run folder.
+        recipe: YAML of the runs; default: recipes/NAME.yaml by the name of the run.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: report.json, run.json, config.yaml or the checkpoint is missing or belongs to
+            something else.
+    """
+    if not (evaluation / REPORT).is_file():
+        raise InputError(f"no {evaluation / REPORT}; expected the folder of an evaluation")
+    report = Run(evaluation).report()
+    try:
+        networks = [
+            _network(found, recipe, results_dir) for found in report.get("members") or [report]
+        ]
+        kept = {key: report[key] for key in ("dataset_name", "label_rule", "tta", "average")}
+        kept |= {
+            "temperature": report["temperature"],
+            "seconds": round(report["seconds"]["total"], 1),
+            "splits": {split: _scores(found) for split, found in report["splits"].items()},
+        }
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{evaluation / REPORT} is no report of test.py: {error} is missing"
+        ) from None
+    if name is None and len(networks) > 1:
+        raise InputError(f"{evaluation} is of {len(networks)} networks: say --name NAME")
+    name = name or networks[0]["name"]
+    command = {"command": _test_command(report, networks)}
+    result = {"name": name, "evaluation": command | kept, "networks": networks}
+    results_dir.mkdir(parents=True, exist_ok=True)
+    path = results_dir / f"{name}.json"
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def changed_settings(config: dict[str, Any], recipe: Path) -> dict[str, Any]:
+    """Return the settings of a run that are not its recipe's, but for places and seed.
+
+    Other runs beside it, which it may start from, count as those in checkpoints/.
+
+    Args:
+        config: what config.yaml of the run holds.
+        recipe: YAML file.
+    """
+    from ferplus_keras.training.train import resolve
+
+    beside = config["checkpoints_dir"].rstrip("/") + "/"
+    config = {key: _moved(value, beside) for key, value in config.items()}
+    meant = to_plain(resolve(read_config(TrainConfig, ["--config", str(recipe)], "results")))
+    return {
+        key: config[key]
+        for key, value in meant.items()
+        if key not in PLACES | {"seed"} and key in config and config[key] != value
+    }
+
+
+def _moved(value: Any, beside: str) -> Any:
+    """Return a setting with paths to other runs as if all runs were in checkpoints/."""
+    if isinstance(value, list):
+        return [_moved(part, beside) for part in value]
+    moves = isinstance(value, str) and value.startswith(beside)
+    return CHECKPOINTS + value.removeprefix(beside) if moves else value
+
+
+def _network(found: dict[str, Any], recipe: Path | None, results_dir: Path) -> dict[str, Any]:
+    """Return what is kept of one network of a report."""
+    checkpoint = Path(found["checkpoint"])
+    run = Run(checkpoint.parent)
+    record = run.record()
+    if not run.is_trained:
+        raise InputError(f"{run.folder} is not trained to its end; continue it with --resume")
+    if sha256(checkpoint) != found["checkpoint_sha256"]:
+        raise InputError(f"{checkpoint} is not what was evaluated; run test.py again")
+    config = run.settings()
+    kept = results_dir / f"{config['name']}.json"
+    if recipe is None and kept.is_file():
+        network = json.loads(kept.read_text(encoding="utf-8"))["networks"][0]
+        if network["checkpoint_sha256"] == found["checkpoint_sha256"]:
+            return network
+    recipe = recipe or Path("recipes") / f"{config['name']}.yaml"
+    if not recipe.is_file():
+        raise InputError(f"no recipe {recipe} for the run {config['name']}: say --recipe FILE")
+    changed = changed_settings(config, recipe)
+    history = run.history()
+    frozen = record["freeze_before"]
+    return {
+        "name": config["name"],
+        "recipe": recipe.stem,
+        "changed": changed,
+        "command": _train_command(config, recipe, changed),
+        "model": config["model_name"],
+        "image_size": config["image_size"],
+        "label_rule": config["label_rule"],
+        "parameters": frozen["trainable_params"] + frozen["frozen_params"],
+        "trainable_parameters": frozen["trainable_params"],
+        "train_rows": record["train_rows"],
+        "seed": record["seed"],
+        "epochs": record["epochs"],
+        "checkpoint": checkpoint.name,
+        "checkpoint_sha256": found["checkpoint_sha256"],
+        "epoch": found["epoch"],
+        "seconds": round(record["seconds"], 1),
+        "images_per_second": round(record["images_per_second"], 1),
+        **{key: record[key] for key in KEPT},
+        "history": {
+            key: [round(epoch[key], 4) for epoch in history]
+            for key in ("loss", "val_loss", "val_accuracy")
+        },
+    }
+
+
+def _scores(split: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of one split of a report, rounded."""
+    brief = ("n", "accuracy", "accuracy_interval")
+    kept = {key: split[key] for key in SCORES}
+    kept["f1"] = {name: found["f1"] for name, found in split["per_class"].items()}
+    kept["leak_free"] = {key: split["leak_free"][key] for key in brief}
+    kept["label_rules"] = {
+        rule: {key: found[key] for key in brief} for rule, found in split["label_rules"].items()
+    }
+    return json.loads(json.dumps(kept), parse_float=lambda text: round(float(text), 5))
+
+
+def _train_command(config: dict[str, Any], recipe: Path, changed: dict[str, Any]) -> str:
+    own = {"seed": config["seed"] or None, **changed}
+    if config["name"] != recipe.stem:
+        own["name"] = config["name"]
+    words = ["python", "train.py", "--config", f"recipes/{recipe.name}", *as_words(own)]
+    return shlex.join(words)
+
+
+def _test_command(report: dict[str, Any], networks: list[dict[str, Any]]) -> str:
+    words = ["python", "test.py", "--checkpoint_path"]
+    for network in networks:
+        folder = f"{CHECKPOINTS}{network['name']}"
+        whole = network["checkpoint"] == MAX_ACCURACY
+        words.append(folder if whole else f"{folder}/{network['checkpoint']}")
+    if report["tta"] != "none":
+        words += ["--tta", report["tta"]]
+    if report["average"] != "probabilities":
+        words += ["--average", report["average"]]
+    if list(report["splits"]) != ["validation", "test"]:
+        words += ["--splits", *report["splits"]]
+    return shlex.join(words)

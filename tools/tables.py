@@ -1,0 +1,294 @@
+"""Kept results as the tables of a Markdown page."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ferplus_keras.errors import InputError, unknown
+from ferplus_keras.registry import Registry
+from tools.plan import read_plan
+
+BEGIN = "<!-- results:"
+MARK = re.compile(rf"({BEGIN} (\w+) ?(\S*) -->\n)(?:(?!{BEGIN}).)*?(<!-- end -->)", re.DOTALL)
+"""A table's place: `<!-- results: KIND [NAME] -->` … `<!-- end -->`."""
+
+NOTHING = "–"
+Result = dict[str, Any]
+
+
+class Sources(NamedTuple):
+    """What tables are made of.
+
+    Attributes:
+        results: folder of NAME.json files; each folder in it is a study.
+        recipes: folder of recipes.
+        published: Markdown page with a table of recipes, whose column `published` is copied.
+    """
+
+    results: Path
+    recipes: Path
+    published: Path
+
+
+TABLES: Registry[Callable[[Sources, str], str]] = Registry("table")
+"""Every table by the kind that its mark names; each takes the sources and the mark's name."""
+
+
+def fill(text: str, sources: Sources) -> str:
+    """Return a Markdown text with every marked table made anew.
+
+    Raises:
+        InputError: a mark names an unknown table or has no end, or a result cannot be read.
+    """
+    for begin in re.finditer(BEGIN, text):
+        if not MARK.match(text, begin.start()):
+            line = text[begin.start() :].splitlines()[0]
+            raise InputError(f"no <!-- end --> after the mark {line}: add it below the table")
+    return MARK.sub(lambda mark: f"{mark[1]}{TABLES[mark[2]](sources, mark[3])}\n{mark[4]}", text)
+
+
+def read_results(folder: Path) -> dict[str, Result]:
+    """Return the results of a folder by name, in the order of the names.
+
+    Raises:
+        InputError: there is none, or a file is no result or has another name than its result.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            found[result["name"]] = result
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is no result: {error}") from None
+        if result["name"] != path.stem:
+            raise InputError(f"{path} holds the result {result['name']}: rename one of them")
+    if not found:
+        raise InputError(f"no results (*.json) in {folder}")
+    return found
+
+
+@TABLES.register("recipes")
+def _recipes(sources: Sources, _: str) -> str:
+    """Return a row per recipe: what was published and what it reached here."""
+    runs: dict[str, list[Result]] = {}
+    for result in read_results(sources.results).values():
+        first, *others = result["networks"]
+        if not others and not first["changed"] and result["name"] == first["name"]:
+            runs.setdefault(first["recipe"], []).append(result)
+    rows = []
+    for recipe, published in _published_figures(sources.published).items():
+        if not (sources.recipes / f"{recipe}.yaml").is_file():
+            raise InputError(f"{sources.published} names a recipe {recipe} that is not there")
+        cells = ["not yet run", *[NOTHING] * 5]
+        if of_recipe := runs.get(recipe):
+            evaluation = of_recipe[0]["evaluation"]
+            has_rules = evaluation["dataset_name"].startswith("FERPlus")
+            cells = [
+                _over_seeds(of_recipe, "validation"),
+                _over_seeds(of_recipe, "test"),
+                _mean(_accuracy(result, "test", "leak_free") for result in of_recipe),
+                _mean(_accuracy(result, "test", "ms_majority") for result in of_recipe),
+                evaluation["label_rule"] if has_rules else NOTHING,
+                str(len(of_recipe)),
+            ]
+        rows.append([f"[`{recipe}`]({sources.recipes.name}/{recipe}.yaml)", published, *cells])
+    heads = "recipe|published|validation|test|without leaks|by `ms_majority`|judged by|seeds"
+    return _table(heads, rows)
+
+
+@TABLES.register("evaluations")
+def _evaluations(sources: Sources, _: str) -> str:
+    """Return a row per result, those of one recipe together, the best of them first."""
+
+    def place(result: Result) -> tuple:
+        return [net["recipe"] for net in result["networks"]], -_accuracy(result, "validation")
+
+    rows = []
+    for result in sorted(read_results(sources.results).values(), key=place):
+        evaluation, networks = result["evaluation"], result["networks"]
+        splits = evaluation["splits"]
+        views = evaluation["tta"] if evaluation["tta"] != "none" else NOTHING
+        if evaluation["average"] != "probabilities":
+            views += f", {evaluation['average']}"
+        models = " + ".join(dict.fromkeys(network["model"] for network in networks))
+        rows.append(
+            [
+                f"`{result['name']}`",
+                models + (f" ×{len(networks)}" if len(networks) > 1 else ""),
+                f"{sum(network['parameters'] for network in networks):,}",
+                views,
+                _with_interval(splits.get("validation")),
+                _with_interval(splits.get("test")),
+                _percent(_accuracy(result, "test", "leak_free")),
+                _percent(_accuracy(result, "test", "ms_majority")),
+                _percent(splits.get("test", {}).get("macro_f1")),
+            ]
+        )
+    heads = (
+        "result|network|parameters|views|validation|test|without leaks|by `ms_majority`|macro F1"
+    )
+    return _table(heads, rows)
+
+
+@TABLES.register("runs")
+def _runs(sources: Sources, _: str) -> str:
+    """Return a row per training: length, speed, machine and source."""
+    rows = []
+    for network in _networks(sources):
+        hours, minutes = divmod(round(network["seconds"] / 60), 60)
+        hardware = network["hardware"]
+        cores = f"{hardware['cores']} core" + ("s" if hardware["cores"] != 1 else "")
+        rows.append(
+            [
+                f"`{network['name']}`",
+                str(network["seed"]),
+                f"{network['train_rows']:,}",
+                f"{network['epoch']} of {network['epochs']}",
+                f"{hours}:{minutes:02} h",
+                f"{network['images_per_second']:,.0f}",
+                ", ".join(hardware["gpus"]) or f"{cores} of {hardware['processor']}",
+                f"{network['backend']}, Keras {network['versions']['keras']}",
+                f"`{network['commit'][:8]}`" if network["commit"] else NOTHING,
+            ]
+        )
+    return _table("run|seed|rows|chosen epoch|time|images/s|hardware|backend|commit", rows)
+
+
+@TABLES.register("commands")
+def _commands(sources: Sources, _: str) -> str:
+    """Return the commands of every training and evaluation as a block."""
+    lines = [f"{network['command']} --data_dir D" for network in _networks(sources)]
+    lines += [result["evaluation"]["command"] for result in read_results(sources.results).values()]
+    return "\n".join(["```sh", *lines, "```"])
+
+
+@TABLES.register("rules")
+def _rules(sources: Sources, name: str) -> str:
+    """Return one result under every label rule."""
+    results = read_results(sources.results)
+    if name not in results:
+        raise unknown("result", name, results)
+    evaluation = results[name]["evaluation"]
+    splits = evaluation["splits"]
+    rows: dict[str, list[Result]] = {
+        f"`{evaluation['label_rule']}`": [*splits.values()],
+        "– without leaks": [split["leak_free"] for split in splits.values()],
+    }
+    for rule in next(iter(splits.values()))["label_rules"]:
+        rows[f"`{rule}`"] = [split["label_rules"][rule] for split in splits.values()]
+    cells = [
+        [head, *(f"{_percent(scores['accuracy'])} of {scores['n']:,}" for scores in row)]
+        for head, row in rows.items()
+    ]
+    return _table("|".join(["label rule", *splits]), cells)
+
+
+@TABLES.register("study")
+def _study(sources: Sources, name: str) -> str:
+    """Return a row per variant of a study: what it changes and what that gives.
+
+    A study is a folder of results. Those called base, or base_seed1 and so on, behind the folder's
+    name, are its base. What a campaign's plan has and the folder lacks is "not yet run".
+    """
+    results = read_results(sources.results / name)
+    base = [result for run, result in results.items() if run.startswith(f"{name}_base")]
+    if not base:
+        raise InputError(f"{sources.results / name} has no run of the base, {name}_base.json")
+    shared = base[0]["networks"][0]["changed"]
+
+    def flags(settings: dict[str, Any]) -> str:
+        changed = {key: value for key, value in settings.items() if shared.get(key) != value}
+        parts = {k: v if isinstance(v, list) else [v] for k, v in changed.items()}
+        return " ".join(f"`--{key} {' '.join(map(str, part))}`" for key, part in parts.items())
+
+    variants: dict[str, list[Result]] = {}
+    for result in results.values():
+        if result not in base:
+            variants.setdefault(flags(result["networks"][0]["changed"]), []).append(result)
+    level = statistics.mean(_accuracy(result, "validation") for result in base)
+    ordered = sorted(variants.items(), key=lambda pair: -_accuracy(pair[1][0], "validation"))
+    rows = []
+    for changed, of_variant in [("the base", base), *ordered]:
+        scores = [result["evaluation"]["splits"]["validation"] for result in of_variant]
+        gain = statistics.mean(split["accuracy"] for split in scores) - level
+        rows.append(
+            [
+                changed,
+                _over_seeds(of_variant, "validation"),
+                NOTHING if of_variant is base else f"{100 * gain:+.1f}",
+                _mean(split["macro_f1"] for split in scores),
+                f"{statistics.mean(split['loss'] for split in scores):.3f}",
+                str(len(of_variant)),
+            ]
+        )
+    for plan in sorted((sources.recipes / "campaigns").glob("*.yaml")):
+        for entry in read_plan(plan, sources.recipes):
+            if entry.study == name and entry.name not in results:
+                missing = flags(entry.settings) or "the base"
+                rows.append([missing, "not yet run", *[NOTHING] * 4])
+    return _table("changed|validation|against the base|macro F1|log loss|seeds", rows)
+
+
+def _published_figures(page: Path) -> dict[str, str]:
+    """Return the column `published` of a page's table of recipes, by recipe, in its order."""
+    text = page.read_text(encoding="utf-8")
+    lines = text[text.index("| recipe |") :].split("\n\n")[0].splitlines()
+    heads, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    column = heads.index("published")
+    return {re.findall(r"`(\w+)`", row[0])[0]: row[column] for row in rows}
+
+
+def _networks(sources: Sources) -> list[dict[str, Any]]:
+    """Return every training behind the results, once."""
+    found = {}
+    for result in read_results(sources.results).values():
+        for network in result["networks"]:
+            found.setdefault(network["name"], network)
+    return [found[name] for name in sorted(found)]
+
+
+def _accuracy(result: Result, split: str, part: str | None = None) -> float | None:
+    """Return an accuracy of a split, of its leak-free rows or under another label rule."""
+    scores = result["evaluation"]["splits"].get(split)
+    if scores and part == "leak_free":
+        scores = scores["leak_free"]
+    elif scores and part and part != result["evaluation"]["label_rule"]:
+        scores = scores["label_rules"].get(part)
+    return scores and scores["accuracy"]
+
+
+def _over_seeds(results: list[Result], split: str) -> str:
+    """Return one run's accuracy with its interval, or mean and standard deviation of several."""
+    if len(results) == 1:
+        return _with_interval(results[0]["evaluation"]["splits"].get(split))
+    values = [_accuracy(result, split) for result in results]
+    if None in values:
+        return NOTHING
+    return f"{_mean(values)} ± {100 * statistics.stdev(values):.2f}"
+
+
+def _mean(values: Iterable[float | None]) -> str:
+    values = list(values)
+    return NOTHING if None in values else _percent(statistics.mean(values))
+
+
+def _with_interval(scores: dict[str, Any] | None) -> str:
+    if scores is None:
+        return NOTHING
+    low, high = scores["accuracy_interval"]
+    return f"{_percent(scores['accuracy'])} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def _percent(value: float | None) -> str:
+    return NOTHING if value is None else f"{100 * value:.2f}"
+
+
+def _table(heads: str, rows: list[list[str]]) -> str:
+    columns = heads.split("|")
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
