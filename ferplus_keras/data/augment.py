@@ -1,7 +1,7 @@
-"""What training changes in a face, on albumentations: one table of presets.
+"""What training changes in a face, and the views that testing averages over: two tables.
 
-Every preset works on 48x48 uint8 faces, before the model's own resizing, and is repeatable: the
-same images with the same seed integers give the same pixels, on any machine thread.
+Every preset works on uint8 faces, before the model's own resizing, and is repeatable: the same
+images with the same seed integers give the same pixels, on any machine thread.
 """
 
 import math
@@ -13,48 +13,61 @@ from typing import Any
 
 import numpy as np
 
-from ferplus_keras.emotions import FACE_SIZE
-from ferplus_keras.errors import unknown
 from ferplus_keras.registry import Registry
 
 Augmentation = Callable[[np.ndarray, Sequence[int]], np.ndarray]
-"""(images (b, 48, 48) uint8, non-negative seed integers) -> new images (b, 48, 48) uint8."""
+"""(images (b, s, s) or (b, s, s, 3) uint8, non-negative seed integers) -> new images alike."""
+
+Preset = Callable[[Any, int], list]
+"""(the albumentations module, side of a face in pixels) -> transforms, applied in order."""
+
+PRESETS: Registry[Preset] = Registry("augmentation")
+"""Every augmentation preset by name."""
+
+VIEWS: Registry[Callable[[np.ndarray], list[np.ndarray]]] = Registry("kind of views")
+"""Name -> function from faces (b, s, s) or (b, s, s, 3) uint8 to views of that shape."""
 
 
-def _wtomin(albumentations: Any) -> list:
+@PRESETS.register("none")
+def none(albumentations: Any, size: int) -> list:
+    """Return nothing: faces stay as they are."""
+    return []
+
+
+@PRESETS.register("wtomin")
+def wtomin(albumentations: Any, size: int) -> list:
     """Return the older project's three steps: slight zoom and stretch, light, mirror image.
 
-    Its crop went straight to 224x224; here the model enlarges the 48x48 result itself.
+    Its crop went straight to 224x224; here the model enlarges the face itself.
     """
     return [
-        albumentations.RandomResizedCrop(
-            size=(FACE_SIZE, FACE_SIZE), scale=(0.8, 1.0), ratio=(4 / 5, 5 / 4)
-        ),
+        albumentations.RandomResizedCrop(size=(size, size), scale=(0.8, 1.0), ratio=(4 / 5, 5 / 4)),
         albumentations.RandomBrightnessContrast(brightness_limit=0.1, contrast_limit=0.1),
         albumentations.HorizontalFlip(p=0.5),
     ]
 
 
-def _khaireddin(albumentations: Any) -> list:
+@PRESETS.register("khaireddin")
+def khaireddin(albumentations: Any, size: int) -> list:
     """Return the steps of usef-kh/fer (Khaireddin & Chen 2021, arXiv 2105.03588).
 
     Its resized crop asks for 0.8 to 1.2 of the area, of which what exceeds the face never fits;
-    its random 40x40 crop is a move by up to 4 pixels here: the network looks at the centre 40x40.
+    its random 40x40 crop is a move by up to 4 of 48 pixels here: the network looks at the centre.
     """
+    pixels = size // 12
     return [
-        albumentations.RandomResizedCrop(
-            size=(FACE_SIZE, FACE_SIZE), scale=(0.8, 1.0), ratio=(3 / 4, 4 / 3)
-        ),
+        albumentations.RandomResizedCrop(size=(size, size), scale=(0.8, 1.0), ratio=(3 / 4, 4 / 3)),
         albumentations.RandomBrightnessContrast(brightness_limit=0.5, contrast_limit=0.5, p=0.5),
         albumentations.Affine(translate_percent=(-0.2, 0.2), p=0.5),
         albumentations.HorizontalFlip(p=0.5),
         albumentations.Rotate(limit=10, p=0.5),
-        albumentations.Affine(translate_px=(-4, 4), p=1),
+        albumentations.Affine(translate_px=(-pixels, pixels), p=1),
         albumentations.Erasing(scale=(0.02, 0.33), ratio=(0.3, 3.3), fill=0, p=0.5),
     ]
 
 
-def _microsoft(albumentations: Any) -> list:
+@PRESETS.register("microsoft")
+def microsoft(albumentations: Any, size: int) -> list:
     """Return the steps of Microsoft's FERPlus code (Barsoum et al. 2016, arXiv 1608.01041)."""
     skew = math.degrees(math.atan(0.05))
     return [
@@ -69,7 +82,8 @@ def _microsoft(albumentations: Any) -> list:
     ]
 
 
-def _strong(albumentations: Any) -> list:
+@PRESETS.register("strong")
+def strong(albumentations: Any, size: int) -> list:
     """Return what trains small networks from scratch here: more of everything, edges repeated."""
     import cv2
 
@@ -88,21 +102,14 @@ def _strong(albumentations: Any) -> list:
     ]
 
 
-PRESETS: dict[str, Callable[[Any], list] | None] = {
-    "none": None,
-    "wtomin": _wtomin,
-    "khaireddin": _khaireddin,
-    "microsoft": _microsoft,
-    "strong": _strong,
-}
-"""Name -> function from the albumentations module to a list of transforms; None changes nothing."""
-
-
 def augmentation(name: str) -> Augmentation:
     """Return the preset called `name` as one function over batches.
 
     It may be called from several threads at once and never changes its input, which may be a
-    read-only memory map.
+    read-only memory map. `Compose.set_random_seed` costs as much as augmenting an image and seeds
+    every transform alike, so that their draws coincide. Here one generator is made per batch and
+    shared by all transforms; and as a `Compose` carries its generator with it, each thread has its
+    own.
 
     Raises:
         UsageError: no preset has that name.
@@ -112,48 +119,26 @@ def augmentation(name: str) -> Augmentation:
         >>> change(faces, [seed, epoch, batch_index]).shape  # doctest: +SKIP
         (64, 48, 48)
     """
-    if name not in PRESETS:
-        raise unknown("augmentation", name, PRESETS)
-    steps = PRESETS[name]
-    if steps is None:
-        return lambda images, _seeds: np.array(images)
-    return _Albumentations(steps)
+    preset = PRESETS[name]
+    of_thread = threading.local()
 
-
-class _Albumentations:
-    """Runs a list of albumentations transforms over batches.
-
-    `Compose.set_random_seed` costs as much as augmenting an image and seeds every transform
-    alike, so that their draws coincide. Here one generator is made a batch and shared by all
-    transforms; and as a `Compose` carries its generator with it, each thread has its own.
-    """
-
-    def __init__(self, steps: Callable[[Any], list]):
-        self._steps = steps
-        self._of_thread = threading.local()
-
-    def __call__(self, images: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
-        compose = self._compose()
-        generator = np.random.default_rng(list(seeds))
-        compose.set_random_state(generator, random.Random(int(generator.integers(2**63))))
-        return np.stack([compose(image=image)["image"] for image in images])
-
-    def _compose(self) -> Any:
-        """Return this thread's own `albumentations.Compose`."""
-        if not hasattr(self._of_thread, "compose"):
+    def change(images: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+        if preset is none:
+            return np.array(images)
+        size = images.shape[1]
+        if getattr(of_thread, "size", None) != size:
             # Otherwise the import asks PyPI for a newer version.
             os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
             import albumentations
 
-            self._of_thread.compose = albumentations.Compose(self._steps(albumentations))
-        return self._of_thread.compose
+            of_thread.compose = albumentations.Compose(preset(albumentations, size))
+            of_thread.size = size
+        compose = of_thread.compose
+        generator = np.random.default_rng(list(seeds))
+        compose.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+        return np.stack([compose(image=image)["image"] for image in images])
 
-
-VIEWS: Registry[Callable[[np.ndarray], list[np.ndarray]]] = Registry("kind of views")
-"""Name -> function from faces (b, 48, 48) uint8 to views of that shape, averaged when testing."""
-
-SHIFT = 4
-"""Pixels by which the views of `ten_crop` look away from the centre."""
+    return change
 
 
 @VIEWS.register("none")
@@ -172,11 +157,13 @@ def _flip(images: np.ndarray) -> list[np.ndarray]:
 def _ten_crop(images: np.ndarray) -> list[np.ndarray]:
     """Return the centre and four corners, mirrored too (Krizhevsky et al. 2012).
 
-    A face is moved by 4 pixels towards the opposite corner, its border repeated. A network that
-    looks at the centre 40x40 pixels thus sees exactly the 40x40 crop of that corner.
+    A face is moved by a twelfth, 4 of 48 pixels, towards the opposite corner, its border repeated.
+    A network that looks at the centre 40x40 pixels thus sees exactly the 40x40 crop of that corner.
     """
-    padded = np.pad(images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)), mode="edge")
-    height, width = images.shape[1:]
-    corners = ((SHIFT, SHIFT), (0, 0), (0, 2 * SHIFT), (2 * SHIFT, 0), (2 * SHIFT, 2 * SHIFT))
+    height, width = images.shape[1:3]
+    shift = round(height / 12)
+    around = [(0, 0), (shift, shift), (shift, shift), (0, 0)]
+    padded = np.pad(images, around[: images.ndim], mode="edge")
+    corners = ((shift, shift), (0, 0), (0, 2 * shift), (2 * shift, 0), (2 * shift, 2 * shift))
     crops = (padded[:, top : top + height, left : left + width] for top, left in corners)
     return [view for crop in crops for view in _flip(np.ascontiguousarray(crop))]

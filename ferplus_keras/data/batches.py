@@ -10,9 +10,9 @@ import keras
 import numpy as np
 
 from ferplus_keras.data.augment import augmentation as find_augmentation
-from ferplus_keras.data.dataset import Split
 from ferplus_keras.data.mixing import cutmix, mixup, smooth
 from ferplus_keras.data.sampling import SAMPLINGS
+from ferplus_keras.data.split import Split
 
 _ORDER, _PIXELS, _TARGETS, _MIX = range(4)
 """Streams of random numbers under one (seed, epoch), so that no use shares another's draws."""
@@ -38,8 +38,9 @@ class Batches(keras.utils.PyDataset):
     the next. Here each batch is prepared for one (epoch, index) and can be returned for no other.
 
     Args:
-        split: images (n, 48, 48) uint8 (a read-only memory map will do), targets (n, C) float32.
-        batch_size: rows a batch; the last, short one is kept.
+        split: images (n, s, s) or (n, s, s, 3) uint8 (a read-only memory map will do), targets
+            (n, C) float32.
+        batch_size: rows per batch; the last, short one is kept.
         augmentation: name of a row of `augment.PRESETS`.
         sampling: row of `sampling.SAMPLINGS` that says which rows an epoch reads, anew each
             epoch; None reads every row in order.
@@ -53,9 +54,7 @@ class Batches(keras.utils.PyDataset):
         workers: threads that prepare batches ahead; with 1, each is prepared when it is asked for.
 
     Example:
-        >>> batches = Batches(
-        ...     split, 64, augmentation="wtomin", sampling="shuffled"
-        ... )  # doctest: +SKIP
+        >>> batches = Batches(split, 64, augmentation="wtomin", seed=1)  # doctest: +SKIP
         >>> images, targets = batches[0]  # (64, 48, 48) uint8, (64, C) float32
     """
 
@@ -96,7 +95,7 @@ class Batches(keras.utils.PyDataset):
 
     @property
     def rows(self) -> int:
-        """Rows an epoch."""
+        """Rows per epoch."""
         return len(self.split.images)
 
     def __len__(self) -> int:
@@ -119,8 +118,9 @@ class Batches(keras.utils.PyDataset):
         """Return batch `index` of the current epoch.
 
         Returns:
-            images (b, 48, 48) uint8, targets (b, C) float32 and, where there are class weights,
-            sample weights (b,) float32: the mean of the target's classes' weights.
+            images (b, s, s) or (b, s, s, 3) uint8, targets (b, C) float32 and, where there are
+            class weights, sample weights (b,) float32: the mean of the target's classes' weights,
+            without label smoothing.
 
         Raises:
             IndexError: there is no batch of that index.
@@ -143,15 +143,17 @@ class Batches(keras.utils.PyDataset):
         if self.draw:
             rng = np.random.default_rng([self.seed, epoch.number, _TARGETS, index])
             targets = _draw_one_hot(targets, rng)
+        plain = targets  # what rows are weighed by
         if self.label_smoothing:
             targets = smooth(targets, self.label_smoothing)
         if self._mixes:
             rng = np.random.default_rng([self.seed, epoch.number, _MIX, index])
             mix, alpha = self._mixes[rng.integers(len(self._mixes))]
-            images, targets = mix(images, targets, alpha, rng)
+            images, both = mix(images, np.hstack([targets, plain]), alpha, rng)
+            targets, plain = np.split(both, 2, axis=1)
         if self.class_weights is None:
             return images, targets
-        return images, targets, targets @ self.class_weights / targets.sum(axis=1)
+        return images, targets, plain @ self.class_weights / plain.sum(axis=1)
 
     def _rows(self, epoch: _Epoch, index: int) -> np.ndarray:
         """Return the rows of a batch, (b,) int64."""

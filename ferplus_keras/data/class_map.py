@@ -59,24 +59,25 @@ def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str]) ->
     if entries is None:
         return ClassMap(tuple(class_names), tuple((name,) for name in class_names))
     members: dict[str, tuple[str, ...]] = {}
+    named: set[str] = set()
     for entry in entries:
         new, _, old = (part.strip() for part in entry.partition("="))
-        of_new = tuple(name.strip() for name in old.split("+"))
-        if not new or not all(of_new):
+        if new in members:
+            raise UsageError(f"--class_map: '{new}' stands before '=' twice; join it with '+'")
+        members[new] = tuple(name.strip() for name in old.split("+"))
+        if not new or not all(members[new]):
             raise UsageError(
                 f"--class_map: expected NEW=OLD or NEW=OLD+OLD, such as negative=sadness+anger, "
                 f"got '{entry}'"
             )
-        for name in of_new:
+        for name in members[new]:
             if name not in class_names:
                 raise unknown("class in --class_map", name, class_names)
-        if new in members:
-            raise UsageError(f"--class_map: '{new}' stands before '=' twice; join it with '+'")
-        members[new] = of_new
-    named = [name for of_new in members.values() for name in of_new]
-    twice = next((name for name in named if named.count(name) > 1), None)
-    if twice:
-        raise UsageError(f"--class_map: the class '{twice}' is named twice; it can go to one class")
+            if name in named:
+                raise UsageError(
+                    f"--class_map: the class '{name}' is named twice; it can go to one class"
+                )
+            named.add(name)
     if len(members) < 2:
         raise UsageError(
             f"--class_map: expected two new classes or more, got {len(members)}; classes that are "

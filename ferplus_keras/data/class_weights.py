@@ -1,22 +1,16 @@
-"""How much a training row of each class counts. docs/class_weights.md tells the whole story."""
+"""How much a training row of each class counts; docs/class_weights.md gives the whole story."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from ferplus_keras.data.dataset import Split
+from ferplus_keras.data.dataset import DATASETS, Split
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError, unknown
 
 WTOMIN_WEIGHTS = (
-    2.74398525,
-    3.56296941,
-    7.9199129,
-    8.44722581,
-    12.27334083,
-    215.34868421,
-    50.51388889,
-    230.51408451,
+    *(2.74398525, 3.56296941, 7.9199129, 8.44722581),
+    *(12.27334083, 215.34868421, 50.51388889, 230.51408451),
 )
 """The wtomin project's numbers for FER+ classes: 32,733 kept rows / rows of the class, counted
 over training, validation and test together."""
@@ -34,10 +28,10 @@ def class_weights(
     """Return what each class weighs in the training loss.
 
     Args:
-        setting: one of `NAMES`, or one number a class (a single number is meant for every class,
-            as in the older project), or None for the default: "wtomin" for the eight classes of
-            FERPlus under the majority rule, else "none". A name or a number may come alone or in a
-            sequence.
+        setting: one of `NAMES`, or one number per class (a single number is meant for every class,
+            as in the older project), or None for the default: the label rule's for the eight
+            classes of FERPlus ("wtomin" under majority), else "none". A name or a number may come
+            alone or in a sequence.
         train_split: the rows that "balanced" counts.
         dataset_name: row of `dataset.DATASETS`.
         label_rule: name of the rule that made the targets.
@@ -55,9 +49,10 @@ def class_weights(
         array([1., 2.], dtype=float32)
     """
     class_names = train_split.class_names
-    published = dataset_name == "FERPlus" and class_names == FERPLUS_CLASSES
+    label_set = DATASETS[dataset_name]
+    published = label_set.uses_votes and class_names == FERPLUS_CLASSES
     if setting is None:
-        setting = "wtomin" if published and label_rule == "majority" else "none"
+        setting = label_set.rule(label_rule).class_weights if published else "none"
     given = [setting] if isinstance(setting, str | int | float) else list(setting)
     if len(given) != 1 or not isinstance(given[0], str):
         return _numbers(given, class_names)

@@ -1,4 +1,4 @@
-"""Faces with their labels: the files read, labelled by a rule and split."""
+"""Faces with their labels: the files read once, labelled by a rule and split."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from ferplus_keras.data.class_map import ClassMap, find_class_map, merge_classes
-from ferplus_keras.data.duplicates import duplicate_groups
-from ferplus_keras.data.fer_files import Fer2013Missing
+from ferplus_keras.data.fer2013_files import Fer2013Missing
+from ferplus_keras.data.ferplus import ferplus_votes
+from ferplus_keras.data.folder import read_folder  # noqa: F401 (enters its data set)
 from ferplus_keras.data.label_counts import count_labels, format_label_counts
-from ferplus_keras.data.label_sets import DATASETS, LabelSet
 from ferplus_keras.data.labels import LabelRule, Labels
-from ferplus_keras.data.leaks import EXCLUDED, TWIN, leaked_rows, read_excluded
-from ferplus_keras.data.sources import FileRows, ferplus_votes
+from ferplus_keras.data.leaks import (
+    DUPLICATE,
+    EXCLUDED,
+    duplicate_groups,
+    leaked_rows,
+    read_excluded,
+)
+from ferplus_keras.data.registry import DATASETS, FileRows, LabelSet
 from ferplus_keras.data.split import Split, limit_split
 from ferplus_keras.data.targets import TargetKind
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
@@ -57,7 +63,7 @@ class Source:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """File name -> SHA-256 of every file read."""
+        """File name -> SHA-256 of every file read; of own pictures one of all, "pictures"."""
         return self.rows.hashes
 
     @property
@@ -80,7 +86,7 @@ class Source:
 
         Args:
             name: "train", "validation" or "test".
-            rule: row of `votes.LABEL_RULES`, or its name; a data set with one rule keeps it.
+            rule: row of `labels.LABEL_RULES`, or its name; a data set with one rule keeps it.
 
         Raises:
             UsageError: an unknown split or rule.
@@ -126,6 +132,15 @@ class Source:
         columns = [[VOTE_COLUMNS.index(name) for name in old] for old in self.classes.members]
         return np.stack([votes[:, chosen].sum(axis=1) for chosen in columns], axis=1)
 
+    def counts(self, rule: LabelRule, evaluation: LabelRule, labels: Mapping[str, Labels]) -> dict:
+        """Return the rows and classes of `labels`, split name to `Labels`, as `label_counts`."""
+        names = {
+            "dataset_name": self.label_set.name,
+            "label_rule": rule.name,
+            "evaluation_rule": evaluation.name,
+        }
+        return names | count_labels(self.rows.splits, labels, self.class_names)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -139,7 +154,7 @@ class Dataset:
         draw: whether training draws one class from the target, anew at every read.
         evaluation_rule: name of the rule that labels the validation and test rows.
         counts: rows and classes as `label_counts` gives them.
-        hashes: file name to SHA-256 of every file read.
+        hashes: as `Source.hashes`.
     """
 
     name: str
@@ -177,12 +192,9 @@ def open_source(
             have a class that is not in `class_names`.
     """
     label_set = DATASETS[dataset_name]
-    if label_set.class_names:  # a wrong class map is refused before anything is read
-        classes = find_class_map(class_map, label_set.class_names)
-        rows = label_set.read(data_dir, cache_dir)
-    else:
-        rows = label_set.read(data_dir, cache_dir)
-        classes = find_class_map(class_map, rows.class_names)
+    find_class_map(class_map if label_set.class_names else None, label_set.class_names)
+    rows = label_set.read(data_dir, cache_dir)  # not before a wrong class map is refused
+    classes = find_class_map(class_map, label_set.class_names or rows.class_names)
     if class_names is not None:
         classes = classes.arranged(class_names)
     return Source(label_set, rows, classes)
@@ -205,22 +217,17 @@ def load_dataset(
     `drop_leaks` and `exclude` take training rows away, and only those.
 
     Args:
-        data_dir: folder of fer2013.csv (and fer2013new.csv for FERPlus), or of own pictures.
-        dataset_name: row of `DATASETS`.
-        label_rule: row of `votes.LABEL_RULES`; applies to FERPlus and FERPlus7 only.
-        cache_dir: where parsed pixels are kept; None for the usual place.
-        evaluation_rule: row of `votes.LABEL_RULES`; None for the one that `label_rule` is
+        data_dir, dataset_name, cache_dir, class_map: as for `open_source`.
+        label_rule: row of `labels.LABEL_RULES`; applies to FERPlus and FERPlus7 only.
+        evaluation_rule: row of `labels.LABEL_RULES`; None for the one that `label_rule` is
             evaluated with by its authors.
-        class_map: merged or renamed classes, each "NEW=OLD" or "NEW=OLD+OLD"; classes that are not
-            named are left out with their rows. None for the data set's own.
         drop_leaks: leave out the training rows with the pixels of a validation or test row.
         exclude: CSV file whose column `row` lists rows, as `Split.row_ids` numbers them, that are
             left out of training.
 
     Raises:
         UsageError: an unknown data set, label rule or class.
-        InputError: a file is missing or damaged, the two files do not belong together, or a split
-            has no rows.
+        InputError: as `open_source`, or a split has no rows.
     """
     label_set = DATASETS[dataset_name]
     rule = label_set.rule(label_rule)
@@ -232,10 +239,9 @@ def load_dataset(
         excluded, hashes[Path(exclude).name] = read_excluded(exclude, len(train.keep))
         train = train.without(excluded, EXCLUDED)
     if drop_leaks:
-        train = train.without(source.leaked, TWIN)
-    judged = source.label(evaluation)
-    labels = {"train": train, "validation": judged, "test": judged}
-    kinds = {"train": rule.kind, "validation": evaluation.kind, "test": evaluation.kind}
+        train = train.without(source.leaked, DUPLICATE)
+    labels = dict.fromkeys(SPLITS, source.label(evaluation)) | {"train": train}
+    kinds = dict.fromkeys(SPLITS, evaluation.kind) | {"train": rule.kind}
     return Dataset(
         name=label_set.name,
         label_rule=rule.name,
@@ -243,7 +249,7 @@ def load_dataset(
         splits={split: source.take(split, labels[split], kinds[split]) for split in SPLITS},
         draw=rule.draw,
         evaluation_rule=evaluation.name,
-        counts=_counts(source, rule, evaluation, labels),
+        counts=source.counts(rule, evaluation, labels),
         hashes=hashes,
     )
 
@@ -261,18 +267,13 @@ def load_split(
     """Return one split, labelled by exactly `label_rule`, whatever split it is.
 
     Args:
-        data_dir: as for `load_dataset`.
+        data_dir, dataset_name, cache_dir, class_map, class_names: as for `open_source`.
         split: "train", "validation" or "test".
-        dataset_name: as for `load_dataset`.
-        label_rule: as for `load_dataset`.
-        cache_dir: as for `load_dataset`.
-        class_map: as for `load_dataset`.
-        class_names: columns that the targets are to have, such as the classes of a checkpoint;
-            the data may lack some of them. None for the classes of the data.
+        label_rule: row of `labels.LABEL_RULES`; applies to FERPlus and FERPlus7 only.
 
     Raises:
         UsageError: an unknown split, data set, label rule or class.
-        InputError: as `load_dataset`, or the data have a class that is not in `class_names`.
+        InputError: as `open_source`, or the rule keeps no row of the split.
 
     Example:
         >>> load_split("data", "test").images.shape  # doctest: +SKIP
@@ -300,11 +301,8 @@ def label_counts(
     each other.
 
     Args:
-        data_dir: as for `load_dataset`.
-        dataset_name: as for `load_dataset`.
-        label_rule: as for `load_dataset`; labels every split here.
-        cache_dir: as for `load_dataset`.
-        class_map: as for `load_dataset`.
+        data_dir, dataset_name, cache_dir, class_map: as for `open_source`.
+        label_rule: as for `load_split`; labels every split here.
 
     Returns:
         Plain numbers and texts, ready for JSON: {"dataset_name", "label_rule", "evaluation_rule",
@@ -313,7 +311,7 @@ def label_counts(
         rule with soft targets, the rows of a class are the sum of its targets.
 
     Raises:
-        UsageError, InputError: as `load_dataset`; an empty split is counted, not refused.
+        UsageError, InputError: as `load_split`; an empty split is counted, not refused.
     """
     label_set = DATASETS[dataset_name]
     rule = label_set.rule(label_rule)
@@ -324,15 +322,4 @@ def label_counts(
             raise
         classes = find_class_map(class_map, label_set.class_names)
         source = Source(label_set, ferplus_votes(data_dir), classes)
-    return _counts(source, rule, rule, dict.fromkeys(SPLITS, source.label(rule)))
-
-
-def _counts(
-    source: Source, rule: LabelRule, evaluation: LabelRule, labels: Mapping[str, Labels]
-) -> dict:
-    names = {
-        "dataset_name": source.label_set.name,
-        "label_rule": rule.name,
-        "evaluation_rule": evaluation.name,
-    }
-    return names | count_labels(source.rows.splits, labels, source.class_names)
+    return source.counts(rule, rule, dict.fromkeys(SPLITS, source.label(rule)))

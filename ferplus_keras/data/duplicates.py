@@ -1,18 +1,5 @@
-"""Faces whose pixels are the same."""
+"""Shim: moved to `ferplus_keras.data.leaks`."""
 
-import numpy as np
+from ferplus_keras.data.leaks import duplicate_groups
 
-
-def duplicate_groups(images: np.ndarray) -> np.ndarray:
-    """Number the groups of pixel-identical faces.
-
-    Args:
-        images: (n, 48, 48) uint8.
-
-    Returns:
-        (n,) int64: the number of the first row with the same pixels.
-    """
-    first: dict[bytes, int] = {}
-    return np.array(
-        [first.setdefault(image.tobytes(), row) for row, image in enumerate(images)], np.int64
-    )
+__all__ = ["duplicate_groups"]

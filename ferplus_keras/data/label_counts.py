@@ -22,19 +22,27 @@ def count_labels(
     Returns:
         "classes", "splits" and "total", as `dataset.label_counts` describes them.
     """
+
+    def counts(rows: int, reasons: Counter, targets: np.ndarray) -> dict:
+        plain = (int(n) if n.is_integer() else round(n, 3) for n in targets.tolist())
+        return {
+            "rows": int(rows),
+            "kept": int(rows) - reasons.total(),
+            "dropped": reasons.total(),
+            "reasons": dict(reasons.most_common()),
+            "per_class": dict(zip(class_names, plain, strict=True)),
+        }
+
     splits, dropped, sums = {}, Counter(), np.zeros(len(class_names))
     for name in SPLITS:
         rows = row_splits == name
         reasons = Counter(labels[name].reasons[rows & ~labels[name].keep].tolist())
         targets = labels[name].targets[rows].sum(axis=0, dtype=np.float64)
-        splits[name] = _counts(np.count_nonzero(rows), reasons, targets, class_names)
+        splits[name] = counts(np.count_nonzero(rows), reasons, targets)
         dropped += reasons
         sums += targets
-    return {
-        "classes": list(class_names),
-        "splits": splits,
-        "total": _counts(len(row_splits), dropped, sums, class_names),
-    }
+    total = counts(len(row_splits), dropped, sums)
+    return {"classes": list(class_names), "splits": splits, "total": total}
 
 
 def format_label_counts(counts: dict) -> str:
@@ -43,37 +51,17 @@ def format_label_counts(counts: dict) -> str:
     heading = f"{counts['dataset_name']}, labelled by {counts['label_rule']}"
     if counts["evaluation_rule"] != counts["label_rule"]:
         heading += f" (validation and test by {counts['evaluation_rule']})"
-    lines = [["", *columns]]
-    for key in ("rows", "kept", "dropped"):
-        lines.append([key, *(_number(column[key]) for column in columns.values())])
+    table = [[key, *(c[key] for c in columns.values())] for key in ("rows", "kept", "dropped")]
     for reason in counts["total"]["reasons"]:
-        cells = (_number(column["reasons"].get(reason, 0)) for column in columns.values())
-        lines.append([f"  {reason}", *cells])
+        table.append([f"  {reason}", *(c["reasons"].get(reason, 0) for c in columns.values())])
     for name in counts["classes"]:
-        lines.append([name, *(_number(column["per_class"][name]) for column in columns.values())])
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+        table.append([name, *(c["per_class"][name] for c in columns.values())])
+    lines = [["", *columns]] + [
+        [name, *(f"{n:,}" if isinstance(n, int) else f"{n:,.1f}" for n in numbers)]
+        for name, *numbers in table
+    ]
+    first, *widths = (max(map(len, cells)) for cells in zip(*lines, strict=True))
     rows = (
-        f"{label:<{widths[0]}}  "
-        + "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
-        for label, *cells in lines
+        "  ".join([f"{name:<{first}}", *map(str.rjust, cells, widths)]) for name, *cells in lines
     )
     return "\n".join([heading, *rows])
-
-
-def _counts(rows: int, reasons: Counter, targets: np.ndarray, class_names: Sequence[str]) -> dict:
-    return {
-        "rows": int(rows),
-        "kept": int(rows) - reasons.total(),
-        "dropped": reasons.total(),
-        "reasons": dict(reasons.most_common()),
-        "per_class": dict(zip(class_names, map(_plain, targets.tolist()), strict=True)),
-    }
-
-
-def _plain(rows: float) -> int | float:
-    """Return a sum of targets as a whole number where it is one."""
-    return int(rows) if rows.is_integer() else round(rows, 3)
-
-
-def _number(value: int | float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"

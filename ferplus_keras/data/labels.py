@@ -8,7 +8,7 @@ the one list of them.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,13 @@ class Labels(NamedTuple):
     keep: np.ndarray
     reasons: np.ndarray
 
+    @classmethod
+    def of(cls, targets: np.ndarray, drop: dict[str, np.ndarray]) -> "Labels":
+        """Return labels that drop rows for the first reason that holds: reason -> (n,) bool."""
+        reasons = np.select(list(drop.values()), list(drop), default="")
+        keep = reasons == ""
+        return cls((targets * keep[:, None]).astype(np.float32), keep, reasons)
+
     def without(self, rows: np.ndarray, reason: str) -> "Labels":
         """Return labels that drop `rows`, (n,) bool, too; rows dropped before keep their reason."""
         dropped = rows & self.keep
@@ -52,6 +59,10 @@ class Labels(NamedTuple):
         )
 
 
+Apply = Callable[[np.ndarray], Labels]
+"""From votes (n, 10) int, or one-hot labels (n, C) float32, to `Labels`."""
+
+
 @dataclass(frozen=True)
 class LabelRule:
     """A way to make labels of votes.
@@ -60,19 +71,53 @@ class LabelRule:
         name: as on the command line.
         description: one line.
         apply: votes (n, 10) int to `Labels`.
-        draw: whether training draws one class from the target, anew at every read.
         evaluate_with: name of the rule that validation and test rows are labelled by.
-        kind: what the targets mean.
+        kind: what the targets mean; it decides loss, scoring, merging and mixing.
+        draw: whether training draws one class from the target, anew at every read.
+        class_weights: the default of `--class_weights` where all eight classes are trained.
     """
 
     name: str
     description: str
-    apply: Callable[[np.ndarray], Labels]
-    draw: bool
+    apply: Apply
     evaluate_with: str
     kind: TargetKind = ONE_CLASS
+    draw: bool = False
+    class_weights: str = "none"
 
 
+LABEL_RULES: Registry[LabelRule] = Registry("label rule")
+"""Every label rule by name: the command line's choices, and a row of the documentation each."""
+
+
+def label_rule(name: str, description: str, **attributes: Any) -> Callable[[Apply], Apply]:
+    """Return a decorator that enters a function from votes to `Labels` in `LABEL_RULES`.
+
+    Args:
+        name: as on the command line.
+        description: one line.
+        **attributes: further ones of `LabelRule`; rows are evaluated with the rule itself unless
+            `evaluate_with` says otherwise.
+
+    Example:
+        >>> @label_rule("unanimous", "every vote for one class", evaluate_with="majority")
+        ... def unanimous(votes):
+        ...     disagree = votes.max(axis=1) < votes.sum(axis=1)
+        ...     return Labels.of(first_choice(votes), {"somebody disagrees": disagree})
+    """
+
+    def enter(apply: Apply) -> Apply:
+        LABEL_RULES[name] = LabelRule(
+            name, description, apply, **{"evaluate_with": name, **attributes}
+        )
+        return apply
+
+    return enter
+
+
+@label_rule(
+    "majority", "most votes, at least half of them (the wtomin project)", class_weights="wtomin"
+)
 def majority(votes: np.ndarray) -> Labels:
     """Label by the most votes, as the wtomin FER+ fine-tuning project does.
 
@@ -83,6 +128,7 @@ def majority(votes: np.ndarray) -> Labels:
     return _first_maximum(votes, lambda held, total: 2 * held < total)
 
 
+@label_rule("albanie_majority", "most votes, more than half of them without single ones (Albanie)")
 def albanie_majority(votes: np.ndarray) -> Labels:
     """Label by the most votes, as the VGG group's benchmark loader does (Albanie et al. 2018).
 
@@ -92,6 +138,7 @@ def albanie_majority(votes: np.ndarray) -> Labels:
     return _first_maximum(_without_single(votes), lambda held, total: 2 * held <= total)
 
 
+@label_rule("ms_majority", "one class with more than half of the votes (Microsoft)")
 def ms_majority(votes: np.ndarray) -> Labels:
     """Label by absolute majority: mode `majority` of Microsoft's FERPlus code (Barsoum et al.).
 
@@ -99,8 +146,8 @@ def ms_majority(votes: np.ndarray) -> Labels:
     unknown and not-a-face included. Targets are one-hot.
     """
     votes = _without_single(votes)
-    return _labels(
-        _one_hot(votes),
+    return Labels.of(
+        first_choice(votes),
         {
             NOTHING_LEFT: votes.sum(axis=1) == 0,
             UNKNOWN_FIRST: _no_emotion_leads(votes),
@@ -109,6 +156,16 @@ def ms_majority(votes: np.ndarray) -> Labels:
     )
 
 
+_MS_SOFT = {"evaluate_with": "ms_majority", "kind": DISTRIBUTION}
+
+
+@label_rule("ms_crossentropy", "the leading classes' shares of the votes (Microsoft)", **_MS_SOFT)
+@label_rule(
+    "ms_probability",
+    "one class drawn anew at every read by the leading shares (Microsoft)",
+    draw=True,
+    **_MS_SOFT,
+)
 def ms_distribution(votes: np.ndarray) -> Labels:
     """Label by the leading emotions' shares: modes `probability` and `crossentropy` of FERPlus.
 
@@ -124,14 +181,10 @@ def ms_distribution(votes: np.ndarray) -> Labels:
     leads = emotions[:, None, :] > emotions[:, :, None]  # [row, i, j]: j has more votes than i
     votes_ahead = (leads * emotions[:, None, :]).sum(axis=2)
     behind_no_emotion = emotions < votes[:, _NO_EMOTION].max(axis=1, keepdims=True)
-    taken = (
-        (emotions > 0)
-        & (4 * votes_ahead < 3 * total[:, None])
-        & (leads.sum(axis=2) < 3)
-        & ~behind_no_emotion
-    )
+    not_enough = (4 * votes_ahead < 3 * total[:, None]) & (leads.sum(axis=2) < 3)
+    taken = (emotions > 0) & not_enough & ~behind_no_emotion
     held = emotions * taken
-    return _labels(
+    return Labels.of(
         held / np.maximum(held.sum(axis=1, keepdims=True), 1),
         {
             NOTHING_LEFT: total == 0,
@@ -142,6 +195,12 @@ def ms_distribution(votes: np.ndarray) -> Labels:
     )
 
 
+@label_rule(
+    "ms_multi_target",
+    "every class with 30 % of the votes is right (Microsoft)",
+    evaluate_with="ms_majority",
+    kind=RIGHT_SET,
+)
 def ms_multi_target(votes: np.ndarray) -> Labels:
     """Label by every emotion with 30 % of the votes: mode `multi_target` of FERPlus.
 
@@ -153,7 +212,7 @@ def ms_multi_target(votes: np.ndarray) -> Labels:
     votes = _without_single(votes)
     total = votes.sum(axis=1)
     taken = 10 * votes >= 3 * total[:, None]
-    return _labels(
+    return Labels.of(
         taken[:, _EMOTIONS],
         {
             NOTHING_LEFT: total == 0,
@@ -163,6 +222,12 @@ def ms_multi_target(votes: np.ndarray) -> Labels:
     )
 
 
+@label_rule(
+    "distribution",
+    "all votes for emotions as shares of their sum",
+    evaluate_with="majority",
+    kind=DISTRIBUTION,
+)
 def distribution(votes: np.ndarray) -> Labels:
     """Label by all votes for emotions, divided by their sum.
 
@@ -170,73 +235,9 @@ def distribution(votes: np.ndarray) -> Labels:
     with the most votes, as under `majority`; elsewhere the votes for these two are left out.
     """
     emotions = votes[:, _EMOTIONS]
+    shares = emotions / np.maximum(emotions.sum(axis=1, keepdims=True), 1)
     leads = votes[:, _NO_EMOTION].max(axis=1) >= emotions.max(axis=1)
-    return _labels(
-        emotions / np.maximum(emotions.sum(axis=1, keepdims=True), 1), {UNKNOWN_FIRST: leads}
-    )
-
-
-LABEL_RULES: Registry[LabelRule] = Registry("label rule")
-"""Every label rule by name: the command line's choices, and a row of the documentation each."""
-
-LABEL_RULES |= {
-    rule.name: rule
-    for rule in (
-        LabelRule(
-            name="majority",
-            description="most votes, at least half of them (the wtomin project)",
-            apply=majority,
-            draw=False,
-            evaluate_with="majority",
-        ),
-        LabelRule(
-            name="albanie_majority",
-            description="most votes, more than half of them without single ones (Albanie)",
-            apply=albanie_majority,
-            draw=False,
-            evaluate_with="albanie_majority",
-        ),
-        LabelRule(
-            name="ms_majority",
-            description="one class with more than half of the votes (Microsoft)",
-            apply=ms_majority,
-            draw=False,
-            evaluate_with="ms_majority",
-        ),
-        LabelRule(
-            name="ms_probability",
-            description="one class drawn anew at every read by the leading shares (Microsoft)",
-            apply=ms_distribution,
-            draw=True,
-            evaluate_with="ms_majority",
-            kind=DISTRIBUTION,
-        ),
-        LabelRule(
-            name="ms_crossentropy",
-            description="the leading classes' shares of the votes (Microsoft)",
-            apply=ms_distribution,
-            draw=False,
-            evaluate_with="ms_majority",
-            kind=DISTRIBUTION,
-        ),
-        LabelRule(
-            name="ms_multi_target",
-            description="every class with 30 % of the votes is right (Microsoft)",
-            apply=ms_multi_target,
-            draw=False,
-            evaluate_with="ms_majority",
-            kind=RIGHT_SET,
-        ),
-        LabelRule(
-            name="distribution",
-            description="all votes for emotions as shares of their sum",
-            apply=distribution,
-            draw=False,
-            evaluate_with="majority",
-            kind=DISTRIBUTION,
-        ),
-    )
-}
+    return Labels.of(shares, {UNKNOWN_FIRST: leads})
 
 
 def not_a_face(votes: np.ndarray) -> np.ndarray:
@@ -244,14 +245,17 @@ def not_a_face(votes: np.ndarray) -> np.ndarray:
     return 2 * votes[:, VOTE_COLUMNS.index("NF")] > votes.sum(axis=1)
 
 
-def _first_maximum(
-    votes: np.ndarray, too_weak: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> Labels:
+def first_choice(votes: np.ndarray) -> np.ndarray:
+    """Return the emotion with the most votes (n, 10), the first of equal ones, (n, 8) one-hot."""
+    return np.eye(len(FERPLUS_CLASSES))[votes[:, _EMOTIONS].argmax(axis=1)]
+
+
+def _first_maximum(votes: np.ndarray, too_weak: Callable[..., np.ndarray]) -> Labels:
     """Label by the first emotion with the most votes; `too_weak` takes votes held and total."""
     most = votes.max(axis=1)
     number = (votes == most[:, None]).sum(axis=1)
-    return _labels(
-        _one_hot(votes),
+    return Labels.of(
+        first_choice(votes),
         {
             UNKNOWN_FIRST: votes[:, _NO_EMOTION].max(axis=1) == most,
             THREE_SHARE: number >= 3,
@@ -267,14 +271,3 @@ def _without_single(votes: np.ndarray) -> np.ndarray:
 def _no_emotion_leads(votes: np.ndarray) -> np.ndarray:
     """Tell where unknown or not-a-face has more votes than every emotion, (n,) bool."""
     return votes[:, _NO_EMOTION].max(axis=1) > votes[:, _EMOTIONS].max(axis=1)
-
-
-def _one_hot(votes: np.ndarray) -> np.ndarray:
-    return np.eye(len(FERPLUS_CLASSES))[votes[:, _EMOTIONS].argmax(axis=1)]
-
-
-def _labels(targets: np.ndarray, drop: dict[str, np.ndarray]) -> Labels:
-    """Drop rows for the first reason that holds; `drop` maps reason to (n,) bool."""
-    reasons = np.select(list(drop.values()), list(drop), default="")
-    keep = reasons == ""
-    return Labels((targets * keep[:, None]).astype(np.float32), keep, reasons)

@@ -1,23 +1,35 @@
-"""Training rows that should not be trained on: twins of judged faces, and rows on a list."""
+"""Training rows that should not be trained on: duplicates of test faces, and rows on a list."""
 
-import csv
-import hashlib
-import io
 from pathlib import Path
 
 import numpy as np
 
+from ferplus_keras.data.tables import at_line, read_table
 from ferplus_keras.errors import InputError
 
-TWIN = "same pixels as a validation or test row"
+DUPLICATE = "same pixels as a validation or test row"
 EXCLUDED = "listed in --exclude"
-COLUMN = "row"
+
+
+def duplicate_groups(images: np.ndarray) -> np.ndarray:
+    """Number the groups of pixel-identical faces.
+
+    Args:
+        images: (n, ...) uint8.
+
+    Returns:
+        (n,) int64: the number of the first row with the same pixels.
+    """
+    first: dict[bytes, int] = {}
+    return np.array(
+        [first.setdefault(image.tobytes(), row) for row, image in enumerate(images)], np.int64
+    )
 
 
 def leaked_rows(groups: np.ndarray, in_train: np.ndarray) -> np.ndarray:
-    """Tell which rows have a twin across the border between training and judging.
+    """Tell which rows have a duplicate across the border between training and testing.
 
-    Of training rows that is a twin among validation or test rows, of the others a twin among
+    For training rows that is a duplicate among validation or test rows, for the others one among
     training rows. Validation and test rows are not compared with each other.
 
     Args:
@@ -28,15 +40,15 @@ def leaked_rows(groups: np.ndarray, in_train: np.ndarray) -> np.ndarray:
         (n,) bool.
     """
     trained = np.bincount(groups[in_train], minlength=len(groups)) > 0
-    judged = np.bincount(groups[~in_train], minlength=len(groups)) > 0
-    return np.where(in_train, judged[groups], trained[groups])
+    tested = np.bincount(groups[~in_train], minlength=len(groups)) > 0
+    return np.where(in_train, tested[groups], trained[groups])
 
 
 def read_excluded(path: str | Path, rows: int) -> tuple[np.ndarray, str]:
     """Return the rows that a CSV file lists, and the file's hash.
 
     Args:
-        path: CSV file with a column `row`; its other columns are not looked at.
+        path: CSV file with a column `row`, counted from 0; its other columns are not used.
         rows: number of rows of the data set.
 
     Returns:
@@ -46,29 +58,14 @@ def read_excluded(path: str | Path, rows: int) -> tuple[np.ndarray, str]:
         InputError: the file cannot be read, has no column `row`, or lists what is not the number
             of a row.
     """
-    try:
-        data = Path(path).read_bytes()
-        lines = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
-    except OSError as error:
-        raise InputError(f"cannot read --exclude {path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"--exclude {path} is not CSV text ({error})") from None
-    header = [name.strip() for name in lines[0]] if lines else []
-    if COLUMN not in header:
-        raise InputError(
-            f"--exclude {path}: expected a column '{COLUMN}' (row of the data, counted from 0) in "
-            f"line 1, found {', '.join(header) or 'nothing'}"
-        )
-    at = header.index(COLUMN)
+    name = f"--exclude {path}"
+    table = read_table(Path(path), ("row",), name)
     excluded = np.zeros(rows, bool)
-    for number, line in enumerate(lines[1:], start=2):
-        if not line:
-            continue
-        field = line[at].strip() if at < len(line) else ""
+    for line, fields in table.rows:
+        field = fields["row"]
         if not (field.isascii() and field.isdigit() and int(field) < rows):
             raise InputError(
-                f"--exclude {path}: line {number}: expected a row from 0 to {rows - 1}, "
-                f"found '{field[:20]}'"
+                f"{at_line(name, line)}: expected a row from 0 to {rows - 1}, found '{field[:20]}'"
             )
         excluded[int(field)] = True
-    return excluded, hashlib.sha256(data).hexdigest()
+    return excluded, table.sha256

@@ -1,7 +1,7 @@
 """What mixes faces and targets of a batch: mixup, CutMix and label smoothing.
 
-Faces stay uint8 and targets stay distributions where they were; all randomness comes from the
-generator that is passed in.
+Faces stay uint8, and targets that sum to 1 still do; all randomness comes from the generator that
+is passed in.
 """
 
 import numpy as np
@@ -15,17 +15,17 @@ def mixup(
     Zhang et al. 2018 (arXiv 1710.09412): the share is drawn from Beta(alpha, alpha), once a face.
 
     Args:
-        images: (b, h, w) uint8.
+        images: (b, h, w) or (b, h, w, 3) uint8.
         targets: (b, C) float32.
         alpha: above 0.
         rng: of the batch.
 
     Returns:
-        New images (b, h, w) uint8 and targets (b, C) float32.
+        New images, of the same shape and type, and targets (b, C) float32.
     """
     other = rng.permutation(len(images))
     share = rng.beta(alpha, alpha, len(images)).astype(np.float32)
-    blend = share[:, None, None]
+    blend = share.reshape(-1, *[1] * (images.ndim - 1))
     blended = images * blend + images[other] * (1 - blend)
     return np.rint(blended).astype(np.uint8), _mix_targets(targets, other, share)
 
@@ -40,7 +40,7 @@ def cutmix(
 
     Args, returns: as `mixup`.
     """
-    count, height, width = images.shape
+    count, height, width = images.shape[:3]
     other = rng.permutation(count)
     side = np.sqrt(1 - rng.beta(alpha, alpha, count))
     inside = np.ones((count, 1, 1), bool)
@@ -51,7 +51,8 @@ def cutmix(
         within = (position >= (centre - half)[:, None]) & (position < (centre + half)[:, None])
         inside = inside & np.expand_dims(within, 3 - axis)
     share = 1 - inside.mean(axis=(1, 2), dtype=np.float32)
-    return np.where(inside, images[other], images), _mix_targets(targets, other, share)
+    pasted = inside.reshape(*inside.shape, *[1] * (images.ndim - 3))
+    return np.where(pasted, images[other], images), _mix_targets(targets, other, share)
 
 
 def smooth(targets: np.ndarray, amount: float) -> np.ndarray:

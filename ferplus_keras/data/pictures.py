@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +21,14 @@ from ferplus_keras.extras import require
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".tif", ".tiff")
-"""Endings of the files that are read, in small letters."""
+_PHOTOS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".avif", ".heic", ".heif")
+SUFFIXES = (*_PHOTOS, ".bmp", ".pgm", ".ppm", ".tif", ".tiff")
+"""Endings of the files that are read, in small letters; HEIC needs the package pillow-heif."""
 
 MOST_PIXELS = 178_000_000
 """Larger pictures are refused before they are unpacked: a small file can hold a huge one."""
 
-_DEEP = ("I;16", "I;16B", "I;16L", "I")
+_DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 """Pillow's modes for 16-bit grey levels."""
 
 _OPENING = threading.Lock()
@@ -44,94 +50,134 @@ def read_face(path: Path) -> np.ndarray:
     return as_face(_read_file(path))
 
 
-def as_face(picture: np.ndarray) -> np.ndarray:
+def as_face(picture: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
     """Return a cropped face as this toolkit's networks take it.
 
-    It is made grey (0.299 R + 0.587 G + 0.114 B) and resized to 48x48: by area where it is larger
+    It is made grey (0.299 R + 0.587 G + 0.114 B) and resized: by area where it is larger
     (cv2.INTER_AREA), else bilinearly.
 
     Args:
         picture: (h, w, 3) uint8, RGB.
+        size: side of the face.
 
     Returns:
-        (48, 48) uint8 grey levels, 0-255.
+        (size, size) uint8 grey levels, 0-255.
     """
     import cv2
 
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    if grey.shape == (FACE_SIZE, FACE_SIZE):
+    if grey.shape == (size, size):
         return grey
-    method = cv2.INTER_AREA if min(grey.shape) >= FACE_SIZE else cv2.INTER_LINEAR
-    return cv2.resize(grey, (FACE_SIZE, FACE_SIZE), interpolation=method)
+    method = cv2.INTER_AREA if min(grey.shape) >= size else cv2.INTER_LINEAR
+    return cv2.resize(grey, (size, size), interpolation=method)
 
 
 def read_picture(source: Any) -> np.ndarray:
     """Return a picture as RGB.
 
     It is turned upright as its EXIF data say, laid on white where it is transparent, and brought
-    from 16 to 8 bits where need be.
+    from 16 to 8 bits where need be. Of an animation the first frame is read.
 
     Args:
-        source: a path; an array (h, w), (h, w, 1), (h, w, 3) RGB or (h, w, 4) RGBA, of uint8,
-            uint16 or float in 0 to 1; or a Pillow image.
+        source: a path; the bytes of a file, or a file opened for reading bytes; a Pillow image; or
+            an array, also of another library, (h, w), (h, w, 1), (h, w, 3) RGB or (h, w, 4) RGBA,
+            of uint8, uint16 or float in 0 to 1.
 
     Returns:
         (h, w, 3) uint8, 0-255.
 
     Raises:
         InputError: the file is missing, cut off, huge, or no picture of 8 or 16 bits; or the array
-            has another shape or type.
+            has another shape or type; or `source` is none of these.
     """
     if isinstance(source, str | Path):
         try:
             return _read_file(Path(source))
         except InputError as error:
-            raise InputError(f"cannot read {source}: {error}") from None
-    if hasattr(source, "getexif"):  # Pillow's, told without importing it
-        from PIL import ImageOps
+            shown = source if len(str(source)) <= 300 else f"'{str(source)[:40]}…' as a path"
+            raise InputError(f"cannot read {shown}: {error}") from None
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _read_file(io.BytesIO(source))
+    if hasattr(source, "getexif"):  # Pillow's, recognised without importing it
+        with _one_line():
+            return _as_rgb(source)
+    if hasattr(source, "read"):
+        return _read_file(source)
+    with _one_line():
+        return _array_as_rgb(np.asarray(source))
 
-        return _as_rgb(ImageOps.exif_transpose(source))
-    return _array_as_rgb(np.asarray(source))
 
-
-def _read_file(path: Path) -> np.ndarray:
-    require(("PIL",), "reading pictures")
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Turn what Pillow and NumPy raise for unusable pictures into an InputError of one line."""
     try:
-        with _open(path) as file:
-            if file.width * file.height > MOST_PIXELS:
-                raise ValueError(
-                    f"expected at most {MOST_PIXELS // 10**6} million pixels, found "
-                    f"{file.width} x {file.height}"
-                )
-            return _as_rgb(ImageOps.exif_transpose(file))
-    except UnidentifiedImageError:
-        raise InputError("no picture, or damaged") from None
-    except Image.DecompressionBombError:
-        raise InputError(f"expected at most {MOST_PIXELS // 10**6} million pixels") from None
-    except (OSError, SyntaxError, ValueError, EOFError, TypeError) as error:  # of damaged files
+        yield
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(" ".join(str(reason).split())[:120]) from None
 
 
-def _open(path: Path) -> Image.Image:
-    """Open a file without the warning of large pictures: `MOST_PIXELS` is the limit here."""
-    from PIL import Image
+def _read_file(file: Path | Any) -> np.ndarray:
+    """Read a path or an open file."""
+    require(("PIL",), "reading pictures")
+    from PIL import Image, UnidentifiedImageError
 
-    with _OPENING, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path)
+    with _one_line():
+        try:
+            _register_heif()
+            # Pillow warns of large pictures: `MOST_PIXELS` is the limit here.
+            with _OPENING, warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                picture = Image.open(file)
+            with picture:
+                if picture.width * picture.height > MOST_PIXELS:
+                    raise InputError(
+                        f"expected at most {MOST_PIXELS // 10**6} million pixels, found "
+                        f"{picture.width} x {picture.height}"
+                    )
+                return _as_rgb(picture)
+        except UnidentifiedImageError:
+            raise InputError(_unidentified(file)) from None
+        except Image.DecompressionBombError:
+            limit = f"expected at most {MOST_PIXELS // 10**6} million pixels"
+            raise InputError(limit) from None
+
+
+@cache
+def _register_heif() -> None:
+    """Let Pillow read HEIC where the package for it is installed."""
+    if find_spec("pillow_heif"):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+
+
+def _unidentified(file: Path | Any) -> str:
+    """Say what a file is that Pillow does not know."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            start = opened.read(40)
+    else:
+        file.seek(0)
+        start = file.read(40)
+    if start[4:8] != b"ftyp":
+        return "no picture, or damaged"
+    if b"avif" in start:
+        return "an AVIF picture, which needs a newer Pillow: pip install -U pillow"
+    if any(brand in start for brand in (b"heic", b"heix", b"hevc", b"mif1", b"heim", b"msf1")):
+        return "a HEIC picture, which needs one more package: pip install pillow-heif"
+    return "a video or sound, not a picture"
 
 
 def _as_rgb(picture: Image.Image) -> np.ndarray:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
+    picture = ImageOps.exif_transpose(picture)
     if picture.mode in _DEEP:
         levels = np.clip(np.asarray(picture, np.float32), 0, 65535) / 257
         return _three(np.rint(levels).astype(np.uint8)[..., None])
     if picture.mode == "F":
-        raise ValueError("expected 8 or 16 bits a pixel, found floating point")
+        raise InputError("expected 8 or 16 bits a pixel, found floating point (Pillow's mode F)")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
@@ -140,6 +186,11 @@ def _as_rgb(picture: Image.Image) -> np.ndarray:
 
 def _array_as_rgb(image: np.ndarray) -> np.ndarray:
     given = image.shape
+    if image.dtype.kind not in "uifb":
+        raise InputError(
+            "expected a picture as a path, the bytes of a file, a Pillow image or an array of "
+            f"numbers, got {image.dtype} of shape {given}"
+        )
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in given:

@@ -12,7 +12,8 @@ class Split(NamedTuple):
     """The kept rows of one split, in the order of the files.
 
     Attributes:
-        images: (n, 48, 48) uint8 grey levels, 0-255; read-only where no row was dropped.
+        images: (n, s, s) grey or (n, s, s, 3) RGB, uint8, 0-255; read-only where no row was
+            dropped.
         targets: (n, C) float32, as the label rule makes them.
         row_ids: (n,) int64, row of fer2013.csv, counted from 0; of own pictures, place in the
             sorted list of their paths.

@@ -132,7 +132,7 @@ def test_wrong_names_are_refused_before_any_file_is_read():
 
 def test_missing_votes_are_told_before_the_pixels_are_parsed(folder, monkeypatch):
     (folder / "fer2013new.csv").unlink()
-    monkeypatch.setattr("ferplus_keras.data.sources.read_fer2013", None)
+    monkeypatch.setattr("ferplus_keras.data.ferplus.read_fer2013", None)
     with pytest.raises(InputError, match=r"no fer2013new\.csv"):
         load_dataset(folder)
 
@@ -323,12 +323,12 @@ def test_excluded_rows_and_twins_leave_training_only(tmp_path):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("row_id\n3\n", "expected a column 'row' .*, found row_id"),
+        ("row_id\n3\n", "expected the columns row in line 1; missing row; found row_id"),
         ("", "found nothing"),
-        ("row\n3\n4.5\n", "line 3: expected a row from 0 to 29, found '4.5'"),
-        ("row\n-1\n", "line 2: expected a row from 0 to 29, found '-1'"),
-        ("row\n30\n", "line 2: expected a row from 0 to 29, found '30'"),
-        ("a,row\n1\n", "line 2: .* found ''"),
+        ("row\n3\n4.5\n", "line 3 .*: expected a row from 0 to 29, found '4.5'"),
+        ("row\n-1\n", "line 2 .*: expected a row from 0 to 29, found '-1'"),
+        ("row\n30\n", "line 2 .*: expected a row from 0 to 29, found '30'"),
+        ("a,row\n1\n", "line 2 .*: expected 2 columns, found 1"),
     ],
 )
 def test_a_wrong_list_of_excluded_rows_is_refused(folder, tmp_path, content, expected):

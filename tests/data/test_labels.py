@@ -3,13 +3,11 @@ import re
 import numpy as np
 import pytest
 
+from ferplus_keras.data.ferplus import read_votes
 from ferplus_keras.data.labels import LABEL_RULES, NOTHING_LEFT, UNKNOWN_FIRST
 from ferplus_keras.data.targets import RIGHT_SET
-from ferplus_keras.data.votes_csv import read_votes
 from ferplus_keras.emotions import SPLITS
-from ferplus_keras.errors import InputError
 from tests.conftest import REPOSITORY
-from tests.data.csv_files import random_rows, text, votes_lines
 
 DOCUMENTATION = (REPOSITORY / "docs/label_rules.md").read_text(encoding="utf-8")
 KEPT = {
@@ -213,77 +211,3 @@ def test_soft_rules_are_evaluated_with_a_majority():
     assert [name for name, rule in LABEL_RULES.items() if rule.kind is RIGHT_SET] == [
         "ms_multi_target"
     ]
-
-
-ROWS = random_rows()
-LINES = votes_lines(ROWS)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        text(LINES),
-        b"\xef\xbb\xbf" + text(LINES),
-        text(LINES).replace(b"\n", b"\r\n"),
-        text([line + b",note" for line in LINES]),
-        text(LINES).replace(b",", b" , "),
-    ],
-    ids=["as published", "byte-order mark", "CRLF", "further column", "blanks"],
-)
-def test_votes_are_read_as_they_were_written(tmp_path, data):
-    (tmp_path / "fer2013new.csv").write_bytes(data)
-    votes = read_votes(tmp_path)
-    np.testing.assert_array_equal(votes.votes, ROWS.votes)
-    assert votes.votes.dtype == np.int64
-    np.testing.assert_array_equal(votes.usage, ROWS.usage)
-    assert votes.image_names[3] == "fer0000003.png"
-
-
-def test_a_file_beside_it_will_do_as_data_dir(tmp_path):
-    (tmp_path / "fer2013new.csv").write_bytes(text(LINES))
-    (tmp_path / "fer2013.csv").touch()
-    assert read_votes(tmp_path / "fer2013.csv").source == tmp_path / "fer2013new.csv"
-
-
-@pytest.mark.parametrize(
-    ("row", "expected"),
-    [
-        (b"Training,a.png,11,0,0,0,0,0,0,0,0,0", "votes from 0 to 10, found '11' for neutral"),
-        (b"Training,a.png,0,0,0,0,0,0,0,0,0,-1", "votes from 0 to 10, found '-1' for NF"),
-        (b"Training,a.png,0,2.5,0,0,0,0,0,0,0,0", "found '2.5' for happiness"),
-        (b"Training,a.png,,0,0,0,0,0,0,0,0,0", "found '' for neutral"),
-        (b"Test,a.png,0,0,0,0,0,0,0,0,0,10", "found 'Test'"),
-        (b"Training,a.png,0,0,0,0", "expected 12 columns, found 6"),
-        (b"", "expected 12 columns, found 0"),
-    ],
-)
-def test_a_wrong_row_is_refused_by_its_number(tmp_path, row, expected):
-    path = tmp_path / "fer2013new.csv"
-    path.write_bytes(text([*LINES[:4], row, *LINES[5:]]))
-    with pytest.raises(InputError) as caught:
-        read_votes(tmp_path)
-    message = str(caught.value)
-    assert f"{path}: row 4 (data rows counted from 1; line 5 of the file)" in message
-    assert expected in message
-    assert "\n" not in message
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (b"", "missing Usage, Image name, neutral"),
-        (b"<html>\n", "missing Usage"),
-        (text(LINES[:1]), "has a header but no rows"),
-        (text([line.rpartition(b",")[0] for line in LINES]), "missing NF"),
-        (text([LINES[0], b"Training,\xff,0,0,0,0,0,0,0,0,0,0"]), "is not the text of"),
-        (text([LINES[0], b'Training,"a,0,0,0,0,0,0,0,0,0,0']), "is not the text of"),
-        (None, "https://github.com/microsoft/FERPlus"),
-    ],
-)
-def test_another_file_is_refused(tmp_path, data, expected):
-    if data is not None:
-        (tmp_path / "fer2013new.csv").write_bytes(data)
-    with pytest.raises(InputError) as caught:
-        read_votes(tmp_path)
-    assert str(tmp_path) in str(caught.value)
-    assert expected in str(caught.value)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ferplus_keras.data import fer_csv, pixel_cache
-from ferplus_keras.data.fer_csv import read_fer2013
+from ferplus_keras.data import cache as pixel_cache
+from ferplus_keras.data import fer2013
+from ferplus_keras.data.fer2013 import read_fer2013
 from tests.data.csv_files import fer2013_lines, random_rows, text
 
 ROWS = random_rows(rows=12, seed=1)
@@ -33,8 +34,8 @@ def cache(tmp_path) -> Path:
 def parsed(monkeypatch) -> list[Path]:
     """The files parsed so far."""
     files = []
-    parse = fer_csv._parse
-    monkeypatch.setattr(fer_csv, "_parse", lambda path: files.append(path) or parse(path))
+    parse = fer2013._parse
+    monkeypatch.setattr(fer2013, "_parse", lambda path: files.append(path) or parse(path))
     return files
 
 
@@ -93,6 +94,10 @@ def change_record(record: Path, **changes) -> None:
     record.write_text(json.dumps(json.loads(record.read_text()) | changes))
 
 
+def change_extra(record: Path, **changes) -> None:
+    change_record(record, extra=json.loads(record.read_text())["extra"] | changes)
+
+
 def change_byte(path: Path, at: int) -> None:
     data = bytearray(path.read_bytes())
     data[at] ^= 1
@@ -118,10 +123,10 @@ DAMAGES = {
     "other format": lambda array, record: change_record(record, format=0),
     "other source": lambda array, record: change_record(record, source="/elsewhere/fer2013.csv"),
     "other hash": lambda array, record: change_record(record, sha256="0" * 64),
-    "other emotions": lambda array, record: change_record(record, emotions="0" * 12),
-    "other usage": lambda array, record: change_record(record, usage="0" * 12),
-    "fewer emotions": lambda array, record: change_record(record, emotions="0"),
-    "other row count": lambda array, record: change_record(record, rows=11),
+    "other emotions": lambda array, record: change_extra(record, emotions="0" * 12),
+    "other usage": lambda array, record: change_extra(record, usage="0" * 12),
+    "fewer emotions": lambda array, record: change_extra(record, emotions="0"),
+    "other row count": lambda array, record: change_record(record, shape=[11, 48, 48]),
 }
 
 
@@ -164,7 +169,7 @@ def test_a_full_disk_leaves_nothing_half_written(source, cache, capsys, monkeypa
 def test_unfinished_files_of_dead_writers_are_removed(source, cache):
     read_fer2013(source, cache)
     (array,) = cache.glob("*.npy")
-    abandoned, recent = (array.with_name(f"{array.name}.{n}.partial") for n in (1, 2))
+    abandoned, recent = (array.with_name(f".{array.stem}.{n}.partial.npy") for n in (1, 2))
     abandoned.touch()
     os.utime(abandoned, (0, 0))
     recent.touch()
@@ -189,13 +194,13 @@ def test_the_folder_is_the_argument_then_the_variable_then_the_users(monkeypatch
 READ_AGAIN_AND_AGAIN = """
 import sys, time, zlib
 from pathlib import Path
-from ferplus_keras.data.fer_csv import read_fer2013
+from ferplus_keras.data.fer2013 import read_fer2013
 source, cache = map(Path, sys.argv[1:3])
 while not source.exists():
     time.sleep(0.001)
 for _ in range(30):
     print(zlib.crc32(read_fer2013(source, cache).images))
-    for path in cache.glob("*.json"):
+    for path in cache.glob("fer2013-*.json"):
         path.unlink(missing_ok=True)
 """
 
@@ -214,5 +219,5 @@ def test_processes_that_start_at_once_all_read_the_right_pixels(source, cache, t
         output, errors = reader.communicate(timeout=60)
         assert (reader.returncode, errors) == (0, "")
         assert output.split() == [str(pixel_cache.zlib.crc32(ROWS.images))] * 30
-    assert not list(cache.glob("*.partial"))
+    assert not list(cache.glob("*.partial*"))
     np.testing.assert_array_equal(read_fer2013(data, cache).images, ROWS.images)

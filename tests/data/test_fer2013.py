@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from ferplus_keras.data import fer_csv, fer_rows
-from ferplus_keras.data.fer_csv import read_fer2013
-from ferplus_keras.data.fer_files import FILE_NAMES, Fer2013Missing
+from ferplus_keras.data import fer2013
+from ferplus_keras.data.fer2013 import read_fer2013
+from ferplus_keras.data.fer2013_files import FILE_NAMES, Fer2013Missing
 from ferplus_keras.errors import InputError
 from tests.data.csv_files import (
     USAGES,
@@ -126,17 +126,17 @@ def test_a_wrong_row_is_refused_by_its_number(tmp_path, row, expected):
     path.write_bytes(text([*LINES[:7], row, *LINES[8:]]))
     message = refusal(path, tmp_path)
     assert str(path) in message
-    assert "row 7 (data rows counted from 1; line 8 of the file)" in message
+    assert "line 8 (data row 7, counted from 1): " in message
     assert expected in message
 
 
 def test_rows_are_counted_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(fer_rows, "_BLOCK_BYTES", 3 * len(LINES[1]))
+    monkeypatch.setattr(fer2013, "_BLOCK_BYTES", 3 * len(LINES[1]))
     path = tmp_path / "fer2013.csv"
     path.write_bytes(text(LINES))
     assert_holds(read_fer2013(path))
     path.write_bytes(text([*LINES[:25], LINES[25].replace(b" ", b"  ", 1), *LINES[26:]]))
-    assert "row 25 (data rows counted from 1; line 26 of the file)" in refusal(path, tmp_path)
+    assert "line 26 (data row 25, counted from 1): " in refusal(path, tmp_path)
 
 
 def plainly_parsed(data: bytes):
@@ -170,10 +170,10 @@ def test_any_changed_byte_is_judged_as_by_a_plain_loop():
         stream = io.BufferedReader(io.BytesIO(data))
         if expected is None:
             refused += 1
-            with pytest.raises(InputError, match=r"row [123] "):
-                fer_rows.parse_rows(stream, "changed")
+            with pytest.raises(InputError, match=r"data row [123], "):
+                fer2013.parse_rows(stream, "changed")
         else:
-            found = fer_rows.parse_rows(stream, "changed")
+            found = fer2013.parse_rows(stream, "changed")
             flat = np.column_stack([found.emotions, found.images.reshape(len(found.images), -1)])
             np.testing.assert_array_equal(flat, expected)
     assert 50 < refused < 250
@@ -184,7 +184,7 @@ def test_a_file_cut_inside_its_last_row_is_refused(tmp_path):
     path = tmp_path / "fer2013.csv"
     for missing in (2, 5, len(b"Training\n"), 100, 5000, len(LINES[-1])):
         path.write_bytes(whole[:-missing])
-        assert "row 30 " in refusal(path, tmp_path)
+        assert "data row 30, " in refusal(path, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["fer2013.csv.gz", "fer2013.csv.zip", "fer2013.tar.gz"])
@@ -244,14 +244,14 @@ def test_a_missing_file_says_what_was_looked_for_and_where_to_get_it(tmp_path):
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "fer2013.csv"
     path.write_bytes(text(LINES[:20]))
-    parse = fer_csv._parse
+    parse = fer2013._parse
 
     def parse_while_it_grows(source):
         rows = parse(source)
         path.write_bytes(text(LINES))
         return rows
 
-    monkeypatch.setattr(fer_csv, "_parse", parse_while_it_grows)
+    monkeypatch.setattr(fer2013, "_parse", parse_while_it_grows)
     assert "changed while it was read" in refusal(path, tmp_path / "cache")
 
 
@@ -263,7 +263,7 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path, capfd):
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     os.set_blocking(ours, False)
-    code = f"from ferplus_keras.data.fer_csv import read_fer2013; read_fer2013({str(tmp_path)!r})"
+    code = f"from ferplus_keras.data.fer2013 import read_fer2013; read_fer2013({str(tmp_path)!r})"
     environment = os.environ | {"FERPLUS_CACHE_DIR": str(tmp_path / "another cache")}
     command = [sys.executable, "-c", code]
     subprocess.run(command, stderr=theirs, env=environment, check=True, timeout=60)
@@ -275,7 +275,7 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path, capfd):
 MEASURE = """
 import sys
 from pathlib import Path
-from ferplus_keras.data.fer_csv import read_fer2013
+from ferplus_keras.data.fer2013 import read_fer2013
 found = read_fer2013(*sys.argv[1:])
 status = Path("/proc/self/status").read_text().split()
 print(len(found.images), int(status[status.index("VmHWM:") + 1]) / 1000)

@@ -33,7 +33,6 @@ WHERE_TO_GET_IT = (
 )
 
 _BUFFER_BYTES = 1 << 20
-_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
 
 
 class Fer2013Missing(InputError):
@@ -64,17 +63,19 @@ def find_fer2013(data_dir: str | Path) -> Path:
     for name in FILE_NAMES:
         if (path / name).is_file():
             return path / name
-    damaged = ""
+    hints = ""
     for archive_path in sorted(path.glob("*.zip")):
         try:
             with zipfile.ZipFile(archive_path) as archive:
                 if _member_name(archive.namelist()):
                     return archive_path
         except (zipfile.BadZipFile, OSError):
-            damaged += f" ({archive_path.name} cannot be opened: damaged or cut off)"
+            hints += f" ({archive_path.name} cannot be opened: damaged or cut off)"
+    if (path / "train.csv").is_file():
+        hints += " (train.csv has no test rows; icml_face_data.csv of the same page has all)"
     raise Fer2013Missing(
         f"no fer2013.csv in '{path}': looked for {', '.join(FILE_NAMES)} and any .zip that holds "
-        f"fer2013.csv or icml_face_data.csv{damaged}; {WHERE_TO_GET_IT}"
+        f"fer2013.csv or icml_face_data.csv{hints}; {WHERE_TO_GET_IT}"
     )
 
 
@@ -82,8 +83,8 @@ def find_fer2013(data_dir: str | Path) -> Path:
 def open_csv(path: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
     """Open the CSV text in `path`, unpacked on the fly: nothing is ever held whole.
 
-    The form (plain, gzip, zip, tar in gzip) is told by the first bytes, not by the name. Who
-    reads the stream to its end has the archive's checksum verified.
+    The form (plain, gzip, zip, tar in gzip) is recognised by the first bytes, not by the name.
+    Reading the stream to its end verifies the archive's checksum.
 
     Args:
         path: a file as `find_fer2013` returns it.
@@ -97,14 +98,19 @@ def open_csv(path: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
     """
     try:
         with path.open("rb") as file:
-            magic = file.read(4)
-            file.seek(0)
+            magic = file.peek(4)[:4]
             if magic.startswith(b"PK"):
-                with zipfile.ZipFile(file) as archive, _open_member(archive, path) as member:
-                    yield io.BufferedReader(member, _BUFFER_BYTES), file
+                with zipfile.ZipFile(file) as archive:
+                    name = _member_name(archive.namelist())
+                    if name is None:
+                        raise _no_csv_inside(path)
+                    with archive.open(name) as member:
+                        yield io.BufferedReader(member, _BUFFER_BYTES), file
             elif magic.startswith(b"\x1f\x8b"):
                 with gzip.GzipFile(fileobj=file) as unpacked:
-                    if not _is_tar(unpacked):
+                    start = unpacked.read(512)
+                    unpacked.seek(0)
+                    if start[257:262] != b"ustar":
                         yield io.BufferedReader(unpacked, _BUFFER_BYTES), file
                         return
                     with tarfile.open(fileobj=unpacked, mode="r|") as archive:
@@ -113,28 +119,14 @@ def open_csv(path: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
                         pass
             else:
                 yield file, file
-    except _DAMAGE as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError) as error:
         raise InputError(
             f"{path} is damaged or cut off ({error}); download or copy it again"
         ) from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _open_member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipExtFile:
-    name = _member_name(archive.namelist())
-    if name is None:
-        raise _no_csv_inside(path)
-    try:
-        return archive.open(name)
     except (RuntimeError, NotImplementedError) as error:  # encrypted; unknown compression
         raise InputError(f"cannot unpack {path}: {error}; unpack it yourself") from error
-
-
-def _is_tar(unpacked: gzip.GzipFile) -> bool:
-    start = unpacked.read(512)
-    unpacked.seek(0)
-    return start[257:262] == b"ustar"
 
 
 def _tar_member(archive: tarfile.TarFile, path: Path) -> io.BufferedReader:

@@ -1,0 +1,144 @@
+"""Keep faces that were read from a file or folder on disk, so that only the first start reads it.
+
+An entry belongs to one source path and is two files in the cache folder: `<key>-<hash>.npy`, the
+faces, and `<key>.json`, the record, which is written last. `<key>` comes from the path, `<hash>`
+from the contents of the source, so two processes that store different contents never write to the
+same array. Anything that does not fit, down to one changed byte (by CRC-32 at every start, 0.02 s
+for 83 MB), makes the entry count as missing; a new entry takes the place of the old one.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ferplus_keras.errors import InputError
+from ferplus_keras.files import replacing
+
+FORMAT = 2
+"""Version of the entries; another one is rebuilt."""
+
+_ABANDONED_AFTER_SECONDS = 3600
+
+
+class Entry(NamedTuple):
+    """What is kept of one source.
+
+    Attributes:
+        faces: (n, s, s) or (n, s, s, 3) uint8.
+        extra: name to text, whatever else was read.
+        stamp: size and times of the source, as `stamp` returns them.
+        sha256: hash of the source's contents.
+    """
+
+    faces: np.ndarray
+    extra: dict[str, str]
+    stamp: list[int]
+    sha256: str
+
+
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
+    """Return the cache folder: the argument, else `$FERPLUS_CACHE_DIR`, else the user's own.
+
+    The user's own is `$XDG_CACHE_HOME/ferplus_keras`, or `~/.cache/ferplus_keras`.
+    """
+    if cache_dir or os.environ.get("FERPLUS_CACHE_DIR"):
+        return Path(cache_dir or os.environ["FERPLUS_CACHE_DIR"]).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ferplus_keras"
+
+
+def stamp(path: Path) -> list[int]:
+    """Return size and times of a file; the change time catches a copy with its old mtime."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def load(folder: Path, source: Path) -> Entry | None:
+    """Return the entry of `source` with its faces memory-mapped, None when there is no sound one.
+
+    The caller compares the entry's stamp or hash with the source as it is now.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+        record = json.loads(_record_path(folder, source).read_text(encoding="utf-8"))
+        if record["format"] != FORMAT or record["source"] != str(source):
+            return None
+        path = _faces_path(folder, source, record["sha256"])
+        faces = np.load(path, mmap_mode="r", allow_pickle=False)
+        if (
+            faces.dtype == np.uint8
+            and list(faces.shape) == record["shape"]
+            and faces.flags.c_contiguous
+            and path.stat().st_size == faces.offset + faces.nbytes
+            and _checksum(faces, record["extra"]) == record["crc32"]
+        ):
+            return Entry(faces, record["extra"], record["stamp"], record["sha256"])
+    return None
+
+
+def store(folder: Path, source: Path, entry: Entry, *, faces_too: bool = True) -> None:
+    """Write `entry` as the one entry of `source`; when that fails, a warning says so.
+
+    Args:
+        folder: the cache folder.
+        source: the file or folder that was read.
+        entry: what was read.
+        faces_too: False where only the source's stamp has changed.
+    """
+    record = {
+        "format": FORMAT,
+        "source": str(source),
+        "stamp": entry.stamp,
+        "sha256": entry.sha256,
+        "shape": entry.faces.shape,
+        "crc32": _checksum(entry.faces, entry.extra),
+        "extra": entry.extra,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = _faces_path(folder, source, entry.sha256)
+        if faces_too:
+            with replacing(path) as partial, partial.open("wb") as file:
+                np.save(file, entry.faces, allow_pickle=False)
+        with replacing(_record_path(folder, source)) as partial:
+            partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    except (OSError, InputError) as error:
+        print(
+            f"warning: cannot keep the pixels in the cache folder '{folder}' ({error}): "
+            f"{source.name} is read anew at every start",
+            file=sys.stderr,
+        )
+    else:
+        _remove_leftovers(folder, source, keep=path)
+
+
+def _key(source: Path) -> str:
+    return f"fer2013-{hashlib.sha256(os.fsencode(source)).hexdigest()[:16]}"
+
+
+def _record_path(folder: Path, source: Path) -> Path:
+    return folder / f"{_key(source)}.json"
+
+
+def _faces_path(folder: Path, source: Path, sha256: str) -> Path:
+    return folder / f"{_key(source)}-{sha256[:16]}.npy"
+
+
+def _checksum(faces: np.ndarray, extra: dict[str, str]) -> int:
+    return zlib.crc32(json.dumps(extra, sort_keys=True).encode(), zlib.crc32(faces))
+
+
+def _remove_leftovers(folder: Path, source: Path, keep: Path) -> None:
+    """Remove older faces of `source`, and unfinished files whose writer must have died."""
+    long_ago = time.time() - _ABANDONED_AFTER_SECONDS
+    abandoned = (p for p in folder.glob(f".{_key(source)}*") if p.stat().st_mtime < long_ago)
+    older = (p for p in folder.glob(f"{_key(source)}*.npy") if p != keep)
+    with suppress(OSError):  # another process may have been faster
+        for path in (*abandoned, *older):
+            path.unlink()

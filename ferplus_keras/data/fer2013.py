@@ -1,0 +1,327 @@
+"""Read fer2013.csv: parsed once, by NumPy arithmetic on its bytes; memory-mapped from then on."""
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ferplus_keras.data import cache
+from ferplus_keras.data.fer2013_files import WHERE_TO_GET_IT, find_fer2013, open_csv
+from ferplus_keras.data.registry import FileRows, data_set, only_rule, split_names
+from ferplus_keras.data.tables import at_line, find_delimiter
+from ferplus_keras.emotions import FACE_SIZE, FER2013_CLASSES, SPLITS
+from ferplus_keras.errors import InputError
+from ferplus_keras.files import sha256
+
+PIXELS_PER_ROW = FACE_SIZE * FACE_SIZE
+USAGES = tuple(SPLITS.values())
+
+_COLUMNS = ("emotion", "pixels", "Usage")
+_BLOCK_BYTES = 1 << 17  # the intermediate arrays of a block stay in the processor's cache
+_LONGEST_HEADER = 1 << 16
+_EMOTION_CODES = {str(code).encode(): code for code in range(len(FER2013_CLASSES))}
+_USAGE_CODES = {name.encode(): code for code, name in enumerate(USAGES)}
+
+
+class FaceRows(NamedTuple):
+    """The rows of fer2013.csv in file order.
+
+    Attributes:
+        images: (n, 48, 48) uint8 grey levels, 0-255.
+        emotions: (n,) int8, position in `FER2013_CLASSES`, 0-6.
+        usage: (n,) uint8, position in `USAGES`.
+    """
+
+    images: np.ndarray
+    emotions: np.ndarray
+    usage: np.ndarray
+
+
+class Fer2013(NamedTuple):
+    """All rows of fer2013.csv, in file order.
+
+    Attributes:
+        images: (n, 48, 48) uint8 grey levels, 0-255, read-only, memory-mapped from the cache
+            where that could be written.
+        emotions: (n,) int8, position in `emotions.FER2013_CLASSES`, 0-6.
+        usage: (n,) str: Training, PublicTest or PrivateTest.
+        source: the file that was read.
+        sha256: hash of that file's bytes, as 64 hexadecimal digits.
+    """
+
+    images: np.ndarray
+    emotions: np.ndarray
+    usage: np.ndarray
+    source: Path
+    sha256: str
+
+
+@data_set(
+    "FER6",
+    "FER without disgust",
+    [name for name in FER2013_CLASSES if name != "disgust"],
+    rules=only_rule("emotion column", "FER2013's own label"),
+)
+@data_set(
+    "FER",
+    "the seven labels of FER2013 itself; needs fer2013.csv only",
+    FER2013_CLASSES,
+    rules=only_rule("emotion column", "FER2013's own label"),
+)
+def fer2013(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
+    """Read fer2013.csv with its own labels; raises as `read_fer2013`."""
+    fer = read_fer2013(data_dir, cache_dir)
+    labels = np.eye(len(FER2013_CLASSES), dtype=np.float32)[fer.emotions]
+    hashes = {fer.source.name: fer.sha256}
+    return FileRows(labels, split_names(fer.usage), fer.images, FER2013_CLASSES, hashes)
+
+
+def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> Fer2013:
+    """Return the rows of fer2013.csv.
+
+    The first call parses the text (one to two seconds for Kaggle's 301 MB) and stores the pixels in
+    the cache folder; later calls map them into memory, for as long as the file keeps its size and
+    times. A touched or copied-over file with the same contents is hashed, not parsed. When the
+    cache cannot be written, one line on standard error says so and the pixels stay in memory.
+
+    Args:
+        data_dir: the folder of fer2013.csv, or the file itself; `fer2013_files.FILE_NAMES` lists
+            the forms that are known.
+        cache_dir: cache folder; None takes `$FERPLUS_CACHE_DIR`, else `~/.cache/ferplus_keras`.
+
+    Raises:
+        Fer2013Missing: there is no such file.
+        InputError: it cannot be read, is damaged, or changes while it is being read; or a row is
+            not as it should be (`parse_rows` lists how).
+    """
+    source = find_fer2013(data_dir).resolve()
+    entry = _read(source, cache.cache_folder(cache_dir))
+    emotions, usage = (
+        np.frombuffer(entry.extra[name].encode("ascii"), np.uint8) - np.uint8(ord("0"))
+        for name in ("emotions", "usage")
+    )
+    return Fer2013(
+        entry.faces, emotions.astype(np.int8), np.array(USAGES)[usage], source, entry.sha256
+    )
+
+
+def _read(source: Path, folder: Path) -> cache.Entry:
+    """Return faces, and emotions and usages as strings of digits, from the cache if possible."""
+    try:
+        stamp = cache.stamp(source)
+        cached = cache.load(folder, source)
+        if cached and cached.stamp == stamp:
+            return cached
+        with ThreadPoolExecutor(1) as pool:  # without an entry to compare with, hash beside parsing
+            hashed = pool.submit(sha256, source)
+            unchanged = cached is not None and cached.sha256 == hashed.result()
+            if unchanged:
+                entry = cached._replace(stamp=stamp)
+            else:
+                rows = _parse(source)
+                extra = {
+                    "emotions": "".join(map(str, rows.emotions)),
+                    "usage": "".join(map(str, rows.usage)),
+                }
+                entry = cache.Entry(rows.images, extra, stamp, hashed.result())
+        if cache.stamp(source) != stamp:
+            raise InputError(f"{source} changed while it was read; try again when it is complete")
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {error.strerror or error}") from error
+    cache.store(folder, source, entry, faces_too=not unchanged)
+    return cache.load(folder, source) or entry
+
+
+def _parse(source: Path) -> FaceRows:
+    """Parse the file with a progress bar by bytes, shown on a terminal only."""
+    from tqdm import tqdm
+
+    size = source.stat().st_size
+    units = {"unit": "B", "unit_scale": True}
+    with (
+        open_csv(source) as (stream, file),
+        tqdm(desc=f"reading {source.name}", total=size, leave=False, disable=None, **units) as bar,
+    ):
+        rows = parse_rows(stream, str(source), lambda: bar.update(file.tell() - bar.n))
+    rows.images.flags.writeable = False
+    return rows
+
+
+class _Layout(NamedTuple):
+    """Where the wanted fields of a row stand, how many fields it has, and what separates them."""
+
+    emotion: int
+    pixels: int
+    usage: int
+    width: int
+    delimiter: bytes
+
+
+def parse_rows(
+    stream: io.BufferedReader, name: str, after_block: Callable[[], None] = lambda: None
+) -> FaceRows:
+    """Parse CSV with the columns emotion, pixels and Usage, in any order.
+
+    Blanks round names and values, a byte-order mark, CRLF line ends and further columns are
+    accepted, and what a spreadsheet makes of the file: quotes, semicolons or tabs for commas,
+    UTF-16, emotions such as 3.0, and empty last lines. Anything else that Kaggle's file does not
+    have is refused. Rows are counted from 1 and the header is line 1, so row k is line k + 1 of
+    the file. A file cut exactly between two rows cannot be told from a shorter one here.
+
+    Args:
+        stream: the bytes of the CSV text.
+        name: what to call the file in errors.
+        after_block: called after every block of rows (to show progress).
+
+    Returns:
+        All rows.
+
+    Raises:
+        InputError: the header lacks a column, there are no rows, or a row has other than 2,304
+            pixels, a pixel that is not a whole number from 0 to 255, an emotion outside 0-6, an
+            unknown Usage, or too few or too many fields.
+    """
+    source, encode = stream, bytes
+    if stream.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        source, encode = io.TextIOWrapper(stream, "utf-16", newline="\n"), str.encode
+    layout = _read_header(encode(source.readline(_LONGEST_HEADER)), name)
+    blocks: list[FaceRows] = []
+    line = 2
+    while lines := list(map(encode, source.readlines(_BLOCK_BYTES))):
+        block = _parse_block([row.split(layout.delimiter) for row in lines], layout)
+        if block is None:
+            if not lines[-1].strip():
+                lines += map(encode, source.readlines())  # are empty lines the last ones?
+                while lines and not lines[-1].strip():
+                    lines.pop()
+                if not lines:
+                    break
+            rows = [_parse_row(row, layout, at_line(name, line + i)) for i, row in enumerate(lines)]
+            block = FaceRows(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
+        blocks.append(block)
+        line += len(lines)
+        after_block()
+    if not blocks:
+        raise InputError(f"{name} has a header but no rows; download or copy it again")
+    return FaceRows(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+
+
+def _read_header(header: bytes, name: str) -> _Layout:
+    if not header.strip():
+        raise InputError(f"{name} is empty; expected the columns {', '.join(_COLUMNS)}")
+    if header.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise InputError(
+            f"{name} is a web page, not fer2013.csv; log in to Kaggle and download the file again"
+        )
+    text = header.decode("utf-8-sig", errors="replace")
+    delimiter = find_delimiter(text)
+    names = [column.strip(' \t\r\n"').casefold() for column in text.split(delimiter)]
+    missing = [column for column in _COLUMNS if column.casefold() not in names]
+    if missing == ["Usage"]:
+        raise InputError(
+            f"{name}: missing Usage in line 1; this is train.csv, which does not say what is for "
+            f"validation and test: use icml_face_data.csv or fer2013.tar.gz; {WHERE_TO_GET_IT}"
+        )
+    if missing:
+        raise InputError(
+            f"{name}: expected the columns {', '.join(_COLUMNS)} in line 1; missing "
+            f"{', '.join(missing)}; line 1 is {text.strip()[:60]!r}"
+        )
+    places = (names.index(column.casefold()) for column in _COLUMNS)
+    return _Layout(*places, width=len(names), delimiter=delimiter.encode())
+
+
+def _parse_block(fields: list[list[bytes]], layout: _Layout) -> FaceRows | None:
+    """Return the rows of split lines, or None when any of them is not as Kaggle's are."""
+    if any(len(row) != layout.width for row in fields):
+        return None
+    try:
+        emotions = [_EMOTION_CODES[row[layout.emotion].strip()] for row in fields]
+        usage = [_USAGE_CODES[row[layout.usage].strip()] for row in fields]
+    except KeyError:
+        return None
+    pixels = _parse_pixels([row[layout.pixels].strip() for row in fields])
+    if pixels is None:
+        return None
+    return FaceRows(
+        pixels.reshape(-1, FACE_SIZE, FACE_SIZE),
+        np.array(emotions, np.int8),
+        np.array(usage, np.uint8),
+    )
+
+
+def _parse_pixels(fields: list[bytes]) -> np.ndarray | None:
+    """Return the numbers of all fields, (2304 len(fields),) uint8; None where one is wrong.
+
+    A number ends before each blank: its last digit counts once, the one before it ten times, the
+    one before that a hundred times. All numbers of a block are added up in one go.
+    """
+    text = np.frombuffer(b" " + b" ".join(fields) + b" ", np.uint8)
+    blanks = np.flatnonzero(text == ord(" "))
+    row_ends = np.cumsum([len(field) + 1 for field in fields])
+    if blanks.size != 1 + PIXELS_PER_ROW * len(fields):
+        return None
+    if not np.array_equal(blanks[PIXELS_PER_ROW::PIXELS_PER_ROW], row_ends):
+        return None
+    digits = text - np.uint8(ord("0"))  # wraps round: whatever is no digit becomes 10 or more
+    if np.count_nonzero(digits < 10) != text.size - blanks.size:
+        return None
+    ends = blanks[1:]
+    lengths = ends - blanks[:-1] - 1
+    if lengths.min() < 1 or lengths.max() > 3:
+        return None
+    values = digits[ends - 1].astype(np.uint16)
+    values += (digits[ends - 2] * (lengths > 1)).astype(np.uint16) * 10
+    values += (digits[ends - 3] * (lengths > 2)).astype(np.uint16) * 100
+    return values.astype(np.uint8) if values.max() <= 255 else None
+
+
+def _parse_row(line: bytes, layout: _Layout, where: str) -> FaceRows:
+    """Return the one row of a line that a spreadsheet may have written.
+
+    Raises:
+        InputError: says where and what is wrong.
+    """
+    fields = line.split(layout.delimiter)
+    if b'"' in line:
+        text, delimiter = line.decode("utf-8", "replace"), layout.delimiter.decode()
+        with suppress(csv.Error):  # told as a wrong field
+            fields = [field.encode() for field in next(csv.reader([text], delimiter=delimiter))]
+    fields = [field.strip() for field in fields]
+    if len(fields) == layout.width:
+        fields[layout.emotion] = re.sub(rb"[.,]0+$", b"", fields[layout.emotion])
+    row = _parse_block([fields], layout)
+    if row is None:
+        raise InputError(f"{where}: {_fault(fields, layout)}; the file may be cut off or damaged")
+    return row
+
+
+def _fault(fields: list[bytes], layout: _Layout) -> str:
+    """Say what is wrong with a row that `_parse_block` has refused."""
+    if fields == [b""]:
+        return "the line is empty"
+    if len(fields) != layout.width:
+        return f"expected {layout.width} columns, found {len(fields)}"
+    emotion, pixels, usage = (fields[place] for place in layout[:3])
+    if emotion not in _EMOTION_CODES:
+        return f"expected an emotion from 0 to 6, found {_quoted(emotion)}"
+    if usage not in _USAGE_CODES:
+        return f"expected the Usage {', '.join(USAGES)}, found {_quoted(usage)}"
+    numbers = pixels.split(b" ") if pixels else []
+    for position, number in enumerate(numbers, start=1):
+        if not (number.isdigit() and len(number) <= 3 and int(number) <= 255):
+            return (
+                f"expected whole numbers from 0 to 255 with one blank between them, found "
+                f"{_quoted(number)} as pixel {position}"
+            )
+    return f"expected {PIXELS_PER_ROW} pixels, found {len(numbers)}"
+
+
+def _quoted(field: bytes) -> str:
+    return repr(field[:20].decode("utf-8", errors="replace"))

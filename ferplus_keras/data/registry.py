@@ -1,0 +1,104 @@
+"""What a data set is, and the table of them, which `dataset.py` completes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ferplus_keras.data.labels import LabelRule, Labels
+from ferplus_keras.emotions import SPLITS
+from ferplus_keras.registry import Registry
+
+
+class FileRows(NamedTuple):
+    """What the files of a data set hold, row by row, before any label rule.
+
+    Attributes:
+        opinions: what label rules apply to: FER+ votes (n, 10) int; where every row has one label,
+            that label one-hot, (n, C) float32.
+        splits: (n,) str: train, validation or test.
+        images: (n, s, s) or (n, s, s, 3) uint8; None where only the votes were read.
+        class_names: the classes that label rules tell apart, in the order of their targets.
+        hashes: file name to SHA-256 of every file read.
+        paths: (n,) str, the file of each row; None where the rows are those of one file.
+    """
+
+    opinions: np.ndarray
+    splits: np.ndarray
+    images: np.ndarray | None
+    class_names: tuple[str, ...]
+    hashes: dict[str, str]
+    paths: np.ndarray | None = None
+
+
+Read = Callable[[str | Path, str | Path | None], FileRows]
+"""From data folder and cache folder (None for the usual one) to the rows."""
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """One data set: faces with a way to label them.
+
+    Attributes:
+        name: as on the command line.
+        description: one line.
+        read: reads the files.
+        class_names: the classes, in the order of the targets; a class that the files have besides
+            is left out with its rows. Empty where only the files tell.
+        rules: label rules to choose from; where there is but one, it applies whatever is chosen.
+        uses_votes: whether rules apply to the votes of fer2013new.csv.
+    """
+
+    name: str
+    description: str
+    read: Read
+    class_names: tuple[str, ...]
+    rules: Mapping[str, LabelRule]
+    uses_votes: bool
+
+    def rule(self, name: str) -> LabelRule:
+        """Return the rule called `name`, or the only rule; raises UsageError for an unknown one."""
+        if len(self.rules) == 1:
+            return next(iter(self.rules.values()))
+        return self.rules[name]
+
+
+DATASETS: Registry[LabelSet] = Registry("data set")
+"""Every data set by name; import it from `ferplus_keras.data.dataset`, where all are entered."""
+
+
+def data_set(
+    name: str,
+    description: str,
+    class_names: Sequence[str] = (),
+    *,
+    rules: Mapping[str, LabelRule],
+    uses_votes: bool = False,
+) -> Callable[[Read], Read]:
+    """Return a decorator that enters a reading function as a data set; see `LabelSet`."""
+
+    def enter(read: Read) -> Read:
+        classes = tuple(class_names)
+        DATASETS[name] = LabelSet(name, description, read, classes, rules, uses_votes)
+        return read
+
+    return enter
+
+
+def only_rule(name: str, description: str) -> dict[str, LabelRule]:
+    """Return the rules of a data set whose rows have one label each, which is taken as it is."""
+
+    def apply(labels: np.ndarray) -> Labels:
+        return Labels(labels, np.ones(len(labels), bool), np.full(len(labels), ""))
+
+    return {name: LabelRule(name, description, apply, evaluate_with=name)}
+
+
+def split_names(usage: np.ndarray) -> np.ndarray:
+    """Return the names of splits, (n,) str, for values of the Usage column, (n,) str."""
+    names = np.full(usage.shape, "", f"U{max(map(len, SPLITS))}")
+    for name, value in SPLITS.items():
+        names[usage == value] = name
+    return names

@@ -1,0 +1,76 @@
+"""Read small CSV files, as they were published or as a spreadsheet saved them."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ferplus_keras.errors import InputError
+
+DELIMITERS = (",", ";", "\t")
+
+
+class Table(NamedTuple):
+    """The rows of a CSV file.
+
+    Attributes:
+        rows: line number in the file, and column name to text, of every row that is not empty.
+        sha256: hash of the file's bytes.
+    """
+
+    rows: list[tuple[int, dict[str, str]]]
+    sha256: str
+
+
+def read_table(path: Path, columns: Sequence[str], name: str | None = None) -> Table:
+    """Read a CSV file with a header line; blanks around fields do not count.
+
+    UTF-8 and UTF-16, quotes, further columns, and semicolons or tabs instead of commas are
+    accepted.
+
+    Args:
+        path: the file.
+        columns: names that the header must have.
+        name: what messages call the file; None for its path.
+
+    Raises:
+        InputError: the file cannot be read or is not CSV, the header lacks a column, or a row has
+            too few or too many fields.
+    """
+    name = name or str(path)
+    try:
+        data = path.read_bytes()
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        delimiter = find_delimiter(text.partition("\n")[0])
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        header = [field.strip() for field in next(lines, [])]
+        rows = [(lines.line_num, [field.strip() for field in line]) for line in lines]
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror or error}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{name} is not CSV text ({error})") from None
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise InputError(
+            f"{name}: expected the columns {', '.join(columns)} in line 1; missing "
+            f"{', '.join(missing)}; found {', '.join(header) or 'nothing'}"
+        )
+    rows = [(line, fields) for line, fields in rows if any(fields)]
+    for line, fields in rows:
+        if len(fields) != len(header):
+            found = f"expected {len(header)} columns, found {len(fields)}"
+            raise InputError(f"{at_line(name, line)}: {found}")
+    named = [(line, dict(zip(header, fields, strict=True))) for line, fields in rows]
+    return Table(named, hashlib.sha256(data).hexdigest())
+
+
+def find_delimiter(header: str) -> str:
+    """Return what separates the fields of a CSV file: what its first line has most of."""
+    return max(DELIMITERS, key=header.count)
+
+
+def at_line(name: str, line: int) -> str:
+    """Name a line of a file with a header as messages do; lines are counted from 1."""
+    return f"{name}: line {line} (data row {line - 1}, counted from 1)"
