@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ferplus_keras.data.augment import PRESETS
 from ferplus_keras.data.batches import Batches
+from ferplus_keras.data.class_weights import WTOMIN_WEIGHTS
 from ferplus_keras.data.dataset import Split
+from ferplus_keras.emotions import FERPLUS_CLASSES
 from tests.data.fit_recorder import BATCH_SIZE, EPOCHS, SETTINGS, numbered_split, summary
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -125,3 +128,33 @@ def test_an_error_while_preparing_reaches_the_reader(workers):
     batches = Batches(numbered_split(8)._replace(images=Unreadable()), 4, workers=workers)
     with pytest.raises(OSError, match="disk gone"):
         batches[0]
+
+
+def test_rows_are_weighed_by_their_targets_before_smoothing():
+    """The wtomin weight of a neutral face is 2.74, and with mixup the mean of both faces'."""
+    targets = np.eye(8, dtype=np.float32)[[0, 5] * 20]
+    split = Split(np.zeros((40, 48, 48), np.uint8), targets, np.arange(40), FERPLUS_CLASSES)
+    settings = {"class_weights": WTOMIN_WEIGHTS, "label_smoothing": 0.1}
+    _, smoothed, weights = Batches(split, 40, **settings)[0]
+    np.testing.assert_allclose(smoothed[0], [0.9125] + [0.0125] * 7, rtol=1e-6)
+    np.testing.assert_allclose(weights, [2.74398525, 215.34868421] * 20, rtol=1e-6)
+    for mix in ("mixup_alpha", "cutmix_alpha"):
+        _, mixed = Batches(split, 40, **{mix: 1.0})[0]
+        _, both, weights = Batches(split, 40, **{mix: 1.0}, **settings)[0]
+        np.testing.assert_allclose(weights, mixed @ np.array(WTOMIN_WEIGHTS), rtol=1e-5)
+        np.testing.assert_allclose(both, 0.9 * mixed + 0.1 / 8, atol=1e-6)
+        assert np.any((weights > 3) & (weights < 215))
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (32, 32, 3)])
+def test_faces_of_any_size_and_in_colour_make_batches(shape):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (12, *shape), dtype=np.uint8)
+    targets = np.eye(3, dtype=np.float32)[rng.integers(0, 3, 12)]
+    split = Split(images, targets, np.arange(12), ("a", "b", "c"))
+    for name in PRESETS:
+        for mix in ({}, {"mixup_alpha": 0.5}, {"cutmix_alpha": 0.5}):
+            batch = Batches(split, 5, augmentation=name, sampling="shuffled", **mix)
+            assert [b[0].shape for b in read(batch)] == [(5, *shape), (5, *shape), (2, *shape)]
+            assert batch[0][0].dtype == np.uint8
+    np.testing.assert_array_equal(Batches(split, 12)[0][0], images)

@@ -221,3 +221,13 @@ def test_processes_that_start_at_once_all_read_the_right_pixels(source, cache, t
         assert output.split() == [str(pixel_cache.zlib.crc32(ROWS.images))] * 30
     assert not list(cache.glob("*.partial*"))
     np.testing.assert_array_equal(read_fer2013(data, cache).images, ROWS.images)
+
+
+@pytest.mark.parametrize("shape", [(5, 64, 64), (4, 32, 32, 3), (0, 48, 48)])
+def test_faces_of_any_size_and_colour_are_kept(cache, tmp_path, shape):
+    faces = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    entry = pixel_cache.Entry(faces, {"note": "x"}, pixel_cache.stamp(tmp_path), "0" * 64)
+    pixel_cache.store(cache, tmp_path, entry)
+    found = pixel_cache.load(cache, tmp_path)
+    np.testing.assert_array_equal(found.faces, faces)
+    assert found[1:] == entry[1:]

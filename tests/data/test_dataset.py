@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from ferplus_keras.data import fer2013, ferplus
 from ferplus_keras.data.dataset import (
     DATASETS,
     Split,
@@ -11,6 +12,7 @@ from ferplus_keras.data.dataset import (
     limit_split,
     load_dataset,
     load_split,
+    open_source,
 )
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES, SPLITS
@@ -337,3 +339,24 @@ def test_a_wrong_list_of_excluded_rows_is_refused(folder, tmp_path, content, exp
         load_dataset(folder, exclude=tmp_path / "bad.csv")
     with pytest.raises(InputError, match=r"cannot read --exclude .*gone\.csv: No such file"):
         load_dataset(folder, exclude=tmp_path / "gone.csv")
+
+
+def test_an_open_source_reads_each_file_once_for_all_rules_and_splits(folder, monkeypatch):
+    read = []
+
+    def counted(module, name):
+        function = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *arguments: read.append(name) or function(*arguments)
+        )
+
+    counted(ferplus, "read_table")
+    counted(fer2013, "_parse")
+    counted(fer2013, "sha256")
+    counted(ferplus, "read_fer2013")
+    source = open_source(folder)
+    for rule in LABEL_RULES:
+        for name in SPLITS:
+            split = source.split(name, rule)
+            assert source.votes(split).shape == (len(split.images), 8)
+    assert sorted(read) == ["_parse", "read_fer2013", "read_table", "sha256"]

@@ -289,3 +289,59 @@ def test_the_real_file_needs_little_memory(real_data, tmp_path):
         rows, megabytes = subprocess.check_output(command, text=True).split()
         assert int(rows) == 35_887
         assert float(megabytes) < megabytes_allowed
+
+
+def quoted(lines, delimiter=b","):
+    return [delimiter.join(b'"' + f + b'"' for f in line.split(b",")) for line in lines]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        text(quoted(LINES)),
+        text(quoted(LINES, b";")),
+        text(line.replace(b",", b";") for line in LINES),
+        text(line.replace(b",", b"\t") for line in LINES),
+        text(LINES).decode().encode("utf-16"),
+        text(quoted(LINES)).decode().encode("utf-16"),
+        text([LINES[0]] + [re.sub(b"^(.),", b"\\1.0,", line) for line in LINES[1:]]),
+        text([LINES[0]] + [re.sub(b"^(.),", b'"\\1,0",', line) for line in LINES[1:]]),
+        text([*LINES, b"", b"  ", b""]),
+        text(quoted(LINES)).replace(b"\n", b"\r\n") + b"\r\n",
+    ],
+    ids=[
+        "quotes",
+        "quotes;",
+        "semicolons",
+        "tabs",
+        "UTF-16",
+        "UTF-16 quotes",
+        "3.0",
+        "3 comma 0",
+        "last lines",
+        "CRLF",
+    ],
+)
+def test_what_a_spreadsheet_makes_of_the_file_is_read(tmp_path, data, monkeypatch):
+    monkeypatch.setattr(fer2013, "_BLOCK_BYTES", 7 * len(LINES[1]))
+    path = tmp_path / "fer2013.csv"
+    path.write_bytes(data)
+    assert_holds(read_fer2013(path))
+
+
+def test_faults_are_named_in_a_spreadsheets_file_too(tmp_path):
+    path = tmp_path / "fer2013.csv"
+    lines = quoted(LINES)
+    path.write_bytes(text([*lines[:7], lines[7].replace(b" ", b"  ", 1), *lines[8:]]))
+    message = refusal(path, tmp_path)
+    assert "line 8 (data row 7, counted from 1): expected whole numbers" in message
+    path.write_bytes(text([*lines[:7], b"", *lines[7:]]))
+    assert "the line is empty" in refusal(path, tmp_path)
+
+
+def test_the_challenges_training_file_gets_a_way_on(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_bytes(text(line.rpartition(b",")[0] for line in LINES))
+    for source in (path, tmp_path):
+        assert "icml_face_data.csv" in refusal(source, tmp_path)
+    assert "train.csv" in refusal(tmp_path, tmp_path)

@@ -77,3 +77,18 @@ def test_another_file_is_refused(tmp_path, data, expected):
         read_votes(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        text(LINES).replace(b",", b";"),
+        text(LINES).decode().encode("utf-16"),
+        text([LINES[0], *(line.replace(b",10", b",10.0") for line in LINES[1:]), b"", b",,,"]),
+        text([b'"' + line.replace(b",", b'","') + b'"' for line in LINES]),
+    ],
+    ids=["semicolons", "UTF-16", "10.0", "quotes"],
+)
+def test_votes_that_a_spreadsheet_saved_are_read(tmp_path, data):
+    (tmp_path / "fer2013new.csv").write_bytes(data)
+    np.testing.assert_array_equal(read_votes(tmp_path).votes, ROWS.votes)

@@ -222,3 +222,41 @@ def test_small_and_oblong_pictures_are_stretched(tmp_path):
     assert np.all(np.diff(face, axis=0) >= 0)
     with pytest.raises(InputError, match="floating point"):
         saved(tmp_path, Image.fromarray(np.zeros((48, 48), np.float32)), "f.tif")
+
+
+def test_renaming_the_folder_changes_no_hash(tmp_path):
+    write_faces(tmp_path / "my_faces", {"a": 20, "b": 20})
+    before = load_dataset(tmp_path / "my_faces", "Folder").hashes
+    os.rename(tmp_path / "my_faces", tmp_path / "faces")
+    assert load_dataset(tmp_path / "faces", "Folder").hashes == before
+    assert list(before) == ["pictures"]
+
+
+def test_file_names_that_are_not_utf_8_are_read(tmp_path):
+    written = write_faces(tmp_path, {"a": 20, "b": 20})
+    first = sorted(written)[0]
+    try:
+        os.rename(os.fsencode(tmp_path / first), os.fsencode(tmp_path) + b"/a/caf\xe9.png")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    found = read_folder(tmp_path)
+    assert "a/caf\udce9.png" in found.paths.tolist()
+    assert read_folder(tmp_path).hashes == found.hashes
+
+
+def test_a_list_written_on_windows(tmp_path):
+    written = write_faces(tmp_path, {"pictures": 40})
+    lines = [f"{path.replace('/', chr(92))};{'ab'[i % 2]}" for i, path in enumerate(written)]
+    text = "\r\n".join(['"path";"label"', *lines])
+    (tmp_path / "labels.csv").write_bytes(text.encode("utf-16"))
+    assert read_folder(tmp_path).paths.tolist() == sorted(written)
+
+
+def test_pictures_of_a_phone_are_read_or_named(tmp_path):
+    write_faces(tmp_path, {"a": 20, "b": 20})
+    Image.fromarray(GREY).save(tmp_path / "a/anim.gif")
+    Image.fromarray(GREY).save(tmp_path / "b/c.jfif", "jpeg")
+    assert len(read_folder(tmp_path).images) == 42
+    (tmp_path / "a/IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50))
+    with pytest.raises(InputError, match=r"1 of 43 .*\n  a/IMG_1.HEIC: a HEIC .* pillow-heif"):
+        read_folder(tmp_path)

@@ -3,11 +3,13 @@ import re
 import numpy as np
 import pytest
 
+from ferplus_keras.data.dataset import load_dataset, load_split
 from ferplus_keras.data.ferplus import read_votes
-from ferplus_keras.data.labels import LABEL_RULES, NOTHING_LEFT, UNKNOWN_FIRST
+from ferplus_keras.data.labels import LABEL_RULES, NOTHING_LEFT, UNKNOWN_FIRST, Labels, label_rule
 from ferplus_keras.data.targets import RIGHT_SET
 from ferplus_keras.emotions import SPLITS
 from tests.conftest import REPOSITORY
+from tests.data.csv_files import random_rows, write_both
 
 DOCUMENTATION = (REPOSITORY / "docs/label_rules.md").read_text(encoding="utf-8")
 KEPT = {
@@ -211,3 +213,36 @@ def test_soft_rules_are_evaluated_with_a_majority():
     assert [name for name, rule in LABEL_RULES.items() if rule.kind is RIGHT_SET] == [
         "ms_multi_target"
     ]
+
+
+def test_a_new_rule_with_sets_of_right_classes_is_one_decorated_function(tmp_path):
+    before = dict(LABEL_RULES)
+    try:
+
+        @label_rule(
+            "any_vote", "every class with a vote is right", evaluate_with="majority", kind=RIGHT_SET
+        )
+        def any_vote(votes):
+            return Labels.of(votes[:, :8] > 0, {UNKNOWN_FIRST: votes[:, :8].max(axis=1) == 0})
+
+        rows = random_rows()
+        rows.votes[:] = [0, 5, 3, 0, 2, 0, 0, 0, 0, 0]
+        rows.votes[4] = [0, 0, 0, 0, 0, 0, 0, 0, 2, 8]
+        folder = write_both(tmp_path / "data", rows)
+        dataset = load_dataset(folder, label_rule="any_vote")
+        merged = load_split(
+            folder, "train", label_rule="any_vote", class_map=["a=happiness+fear", "b=surprise"]
+        )
+    finally:
+        LABEL_RULES.clear()
+        LABEL_RULES.update(before)
+    train = dataset.splits["train"]
+    assert (dataset.label_rule, dataset.evaluation_rule) == ("any_vote", "majority")
+    assert (train.kind.loss, train.kind.accuracy) == ("multi_target", "multi_target_accuracy")
+    assert not train.kind.mixable
+    assert len(train.images) == 19
+    assert np.all(train.targets == [0, 1, 1, 0, 1, 0, 0, 0])
+    answers = np.tile(np.array([[0.5, 0.1, 0.2, 0, 0.15, 0, 0, 0.05]]), (19, 1))
+    assert set(train.labels(answers)) == {2}
+    assert np.all(merged.targets == [1, 1])
+    assert dataset.splits["test"].kind.mixable

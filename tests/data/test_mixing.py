@@ -63,3 +63,14 @@ def test_smoothing_spreads_a_share_over_all_classes():
     targets = np.array([[1, 0, 0, 0], [0.5, 0.5, 0, 0]], np.float32)
     expected = [[0.925, 0.025, 0.025, 0.025], [0.475, 0.475, 0.025, 0.025]]
     np.testing.assert_allclose(smooth(targets, 0.1), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("mix", [mixup, cutmix])
+def test_colour_is_mixed_as_grey_is(batch, mix):
+    images, targets = batch
+    colour = np.stack([images, 255 - images, images], axis=-1)
+    grey, soft = mix(images, targets, 1.0, np.random.default_rng(1))
+    mixed, same = mix(colour, targets, 1.0, np.random.default_rng(1))
+    np.testing.assert_array_equal(mixed[..., 0], grey)
+    np.testing.assert_array_equal(mixed[..., 2], grey)
+    np.testing.assert_array_equal(same, soft)

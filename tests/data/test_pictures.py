@@ -1,11 +1,12 @@
 """Pictures of every kind, read as RGB."""
 
+import io
 import warnings
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from ferplus_keras.data import pictures
 from ferplus_keras.data.pictures import as_face, read_picture
@@ -124,3 +125,59 @@ def test_large_pictures_are_read_without_pillows_warning(tmp_path, monkeypatch):
 def test_a_single_pixel_becomes_a_face():
     face = as_face(read_picture(np.full((1, 1), 77, np.uint8)))
     np.testing.assert_array_equal(face, np.full((48, 48), 77))
+
+
+@pytest.mark.parametrize("mode", ["F", "La"])
+def test_pictures_in_modes_that_cannot_be_shown_are_refused_in_one_line(mode, tmp_path):
+    with pytest.raises(InputError, match=r"floating point|not supported") as caught:
+        read_picture(Image.new(mode, (5, 6)))
+    assert "\n" not in str(caught.value)
+    if mode == "F":
+        with pytest.raises(InputError, match=r"cannot read .*f\.tif: .*floating point"):
+            saved(Image.new(mode, (5, 6)), tmp_path / "f.tif")
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "LA", "PA", "RGBX"]
+)
+def test_every_other_mode_of_pillow_is_read(mode):
+    assert read_picture(Image.new(mode, (5, 6))).shape == (6, 5, 3)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.jfif", "a.avif", "a.ppm", "a.webp"])
+def test_further_kinds_of_files_are_read(name, tmp_path):
+    if name == "a.avif" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    assert name[1:] in pictures.SUFFIXES
+    found = saved(
+        Image.fromarray(COLOUR), tmp_path / name, **({"format": "jpeg"} if "jf" in name else {})
+    )
+    assert np.abs(found.astype(int) - COLOUR).mean() < 16
+
+
+def test_bytes_and_open_files_are_read_too(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(COLOUR).save(path)
+    data = path.read_bytes()
+    with path.open("rb") as file:
+        for source in (data, bytearray(data), io.BytesIO(data), file):
+            np.testing.assert_array_equal(read_picture(source), COLOUR)
+    with pytest.raises(InputError, match="no picture, or damaged"):
+        read_picture(b"abc")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (None, "expected a picture as a path, the bytes of a file, .* got object"),
+        ("aGVsbG8=" * 100, r"cannot read 'aGVs.*…' as a path"),
+        ([1, [2, 3]], "inhomogeneous"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture.*pip install pillow-heif"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0isom", "a video or sound"),
+    ],
+)
+def test_what_cannot_be_a_picture_is_named_in_one_line(source, expected):
+    with pytest.raises(InputError, match=expected) as caught:
+        read_picture(source)
+    assert len(str(caught.value)) < 200
+    assert "\n" not in str(caught.value)

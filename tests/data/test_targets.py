@@ -1,5 +1,6 @@
 import numpy as np
 
+from ferplus_keras.data.leaks import duplicate_groups
 from ferplus_keras.data.targets import DISTRIBUTION, ONE_CLASS, RIGHT_SET
 
 
@@ -31,3 +32,9 @@ def test_only_sets_refuse_to_be_blended():
     assert ONE_CLASS.mixable
     assert DISTRIBUTION.mixable
     assert not RIGHT_SET.mixable
+
+
+def test_duplicates_are_found_in_faces_of_any_shape():
+    faces = np.random.default_rng(0).integers(0, 256, (6, 20, 20, 3), dtype=np.uint8)
+    faces[4] = faces[1]
+    assert duplicate_groups(faces).tolist() == [0, 1, 2, 3, 1, 5]

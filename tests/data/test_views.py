@@ -31,3 +31,13 @@ def test_the_centre_of_ten_crops_is_the_crop_of_each_corner():
         expected += [crop, crop[:, :, ::-1]]
     for view, crop in zip(seen, expected, strict=True):
         np.testing.assert_array_equal(view, crop)
+
+
+def test_views_of_larger_faces_in_colour_are_those_of_each_channel():
+    grey = np.random.default_rng(0).integers(0, 256, (2, 96, 96), dtype=np.uint8)
+    colour = np.stack([grey, 255 - grey, grey // 2], axis=-1)
+    for name, views in VIEWS.items():
+        for view, of_grey in zip(views(colour), views(grey), strict=True):
+            np.testing.assert_array_equal(view[..., 0], of_grey)
+            np.testing.assert_array_equal(view[..., 1], 255 - of_grey, err_msg=name)
+    np.testing.assert_array_equal(VIEWS["ten_crop"](grey)[2][:, 8:, 8:], grey[:, :88, :88])
