@@ -1,6 +1,8 @@
-"""Say what faces express; `python predict.py --help` lists the settings."""
+"""The same as `python -m ferplus_keras predict`."""
 
-from ferplus_keras.cli import predict_command
+import sys
+
+from ferplus_keras.cli import main
 
 if __name__ == "__main__":
-    raise SystemExit(predict_command())
+    sys.exit(main(["predict", *sys.argv[1:]]))

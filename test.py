@@ -1,6 +1,8 @@
-"""Evaluate a checkpoint; `python test.py --help` lists the settings."""
+"""The same as `python -m ferplus_keras test`."""
 
-from ferplus_keras.cli import evaluate_command
+import sys
+
+from ferplus_keras.cli import main
 
 if __name__ == "__main__":
-    raise SystemExit(evaluate_command())
+    sys.exit(main(["test", *sys.argv[1:]]))

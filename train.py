@@ -1,6 +1,8 @@
-"""Fine-tune a network; `python train.py --help` lists the settings."""
+"""The same as `python -m ferplus_keras train`."""
 
-from ferplus_keras.cli import train_command
+import sys
+
+from ferplus_keras.cli import main
 
 if __name__ == "__main__":
-    raise SystemExit(train_command())
+    sys.exit(main(["train", *sys.argv[1:]]))

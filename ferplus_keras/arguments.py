@@ -1,107 +1,205 @@
-"""Settings from command line and YAML.
+"""How settings are declared, and read from command lines and YAML files.
 
-A YAML file (`--config`) is a set of flags written down: its keys are flag names and its values go
-through the same parser, ahead of the command line, so that flags win and a misspelled key is
-refused like a misspelled flag. Lists are written as on the older project's command line,
-`--class_weights 1 2 3`, which is why this is `argparse` over dataclasses.
+Lists are written as on the older project's command line, `--class_weights 1 2 3`, and a YAML file
+(`--config`) holds the same names and values, which is why this is `argparse` over dataclasses.
 """
+
+from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ferplus_keras.config import EvaluateConfig, TrainConfig, to_plain, truth
 from ferplus_keras.errors import UsageError, unknown
-from ferplus_keras.training.schedules import reaches_over_all_epochs
+
+TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of one setting beside its name and default.
+
+    Attributes:
+        meaning: for `--help`.
+        kind: int, float, bool or str; a tuple of kinds takes the first that reads the text.
+        low: smallest value.
+        above: bound that a value exceeds.
+        below: bound that a value stays under.
+        high: largest value.
+        known: accepted names; an unknown one is refused with the nearest spelling.
+        many: whether it takes one or more values.
+        group: heading in `--help`, on the first setting under it.
+    """
+
+    meaning: str
+    kind: type | tuple[type, ...] = str
+    low: float | None = None
+    above: float | None = None
+    below: float | None = None
+    high: float | None = None
+    known: Collection[str] = ()
+    many: bool = False
+    group: str = ""
+
+    def read(self, text: str) -> Any:
+        """Return the value that a text stands for.
+
+        Raises:
+            ValueError: it stands for none, or for one out of range; says what was expected.
+        """
+        if self.kind is bool:
+            if text.casefold() not in TRUTHS:
+                raise ValueError(f"expected true or false, got '{text}'")
+            return TRUTHS[text.casefold()]
+        for kind in self.kind if isinstance(self.kind, tuple) else (self.kind,):
+            try:
+                value = kind(text)
+            except ValueError:
+                continue
+            if isinstance(value, str) or self._in_range(value):
+                return value
+        raise ValueError(f"expected {self._range()}, got '{text}'")
+
+    def _in_range(self, value: float) -> bool:
+        return (
+            math.isfinite(value)
+            and (self.low is None or value >= self.low)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+            and (self.high is None or value <= self.high)
+        )
+
+    def _range(self) -> str:
+        if self.kind is int:
+            most = "" if self.high is None else f" and at most {self.high:g}"
+            return f"a whole number of at least {self.low:g}{most}"
+        words = [("from", self.low), ("above", self.above), ("below", self.below)]
+        bounds = [
+            f"{word} {bound:g}"
+            for word, bound in [*words, ("at most", self.high)]
+            if bound is not None
+        ]
+        return f"a number {' and '.join(bounds)}"
+
+
+def setting(default: Any, meaning: str, kind: Any = str, **details: Any) -> Any:
+    """Return a dataclass field that is a setting; `Setting` lists the details."""
+    how = {"default_factory" if callable(default) else "default": default}
+    if details.get("known"):
+        meaning = f"{meaning.rstrip('.')}: {', '.join(details['known'])}."
+    return field(**how, metadata={"setting": Setting(meaning, kind, **details)})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings that are checked when they are made, from flags and from Python alike.
+
+    Raises:
+        UsageError: a name that is in no table, or a value out of range.
+    """
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            about: Setting = entry.metadata["setting"]
+            value = getattr(self, entry.name)
+            if isinstance(value, list) or (value is not None and about.many):
+                value = (value,) if isinstance(value, str | float | int) else tuple(value)
+                object.__setattr__(self, entry.name, value)
+            for item in value if isinstance(value, tuple) else (value,):
+                if item is None:
+                    continue
+                if about.known and item not in about.known:
+                    raise unknown(f"--{entry.name}", item, about.known)
+                try:
+                    about.read(str(item))
+                except ValueError as error:
+                    raise UsageError(f"--{entry.name}: {error}") from None
+
+
+def to_plain(config: Config) -> dict[str, Any]:
+    """Return settings as YAML-ready values."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in dataclasses.asdict(config).items()
+    }
 
 
 class LineParser(argparse.ArgumentParser):
-    """argparse whose errors are one line with the nearest spelling."""
+    """argparse whose errors are one line, with the nearest spelling of an unknown flag."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+        )
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing usage and exiting."""
         raise UsageError(message)
 
-
-def build_parser(config_class: type, prog: str, description: str) -> argparse.ArgumentParser:
-    """Return the command-line parser of a configuration dataclass."""
-    parser = LineParser(
-        prog=prog,
-        description=description,
-        usage=f"{prog} [--config YAML] [--SETTING VALUE ...]",
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--config", action="append", metavar="YAML", help="File of settings; flags win over it."
-    )
-    fields = dataclasses.fields(config_class)
-    titles = dict.fromkeys(setting.metadata["group"] for setting in fields)
-    groups = {title: parser.add_argument_group(title) for title in titles}
-    for setting in fields:
-        flag = setting.metadata
-        meaning = flag["help"]
-        if setting.default not in (None, dataclasses.MISSING) and flag["parse"] is not truth:
-            values = setting.default if isinstance(setting.default, tuple) else (setting.default,)
-            meaning += f" [{' '.join(map(str, values))}]"
-        options: dict[str, Any] = {"type": flag["parse"], "metavar": setting.name.upper()}
-        if flag["many"]:
-            options["nargs"] = "+"
-        if flag["parse"] is truth:
-            options |= {"nargs": "?", "const": True, "metavar": "true|false"}
-        groups[flag["group"]].add_argument(
-            f"--{setting.name}",
-            default=argparse.SUPPRESS,
-            help=meaning.replace("%", "%%"),
-            **options,
-        )
-    return parser
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """Parse, naming the nearest spelling of a flag that there is not."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest and rest[0].startswith("--"):
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            raise unknown("argument", rest[0].split("=")[0], flags)
+        if rest:
+            raise UsageError(f"unexpected argument '{rest[0]}'; settings are given as --name value")
+        return found
 
 
-def read_config(
-    config_class: type,
-    argv: Sequence[str],
-    prog: str,
-    description: str = "",
-    defaults: Sequence[str] = (),
-) -> "TrainConfig | EvaluateConfig":
-    """Return the configuration that a command line asks for.
-
-    Args:
-        config_class: `TrainConfig` or `EvaluateConfig`.
-        argv: arguments without the program's name.
-        prog: program name for `--help`.
-        description: first lines of `--help`.
-        defaults: flags that hold where neither YAML nor command line says otherwise.
+def parse(
+    config_class: type, argv: Sequence[str], prog: str = "", description: str = ""
+) -> dict[str, Any]:
+    """Return what a command line says of the settings of a class, and `config`, its YAML files.
 
     Raises:
-        UsageError: unknown flag or key, or a value of the wrong kind; nearest spelling named.
+        UsageError: unknown flag, or a value of the wrong kind.
     """
-    parser = build_parser(config_class, prog, description)
-    given = _parse(parser, config_class, argv)
-    below = [*defaults]
-    if given.get("resume"):
-        below += _as_flags(_resumed_file(config_class, given), config_class)
-    for path in given.pop("config", None) or []:
-        below += _as_flags(Path(path), config_class)
-    settings = _parse(parser, config_class, [*below, *argv])
-    settings.pop("config", None)
-    config = config_class(**settings)
-    if given.get("resume"):
-        _refuse_changes(config)
-    return config
+    usage = f"{prog} [--config YAML] [--SETTING VALUE ...]"
+    parser = LineParser(prog=prog, description=description, usage=usage)
+    parser.add_argument(
+        "--config",
+        action="append",
+        default=argparse.SUPPRESS,
+        metavar="YAML",
+        help="File of settings; flags win over it.",
+    )
+    group = parser
+    for entry in dataclasses.fields(config_class):
+        about: Setting = entry.metadata["setting"]
+        if about.group:
+            group = parser.add_argument_group(about.group)
+        options: dict[str, Any] = {"metavar": entry.name.upper()}
+        meaning = about.meaning
+        if about.kind is bool:
+            options = {"metavar": "true|false", "nargs": "?", "const": True}
+        elif entry.default not in (None, dataclasses.MISSING):
+            shown = entry.default if isinstance(entry.default, tuple) else (entry.default,)
+            meaning += f" [{' '.join(map(str, shown))}]"
+        if about.many:
+            options["nargs"] = "+"
+        group.add_argument(
+            f"--{entry.name}",
+            default=argparse.SUPPRESS,
+            help=meaning.replace("%", "%%"),
+            type=_reader(about),
+            **options,
+        )
+    return vars(parser.parse_args(list(argv)))
 
 
-def _parse(parser: argparse.ArgumentParser, config_class: type, argv: Sequence[str]) -> dict:
-    settings, rest = parser.parse_known_args(list(argv))
-    if rest:
-        flags = [f"--{setting.name}" for setting in dataclasses.fields(config_class)]
-        if rest[0].startswith("--"):
-            raise unknown("argument", rest[0].split("=")[0], [*flags, "--config", "--help"])
-        raise UsageError(f"unexpected argument '{rest[0]}'; every setting is given as --name value")
-    return vars(settings)
+def _reader(about: Setting) -> Any:
+    def read(text: str) -> Any:
+        try:
+            return about.read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
 
 
 def read_yaml(path: Path, absent: str) -> Any:
@@ -112,36 +210,66 @@ def read_yaml(path: Path, absent: str) -> Any:
         absent: what to say when it is not there.
 
     Raises:
-        UsageError: it is not there, or not YAML.
+        UsageError: it is not there, not YAML, or names a key twice.
     """
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Refuses a repeated key, of which YAML would silently keep the last."""
+
+        def construct_mapping(self, node, deep=False):
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise yaml.YAMLError(f"the key '{key}' stands there twice")
+            return super().construct_mapping(node, deep)
+
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader)
     except FileNotFoundError:
         raise UsageError(absent) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read {path} as YAML: {' '.join(str(error).split())}") from None
 
 
-def _as_flags(path: Path, config_class: type) -> list[str]:
-    """Return a YAML file's settings as command-line words."""
+def as_settings(config_class: type, path: Path) -> dict[str, Any]:
+    """Return the settings that a YAML file gives.
+
+    A mapping stands for a list of NAME=VALUE, and a list in it for VALUE+VALUE.
+
+    Raises:
+        UsageError: the file cannot be read, or has an unknown key or a value of the wrong kind.
+    """
     settings = read_yaml(path, f"no configuration file {path}")
     if not isinstance(settings, dict):
         raise UsageError(f"expected 'setting: value' lines in {path}")
-    fields = {setting.name: setting for setting in dataclasses.fields(config_class)}
-    words: list[str] = []
+    known = {entry.name: entry.metadata["setting"] for entry in dataclasses.fields(config_class)}
+    found = {}
     for key, value in settings.items():
-        if key not in fields:
-            raise unknown(f"setting in {path}", str(key), fields)
+        if key not in known:
+            raise unknown(f"setting in {path}", str(key), known)
         if value is None:
             continue
-        if isinstance(value, dict) and fields[key].metadata["many"]:
+        if isinstance(value, dict) and known[key].many:
             value = [f"{name}={_joined(part)}" for name, part in value.items()]
         values = value if isinstance(value, list) else [value]
-        if isinstance(value, dict) or (len(values) > 1 and not fields[key].metadata["many"]):
+        if isinstance(value, dict) or (len(values) > 1 and not known[key].many):
             raise UsageError(f"{path}: expected one value for '{key}', got {value}")
-        words += [f"--{key}", *map(str, values)]
+        try:
+            read = tuple(known[key].read(str(item)) for item in values)
+        except ValueError as error:
+            raise UsageError(f"{path}: {key}: {error}") from None
+        found[key] = read if known[key].many else read[0]
+    return found
+
+
+def as_words(settings: dict[str, Any]) -> list[str]:
+    """Return settings as command-line words, which `parse` reads back."""
+    words = []
+    for key, value in settings.items():
+        if value is not None:
+            values = value if isinstance(value, list | tuple) else [value]
+            words += [f"--{key}", *map(str, values)]
     return words
 
 
@@ -156,39 +284,8 @@ def as_words(settings: dict[str, Any]) -> list[str]:
 
 
 def _joined(value: Any) -> str:
-    """Write the value of a mapping as in NAME=VALUE; the parts of a list are joined by '+'."""
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-PLACES = frozenset(
-    {"data_dir", "cache_dir", "checkpoints_dir", "name", "workers", "num_gpus", "loggers"}
-    | {"resume", "overwrite"}
-)
-"""Settings that say where and with how many hands a run is made, not what comes out."""
-
-MAY_CHANGE_ON_RESUME = PLACES | {"nepochs"}
-"""Settings that a resumed run may be given anew: none of them alters what an epoch computes."""
-
-
-def _resumed_file(config_class: type, given: dict) -> Path:
-    run_dir = config_class(
-        **{key: given[key] for key in ("name", "checkpoints_dir") if key in given}
-    ).run_dir
-    path = run_dir / "config.yaml"
-    if not path.is_file():
-        raise UsageError(f"nothing to resume: no {path}; start the run without --resume")
-    return path
-
-
-def _refuse_changes(config: "TrainConfig") -> None:
-    import yaml
-
-    saved = yaml.safe_load((config.run_dir / "config.yaml").read_text(encoding="utf-8"))
-    planned_to_the_end = config.stages or reaches_over_all_epochs(config)
-    free = MAY_CHANGE_ON_RESUME - ({"nepochs"} if planned_to_the_end else set())
-    for key, value in to_plain(config).items():
-        if key not in free and saved.get(key) != value:
-            raise UsageError(
-                f"--resume goes on as the run began: --{key} was {saved.get(key)}, got {value}; "
-                "leave it out, or start a new run with another --name"
-            )
+    return (
+        "+".join(map(str, value))
+        if isinstance(value, Iterable) and not isinstance(value, str)
+        else str(value)
+    )

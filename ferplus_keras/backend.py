@@ -3,8 +3,8 @@
 import importlib.util
 import json
 import os
+import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +28,8 @@ def choose_backend(num_gpus: int = 1) -> None:
     Raises:
         InputError: no backend is installed, or not the one asked for; or Keras is not.
     """
+    # deepface asks for it; Keras 3 and TensorFlow's older Keras do not go together.
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
     asked = os.environ.get("KERAS_BACKEND")
     if asked and asked not in installed:
@@ -59,27 +61,36 @@ def load_keras() -> None:
 def leaving_out(*parts: bytes) -> Iterator[None]:
     """Keep lines with any of these parts off standard error, for libraries that obey no setting.
 
-    They write to the file descriptor, some before any logging setting counts. So standard error is
-    kept back during the block; what else was said there is said afterwards.
+    They write to the file descriptor, some before any logging setting counts. During the block a
+    process of its own reads those lines and passes the others on, so that the last words of a
+    crash are not lost.
     """
     sys.stderr.flush()
+    command = [sys.executable, "-ISc", _FILTER, *(part.hex() for part in parts)]
     shown = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=shown) as reader:
+        os.dup2(reader.stdin.fileno(), 2)
         try:
             yield
         finally:
             sys.stderr.flush()
             os.dup2(shown, 2)
             os.close(shown)
-            held.seek(0)
-            for line in held:
-                if not any(part in line for part in parts):
-                    os.write(2, line)
+
+
+_FILTER = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+parts = [bytes.fromhex(part) for part in sys.argv[1:]]
+for line in sys.stdin.buffer:
+    if not any(part in line for part in parts):
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+"""
 
 
 def _configured_backend() -> str | None:
-    keras_home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    keras_home = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
     try:
         return json.loads((keras_home / "keras.json").read_text()).get("backend")
     except (OSError, ValueError, AttributeError):

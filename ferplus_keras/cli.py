@@ -1,7 +1,9 @@
-"""The command lines: arguments to one function to an exit code.
+"""The command lines: a name and its arguments to one function to an exit code.
 
-0 done, 1 refused or failed with one clear line, 2 wrong arguments, 130 interrupted.
+0 done, 1 refused or failed with one clear line, 2 wrong arguments, 130 interrupted, 143 terminated.
 """
+
+from __future__ import annotations
 
 import argparse
 import contextlib
@@ -9,44 +11,38 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from ferplus_keras.arguments import LineParser, read_config
-from ferplus_keras.audit import command as audit_command
-from ferplus_keras.backend import choose_backend, load_keras
-from ferplus_keras.compare import command as compare_command
-from ferplus_keras.config import EvaluateConfig, TrainConfig, default_data_dir
-from ferplus_keras.data.dataset import DATASETS
-from ferplus_keras.data.votes import LABEL_RULES
-from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.explain import command as explain_command
-from ferplus_keras.export import command as export_command
+from ferplus_keras.arguments import LineParser
+from ferplus_keras.errors import InputError, Terminated, UsageError, unknown
 from ferplus_keras.extras import STACK, not_installed, require
-from ferplus_keras.inference.app import command as app_command
-from ferplus_keras.models.registry import list_models
-from ferplus_keras.sweep import command as sweep_room
 
-TRAIN_DESCRIPTION = """\
+PROG = "python -m ferplus_keras"
+
+TRAIN = """\
 Fine-tune a face-recognition network to facial expressions.
 
   python train.py --model_name ResNet50 --freeze_before -51
 
 reads data/fer2013.csv and data/fer2013new.csv, trains the layers from activation_36 on, and
 leaves checkpoints, training.csv and curves.png in checkpoints/experiment_1/. Settings may also
-come from a YAML file (--config recipe.yaml); flags win over it. Ctrl-C is safe: --resume goes
-on."""
+come from a YAML file (--config recipe.yaml); flags win over it. Ctrl-C is safe: --resume
+continues."""
 
-TEST_DESCRIPTION = """\
-Evaluate a checkpoint on the validation and test splits, every row once.
+TEST = """\
+Evaluate trained models on the validation and test splits, every row once.
 
   python test.py --checkpoint_path checkpoints/experiment_1/model_max_acc.keras
 
-prints the scores and writes report.json, predictions.csv and confusion_matrix.png beside the
-checkpoint. The checkpoint knows its network, classes and label rule."""
+prints the scores and writes report.json, report.html, predictions.csv and confusion_matrix.png
+beside the model. The file knows its network, classes and label rule."""
 
 FIND_LR = """\
-Raise the learning rate step by step on real training batches until the loss blows up.
+Raise the learning rate step by step on real training batches until the loss diverges.
 
   python -m ferplus_keras find-lr --model_name CompactFER --optimizer SGD --name trial
 
@@ -59,226 +55,89 @@ Train a network's backbone on all training faces without their labels (SimCLR).
   python -m ferplus_keras pretrain --model_name CompactFER --name pretrained
 
 takes train.py's settings, but --augmentation strong unless it is given, and leaves
-checkpoints/pretrained/final_model.keras, from which train.py --weights goes on. What concerns
-targets, head and loss has no meaning here (docs/training.md)."""
+checkpoints/pretrained/final_model.keras, from which train.py --weights starts. Settings of
+targets, head and loss have no meaning here (docs/training.md)."""
 
-PRETRAIN_DEFAULTS = ("--augmentation", "strong")
-"""Two views must differ more than train.py's crops do."""
-
-
-def train_command(argv: Sequence[str] | None = None) -> int:
-    """Run `train.py` and return its exit code."""
-
-    def job(argv: Sequence[str]) -> None:
-        config = _training_settings(argv, "train.py", TRAIN_DESCRIPTION)
-        from ferplus_keras.training.train import train
-
-        train(config)
-
-    return run(job, argv)
+Parsed = tuple[Callable[[Any], Any], Any]
+"""A verb and the arguments it is to be called with."""
 
 
-def pretrain_command(argv: Sequence[str] | None = None) -> int:
-    """Run `python -m ferplus_keras pretrain` and return its exit code."""
+class Command(NamedTuple):
+    """One command: a line for the list of commands, and what reads its arguments."""
 
-    def job(argv: Sequence[str]) -> None:
-        prog = "python -m ferplus_keras pretrain"
-        config = _training_settings(argv, prog, PRETRAIN, PRETRAIN_DEFAULTS)
-        load_keras()
-        from ferplus_keras.training.contrastive import pretrain
-
-        pretrain(config)
-
-    return run(job, argv)
+    help: str
+    parse: Callable[[str, Sequence[str]], Parsed]
 
 
-def find_lr_command(argv: Sequence[str] | None = None) -> int:
-    """Run `python -m ferplus_keras find-lr` and return its exit code."""
+def _settings(
+    config: str,
+    verb: str,
+    description: str,
+    script: str | None = None,
+    defaults: Sequence[str] = (),
+    with_keras: bool = False,
+) -> Callable[[str, Sequence[str]], Parsed]:
+    """Return a parser of the settings of a class in config.py, run by a "module:function".
 
-    def job(argv: Sequence[str]) -> None:
-        config = _training_settings(argv, "python -m ferplus_keras find-lr", FIND_LR)
-        load_keras()
-        from ferplus_keras.training.lr_finder import find_learning_rate
+    Args:
+        config: the class.
+        verb: the function, which takes the settings.
+        description: first lines of `--help`.
+        script: file at the top of the repository that is the same command.
+        defaults: flags that hold where nothing else says otherwise.
+        with_keras: whether the module imports Keras.
+    """
 
-        find_learning_rate(config)
+    def parse(name: str, argv: Sequence[str]) -> Parsed:
+        from ferplus_keras import config as settings
+        from ferplus_keras.backend import choose_backend, load_keras
 
-    return run(job, argv)
+        prog = script or f"{PROG} {name}"
+        found = settings.read_config(getattr(settings, config), argv, prog, description, defaults)
+        if config == "TrainConfig":
+            choose_backend(found.num_gpus)
+            require(STACK, "training")
+        if with_keras:
+            load_keras()
+        return _function(verb), found
 
-
-def evaluate_command(argv: Sequence[str] | None = None) -> int:
-    """Run `test.py` and return its exit code."""
-
-    def job(argv: Sequence[str]) -> None:
-        config = read_config(EvaluateConfig, argv, "test.py", TEST_DESCRIPTION)
-        choose_backend(config.num_gpus)
-        require(STACK, "evaluation")
-        from ferplus_keras.evaluation.evaluate import evaluate
-
-        evaluate(config)
-
-    return run(job, argv)
-
-
-def predict_command(argv: Sequence[str] | None = None) -> int:
-    """Run `predict.py` and return its exit code."""
-
-    def job(argv: Sequence[str]) -> None:
-        from ferplus_keras.inference.command import predict
-
-        predict(argv)
-
-    return run(job, argv)
+    return parse
 
 
-def sweep_command(argv: Sequence[str] | None = None) -> int:
-    """Run `python -m ferplus_keras sweep` and return its exit code."""
+def _module(verb: str, prog: str | None = None) -> Callable[[str, Sequence[str]], Parsed]:
+    """Return a parser of a command whose module has `DESCRIPTION` and `add_arguments`."""
 
-    def job(argv: Sequence[str]) -> None:
-        parser = LineParser(allow_abbrev=False)
-        sweep_room.add_arguments(parser)
-        sweep_room.run_command(*parser.parse_known_args(argv))
+    def parse(name: str, argv: Sequence[str]) -> Parsed:
+        function = _function(verb)
+        module = import_module(function.__module__)
+        parser = LineParser(prog=prog or f"{PROG} {name}", description=module.DESCRIPTION)
+        module.add_arguments(parser)
+        return function, parser.parse_args(argv)
 
-    return run(job, argv)
-
-
-SCRIPTS = {
-    "train": train_command,
-    "test": evaluate_command,
-    "predict": predict_command,
-    "sweep": sweep_command,
-    "pretrain": pretrain_command,
-    "find-lr": find_lr_command,
-}
-"""Commands with a parser of their own: those of train.py, test.py, predict.py, and the sweep's."""
+    return parse
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `python -m ferplus_keras` and return its exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    if argv and argv[0] in SCRIPTS:
-        return SCRIPTS[argv[0]](argv[1:])
-
-    def job(argv: Sequence[str]) -> None:
-        arguments = _main_parser().parse_args(argv)
-        arguments.job(arguments)
-
-    return run(job, argv)
+def _function(verb: str) -> Callable[[Any], Any]:
+    module, _, name = verb.partition(":")
+    return getattr(import_module(f"ferplus_keras.{module}"), name)
 
 
-def run(job: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
-    """Run `job` on the arguments and return the exit code; a user's mistake is one line."""
-    argv = sys.argv[1:] if argv is None else argv
-    with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, _interrupt)  # a cluster's "time is up" is a Ctrl-C
-    try:
-        job(argv)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except ModuleNotFoundError as error:
-        missing = not_installed(error)
-        if missing is None:
-            raise
-        print(f"error: {missing}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if error.errno is None:  # not the operating system's word: a defect, show where
-            raise
-        where = f": {error.filename}" if error.filename else ""
-        print(f"error: {error.strerror}{where}", file=sys.stderr)
-        return 1
-    return 0
+def _labels(name: str, argv: Sequence[str]) -> Parsed:
+    from ferplus_keras.data.dataset import DATASETS
+    from ferplus_keras.data.labels import LABEL_RULES
+    from ferplus_keras.run import default_data_dir
+
+    parser = LineParser(prog=f"{PROG} {name}")
+    parser.add_argument("--data_dir", default=default_data_dir())
+    parser.add_argument("--dataset_name", choices=list(DATASETS), default="FERPlus")
+    parser.add_argument("--label_rule", choices=list(LABEL_RULES), default="majority")
+    parser.add_argument("--class_map", nargs="+", metavar="NEW=OLD+OLD", help="as for train.py")
+    parser.add_argument("--cache_dir", help="where parsed pixels are kept")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return _print_labels, parser.parse_args(argv)
 
 
-def _training_settings(
-    argv: Sequence[str], prog: str, description: str, defaults: Sequence[str] = ()
-) -> TrainConfig:
-    """Return a training's settings, with its backend chosen and what it needs found installed."""
-    config = read_config(TrainConfig, argv, prog, description, defaults)
-    choose_backend(config.num_gpus)
-    require(STACK, "training")
-    return config
-
-
-def _interrupt(number, frame) -> None:
-    raise KeyboardInterrupt
-
-
-def _main_parser() -> argparse.ArgumentParser:
-    parser = LineParser(
-        prog="python -m ferplus_keras",
-        description="Tools around train.py and test.py.",
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    for name in ("train", "test", "predict"):
-        commands.add_parser(name, help=f"the same as {name}.py")
-    commands.add_parser("sweep", help="search over settings of train.py")
-    commands.add_parser("pretrain", help="train a backbone on faces without labels")
-    commands.add_parser("find-lr", help="find a learning rate for train.py's settings")
-
-    labels = commands.add_parser("labels", help="count the rows that a label rule keeps")
-    labels.add_argument("--data_dir", default=default_data_dir())
-    labels.add_argument("--dataset_name", choices=list(DATASETS), default="FERPlus")
-    labels.add_argument("--label_rule", choices=list(LABEL_RULES), default="majority")
-    labels.add_argument("--class_map", nargs="+", metavar="NEW=OLD+OLD", help="as for train.py")
-    labels.add_argument("--cache_dir", help="where parsed pixels are kept")
-    labels.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    labels.set_defaults(job=_labels)
-
-    layers = commands.add_parser("layers", help="list a network's layers and their positions")
-    layers.add_argument("--model_name", choices=list_models(), required=True)
-    layers.add_argument("--freeze_before", default=0, help="as for train.py")
-    layers.add_argument("--image_size", type=int, help="default: the network's own")
-    layers.add_argument("--num_classes", type=int, default=8)
-    layers.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    layers.set_defaults(job=_layers)
-
-    lists = commands.add_parser("layer-lists", help="write layer_lists/*.txt")
-    lists.add_argument("out_dir", type=Path, nargs="?", default=Path("layer_lists"))
-    lists.set_defaults(job=_layer_lists)
-
-    sample = commands.add_parser("sample-data", help="write a drawn data set in the real formats")
-    sample.add_argument("out_dir", type=Path)
-    sample.add_argument("--rows", type=int, help="rows of each CSV file")
-    sample.add_argument("--seed", type=int, default=0)
-    sample.add_argument("--overwrite", action="store_true", help="replace files that are there")
-    sample.set_defaults(job=_sample_data)
-
-    explain = commands.add_parser("explain", help="show which pixels made a network decide so")
-    explain_command.add_arguments(explain)
-    explain.set_defaults(job=explain_command.explain)
-
-    export = commands.add_parser("export", help="write a checkpoint for another runtime")
-    export_command.add_arguments(export)
-    export.set_defaults(job=export_command.export)
-
-    app = commands.add_parser("app", help="serve a page: pictures in, expressions out")
-    app_command.add_arguments(app)
-    app.set_defaults(job=app_command.app)
-
-    audit = commands.add_parser("audit", help="look at labels, votes, twins and leaks")
-    audit_command.add_arguments(audit)
-    audit.set_defaults(job=audit_command.audit)
-
-    compare = commands.add_parser("compare", help="set evaluations side by side")
-    compare_command.add_arguments(compare)
-    compare.set_defaults(job=compare_command.compare)
-    return parser
-
-
-def _labels(arguments: argparse.Namespace) -> None:
+def _print_labels(arguments: argparse.Namespace) -> None:
     from ferplus_keras.data.dataset import format_label_counts, label_counts
 
     counts = label_counts(
@@ -291,7 +150,21 @@ def _labels(arguments: argparse.Namespace) -> None:
     print(json.dumps(counts, indent=2) if arguments.json else format_label_counts(counts))
 
 
-def _layers(arguments: argparse.Namespace) -> None:
+def _layers(name: str, argv: Sequence[str]) -> Parsed:
+    from ferplus_keras.models.registry import MODELS
+
+    parser = LineParser(prog=f"{PROG} {name}")
+    parser.add_argument("--model_name", choices=list(MODELS), required=True)
+    parser.add_argument("--freeze_before", default=0, help="as for train.py")
+    parser.add_argument("--image_size", type=int, help="default: the network's own")
+    parser.add_argument("--num_classes", type=int, default=8)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return _print_layers, parser.parse_args(argv)
+
+
+def _print_layers(arguments: argparse.Namespace) -> None:
+    from ferplus_keras.backend import choose_backend
+
     choose_backend(num_gpus=0)
     from ferplus_keras.models.freeze import describe_layers, format_layers, freeze_before
     from ferplus_keras.models.registry import build_model
@@ -311,19 +184,167 @@ def _layers(arguments: argparse.Namespace) -> None:
         print(boundary.describe())
 
 
-def _layer_lists(arguments: argparse.Namespace) -> None:
-    choose_backend(num_gpus=0)
-    from ferplus_keras.models.layer_lists import write_layer_lists
+def _sample_data(name: str, argv: Sequence[str]) -> Parsed:
+    parser = LineParser(prog=f"{PROG} {name}")
+    parser.add_argument("out_dir", type=Path)
+    parser.add_argument("--rows", type=int, default=2400, help="rows of each CSV file [2400]")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    return _write_sample_data, parser.parse_args(argv)
 
-    for path in write_layer_lists(arguments.out_dir):
-        print(path)
 
-
-def _sample_data(arguments: argparse.Namespace) -> None:
+def _write_sample_data(arguments: argparse.Namespace) -> None:
     from ferplus_keras.data.sample_faces import write_sample_data
 
-    rows = {} if arguments.rows is None else {"rows": arguments.rows}
     folder = write_sample_data(
-        arguments.out_dir, seed=arguments.seed, overwrite=arguments.overwrite, **rows
+        arguments.out_dir,
+        rows=arguments.rows,
+        seed=arguments.seed,
+        overwrite=arguments.overwrite,
     )
     print(f"fer2013.csv, fer2013new.csv and faces.png are in {folder}")
+
+
+def _predict(name: str, argv: Sequence[str]) -> Parsed:
+    from ferplus_keras.inference.command import predict
+
+    return predict, argv
+
+
+def _sweep(name: str, argv: Sequence[str]) -> Parsed:
+    from ferplus_keras.sweep import command
+
+    parser = LineParser(prog=f"{PROG} {name}", description=command.DESCRIPTION)
+    command.add_arguments(parser)
+    arguments, train_flags = parser.parse_known_args(argv)
+    return partial(command.run_command, arguments), train_flags
+
+
+COMMANDS = {
+    "train": Command(
+        "fine-tune a network; the same as train.py",
+        _settings("TrainConfig", "training.train:train", TRAIN, "train.py"),
+    ),
+    "test": Command(
+        "evaluate trained models; the same as test.py",
+        _settings("EvaluateConfig", "evaluation.evaluate:evaluate", TEST, "test.py"),
+    ),
+    "predict": Command(
+        "classify the faces in photos and video; the same as predict.py",
+        _predict,
+    ),
+    "app": Command("serve a page", _module("inference.app.command:app")),
+    "explain": Command("show which pixels decided", _module("explain.command:explain")),
+    "export": Command("write a model for another runtime", _module("export.command:export")),
+    "compare": Command("compare evaluations", _module("evaluation.compare:compare")),
+    "audit": Command("inspect labels, votes, duplicates and leaks", _module("audit.command:audit")),
+    "labels": Command("count the rows that a label rule keeps", _labels),
+    "layers": Command("list a network's layers and their positions", _layers),
+    "sample-data": Command("write a drawn data set in the real formats", _sample_data),
+    "sweep": Command("search over settings of train.py", _sweep),
+    "pretrain": Command(
+        "train a backbone on faces without labels",
+        _settings(
+            "TrainConfig",
+            "training.pretrain:pretrain",
+            PRETRAIN,
+            defaults=("--augmentation", "strong"),  # two views must differ more than crops do
+            with_keras=True,
+        ),
+    ),
+    "find-lr": Command(
+        "find a learning rate for train.py's settings",
+        _settings("TrainConfig", "training.lr_finder:find_learning_rate", FIND_LR, with_keras=True),
+    ),
+}
+"""Every command by name."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `python -m ferplus_keras COMMAND …` and return its exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    with _exit_code() as outcome:
+        verb, arguments = _parse(argv)
+        verb(arguments)
+        sys.stdout.flush()
+    return outcome.code
+
+
+def _parse(argv: Sequence[str]) -> Parsed:
+    if not argv or argv[0] in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        lines = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
+        overview = "\n".join([f"usage: {PROG} COMMAND [--help] …", "", *lines])
+        if argv:
+            print(overview)
+            raise SystemExit(0)
+        raise UsageError(f"expected a command: {', '.join(COMMANDS)}")
+    if argv[0] not in COMMANDS:
+        raise unknown("command", argv[0], COMMANDS)
+    return COMMANDS[argv[0]].parse(argv[0], argv[1:])
+
+
+class _Outcome:
+    code = 0
+
+
+@contextlib.contextmanager
+def _exit_code() -> Iterator[_Outcome]:
+    """Turn what a user can put right into one line and an exit code."""
+    outcome = _Outcome()
+    for name in ("SIGTERM", "SIGHUP"):
+        with contextlib.suppress(ValueError, AttributeError):  # not in the main thread; Windows
+            signal.signal(getattr(signal, name), _terminate)  # a cluster's "time is up" is a Ctrl-C
+    try:
+        yield outcome
+    except Terminated as stop:
+        print("\nterminated", file=sys.stderr)
+        outcome.code = 128 + stop.signal
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        outcome.code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        outcome.code = 1
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        outcome.code = 2 if isinstance(error, UsageError) else 1
+    except ModuleNotFoundError as error:
+        missing = not_installed(error)
+        if missing is None:
+            raise
+        print(f"error: {missing}", file=sys.stderr)
+        outcome.code = 1
+    except OSError as error:
+        if error.errno is None:  # not the operating system's word: a defect, show where
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        print(f"error: {error.strerror}{where}", file=sys.stderr)
+        outcome.code = 1
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise Terminated(number)
+
+
+def train_command(argv: Sequence[str] | None = None) -> int:
+    """Shim."""
+    return main(["train", *(sys.argv[1:] if argv is None else argv)])
+
+
+def evaluate_command(argv: Sequence[str] | None = None) -> int:
+    """Shim."""
+    return main(["test", *(sys.argv[1:] if argv is None else argv)])
+
+
+def predict_command(argv: Sequence[str] | None = None) -> int:
+    """Shim."""
+    return main(["predict", *(sys.argv[1:] if argv is None else argv)])
+
+
+def run(job: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
+    """Shim."""
+    with _exit_code() as outcome:
+        job(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    return outcome.code

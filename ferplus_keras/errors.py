@@ -26,3 +26,11 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     close = get_close_matches(str(given).casefold(), by_folded, n=1)
     hint = f"; did you mean '{by_folded[close[0]]}'?" if close else "."
     return UsageError(f"unknown {kind} '{given}'{hint} Known: {', '.join(known)}")
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by a signal other than Ctrl-C's: exit code 128 + its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = number

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ferplus_keras.arguments import PLACES, as_words, read_config
-from ferplus_keras.config import TrainConfig
+from ferplus_keras.arguments import as_words
+from ferplus_keras.config import PLACES, TrainConfig, read_config
 from ferplus_keras.run import Run, Status
 from ferplus_keras.training.schedules import check_policy
 from ferplus_keras.training.stages import stage_configs

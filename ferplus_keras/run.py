@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import os
 import shlex
@@ -160,12 +159,12 @@ class Run:
                 "start again with --overwrite or another --name"
             ) from None
 
-    def data_dir(self) -> str | None:
-        """Return the data folder that the run was trained on; None where that is not known."""
+    def data_dir(self) -> str:
+        """Return the data folder that the run was trained on; the usual one if that is unknown."""
         try:
-            return self.settings().get("data_dir")
-        except InputError:
-            return None
+            return self.settings()["data_dir"]
+        except (InputError, KeyError):
+            return default_data_dir()
 
     def require_usable(self, *, resume: bool, overwrite: bool) -> None:
         """Refuse a folder in which this start may not write, before any slow work.
@@ -209,22 +208,37 @@ class Run:
         Raises:
             InputError: another process holds it; the message names that process.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        lock = self._take_lock()
         try:
+            yield
+        finally:
+            (self / _LOCK).unlink(missing_ok=True)
+            os.close(lock)
+
+    def _take_lock(self) -> int:
+        import fcntl  # not on Windows, where models are used, not trained
+
+        while True:
+            lock = os.open(self / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = os.read(lock, 500).decode(errors="replace").strip()
+                os.close(lock)
                 raise InputError(
                     f"{self.folder} is in use by {holder or 'another process'}; "
                     "wait for it or choose another --name"
                 ) from None
-            os.ftruncate(lock, 0)
-            os.write(lock, f"process {os.getpid()} ({shlex.join(sys.argv)[:200]})\n".encode())
-            yield
-        finally:
-            os.close(lock)
+            if (self / _LOCK).exists() and os.path.samestat(os.fstat(lock), (self / _LOCK).stat()):
+                os.ftruncate(lock, 0)
+                os.write(lock, f"process {os.getpid()} ({shlex.join(sys.argv)[:200]})\n".encode())
+                return lock
+            os.close(lock)  # its last holder removed the file in between
+
+
+def default_data_dir() -> str:
+    """Return the data folder when none is given: $FERPLUS_DATA_DIR, else ./data."""
+    return os.environ.get("FERPLUS_DATA_DIR", "data")
 
 
 def find_checkpoint(path: str | Path) -> Path:

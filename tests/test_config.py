@@ -3,8 +3,7 @@ import sys
 
 import pytest
 
-from ferplus_keras.arguments import read_config
-from ferplus_keras.config import EvaluateConfig, TrainConfig, to_plain
+from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config, to_plain
 from ferplus_keras.errors import UsageError
 
 

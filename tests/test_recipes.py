@@ -8,12 +8,10 @@ import shutil
 
 import pytest
 
-from ferplus_keras.arguments import read_config
-from ferplus_keras.config import TrainConfig
+from ferplus_keras.config import TrainConfig, read_config
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.models.registry import build_model, model_spec
-from ferplus_keras.training.schedules import planned_rates
-from ferplus_keras.training.stages import stage_configs
+from ferplus_keras.training.schedules import plan_stages, planned_rates
 from tests.conftest import REPOSITORY
 
 RECIPES = {path.stem: path for path in sorted((REPOSITORY / "recipes").glob("*.yaml"))}
@@ -121,7 +119,7 @@ RATES = {
 
 @pytest.mark.parametrize("name", RATES)
 def test_learning_rates_are_the_source_s(name):
-    rates = [rate for stage in stage_configs(read(name)) for rate in planned_rates(stage, 1)]
+    rates = [rate for stage in plan_stages(read(name)) for rate in planned_rates(stage.plan, 1)]
     assert len(rates) == max(RATES[name])
     assert {epoch: rates[epoch - 1] for epoch in RATES[name]} == pytest.approx(RATES[name])
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ferplus_keras.arguments import PLACES, as_words, read_config, read_yaml
-from ferplus_keras.config import EvaluateConfig
+from ferplus_keras.arguments import as_words, read_yaml
+from ferplus_keras.config import PLACES, EvaluateConfig, read_config
 from ferplus_keras.errors import UsageError, unknown
 from ferplus_keras.queue import check_settings
 from tools.record import CHECKPOINTS

@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ferplus_keras.arguments import PLACES, as_words, read_config
-from ferplus_keras.config import TrainConfig, to_plain
+from ferplus_keras.arguments import as_words
+from ferplus_keras.config import PLACES, TrainConfig, read_config, to_plain
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing, sha256
 from ferplus_keras.run import MAX_ACCURACY, REPORT, Run

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ferplus_keras.arguments import as_words, read_config, read_yaml
-from ferplus_keras.config import TrainConfig, to_plain
+from ferplus_keras.arguments import as_words, read_yaml
+from ferplus_keras.config import TrainConfig, read_config, to_plain
 from ferplus_keras.errors import UsageError, unknown
 from ferplus_keras.queue import check_settings
 from ferplus_keras.sweep.space import Space, read_space

@@ -1,26 +1,29 @@
-"""What happens beside the weight updates. One callback, one behaviour."""
+"""What happens beside the weight updates. One callback, one behaviour.
+
+Keras calls hooks at the end of a batch from another thread, without waiting for the device, where
+every callback that has such a hook says `async_safe`. The hooks at its beginning are always called
+in turn.
+"""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
+import math
 import signal
 import threading
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from ferplus_keras.config import TrainConfig, to_plain
 from ferplus_keras.data.batches import Batches
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, Terminated
 from ferplus_keras.files import replacing
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.progress import progress_bar
+from ferplus_keras.run import CURVES, HISTORY, Run
 from ferplus_keras.training.curves import draw_curves
-from ferplus_keras.training.run_folder import CURVES, HISTORY, read_record, write_record
 
 
 class SetEpoch(keras.callbacks.Callback):
@@ -35,7 +38,7 @@ class SetEpoch(keras.callbacks.Callback):
 
 
 class Interruptible(keras.callbacks.Callback):
-    """Never lose a Ctrl-C: what a library swallows is raised again after the batch.
+    """Never lose a Ctrl-C: what a library swallows is raised again before the next batch.
 
     An exception that Python raises within a garbage-collection hook, of which JAX has one, is
     printed and forgotten; so is the KeyboardInterrupt of a signal that arrives just then.
@@ -43,29 +46,33 @@ class Interruptible(keras.callbacks.Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked = False
+        self.asked: KeyboardInterrupt | None = None
         self.before: dict[int, Any] = {}
 
     def on_train_begin(self, logs=None) -> None:
         if self.before or threading.current_thread() is not threading.main_thread():
             return  # every stage begins a training
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as in a shell's background job
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            # A shell's background jobs ignore Ctrl-C.
+            if number and signal.getsignal(number) is not signal.SIG_IGN:
                 self.before[number] = signal.signal(number, self._interrupt)
 
     def _interrupt(self, number, frame) -> None:
-        self.asked = True
-        raise KeyboardInterrupt
+        self.asked = KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
+        raise self.asked
 
-    def _raise_if_asked(self) -> None:
+    def on_train_batch_begin(self, batch: int, logs=None) -> None:
         if self.asked:
-            raise KeyboardInterrupt
+            raise self.asked
 
-    def on_train_batch_end(self, batch: int, logs=None) -> None:
-        self._raise_if_asked()
+    def on_test_batch_begin(self, batch: int, logs=None) -> None:
+        if self.asked:
+            raise self.asked
 
-    def on_test_batch_end(self, batch: int, logs=None) -> None:
-        self._raise_if_asked()
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        if self.asked:
+            raise self.asked
 
     def restore(self) -> None:
         """Put the signal handlers back that were there before training."""
@@ -78,10 +85,13 @@ class Progress(keras.callbacks.Callback):
     """Show a bar with images per second, and one line for each finished epoch.
 
     Args:
-        images: training images an epoch.
-        batch_size: images a batch.
+        images: training images per epoch.
+        batch_size: images per batch.
         epochs: epochs of the whole run.
     """
+
+    async_safe = True
+    state_names = ("seconds", "images_per_second")
 
     def __init__(self, images: int, batch_size: int, epochs: int) -> None:
         super().__init__()
@@ -90,7 +100,8 @@ class Progress(keras.callbacks.Callback):
         self.epochs = epochs
         self.images_per_second: list[float] = []
         self.seconds: list[float] = []
-        """Wall time of each epoch of this start, validation included."""
+        """Wall time of each finished epoch of the run, validation included."""
+        self.lock = threading.Lock()
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         name = f"epoch {epoch + 1}/{self.epochs}"
@@ -98,19 +109,23 @@ class Progress(keras.callbacks.Callback):
         self.started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
-        self.bar.set_postfix({k: f"{float(v):.4f}" for k, v in (logs or {}).items()}, refresh=False)
-        self.bar.update(min(self.batch_size, self.images - self.bar.n))
+        with self.lock:
+            numbers = {name: f"{float(value):.4f}" for name, value in (logs or {}).items()}
+            self.bar.set_postfix(numbers, refresh=False)
+            self.bar.update(min(self.batch_size, self.images - self.bar.n))
 
     def on_test_begin(self, logs=None) -> None:
-        self.images_per_second.append(self.images / (time.perf_counter() - self.started))
+        self.speed = self.images / (time.perf_counter() - self.started)
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         self.bar.close()
+        self.images_per_second.append(self.speed)
         self.seconds.append(time.perf_counter() - self.started)
         numbers = "  ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
-        speed = f"{self.images_per_second[-1]:.0f} images/s"
+        left = (self.epochs - epoch - 1) * sum(self.seconds) / len(self.seconds)
+        ending = f", at most {_duration(left)} left" if left else ""
         print(
-            f"epoch {epoch + 1}/{self.epochs}  {numbers}  ({speed})",
+            f"epoch {epoch + 1}/{self.epochs}  {numbers}  ({self.speed:.0f} images/s{ending})",
             flush=True,
         )
 
@@ -122,7 +137,7 @@ class AverageWeights(keras.callbacks.SwapEMAWeights):
     """Validate and save the moving average that the optimiser keeps of the weights.
 
     The average stands in the network from validation until `put_back`'s callback sees the epoch
-    end; in between the other callbacks judge and save it.
+    end; in between the other callbacks evaluate and save it.
     """
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
@@ -140,44 +155,10 @@ class AverageWeights(keras.callbacks.SwapEMAWeights):
         return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: swap())
 
 
-class WeightsAndBiases(keras.callbacks.Callback):
-    """Send the settings and each epoch's numbers to Weights & Biases.
-
-    Project and mode are wandb's own: $WANDB_PROJECT, $WANDB_MODE and so on. Its number for the run
-    is kept in run.json, so that stages and resumed trainings go on with one run there.
-    """
-
-    def __init__(self, config: TrainConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.run = None
-
-    def on_train_begin(self, logs=None) -> None:
-        import wandb
-
-        folder = self.config.run_dir
-        record = read_record(folder)
-        if "wandb_id" not in record:
-            record["wandb_id"] = uuid.uuid4().hex
-            write_record(folder, record)
-        self.run = wandb.init(
-            id=record["wandb_id"],
-            resume="allow",
-            name=self.config.name,
-            dir=str(folder),
-            config=to_plain(self.config),
-            allow_val_change=True,
-        )
-
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
-        self.run.log({name: float(value) for name, value in logs.items()}, step=epoch + 1)
-
-    def on_train_end(self, logs=None) -> None:
-        self.run.finish()
-
-
 class SaveBest(keras.callbacks.Callback):
     """Keep the checkpoint of the epoch that is best by one logged number.
+
+    A number that is not finite is worse than any other.
 
     Args:
         path: `.keras` file, replaced whole at every improvement.
@@ -199,18 +180,20 @@ class SaveBest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         value = float(logs[self.monitor])
-        if self.best is None or self.sign * value > self.sign * self.best:
+        if self.best is None or self._worth(value) > self._worth(self.best):
             info = dataclasses.replace(self.info, epoch=epoch + 1)
             save_checkpoint(self.model, self.path, info)
             self.best, self.best_epoch = value, epoch + 1
+
+    def _worth(self, value: float) -> float:
+        return self.sign * value if math.isfinite(value) else -math.inf
 
 
 class StopOnNaN(keras.callbacks.Callback):
     """End a run whose loss is no longer a number, saying what to try."""
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        loss = float(logs["loss"])
-        if loss != loss:
+        if math.isnan(float(logs["loss"])):
             raise InputError(
                 f"the loss is not a number after epoch {epoch + 1}; "
                 "try a lower --init_lr or --mixed_precision none"
@@ -220,14 +203,14 @@ class StopOnNaN(keras.callbacks.Callback):
 class History(keras.callbacks.Callback):
     """Write training.csv and curves.png after every epoch, each whole.
 
-    training.csv has one line an epoch: epoch (from 1), learning_rate, then every logged number.
+    training.csv has one line per epoch: epoch (from 1), learning_rate, then every logged number.
     """
 
     state_names = ("rows",)
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, run: Run) -> None:
         super().__init__()
-        self.folder = folder
+        self.run = run
         self.rows: list[dict[str, float]] = []
         self.drawn = float("-inf")
 
@@ -235,23 +218,27 @@ class History(keras.callbacks.Callback):
         self.rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
+        import pandas as pd
+
         numbers = {name: float(value) for name, value in sorted(logs.items())}
         numbers.pop("learning_rate", None)
         self.rows.append({"epoch": epoch + 1, "learning_rate": self.rate, **numbers})
-        with (
-            replacing(self.folder / HISTORY) as temporary,
-            temporary.open("w", newline="") as file,
-        ):
-            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
-            writer.writeheader()
-            writer.writerows(self.rows)
+        with replacing(self.run / HISTORY) as temporary:
+            pd.DataFrame(self.rows).to_csv(temporary, index=False, lineterminator="\r\n")
         if time.monotonic() - self.drawn > 10:
-            self._draw()
+            self.draw()
 
     def on_train_end(self, logs=None) -> None:
         if self.rows:
-            self._draw()
+            self.draw()
 
-    def _draw(self) -> None:
-        draw_curves(self.rows, self.folder / CURVES)
+    def draw(self) -> None:
+        """Draw curves.png."""
+        draw_curves(self.rows, self.run / CURVES)
         self.drawn = time.monotonic()
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

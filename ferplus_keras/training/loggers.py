@@ -1,25 +1,25 @@
-"""Loggers beside training.csv, all optional: one function and one row of `LOGGERS` each."""
+"""Loggers beside training.csv, all optional: one function of `LOGGERS` each."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ferplus_keras.errors import InputError
+from ferplus_keras.registry import Registry
+from ferplus_keras.run import LOGS, Run
 
 if TYPE_CHECKING:
     from keras.callbacks import Callback
 
-    from ferplus_keras.config import TrainConfig
+LOGGERS: Registry[Callable[[Run, dict[str, Any]], list[Callback]]] = Registry("logger")
+"""Name -> function from the run and its settings to callbacks."""
 
 
-def none(config: TrainConfig) -> list[Callback]:
-    """Log nothing more."""
-    return []
-
-
-def tensorboard(config: TrainConfig) -> list[Callback]:
+@LOGGERS.register("tensorboard")
+def tensorboard(run: Run, settings: dict[str, Any]) -> list[Callback]:
     """Write events to logs/ of the run; needs TensorFlow whatever the backend.
 
     It is on by default, so where it is missing training goes on without it.
@@ -30,24 +30,50 @@ def tensorboard(config: TrainConfig) -> list[Callback]:
         return []
     import keras
 
-    from ferplus_keras.training.run_folder import LOGS
-
-    return [keras.callbacks.TensorBoard(config.run_dir / LOGS, write_graph=False)]
-
-
-def wandb(config: TrainConfig) -> list[Callback]:
-    """Send settings and numbers to Weights & Biases, or keep them with WANDB_MODE=offline."""
-    from ferplus_keras.training.callbacks import WeightsAndBiases
-
-    return [WeightsAndBiases(config)]
+    board = keras.callbacks.TensorBoard(run / LOGS, write_graph=False)
+    board.async_safe = True  # it writes by epoch; its batch hook only counts
+    return [board]
 
 
-LOGGERS: dict[str, Callable[[TrainConfig], list[Callback]]] = {
-    "tensorboard": tensorboard,
-    "wandb": wandb,
-    "none": none,
-}
-"""Every logger by name."""
+@LOGGERS.register("wandb")
+def wandb(run: Run, settings: dict[str, Any]) -> list[Callback]:
+    """Send settings and numbers to Weights & Biases, or keep them with WANDB_MODE=offline.
+
+    Project and mode are wandb's own: $WANDB_PROJECT, $WANDB_MODE and so on. Its identifier of the
+    run is kept in run.json, so that stages and resumed trainings continue one run there.
+    """
+    import keras
+
+    def begin(logs=None) -> None:
+        import wandb
+
+        record = run.record()
+        if "wandb_id" not in record:
+            record["wandb_id"] = uuid.uuid4().hex
+            run.write_record(record)
+        logger.run = wandb.init(
+            id=record["wandb_id"],
+            resume="allow",
+            name=run.folder.name,
+            dir=str(run.folder),
+            config=settings,
+            allow_val_change=True,
+        )
+
+    def log(epoch: int, logs: dict[str, Any]) -> None:
+        numbers = {name: float(value) for name, value in logs.items()}
+        logger.run.log(numbers, step=epoch + 1)
+
+    logger = keras.callbacks.LambdaCallback(
+        on_train_begin=begin, on_epoch_end=log, on_train_end=lambda logs: logger.run.finish()
+    )
+    return [logger]
+
+
+@LOGGERS.register("none")
+def none(run: Run, settings: dict[str, Any]) -> list[Callback]:
+    """Log nothing more."""
+    return []
 
 
 def check_loggers(names: Sequence[str]) -> None:

@@ -1,8 +1,8 @@
-"""Losses that Keras does not have, and the choice of one."""
+"""Losses and metrics that Keras does not have, and the choice of them by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import ops
@@ -27,18 +27,34 @@ def multi_target(targets, probabilities):
     return -ops.log(ops.maximum(best, keras.config.epsilon()))
 
 
-def find_loss(name: str | None, label_rule: str) -> Callable | keras.losses.Loss:
-    """Return the loss called `name`, or the label rule's own when `name` is None.
+def accuracy(targets, probabilities):
+    """Return 1 where the most probable class is among the right ones, (b,) float32.
+
+    Keras logs a metric under its function's name.
+    """
+    predicted = ops.expand_dims(ops.argmax(probabilities, axis=-1), axis=-1)
+    right = ops.take_along_axis(ops.convert_to_tensor(targets), predicted, axis=-1)
+    return ops.cast(ops.squeeze(right, axis=-1) > 0, "float32")
+
+
+OWN = {"multi_target": multi_target}
+"""Losses of this project by name; all others are Keras'."""
+
+ACCURACIES = {
+    "categorical_accuracy": "accuracy",
+    "multi_target_accuracy": accuracy,
+}
+"""`TargetKind.accuracy` -> the metric, as `compile` takes it."""
+
+
+def find_loss(name: str) -> Callable | keras.losses.Loss:
+    """Return the loss called `name`.
 
     Raises:
-        UsageError: Keras has no loss of that name.
+        UsageError: neither this project nor Keras has a loss of that name.
     """
-    if name is None:
-        name = "multi_target" if label_rule == "ms_multi_target" else "categorical_crossentropy"
-    if name == "multi_target":
-        return multi_target
     try:
-        return keras.losses.get(name)
+        return OWN.get(name) or keras.losses.get(name)
     except ValueError:
         raise UsageError(
             f"unknown loss '{name}'; expected 'multi_target' or the name of a Keras loss, "
@@ -46,17 +62,18 @@ def find_loss(name: str | None, label_rule: str) -> Callable | keras.losses.Loss
         ) from None
 
 
-def find_metrics(names: tuple[str, ...]) -> list[str]:
+def find_metrics(names: Sequence[str], accuracy: str) -> list[str | Callable]:
     """Return the metrics to compile with: `accuracy`, which chooses the model, and the others.
 
     Args:
         names: Keras metric names; the older project's `acc` is accuracy.
+        accuracy: what counts right answers, a key of `ACCURACIES`.
 
     Raises:
         UsageError: Keras has no metric of that name.
     """
-    wanted = list(dict.fromkeys(["accuracy", *("accuracy" if n == "acc" else n for n in names)]))
-    for name in wanted[1:]:
+    others = [name for name in dict.fromkeys(names) if name not in ("acc", "accuracy")]
+    for name in others:
         try:
             keras.metrics.get(name)
         except ValueError:
@@ -64,4 +81,4 @@ def find_metrics(names: tuple[str, ...]) -> list[str]:
                 f"unknown metric '{name}'; expected the name of a Keras metric, such as "
                 "top_k_categorical_accuracy"
             ) from None
-    return wanted
+    return [ACCURACIES[accuracy], *others]

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
-from ferplus_keras.config import TrainConfig
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.progress import progress_bar
-from ferplus_keras.training.devices import compute_dtype, device_scope
 from ferplus_keras.training.distillation import check_teachers
-from ferplus_keras.training.fit import build_batches, build_network, freeze_and_compile
-from ferplus_keras.training.losses import find_loss, find_metrics
-from ferplus_keras.training.schedules import planned_schedule
-from ferplus_keras.training.stages import stage_configs
-from ferplus_keras.training.train import (
+from ferplus_keras.training.prepare import (
     check_targets,
+    compile_stage,
+    prepare,
     read_dataset,
     resolve,
     starting_weights,
 )
+from ferplus_keras.training.schedules import plan_stages, rate_per_step
+
+if TYPE_CHECKING:
+    from ferplus_keras.config import TrainConfig
 
 LOWEST, HIGHEST = 1e-6, 10.0
 """Learning rates between which the ramp runs."""
@@ -77,27 +77,21 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     Raises:
         InputError, UsageError: as `train`, or the loss is no number from the start.
     """
-    config = stage_configs(resolve(config))[0]
+    config = resolve(config)
+    stage = plan_stages(config)[0]
     check_targets(config)
-    check_teachers(config)
+    check_teachers(config.teacher, config.teacher_weight, False)
     require_writable(config.run_dir, "--checkpoints_dir")
     weights = starting_weights(config)
     dataset = read_dataset(config)
-    batches, _ = build_batches(config, dataset)
-    steps = min(steps, len(batches))
+    prepared = prepare(config, dataset, weights)
+    steps = min(steps, len(prepared.batches))
     rates = np.geomspace(LOWEST, HIGHEST, steps).astype(np.float32)
-    keras.utils.set_random_seed(config.seed)
-    with device_scope(config.num_gpus), compute_dtype(config.mixed_precision):
-        model, _ = build_network(config, dataset, weights)
-        freeze_and_compile(
-            config,
-            model,
-            planned_schedule(rates),
-            find_loss(config.loss, config.label_rule),
-            find_metrics(config.metrics),
-        )
+    compile_stage(config, prepared, stage, rate_per_step(rates))
     ramp = Ramp(steps)
-    model.fit(batches, steps_per_epoch=steps, epochs=1, callbacks=[ramp], shuffle=False, verbose=0)
+    prepared.model.fit(
+        prepared.batches, steps_per_epoch=steps, callbacks=[ramp], shuffle=False, verbose=0
+    )
     suggested = suggest(rates, ramp.losses)
     _write(config.run_dir, rates, ramp.losses, suggested)
     print(f"suggested: --init_lr {suggested:.2g} (curve: {config.run_dir / 'lr_finder.png'})")
@@ -126,17 +120,17 @@ def suggest(rates: np.ndarray, losses: Sequence[float]) -> float:
 
 
 def _write(folder: Path, rates: np.ndarray, losses: Sequence[float], suggested: float) -> None:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     smoothed = smooth(losses)
-    with replacing(folder / "lr_finder.csv") as path, path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["learning_rate", "loss", "smoothed"])
-        writer.writerows(zip(rates.tolist(), losses, smoothed, strict=False))
+    used = rates[: len(losses)]
+    table = pd.DataFrame({"learning_rate": used, "loss": losses, "smoothed": smoothed})
+    with replacing(folder / "lr_finder.csv") as path:
+        table.to_csv(path, index=False)
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    used = rates[: len(losses)]
-    axes.plot(used, losses, color="#9ecae1", linewidth=0.8, label="loss of a batch")
+    axes.plot(used, losses, color="#9ecae1", linewidth=0.8, label="loss per batch")
     axes.plot(used, smoothed, color="#08519c", label="smoothed")
     axes.axvline(suggested, color="#d94801", linestyle="--", label=f"suggested {suggested:.2g}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss")

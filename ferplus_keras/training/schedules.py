@@ -1,19 +1,20 @@
-"""Learning-rate policies: one function and one row of `POLICIES` each.
+"""Learning-rate policies, and the stages of a run.
 
-A planned policy is a function of the epoch, which the optimiser looks up at every step; a policy
-that waits for validation is a callback.
+A planned policy is a function of the epoch, which the optimiser looks up at every step; `plateau`
+waits for validation and is a callback.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ferplus_keras.errors import UsageError
+from ferplus_keras.registry import Registry
 
 if TYPE_CHECKING:
     import keras
@@ -21,131 +22,136 @@ if TYPE_CHECKING:
     from ferplus_keras.config import TrainConfig
 
 
-def constant(config: TrainConfig, epoch: float) -> float:
+@dataclass(frozen=True)
+class Plan:
+    """What a policy may depend on.
+
+    Attributes:
+        policy: row of `POLICIES`.
+        epochs: length of the plan.
+        init_lr: learning rate that the policy's shares refer to.
+        warmup: epochs of the linear ramp ahead of the policy.
+        decay_epochs: epochs between decays, or per cycle.
+        milestones: epochs after which the rate decays.
+        factor: what a decay multiplies the rate by; None is the policy's own.
+        patience: epochs without improvement before plateau decays.
+        monitor: what plateau watches, "val_loss" or "val_accuracy".
+    """
+
+    policy: str
+    epochs: int
+    init_lr: float
+    warmup: float = 0.0
+    decay_epochs: int = 10
+    milestones: tuple[int, ...] = (100, 120)
+    factor: float | None = None
+    patience: int = 3
+    monitor: str = "val_loss"
+
+    @property
+    def decay(self) -> float:
+        """What a decay multiplies the learning rate by."""
+        return self.factor or (0.5 if self.policy == "plateau" else 0.1)
+
+
+Share = Callable[[Plan, float], float]
+"""From plan and epoch (0 is the beginning of the first) to the share of `init_lr` in force."""
+
+POLICIES: Registry[Share | None] = Registry("learning-rate policy")
+"""Every learning-rate policy by name; None for the one that waits for validation."""
+
+_SPANNING: set[str] = set()
+
+POLICIES["plateau"] = None
+
+
+def policy(name: str, *, spans_all_epochs: bool = False) -> Callable[[Share], Share]:
+    """Enter a planned policy into `POLICIES`.
+
+    Args:
+        name: as on the command line.
+        spans_all_epochs: whether another number of epochs would be another plan from the start.
+    """
+    if spans_all_epochs:
+        _SPANNING.add(name)
+    return POLICIES.register(name)
+
+
+def spans_all_epochs(name: str) -> bool:
+    """Return whether another number of epochs would change a policy's plan, as with `cosine`."""
+    return name in _SPANNING
+
+
+@policy("constant")
+def constant(plan: Plan, epoch: float) -> float:
     """Keep the learning rate."""
     return 1.0
 
 
-def step(config: TrainConfig, epoch: float) -> float:
-    """Decay every `lr_decay_epochs` epochs.
+@policy("step")
+def step(plan: Plan, epoch: float) -> float:
+    """Decay every `decay_epochs` epochs.
 
     As in the older project the count starts at one, so that with 10 the tenth epoch is the first
-    at a tenth: factor ** floor((epoch + 1) / lr_decay_epochs), epochs from 0.
+    at a tenth: factor ** floor((epoch + 1) / decay_epochs), epochs from 0.
     """
-    return decay_factor(config) ** ((int(epoch) + 1) // config.lr_decay_epochs)
+    return plan.decay ** ((int(epoch) + 1) // plan.decay_epochs)
 
 
-def piecewise(config: TrainConfig, epoch: float) -> float:
-    """Decay after each of the epochs `lr_milestones`."""
-    return decay_factor(config) ** sum(epoch >= milestone for milestone in config.lr_milestones)
+@policy("piecewise")
+def piecewise(plan: Plan, epoch: float) -> float:
+    """Decay after each of the epochs `milestones`."""
+    return plan.decay ** sum(epoch >= milestone for milestone in plan.milestones)
 
 
-def cosine(config: TrainConfig, epoch: float) -> float:
+@policy("cosine", spans_all_epochs=True)
+def cosine(plan: Plan, epoch: float) -> float:
     """Fall along half a cosine to 0 at the last epoch (Loshchilov & Hutter 2017)."""
-    start = config.warmup_epochs
-    return _half_cosine((epoch - start) / max(config.nepochs - start, 1e-9))
+    return _half_cosine((epoch - plan.warmup) / max(plan.epochs - plan.warmup, 1e-9))
 
 
-def cosine_restarts(config: TrainConfig, epoch: float) -> float:
-    """Fall along half a cosine, anew every `lr_decay_epochs` epochs (Loshchilov & Hutter 2017)."""
-    return _half_cosine((epoch - config.warmup_epochs) / config.lr_decay_epochs % 1)
+@policy("cosine_restarts")
+def cosine_restarts(plan: Plan, epoch: float) -> float:
+    """Fall along half a cosine, anew every `decay_epochs` epochs (Loshchilov & Hutter 2017)."""
+    return _half_cosine((epoch - plan.warmup) / plan.decay_epochs % 1)
 
 
-def one_cycle(config: TrainConfig, epoch: float) -> float:
+@policy("one_cycle", spans_all_epochs=True)
+def one_cycle(plan: Plan, epoch: float) -> float:
     """Rise from 1/25 for 30 % of the epochs, then fall to nothing (Smith & Topin 2018)."""
-    done, rise = epoch / config.nepochs, 0.3
+    done, rise = epoch / plan.epochs, 0.3
     if done < rise:
         return 1 - (1 - 1 / 25) * _half_cosine(done / rise)
     return _half_cosine((done - rise) / (1 - rise))
 
 
-def plateau(config: TrainConfig) -> keras.callbacks.Callback:
-    """Decay after `lr_patience` epochs without a better `lr_monitor`."""
-    import keras
+def planned_rates(plan: Plan, steps_per_epoch: int) -> np.ndarray:
+    """Return the learning rate of every step, (epochs * steps_per_epoch,) float32.
 
-    return keras.callbacks.ReduceLROnPlateau(
-        monitor=config.lr_monitor,
-        mode="min" if config.lr_monitor == "val_loss" else "max",
-        factor=decay_factor(config),
-        patience=config.lr_patience,
-        min_lr=0,
-    )
-
-
-PLANNED: dict[str, Callable[[TrainConfig, float], float]] = {
-    "constant": constant,
-    "step": step,
-    "piecewise": piecewise,
-    "cosine": cosine,
-    "cosine_restarts": cosine_restarts,
-    "one_cycle": one_cycle,
-}
-"""Name -> function from settings and epoch (0 is the beginning, 0.5 the middle of the first) to
-the share of `init_lr` that is in force."""
-
-POLICIES = ("plateau", *PLANNED)
-"""Every learning-rate policy."""
-
-
-def reaches_over_all_epochs(config: TrainConfig) -> bool:
-    """Return whether another number of epochs would be another plan, as with `cosine`."""
-    if config.lr_policy not in PLANNED:
-        return False
-    share = PLANNED[config.lr_policy]
-    longer = dataclasses.replace(config, nepochs=config.nepochs + 1)
-    epochs = np.linspace(0, config.nepochs, 50, endpoint=False)
-    return any(share(config, epoch) != share(longer, epoch) for epoch in epochs)
-
-
-def decay_factor(config: TrainConfig) -> float:
-    """Return what a decay multiplies the learning rate by."""
-    if config.lr_factor is not None:
-        return config.lr_factor
-    return 0.5 if config.lr_policy == "plateau" else 0.1
-
-
-def check_policy(config: TrainConfig) -> None:
-    """Refuse settings that the policy cannot follow.
-
-    Raises:
-        UsageError: says which.
+    During warm-up the rate rises linearly from 0 to what the policy says at the end of warm-up.
     """
-    if config.warmup_epochs and config.lr_policy == "plateau":
-        raise UsageError(
-            "--warmup_epochs needs a planned --lr_policy "
-            f"({', '.join(PLANNED)}); plateau waits for validation"
-        )
-    if config.warmup_epochs >= config.nepochs:
-        raise UsageError(
-            f"--warmup_epochs {config.warmup_epochs:g} leaves nothing of --nepochs {config.nepochs}"
-        )
-
-
-def planned_rates(config: TrainConfig, steps_per_epoch: int) -> np.ndarray:
-    """Return the learning rate of every step, (nepochs * steps_per_epoch,) float32."""
-    share = PLANNED[config.lr_policy]
-    epochs = np.arange(config.nepochs * steps_per_epoch) / steps_per_epoch
-    rates = [config.init_lr * share(config, epoch) for epoch in epochs]
-    if config.warmup_epochs:
-        rise = np.minimum((epochs + 1 / steps_per_epoch) / config.warmup_epochs, 1)
-        rates = rates * rise
+    share = POLICIES[plan.policy]
+    epochs = np.arange(plan.epochs * steps_per_epoch) / steps_per_epoch
+    rates = [plan.init_lr * share(plan, max(epoch, plan.warmup)) for epoch in epochs]
+    if plan.warmup:
+        rates = rates * np.minimum((epochs + 1 / steps_per_epoch) / plan.warmup, 1)
     return np.array(rates, np.float32)
 
 
 def learning_rate(
-    config: TrainConfig, steps_per_epoch: int
+    plan: Plan, steps_per_epoch: int
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
     """Return what the optimiser begins with: a number for plateau, else the plan."""
-    if config.lr_policy == "plateau":
-        return config.init_lr
-    return planned_schedule(planned_rates(config, steps_per_epoch))
+    if POLICIES[plan.policy] is None:
+        return plan.init_lr
+    return rate_per_step(planned_rates(plan, steps_per_epoch))
 
 
-def planned_schedule(rates: np.ndarray) -> keras.optimizers.schedules.LearningRateSchedule:
+def rate_per_step(rates: np.ndarray) -> keras.optimizers.schedules.LearningRateSchedule:
     """Return the schedule that takes the learning rate of each step from `rates`, (n,) float32."""
     import keras
 
-    class PlannedRates(keras.optimizers.schedules.LearningRateSchedule):
+    class RatePerStep(keras.optimizers.schedules.LearningRateSchedule):
         """The rate of every step, written down; the last one goes on."""
 
         def __call__(self, step):
@@ -155,9 +161,99 @@ def planned_schedule(rates: np.ndarray) -> keras.optimizers.schedules.LearningRa
         def get_config(self):
             return {"rates": rates.tolist()}
 
-    return PlannedRates()
+    return RatePerStep()
+
+
+def waiting(plan: Plan) -> list[keras.callbacks.Callback]:
+    """Return the callback of a policy that waits for validation; none for a planned one."""
+    import keras
+
+    if POLICIES[plan.policy] is not None:
+        return []
+    mode = "min" if plan.monitor == "val_loss" else "max"
+    return [
+        keras.callbacks.ReduceLROnPlateau(
+            plan.monitor, plan.decay, plan.patience, mode=mode, min_lr=0
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run with its own frozen layers and learning rate.
+
+    Attributes:
+        freeze_before: boundary, as `models.freeze.freeze_before` takes it.
+        plan: of the learning rate, over the stage's own epochs.
+        early_stopping: epochs without better validation accuracy after which the run stops; only
+            the last stage may stop early. 0 never stops.
+    """
+
+    freeze_before: int | str
+    plan: Plan
+    early_stopping: int
+
+
+def plan_stages(config: TrainConfig) -> list[Stage]:
+    """Return the stages of a run in turn; one without `--stages` is a single stage.
+
+    Raises:
+        UsageError: a stage is not EPOCHS:FREEZE_BEFORE:INIT_LR, or a warm-up that the policy or
+            the number of epochs does not allow.
+    """
+    single = (config.nepochs, config.freeze_before, config.init_lr)
+    parts = [_read_stage(text) for text in config.stages] if config.stages else [single]
+    stages = []
+    for number, (epochs, boundary, rate) in enumerate(parts, start=1):
+        plan = Plan(
+            config.lr_policy,
+            epochs,
+            rate,
+            config.warmup_epochs,
+            config.lr_decay_epochs,
+            config.lr_milestones,
+            config.lr_factor,
+            config.lr_patience,
+            config.lr_monitor,
+        )
+        _check_warmup(plan)
+        stages.append(Stage(boundary, plan, config.early_stopping * (number == len(parts))))
+    return stages
+
+
+def _read_stage(text: str) -> tuple[int, int | str, float]:
+    try:
+        epochs, boundary, rate = text.split(":")
+        boundary = int(boundary) if boundary.lstrip("-").isdigit() else boundary
+        found = int(epochs), boundary, float(rate)
+    except ValueError:
+        found = 0, "", 0.0
+    if found[0] < 1 or found[1] == "" or not 0 < found[2] < math.inf:
+        raise UsageError(
+            "--stages: expected EPOCHS:FREEZE_BEFORE:INIT_LR, such as 5:-3:0.01, with 1 epoch or "
+            f"more and a learning rate above 0; got '{text}'"
+        )
+    return found
+
+
+def _check_warmup(plan: Plan) -> None:
+    if plan.warmup and POLICIES[plan.policy] is None:
+        planned = ", ".join(name for name, share in POLICIES.items() if share)
+        raise UsageError(
+            f"--warmup_epochs needs a planned --lr_policy ({planned}); {plan.policy} waits for "
+            "validation"
+        )
+    if plan.warmup >= plan.epochs:
+        raise UsageError(
+            f"--warmup_epochs {plan.warmup:g} leaves nothing of --nepochs {plan.epochs}"
+        )
 
 
 def _half_cosine(done: float) -> float:
     """Return 1 at 0 and 0 at 1."""
     return (1 + math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2
+
+
+def check_policy(config: TrainConfig) -> None:
+    """Shim: `plan_stages` checks."""
+    plan_stages(config)

@@ -1,4 +1,4 @@
-"""Gradual unfreezing: a run in stages, each with its own boundary and learning rate."""
+"""Shim: schedules.plan_stages replaces it."""
 
 from __future__ import annotations
 

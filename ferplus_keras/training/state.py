@@ -7,22 +7,22 @@ of early stopping; here every variable of model and optimiser is kept, and every
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
+from ferplus_keras.run import Run
 
 COUNTERS = {
     keras.callbacks.ReduceLROnPlateau: ("best", "wait", "cooldown_counter"),
     keras.callbacks.EarlyStopping: ("best", "wait", "best_epoch", "stopped_epoch"),
 }
 """What Keras' callbacks remember from epoch to epoch. Ours say it themselves (`state_names`)."""
-
 
 TORCH = "torch_generator_"
 
@@ -66,10 +66,10 @@ class SaveState(keras.callbacks.Callback):
             load_state(self.path, self.model, self.watched)
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        counters = [
-            {name: _plain(getattr(callback, name)) for name in _state_names(callback)}
-            for callback in self.watched
-        ]
+        counters = {
+            key: {name: _plain(getattr(callback, name)) for name in _state_names(callback)}
+            for key, callback in _numbered(self.watched).items()
+        }
         header = {
             "epochs": epoch + 1,
             "stopped": bool(self.model.stop_training),
@@ -110,20 +110,9 @@ def _plain(value):
     return value.item() if hasattr(value, "item") else value
 
 
-def read_header(path: Path) -> dict:
-    """Return {"epochs": finished epochs, "stopped": early stopping ended it, "callbacks": …}.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-    try:
-        with np.load(path) as saved:
-            return json.loads(str(saved["header"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"cannot read the state of the run in {path} ({error}); "
-            "start anew with --overwrite or another --name"
-        ) from None
+def _numbered(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
+    """Return callbacks by class name and place."""
+    return {f"{type(one).__name__} {number}": one for number, one in enumerate(callbacks)}
 
 
 def load_state(path: Path, model: keras.Model, watched: Sequence[keras.callbacks.Callback]) -> None:
@@ -132,17 +121,23 @@ def load_state(path: Path, model: keras.Model, watched: Sequence[keras.callbacks
     Raises:
         InputError: the state belongs to another network.
     """
-    counters = read_header(path)["callbacks"]
+    counters = Run(path.parent).progress()["callbacks"]
     variables = _variables(model)
     with np.load(path) as saved:
         arrays = {name: saved[name] for name in saved.files if name != "header"}
     generators = {name: arrays.pop(name) for name in list(arrays) if name.startswith(TORCH)}
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-    if shapes != {name: array.shape for name, array in arrays.items()}:
-        raise InputError(f"{path} belongs to another network or optimiser; nothing was loaded")
+    expected = _numbered(watched)
+    if shapes != {name: array.shape for name, array in arrays.items()} or [*expected] != [
+        *counters
+    ]:
+        raise InputError(
+            f"{path} belongs to another network, optimiser or version of ferplus_keras; nothing "
+            "was loaded"
+        )
     for name, variable in variables.items():
         variable.assign(arrays[name])
     _restore_torch_generators(generators)
-    for callback, values in zip(watched, counters, strict=True):
+    for key, values in counters.items():
         for name, value in values.items():
-            setattr(callback, name, value)
+            setattr(expected[key], name, value)

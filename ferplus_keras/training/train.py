@@ -1,25 +1,54 @@
-"""Fine-tune a network: two CSV files and a configuration in, a run folder out.
+"""Fine-tune a network: a configuration in, a run folder out."""
 
-Everything that can be refused is refused here, before Keras is loaded; `fit.py` does the work.
-"""
+from __future__ import annotations
 
 import dataclasses
+import statistics
+import sys
+from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ferplus_keras.arguments import to_plain
 from ferplus_keras.backend import load_keras
-from ferplus_keras.config import TrainConfig
-from ferplus_keras.data.dataset import Dataset, format_label_counts, load_dataset
-from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.models.registry import model_spec
-from ferplus_keras.training.distillation import check_teachers
-from ferplus_keras.training.loggers import check_loggers
-from ferplus_keras.training.run_folder import check_run_folder
-from ferplus_keras.training.schedules import check_policy
-from ferplus_keras.training.stages import stage_configs
+from ferplus_keras.data.dataset import Dataset, format_label_counts
+from ferplus_keras.errors import InputError
+from ferplus_keras.run import (
+    CURVES,
+    FINAL,
+    MAX_ACCURACY,
+    MIN_LOSS,
+    RECORD,
+    STATE,
+    Run,
+)
+from ferplus_keras.training.distillation import check_teachers, describe_teachers
+from ferplus_keras.training.loggers import LOGGERS, check_loggers
+from ferplus_keras.training.prepare import (
+    Prepared,
+    check_targets,
+    checkpoint_info,
+    compile_stage,
+    prepare,
+    read_dataset,
+    resolve,
+    starting_weights,
+)
+from ferplus_keras.training.schedules import Stage, plan_stages, spans_all_epochs, waiting
+
+if TYPE_CHECKING:
+    import keras
+
+    from ferplus_keras.config import TrainConfig
+    from ferplus_keras.models.freeze import Boundary
+    from ferplus_keras.models.weights import LoadedWeights
 
 
 def train(config: TrainConfig) -> Path:
     """Train as `config` says.
+
+    What can be refused is refused before Keras is loaded. A run that was stopped, even after its
+    last epoch, is brought to its end by `resume`.
 
     Args:
         config: settings of the run.
@@ -29,6 +58,7 @@ def train(config: TrainConfig) -> Path:
         resume_state.npz and TensorBoard events under logs/.
 
     Raises:
+        UsageError: settings that do not go together.
         InputError: data, weights or run folder cannot be used; nothing of an earlier run is lost.
         KeyboardInterrupt: Ctrl-C; the state of the last finished epoch is on disk.
 
@@ -36,76 +66,196 @@ def train(config: TrainConfig) -> Path:
         >>> train(TrainConfig(model_name="ResNet50", freeze_before=-51))  # doctest: +SKIP
     """
     config = resolve(config)
-    for stage in stage_configs(config):
-        check_policy(stage)
+    stages = plan_stages(config)
     check_loggers(config.loggers)
     check_targets(config)
-    check_teachers(config)
-    check_run_folder(config)
+    check_teachers(config.teacher, config.teacher_weight, config.overwrite and config.run_dir)
+    run = Run(config.run_dir)
+    run.require_usable(resume=config.resume, overwrite=config.overwrite)
     weights = starting_weights(config)
-    dataset = read_dataset(config)
-    print(format_label_counts(dataset.counts), flush=True)
+    with run.writing():
+        dataset = read_dataset(config)
+        print(format_label_counts(dataset.counts), flush=True)
+        done, stopped = _finished_epochs(config, run, dataset, stages)
 
-    load_keras()
-    from ferplus_keras.training.fit import fit
+        load_keras()
+        import keras
 
-    return fit(config, dataset, weights)
+        from ferplus_keras.models.freeze import freeze_before
+        from ferplus_keras.training import callbacks as hooks
+        from ferplus_keras.training.devices import device_scope
+        from ferplus_keras.training.state import SaveState
+
+        # A resumed run gets every weight from its state.
+        prepared = prepare(config, dataset, "none" if done else weights)
+        model, batches = prepared.model, prepared.batches
+        for stage in stages:  # a boundary that does not exist is refused now
+            freeze_before(model, stage.freeze_before)
+        if done:
+            run.write_settings(to_plain(config))
+            print(f"resuming {run.folder} after epoch {done}")
+
+        info = checkpoint_info(config, dataset)
+        ends = list(accumulate(stage.plan.epochs for stage in stages))
+        history = hooks.History(run)
+        progress = hooks.Progress(batches.rows, config.batch_size, ends[-1])
+        saving = [
+            hooks.SaveBest(run / MAX_ACCURACY, "val_accuracy", "max", info),
+            hooks.SaveBest(run / MIN_LOSS, "val_loss", "min", info),
+        ]
+        logging = [
+            logger for name in config.loggers for logger in LOGGERS[name](run, to_plain(config))
+        ]
+        interruptible = hooks.Interruptible()
+        try:
+            for stage, begin, end in zip(stages, [0, *ends], ends, strict=False):
+                if done and end < done:
+                    continue
+                with device_scope(config.num_gpus):
+                    boundary = compile_stage(config, prepared, stage)
+                if not done and not begin:
+                    _warn_if_frozen_at_random(prepared.loaded, boundary)
+                    if config.overwrite:
+                        run.clear()
+                    run.write_settings(to_plain(config))
+                    run.write_record(first_record(config, dataset, prepared, boundary))
+                average = [hooks.AverageWeights()] if config.ema else []
+                watched = [progress, *waiting(stage.plan), *saving, history]
+                if stage.early_stopping:
+                    watched.append(
+                        keras.callbacks.EarlyStopping(
+                            "val_accuracy", mode="max", patience=stage.early_stopping
+                        )
+                    )
+                state = SaveState(run / STATE, watched, restore=begin < done)
+                if done == end or stopped:  # a stage that is complete only hands its weights on
+                    state.set_model(model)
+                    state.on_train_begin()
+                    # As the end of `fit` does: with a moving average, that is what goes on.
+                    model.optimizer.finalize_variable_values(model.trainable_variables)
+                    continue
+                model.fit(
+                    batches,
+                    validation_data=prepared.validation,
+                    epochs=end,
+                    initial_epoch=max(begin, done),
+                    # In the order in which they must see the end of an epoch.
+                    callbacks=[
+                        interruptible,
+                        hooks.SetEpoch(batches),
+                        hooks.StopOnNaN(),
+                        *average,
+                        *watched,
+                        *logging,
+                        *(one.put_back() for one in average),
+                        state,
+                    ],
+                    shuffle=False,  # Batches shuffles by the seed; Keras, by Python's generator
+                    verbose=0,
+                )
+        except KeyboardInterrupt:
+            print(
+                f"\nstopped after {len(history.rows)} finished epochs; continue with: python "
+                f"train.py --checkpoints_dir {config.checkpoints_dir} --name {config.name} "
+                "--resume",
+                file=sys.stderr,
+            )
+            raise
+        finally:
+            interruptible.restore()
+        _finish(run, model, info, history, progress)
+    return run.folder
 
 
-def resolve(config: TrainConfig) -> TrainConfig:
-    """Return the configuration with the defaults filled in that hang on other settings."""
-    spec = model_spec(config.model_name)
-    own = {
-        "weights": spec.default_weights if config.checkpoint_path is None else None,
-        "image_size": spec.image_size,
-        "dropout_rate": spec.dropout_rate,
-        # Classes that are drawn equally often must not be weighed as if they were not.
-        "class_weights": ("none",) if config.sampling == "balanced" else None,
+def first_record(
+    config: TrainConfig, dataset: Dataset, prepared: Prepared, boundary: Boundary
+) -> dict[str, Any]:
+    """Return run.json as it is when training begins."""
+    from keras.backend import backend
+
+    from ferplus_keras.provenance import hardware, source_commit, versions
+
+    weights, loaded = prepared.batches.class_weights, prepared.loaded
+    return {
+        "commit": source_commit(),
+        "versions": versions(),
+        "hardware": hardware(),
+        "backend": backend(),
+        "seed": config.seed,
+        "data": dataset.hashes,
+        "label_counts": dataset.counts,
+        "train_rows": prepared.batches.rows,
+        "class_weights": None if weights is None else weights.tolist(),
+        "teachers": describe_teachers(config.teacher),
+        "weights": loaded and {"path": str(loaded.path), "sha256": loaded.sha256},
+        "freeze_before": boundary._asdict(),
     }
-    return dataclasses.replace(
-        config, **{key: value for key, value in own.items() if getattr(config, key) is None}
-    )
 
 
-def read_dataset(config: TrainConfig) -> Dataset:
-    """Return the data that a run is trained and validated on."""
-    return load_dataset(
-        config.data_dir,
-        config.dataset_name,
-        config.label_rule,
-        config.cache_dir,
-        config.evaluation_rule,
-        class_map=config.class_map,
-        drop_leaks=config.drop_leaks,
-        exclude=config.exclude,
-    )
-
-
-def check_targets(config: TrainConfig) -> None:
-    """Refuse what cannot be done to targets that are sets of right classes.
+def _finished_epochs(
+    config: TrainConfig, run: Run, dataset: Dataset, stages: list[Stage]
+) -> tuple[int, bool]:
+    """Return how many epochs an interrupted run has finished, 0 for a new one, and whether it is
+    over all the same.
 
     Raises:
-        UsageError: says which setting needs distributions.
+        InputError: the run is trained, or its data are no longer the ones it began with.
     """
-    changing = ("label_smoothing", "teacher", "mixup", "cutmix")
-    asked = [name for name in changing if getattr(config, name)]
-    if config.label_rule == "ms_multi_target" and asked:
-        raise UsageError(
-            f"--{asked[0]} needs targets that are distributions; those of --label_rule "
-            "ms_multi_target are sets of right classes"
+    if not config.resume or not (run / STATE).is_file():
+        return 0, False
+    progress, planned = run.progress(), sum(stage.plan.epochs for stage in stages)
+    epochs, stopped = progress["epochs"], progress["stopped"]
+    if run.is_trained and (stopped or epochs >= planned):
+        why = "raise --nepochs to continue"
+        if stopped:
+            why = "early stopping ended it"
+        elif config.stages or spans_all_epochs(config.lr_policy):
+            why = (
+                "its learning rate was planned to the end; start another with "
+                f"--weights {run.folder / FINAL}"
+            )
+        raise InputError(f"{run.folder} is complete after {epochs} epochs: {why}")
+    record = run.record()
+    for which, then, now in (
+        (f"files in {config.data_dir}", record["data"], dataset.hashes),
+        ("teachers", record.get("teachers", []), describe_teachers(config.teacher)),
+    ):
+        if then != now:
+            raise InputError(
+                f"--resume: the {which} are not the ones that {run.folder} began with "
+                f"(SHA-256 in {RECORD})"
+            )
+    return epochs, stopped
+
+
+def _warn_if_frozen_at_random(loaded: LoadedWeights | None, boundary: Boundary) -> None:
+    if loaded is None and boundary.frozen_layers:
+        print(
+            f"warning: {boundary.frozen_layers} layers stay frozen at random weights "
+            "(--weights none with --freeze_before)",
+            file=sys.stderr,
         )
 
 
-def starting_weights(config: TrainConfig) -> str:
-    """Return what the network starts from, checked as far as is quick."""
-    if config.checkpoint_path and config.weights:
-        raise UsageError(
-            f"--checkpoint_path {config.checkpoint_path} and --weights {config.weights} both say "
-            "where to start: give one"
-        )
-    weights = config.checkpoint_path or config.weights
-    known = [*model_spec(config.model_name).weights, "none"]
-    if weights not in known and not Path(weights).is_file():
-        expected = " or ".join(f"'{name}'" for name in known)
-        raise InputError(f"no weights at {weights}: expected {expected} or a file")
-    return weights
+def _finish(run: Run, model: keras.Model, info: Any, history: Any, progress: Any) -> None:
+    """Save the last model, complete run.json and say where everything is."""
+    from ferplus_keras.models.checkpoint import save_checkpoint
+
+    epochs = len(history.rows)
+    save_checkpoint(model, run / FINAL, dataclasses.replace(info, epoch=epochs))
+    history.draw()
+    best = max(history.rows, key=lambda row: row["val_accuracy"])
+    run.write_record(
+        run.record()
+        | {
+            "epochs": epochs,
+            "best": best,
+            "seconds": sum(progress.seconds),
+            "images_per_second": statistics.median(progress.images_per_second),
+        }
+    )
+    print(
+        f"best validation accuracy {best['val_accuracy']:.4f} in epoch {best['epoch']}\n"
+        f"curves: {run / CURVES}\n"
+        f"evaluate: python test.py --checkpoint_path {run / MAX_ACCURACY}"
+    )

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import yaml
 
-from ferplus_keras.arguments import read_config
 from ferplus_keras.cli import main
-from ferplus_keras.config import TrainConfig, to_plain
+from ferplus_keras.config import TrainConfig, read_config, to_plain
 from ferplus_keras.data.class_map import LEFT_OUT, ClassMap, find_class_map, merge_classes
 from ferplus_keras.data.dataset import load_split
 from ferplus_keras.data.ferplus import read_votes

@@ -10,9 +10,8 @@ from collections import Counter
 
 import pytest
 
-from ferplus_keras.arguments import read_config
 from ferplus_keras.cli import main
-from ferplus_keras.config import TrainConfig
+from ferplus_keras.config import TrainConfig, read_config
 from ferplus_keras.errors import InputError
 from ferplus_keras.sweep.command import sweep
 from ferplus_keras.sweep.plan import read_plan

@@ -8,8 +8,7 @@ import statistics
 import pytest
 from matplotlib.figure import Figure
 
-from ferplus_keras.arguments import read_config
-from ferplus_keras.config import EvaluateConfig, TrainConfig
+from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config
 from ferplus_keras.errors import InputError
 from tests.conftest import REPOSITORY
 from tools.results import draw_histories, main

@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ferplus_keras.classifier import Classifier
+from ferplus_keras.data import batches
 from ferplus_keras.data.dataset import load_split
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from ferplus_keras.models.registry import build_model
-from ferplus_keras.training import distillation, fit
-from ferplus_keras.training.distillation import teach
+from ferplus_keras.training import callbacks
+from ferplus_keras.training.distillation import distil
 from ferplus_keras.training.train import train
 
 
@@ -56,7 +58,7 @@ def answers(path, images):
 def test_targets_are_shared_between_labels_and_the_mean_of_the_teachers(teacher, sample_data):
     paths = [teacher("first"), teacher("second", FERPLUS_CLASSES[::-1])]
     split = load_split(str(sample_data), "train", label_rule="ms_crossentropy")
-    taught = teach(split, paths, 0.3)
+    taught = distil(split, paths, 0.3)
     first, second = (answers(path, split.images) for path in paths)
     expected = 0.7 * split.targets + 0.3 * (first + second[:, ::-1]) / 2
     np.testing.assert_allclose(taught.targets, expected, atol=1e-5)
@@ -70,7 +72,7 @@ def test_what_a_sigmoid_says_becomes_a_distribution(teacher, sample_data):
     split = load_split(str(sample_data), "train")
     said = answers(path, split.images)
     expected = said / said.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(teach(split, [path], 1.0).targets, expected, atol=1e-5)
+    np.testing.assert_allclose(distil(split, [path], 1.0).targets, expected, atol=1e-5)
 
 
 def test_training_uses_them_and_the_record_names_the_teacher(config, teacher, monkeypatch):
@@ -81,8 +83,8 @@ def test_training_uses_them_and_the_record_names_the_teacher(config, teacher, mo
         seen.append(split)
         return Batches(split, *arguments, **settings)
 
-    Batches = fit.Batches
-    monkeypatch.setattr(fit, "Batches", watch)
+    Batches = batches.Batches
+    monkeypatch.setattr(batches, "Batches", watch)
     folder = train(dataclasses.replace(config, teacher=(path,), teacher_weight=1.0))
     training, validation = seen
     np.testing.assert_allclose(training.targets, answers(path, training.images), atol=1e-5)
@@ -96,14 +98,14 @@ def test_a_resumed_run_has_the_same_targets_or_is_refused(config, teacher, monke
     config = dataclasses.replace(config, teacher=(teacher(),), nepochs=3)
     unbroken = train(dataclasses.replace(config, name="unbroken"))
 
-    class Cut(fit.SetEpoch):
+    class Cut(callbacks.SetEpoch):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 1:
                 raise KeyboardInterrupt
             super().on_epoch_begin(epoch, logs)
 
     with monkeypatch.context() as cut:
-        cut.setattr(fit, "SetEpoch", Cut)
+        cut.setattr(callbacks, "SetEpoch", Cut)
         with pytest.raises(KeyboardInterrupt):
             train(config)
     again = dataclasses.replace(config, resume=True)
@@ -140,7 +142,9 @@ def test_refusals_come_before_the_data_are_read(config, settings, said):
 
 def test_a_teacher_of_other_classes_is_refused_before_any_is_asked(config, teacher, monkeypatch):
     paths = (teacher(), teacher("other", FERPLUS_CLASSES[:7]))
-    monkeypatch.setattr(distillation, "predict", lambda *_, **__: pytest.fail("a teacher is asked"))
+    monkeypatch.setattr(
+        Classifier, "probabilities", lambda *_, **__: pytest.fail("a teacher is asked")
+    )
     with pytest.raises(InputError, match="7 classes"):
         train(dataclasses.replace(config, teacher=paths))
     assert not (config.run_dir / "config.yaml").exists()

@@ -2,8 +2,13 @@ import keras
 import numpy as np
 import pytest
 
+from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.errors import UsageError
-from ferplus_keras.training.losses import find_loss, find_metrics, multi_target
+from ferplus_keras.training.losses import (
+    find_loss,
+    find_metrics,
+    multi_target,
+)
 
 
 def test_multi_target_takes_the_best_of_the_right_classes():
@@ -15,19 +20,38 @@ def test_multi_target_takes_the_best_of_the_right_classes():
     np.testing.assert_allclose(found, [-np.log(0.3), -np.log(0.25), -np.log(1e-7)], rtol=1e-5)
 
 
-def test_each_label_rule_has_its_loss():
-    assert find_loss(None, "ms_multi_target") is multi_target
-    assert find_loss(None, "majority") is keras.losses.categorical_crossentropy
-    assert find_loss("multi_target", "majority") is multi_target
+def test_each_kind_of_target_has_its_loss_and_accuracy():
+    assert find_loss(LABEL_RULES["ms_multi_target"].kind.loss) is multi_target
+    assert find_loss(LABEL_RULES["majority"].kind.loss) is keras.losses.categorical_crossentropy
     with pytest.raises(UsageError, match="unknown loss 'crossentropi'"):
-        find_loss("crossentropi", "majority")
+        find_loss("crossentropi")
+    for rule in LABEL_RULES.values():
+        find_loss(rule.kind.loss)
+        find_metrics((), rule.kind.accuracy)
+
+
+def test_any_right_class_counts_as_right():
+    """The metric equals a plain loop over sets of right classes, and Keras' own over one-hot."""
+    rng = np.random.default_rng(0)
+    targets = (rng.random((200, 8)) < 0.3).astype("float32")
+    targets[np.arange(200), rng.integers(8, size=200)] = 1
+    probabilities = rng.dirichlet(np.ones(8), 200).astype("float32")
+    right = [t[p.argmax()] == 1 for t, p in zip(targets, probabilities, strict=True)]
+    (metric,) = find_metrics((), "multi_target_accuracy")
+    assert metric.__name__ == "accuracy"  # under which Keras logs it
+    found = keras.ops.convert_to_numpy(metric(targets, probabilities))
+    np.testing.assert_array_equal(found, right)
+    one_hot = np.eye(8, dtype="float32")[rng.integers(8, size=200)]
+    found = keras.ops.convert_to_numpy(metric(one_hot, probabilities))
+    expected = keras.metrics.categorical_accuracy(one_hot, probabilities)
+    np.testing.assert_array_equal(found, keras.ops.convert_to_numpy(expected))
 
 
 def test_accuracy_is_always_among_the_metrics():
-    assert find_metrics(("acc",)) == ["accuracy"]
-    assert find_metrics(("top_k_categorical_accuracy", "accuracy")) == [
+    assert find_metrics(("acc",), "categorical_accuracy") == ["accuracy"]
+    assert find_metrics(("top_k_categorical_accuracy", "accuracy"), "categorical_accuracy") == [
         "accuracy",
         "top_k_categorical_accuracy",
     ]
     with pytest.raises(UsageError, match="unknown metric 'f3'"):
-        find_metrics(("f3",))
+        find_metrics(("f3",), "categorical_accuracy")

@@ -6,19 +6,26 @@ import json
 import math
 import signal
 import sys
+import traceback
 import types
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from ferplus_keras.config import EvaluateConfig, TrainConfig
+from ferplus_keras.cli import main
+from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config
+from ferplus_keras.data.dataset import load_split
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.evaluate import evaluate
-from ferplus_keras.models.checkpoint import load_checkpoint, read_info
+from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
+from ferplus_keras.run import Run, Status
 from ferplus_keras.training import callbacks, loggers
-from ferplus_keras.training.schedules import PLANNED, planned_rates
-from ferplus_keras.training.train import resolve, train
+from ferplus_keras.training.prepare import resolve
+from ferplus_keras.training.schedules import POLICIES, plan_stages, planned_rates
+from ferplus_keras.training.train import train
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture
@@ -170,9 +177,9 @@ def test_a_resumed_run_equals_the_unbroken_one(config, monkeypatch, settings):
     assert len(rows(config.run_dir)) == 5
     resumed = rows(train(dataclasses.replace(config, resume=True)))
     assert resumed == unbroken
-    if config.lr_policy in PLANNED:  # what is logged is what the optimiser looks up
+    if POLICIES[config.lr_policy]:  # what is logged is what the optimiser looks up
         steps = json.loads((config.run_dir / "run.json").read_text())["train_rows"] / 32
-        planned = planned_rates(config, math.ceil(steps))[:: math.ceil(steps)]
+        planned = planned_rates(plan_stages(config)[0].plan, math.ceil(steps))[:: math.ceil(steps)]
         assert [float(row["learning_rate"]) for row in resumed] == pytest.approx(planned)
     if config.lr_policy == "plateau":
         assert len({row["learning_rate"] for row in unbroken}) > 1  # the schedule's state mattered
@@ -210,7 +217,7 @@ def test_stages_train_only_what_lies_behind_their_boundary(config, monkeypatch):
 
         on_train_begin = on_train_end = remember
 
-    monkeypatch.setattr("ferplus_keras.training.fit.SetEpoch", Watch)
+    monkeypatch.setattr("ferplus_keras.training.callbacks.SetEpoch", Watch)
     before = signal.getsignal(signal.SIGTERM)
     stages = ("1:dense:0.1", "1:conv1:0.1")
     train(dataclasses.replace(config, stages=stages, limit_train=96, ema=0.5, trunk_lr=0.5))
@@ -242,7 +249,7 @@ def test_the_moving_average_is_what_is_saved(config):
             steps.append([np.array(v) for v in self.model.trainable_variables])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ferplus_keras.training.fit.SetEpoch", Watch)
+        patch.setattr("ferplus_keras.training.callbacks.SetEpoch", Watch)
         folder = train(config)
     assert len(steps) == 3
     average = steps[0]
@@ -300,6 +307,129 @@ def test_early_stopping_counts_on_after_a_resume(config, monkeypatch):
     assert stopped_after == first_best + 3
     with pytest.raises(InputError, match="early stopping ended it"):
         train(dataclasses.replace(config, resume=True))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"ema": 0.5}, {"early_stopping": 1, "init_lr": 1e-12, "nepochs": 30}]
+)
+def test_a_run_stopped_between_its_last_epoch_and_its_end_is_finished(
+    config, monkeypatch, settings
+):
+    config = dataclasses.replace(config, early_stopping=0, limit_train=96)
+    config = dataclasses.replace(config, **settings)
+    unbroken = train(dataclasses.replace(config, name="unbroken"))
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ferplus_keras.training.train._finish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    run = Run(config.run_dir)
+    assert run.status == Status.INTERRUPTED
+    folder = train(dataclasses.replace(config, resume=True))
+    assert run.status == Status.TRAINED
+    assert rows(folder) == rows(unbroken)
+    ours, theirs = (load_checkpoint(path / "final_model.keras")[0] for path in (folder, unbroken))
+    for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    record = run.record()
+    assert len(run.progress()["callbacks"]["Progress 0"]["seconds"]) == record["epochs"]
+    with pytest.raises(InputError, match="is complete"):
+        train(dataclasses.replace(config, resume=True))
+
+
+def test_a_run_of_an_older_version_lacks_new_settings_and_goes_on(config):
+    """As after an upgrade that added one: its default held then."""
+    folder = train(config)
+    lines = (folder / "config.yaml").read_text().splitlines()
+    kept = [line for line in lines if not line.startswith(("cutmix:", "trunk_lr:"))]
+    assert len(kept) == len(lines) - 2
+    (folder / "config.yaml").write_text("\n".join(kept))
+    line = f"--resume --checkpoints_dir {config.checkpoints_dir} --name run --nepochs 3".split()
+    assert read_config(TrainConfig, line, "train.py").nepochs == 3
+    with pytest.raises(UsageError, match=r"--cutmix was 0\.0, got 1\.0"):
+        read_config(TrainConfig, [*line, "--cutmix", "1"], "train.py")
+
+
+def test_overwriting_removes_all_that_came_of_the_run_and_nothing_else(config):
+    folder = train(config)
+    ours = ("report.json", "predictions.csv", "report.html", "confusion_matrix.png")
+    derived = ("model_max_acc.onnx", "model_max_acc_int8.tflite", "explanations_2.png")
+    for name in (*ours, *derived, "notes.txt", "other.onnx"):
+        (folder / name).write_text("old")
+    train(dataclasses.replace(config, overwrite=True, nepochs=1))
+    left = {path.name for path in folder.iterdir()}
+    assert not left & {*ours, *derived}
+    assert {"notes.txt", "other.onnx"} <= left
+
+
+def test_a_second_process_may_not_write_the_same_run(config):
+    run = Run(config.run_dir)
+    with run.writing(), pytest.raises(InputError, match=r"is in use by process \d+ \("):
+        train(config)
+    train(config)
+    assert not list(config.run_dir.glob(".*"))
+
+
+def test_every_right_class_counts_in_the_logged_accuracy(config):
+    """Recomputed by a plain loop over the rows of the last epoch's network."""
+    config = dataclasses.replace(
+        config,
+        label_rule="ms_multi_target",
+        evaluation_rule="ms_multi_target",
+        class_weights=("none",),
+        nepochs=1,
+    )
+    folder = train(config)
+    split = load_split(config.data_dir, "validation", label_rule="ms_multi_target")
+    model, _ = load_checkpoint(folder / "final_model.keras")
+    predicted = model.predict(split.images, verbose=0).argmax(axis=1)
+    right = [target[best] == 1 for target, best in zip(split.targets, predicted, strict=True)]
+    assert max(split.targets.sum(axis=1)) > 1
+    assert float(rows(folder)[0]["val_accuracy"]) == pytest.approx(np.mean(right), abs=1e-6)
+
+
+def test_a_number_that_is_none_is_never_the_best(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(callbacks, "save_checkpoint", lambda model, path, info: saved.append(info))
+    info = CheckpointInfo("Tiny", 48, ("a", "b"), "FERPlus", "majority", "majority")
+    best = callbacks.SaveBest(tmp_path / "a.keras", "val_loss", "min", info)
+    for epoch, loss in enumerate((math.nan, math.nan, 2.0, math.inf, 1.0, math.nan, 1.5)):
+        best.on_epoch_end(epoch, {"val_loss": loss})
+    assert [one.epoch for one in saved] == [1, 3, 5]
+    assert best.best == 1.0
+
+
+def test_no_callback_waits_for_each_batch(config, monkeypatch):
+    """Otherwise Keras calls the hooks in turn, and a fast device waits for Python."""
+    seen = []
+    dispatch = keras.callbacks.CallbackList._configure_async_dispatch
+
+    def watch(self, hooks):
+        dispatch(self, hooks)
+        seen.append((self._async_train, self._async_test))
+
+    monkeypatch.setattr(keras.callbacks.CallbackList, "_configure_async_dispatch", watch)
+    train(dataclasses.replace(config, nepochs=1, limit_train=64))
+    assert (True, True) in seen
+    assert keras.backend.backend() == "torch" or {train for train, _ in seen} == {True}
+
+
+def test_few_own_frames_stand_between_the_command_line_and_fit(config, monkeypatch):
+    frames = []
+
+    def fit(self, *arguments, **settings):
+        frames.extend(frame.filename for frame in traceback.extract_stack())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    line = f"--data_dir {config.data_dir} --model_name {config.model_name} --weights none "
+    line += f"--image_size 48 --checkpoints_dir {config.checkpoints_dir} --num_gpus 0"
+    assert main(["train", *line.split()]) == 130
+    own = [name for name in frames if Path(name).is_relative_to(REPOSITORY / "ferplus_keras")]
+    assert len(own) <= 2  # train.py itself is the third
 
 
 def test_a_finished_run_goes_on_only_with_more_epochs(config):

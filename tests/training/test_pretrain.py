@@ -10,10 +10,12 @@ from ferplus_keras.cli import main
 from ferplus_keras.data.dataset import load_dataset, load_split
 from ferplus_keras.data.sources import ferplus_votes
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.models import registry
 from ferplus_keras.models.checkpoint import load_checkpoint, read_info
 from ferplus_keras.models.head import HEAD
-from ferplus_keras.training import contrastive, fit
-from ferplus_keras.training.contrastive import (
+from ferplus_keras.training import pretrain as module
+from ferplus_keras.training import train as train_module
+from ferplus_keras.training.pretrain import (
     TEMPERATURE,
     ViewPairs,
     accuracy,
@@ -83,13 +85,13 @@ def data_with_twin(sample_data, tmp_path):
     return str(folder)
 
 
-def test_every_training_face_is_used_but_what_is_no_face_and_twins_of_validation_and_test(
+def test_every_training_face_is_used_but_what_is_no_face_and_copies_of_validation_and_test(
     config, data_with_twin
 ):
     config = dataclasses.replace(config, data_dir=data_with_twin, label_rule="ms_majority")
     dataset = faces_without_labels(config)
     labelled = load_dataset(data_with_twin, "FERPlus", "ms_majority")
-    assert dataset.class_names == labelled.class_names
+    assert dataset["train"].class_names == labelled.class_names
     every = load_dataset(data_with_twin, "FER").splits
     held_out = {face.tobytes() for name in ("validation", "test") for face in every[name].images}
     votes = ferplus_votes(data_with_twin).opinions
@@ -101,7 +103,7 @@ def test_every_training_face_is_used_but_what_is_no_face_and_twins_of_validation
     ]
     assert 0 not in wanted
     assert len(wanted) < len(train.row_ids) - 1  # the drawn data have rows that are no face
-    assert dataset.splits["train"].row_ids.tolist() == wanted
+    assert dataset["train"].row_ids.tolist() == wanted
     assert not set(wanted) <= set(labelled.splits["train"].row_ids)
 
 
@@ -113,26 +115,26 @@ def test_own_pictures_and_fer2013_alone_will_do(config, sample_data, tmp_path):
         dataclasses.replace(config, data_dir=str(fer), dataset_name="FER6")
     )
     leaked = load_dataset(str(fer), "FER").splits["train"].leaked
-    assert len(found.splits["train"].images) == np.count_nonzero(~leaked)
-    assert len(found.class_names) == 6
+    assert len(found["train"].images) == np.count_nonzero(~leaked)
+    assert len(found["train"].class_names) == 6
 
     for index, face in enumerate(load_split(str(sample_data), "train").images[:60]):
         path = tmp_path / "own" / ("calm", "glad")[index % 2] / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(face).save(path)
     own = dataclasses.replace(config, data_dir=str(tmp_path / "own"), dataset_name="Folder")
-    assert faces_without_labels(own).class_names == ("calm", "glad")
+    assert faces_without_labels(own)["train"].class_names == ("calm", "glad")
 
 
 def test_the_backbone_learns_and_training_goes_on_from_it(config, tiny_network, monkeypatch):
     began = {}
 
-    def build(*arguments):
-        model, loaded = fit.build_network(*arguments)
+    def build(*arguments, **settings):
+        model, loaded = registry.build_with_weights(*arguments, **settings)
         began.update({layer.name: layer.get_weights() for layer in model.layers})
         return model, loaded
 
-    monkeypatch.setattr(contrastive, "build_network", build)
+    monkeypatch.setattr(module, "build_with_weights", build)
     folder = pretrain(config)
     lines = (folder / "training.csv").read_text().splitlines()
     losses = [float(line.split(",")[lines[0].split(",").index("loss")]) for line in lines[1:]]
@@ -145,7 +147,9 @@ def test_the_backbone_learns_and_training_goes_on_from_it(config, tiny_network, 
 
     taken = {}
     monkeypatch.setattr(
-        fit, "freeze_and_compile", lambda config, model, *_: taken.update(model=model) or 1 / 0
+        train_module,
+        "compile_stage",
+        lambda config, prepared, stage: taken.update(model=prepared.model) or 1 / 0,
     )
     with pytest.raises(ZeroDivisionError):
         train(dataclasses.replace(config, weights=str(path), name="next"))
@@ -161,7 +165,7 @@ def test_views_are_drawn_strongly_unless_told_otherwise(config, tmp_path, monkey
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("augmentation: khaireddin\n")
     taken = []
-    monkeypatch.setattr(contrastive, "pretrain", lambda config: taken.append(config.augmentation))
+    monkeypatch.setattr(module, "pretrain", lambda config: taken.append(config.augmentation))
     for line in ([], ["--augmentation", "wtomin"], ["--config", str(recipe)]):
         assert main(["pretrain", *line]) == 0
     assert taken == ["strong", "wtomin", "khaireddin"]
@@ -177,13 +181,13 @@ def test_views_are_drawn_strongly_unless_told_otherwise(config, tmp_path, monkey
     ],
 )
 def test_settings_that_pretraining_cannot_have_are_refused(config, monkeypatch, setting, message):
-    monkeypatch.setattr(contrastive, "read_dataset", lambda config: 1 / 0)
+    monkeypatch.setattr(module, "read_dataset", lambda config: 1 / 0)
     with pytest.raises(UsageError, match=message):
         pretrain(dataclasses.replace(config, **setting))
 
 
 def test_refusals(config, monkeypatch, capsys):
-    monkeypatch.setattr(contrastive, "read_dataset", lambda config: 1 / 0)
+    monkeypatch.setattr(module, "read_dataset", lambda config: 1 / 0)
     with pytest.raises(InputError, match="no weights at nowhere"):
         pretrain(dataclasses.replace(config, weights="nowhere"))
     assert main(["pretrain", "--model_name", "Nothing"]) == 2

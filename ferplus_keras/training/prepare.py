@@ -1,0 +1,216 @@
+"""What a run needs before its first step: settings checked, data, network, batches, optimiser."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ferplus_keras.data.dataset import DATASETS, Dataset, load_dataset
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.models.registry import model_spec
+from ferplus_keras.run import find_checkpoint
+from ferplus_keras.training.distillation import distil
+from ferplus_keras.training.schedules import Stage, learning_rate
+
+if TYPE_CHECKING:
+    import keras
+
+    from ferplus_keras.config import TrainConfig
+    from ferplus_keras.data.batches import Batches
+    from ferplus_keras.models.checkpoint import CheckpointInfo
+    from ferplus_keras.models.freeze import Boundary
+    from ferplus_keras.models.weights import LoadedWeights
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with the defaults filled in that depend on other settings."""
+    spec = model_spec(config.model_name)
+    own = {
+        "weights": spec.default_weights if config.checkpoint_path is None else None,
+        "image_size": spec.image_size,
+        "dropout_rate": spec.dropout_rate,
+        # Classes that are drawn equally often must not be weighted as if they were not.
+        "class_weights": ("none",) if config.sampling == "balanced" else None,
+    }
+    return dataclasses.replace(
+        config, **{key: value for key, value in own.items() if getattr(config, key) is None}
+    )
+
+
+def check_targets(config: TrainConfig) -> None:
+    """Refuse what cannot be done to the targets of the label rule.
+
+    Raises:
+        UsageError: says which setting needs targets that can be blended.
+    """
+    kind = DATASETS[config.dataset_name].rule(config.label_rule).kind
+    changing = ("label_smoothing", "teacher", "mixup", "cutmix")
+    asked = [name for name in changing if getattr(config, name)]
+    if asked and not kind.mixable:
+        raise UsageError(
+            f"--{asked[0]} needs targets that are distributions; those of --label_rule "
+            f"{config.label_rule} are each a {kind.name}: sets of right classes cannot be blended"
+        )
+
+
+def starting_weights(config: TrainConfig) -> str:
+    """Return what the network starts from, checked as far as is quick."""
+    if config.checkpoint_path and config.weights:
+        raise UsageError(
+            f"--checkpoint_path {config.checkpoint_path} and --weights {config.weights} both say "
+            "where to start: give one"
+        )
+    weights = config.checkpoint_path or config.weights
+    known = [*model_spec(config.model_name).weights, "none"]
+    if weights in known:
+        return weights
+    try:
+        return str(find_checkpoint(weights))
+    except InputError:
+        expected = " or ".join(f"'{name}'" for name in known)
+        raise InputError(
+            f"no weights at {weights}: expected {expected}, a file or a run folder"
+        ) from None
+
+
+def read_dataset(config: TrainConfig) -> Dataset:
+    """Return the data that a run is trained and validated on."""
+    return load_dataset(
+        config.data_dir,
+        config.dataset_name,
+        config.label_rule,
+        config.cache_dir,
+        config.evaluation_rule,
+        class_map=config.class_map,
+        drop_leaks=config.drop_leaks,
+        exclude=config.exclude,
+    )
+
+
+class Prepared(NamedTuple):
+    """What is trained, and on what.
+
+    Attributes:
+        model: the network, not compiled.
+        loaded: what became of its weights; None for random ones.
+        batches: augmented, weighted training batches.
+        validation: plain batches.
+        loss: as `compile` takes it.
+        metrics: likewise.
+    """
+
+    model: keras.Model
+    loaded: LoadedWeights | None
+    batches: Batches
+    validation: Batches
+    loss: Any
+    metrics: list
+
+
+def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
+    """Return the network with its starting weights, and the batches it is trained on."""
+    import keras
+
+    from ferplus_keras.data.batches import Batches
+    from ferplus_keras.data.class_weights import class_weights
+    from ferplus_keras.data.dataset import limit_split
+    from ferplus_keras.models.registry import build_with_weights
+    from ferplus_keras.training.devices import compute_dtype, device_scope
+    from ferplus_keras.training.losses import find_loss, find_metrics
+
+    split = dataset.splits["train"]
+    loss = find_loss(config.loss or split.kind.loss)
+    metrics = find_metrics(config.metrics, split.kind.accuracy)
+    if config.limit_train:
+        split = limit_split(split, config.limit_train, config.seed)
+        print(f"training on {len(split.images)} of the training rows (--limit_train)")
+    weighting = class_weights(config.class_weights, split, dataset.name, dataset.label_rule)
+    if config.teacher:
+        share = 0.5 if config.teacher_weight is None else config.teacher_weight
+        split = distil(split, config.teacher, share)
+    batches = Batches(
+        split,
+        config.batch_size,
+        augmentation=config.augmentation,
+        sampling=config.sampling,
+        seed=config.seed,
+        class_weights=weighting,
+        draw=dataset.draw,
+        label_smoothing=config.label_smoothing,
+        mixup_alpha=config.mixup,
+        cutmix_alpha=config.cutmix,
+        workers=config.workers,
+    )
+    keras.utils.set_random_seed(config.seed)
+    with device_scope(config.num_gpus), compute_dtype(config.mixed_precision):
+        model, loaded = build_with_weights(
+            config.model_name,
+            len(dataset.class_names),
+            weights=weights,
+            image_size=config.image_size,
+            dropout_rate=config.dropout_rate,
+            activation=config.activation,
+        )
+    if loaded:
+        print(f"weights: {loaded}")
+    validation = Batches(dataset.splits["validation"], config.batch_size)
+    return Prepared(model, loaded, batches, validation, loss, metrics)
+
+
+def compile_stage(
+    config: TrainConfig,
+    prepared: Prepared,
+    stage: Stage,
+    rate: keras.optimizers.schedules.LearningRateSchedule | None = None,
+    network: keras.Model | None = None,
+) -> Boundary:
+    """Freeze and penalise as asked, and compile with a new optimiser.
+
+    Args:
+        config: settings of optimiser and penalty.
+        prepared: the network, its loss and its metrics.
+        stage: boundary and learning rate.
+        rate: learning rate instead of the stage's.
+        network: what is compiled, where it is not the network itself but built around its backbone.
+    """
+    from ferplus_keras.models.freeze import freeze_before, numbered_layers
+    from ferplus_keras.training.devices import use_xla
+    from ferplus_keras.training.optimizers import build_optimizer
+    from ferplus_keras.training.regularization import penalise
+
+    network = network or prepared.model
+    boundary = freeze_before(network, stage.freeze_before)
+    print(boundary.describe(), flush=True)
+    if config.reg_func:
+        penalise(network, config.reg_func, config.reg_rate, config.reg_layers, config.reg_bias)
+    backbone = numbered_layers(prepared.model)[:-1]
+    optimizer = build_optimizer(
+        config.optimizer,
+        rate or learning_rate(stage.plan, len(prepared.batches)),
+        betas=(config.adam_b1, config.adam_b2),
+        momentum=config.momentum,
+        arguments=config.optimizer_args or (),
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        ema=config.ema,
+        slow=[variable.path for layer in backbone for variable in layer.trainable_variables],
+        slow_factor=config.trunk_lr,
+    )
+    network.compile(optimizer, prepared.loss, metrics=prepared.metrics, jit_compile=use_xla())
+    network.optimizer.build(network.trainable_variables)
+    return boundary
+
+
+def checkpoint_info(config: TrainConfig, dataset: Dataset) -> CheckpointInfo:
+    """Return what the run's checkpoints say of themselves; the epoch is filled in later."""
+    from ferplus_keras.models.checkpoint import CheckpointInfo
+
+    return CheckpointInfo(
+        model_name=config.model_name,
+        image_size=config.image_size,
+        class_names=dataset.class_names,
+        dataset_name=dataset.name,
+        label_rule=dataset.label_rule,
+        evaluation_rule=dataset.evaluation_rule,
+        class_map=config.class_map,
+    )

@@ -1,0 +1,224 @@
+"""Pretraining on faces without labels: two augmented views of a face are to be found alike.
+
+SimCLR, after Chen et al. 2020 (arXiv 2002.05709): the backbone's features of both views go through
+a small projection, and each view must pick its partner among all others of the batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+from keras import ops
+
+from ferplus_keras.arguments import to_plain
+from ferplus_keras.data.batches import Batches
+from ferplus_keras.data.dataset import Split, limit_split, open_source
+from ferplus_keras.data.targets import ONE_CLASS
+from ferplus_keras.data.votes import Labels, not_a_face
+from ferplus_keras.errors import UsageError
+from ferplus_keras.models.checkpoint import save_checkpoint
+from ferplus_keras.models.registry import build_with_weights
+from ferplus_keras.run import FINAL, Run
+from ferplus_keras.training import callbacks as hooks
+from ferplus_keras.training.devices import compute_dtype
+from ferplus_keras.training.prepare import (
+    Prepared,
+    checkpoint_info,
+    compile_stage,
+    read_dataset,
+    resolve,
+    starting_weights,
+)
+from ferplus_keras.training.schedules import plan_stages, waiting
+from ferplus_keras.training.train import first_record
+
+if TYPE_CHECKING:
+    from ferplus_keras.config import TrainConfig
+
+TEMPERATURE = 0.2
+PROJECTION = (128, 128)
+"""Units of the two dense layers behind the features; they are thrown away afterwards."""
+
+
+def pretrain(config: TrainConfig) -> Path:
+    """Train a network's backbone without labels and save the network, its head as it began.
+
+    Args:
+        config: settings as of a training; those of targets, head, loss, averages, stages, early
+            stopping and loggers have no meaning here.
+
+    Returns:
+        The run folder: config.yaml, run.json, training.csv, curves.png and final_model.keras.
+
+    Raises:
+        InputError: data, weights or run folder cannot be used.
+        UsageError: as `check_pretraining`, or a setting that a schedule refuses.
+        KeyboardInterrupt: Ctrl-C; a pretraining cannot be resumed.
+    """
+    check_pretraining(config)
+    config = dataclasses.replace(resolve(config), ema=0.0, stages=None, teacher=None)
+    (stage,) = plan_stages(config)
+    run = Run(config.run_dir)
+    run.require_usable(resume=False, overwrite=config.overwrite)
+    weights = starting_weights(config)
+    with run.writing():
+        dataset, faces = read_dataset(config), faces_without_labels(config)
+        train = faces["train"]
+        if config.limit_train:
+            train = limit_split(train, config.limit_train, config.seed)
+        print(f"pretraining on {len(train.images):,} faces without labels", flush=True)
+        batches, validation = (
+            ViewPairs(
+                split,
+                config.batch_size,
+                augmentation=config.augmentation,
+                sampling="shuffled",
+                seed=config.seed,
+                workers=config.workers,
+            )
+            for split in (train, faces["validation"])
+        )
+        keras.utils.set_random_seed(config.seed)
+        with compute_dtype(config.mixed_precision):
+            model, loaded = build_with_weights(
+                config.model_name,
+                len(dataset.class_names),
+                weights=weights,
+                image_size=config.image_size,
+                dropout_rate=config.dropout_rate,
+                activation=config.activation,
+            )
+            projector = _with_projection(model)
+        prepared = Prepared(model, loaded, batches, validation, nt_xent, [accuracy])
+        boundary = compile_stage(config, prepared, stage, network=projector)
+        if config.overwrite:
+            run.clear()
+        run.write_settings(to_plain(config))
+        record = first_record(config, dataset, prepared, boundary) | {"label_counts": {}}
+        run.write_record(record)
+        progress = hooks.Progress(batches.rows, config.batch_size, stage.plan.epochs)
+        interruptible = hooks.Interruptible()
+        try:
+            projector.fit(
+                batches,
+                validation_data=validation,
+                epochs=stage.plan.epochs,
+                callbacks=[
+                    interruptible,
+                    hooks.SetEpoch(batches),
+                    progress,
+                    hooks.StopOnNaN(),
+                    hooks.History(run),
+                    *waiting(stage.plan),
+                ],
+                shuffle=False,  # Batches shuffles by the seed
+                verbose=0,
+            )
+        finally:
+            interruptible.restore()
+        info = dataclasses.replace(checkpoint_info(config, dataset), epoch=stage.plan.epochs)
+        save_checkpoint(model, run / FINAL, info)
+        record |= {
+            "epochs": stage.plan.epochs,
+            "seconds": sum(progress.seconds),
+            "images_per_second": statistics.median(progress.images_per_second),
+        }
+        run.write_record(record)
+    print(f"train on: python train.py --model_name {config.model_name} --weights {run / FINAL}")
+    return run.folder
+
+
+def check_pretraining(config: TrainConfig) -> None:
+    """Refuse settings under which views cannot be told apart or a run cannot continue.
+
+    Raises:
+        UsageError: says which setting.
+    """
+    for refused, why in (
+        (config.resume, "a pretraining cannot be resumed; leave out --resume"),
+        (config.augmentation == "none", "--augmentation none makes both views of a face the same"),
+        (config.batch_size == 1, "--batch_size 1 leaves a view no other face to be told from"),
+        (config.num_gpus > 1, "--num_gpus above 1 would separate the views of a face: use one"),
+    ):
+        if refused:
+            raise UsageError(why)
+
+
+def faces_without_labels(config: TrainConfig) -> dict[str, Split]:
+    """Return every face of every split, also those that a label rule drops.
+
+    Training faces whose pixels are those of a validation or test face are left out, and so is what
+    most annotators call no face. The targets have no meaning.
+    """
+    source = open_source(
+        config.data_dir, config.dataset_name, config.cache_dir, class_map=config.class_map
+    )
+    rows = len(source.rows.splits)
+    keep = ~(source.leaked & (source.rows.splits == "train"))
+    if source.label_set.uses_votes:
+        keep &= ~not_a_face(source.rows.opinions)
+    targets = np.ones((rows, len(source.class_names)), np.float32)
+    labels = Labels(targets, keep, np.where(keep, "", "left out"))
+    return {name: source.take(name, labels, ONE_CLASS) for name in ("train", "validation")}
+
+
+class ViewPairs(Batches):
+    """Batches of 2b faces: each row's partner, the other view of its face, is b rows away.
+
+    The targets are the partners' row numbers, (2b, 1) int32.
+    """
+
+    def _prepare(self, epoch, index: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self._rows(epoch, index)
+        views = [self._changed(rows, epoch, index, view) for view in (0, 1)]
+        count = len(views[0])
+        partners = np.roll(np.arange(2 * count, dtype=np.int32), count)
+        return np.concatenate(views), partners[:, None]
+
+
+def similarities(projections):
+    """Return cosines between rows over the temperature, and none of a row with itself.
+
+    Args:
+        projections: (n, d) float.
+
+    Returns:
+        (n, n) float32 logits.
+    """
+    rows = ops.normalize(ops.cast(projections, "float32"), axis=1)
+    same = ops.eye(ops.shape(rows)[0], dtype="float32")
+    return ops.matmul(rows, ops.transpose(rows)) / TEMPERATURE - 1e9 * same
+
+
+def nt_xent(partners, projections):
+    """Return the normalised, temperature-scaled cross-entropy of SimCLR.
+
+    Args:
+        partners: (n, 1) row number of each row's partner.
+        projections: (n, d) float.
+
+    Returns:
+        (n,) float32 losses.
+    """
+    return keras.losses.sparse_categorical_crossentropy(
+        partners, similarities(projections), from_logits=True
+    )
+
+
+def accuracy(partners, projections):
+    """Return for each row whether its partner is the row most like it, (n,) float32."""
+    return keras.metrics.sparse_categorical_accuracy(partners, similarities(projections))
+
+
+def _with_projection(model: keras.Model) -> keras.Model:
+    """Return the network with two dense layers instead of its dropout and head."""
+    x = model.get_layer("dropout_layer").input
+    hidden, out = PROJECTION
+    x = keras.layers.Dense(hidden, activation="relu", name="projection")(x)
+    x = keras.layers.Dense(out, dtype="float32", name="projection_out")(x)
+    return keras.Model(model.input, x)
