@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -264,16 +264,6 @@ def as_settings(config_class: type, path: Path) -> dict[str, Any]:
 
 
 def as_words(settings: dict[str, Any]) -> list[str]:
-    """Return settings as command-line words, which `parse` reads back."""
-    words = []
-    for key, value in settings.items():
-        if value is not None:
-            values = value if isinstance(value, list | tuple) else [value]
-            words += [f"--{key}", *map(str, values)]
-    return words
-
-
-def as_words(settings: dict[str, Any]) -> list[str]:
     """Return settings as words of a command line; those that are None are left out."""
     words: list[str] = []
     for flag, value in settings.items():
@@ -284,8 +274,4 @@ def as_words(settings: dict[str, Any]) -> list[str]:
 
 
 def _joined(value: Any) -> str:
-    return (
-        "+".join(map(str, value))
-        if isinstance(value, Iterable) and not isinstance(value, str)
-        else str(value)
-    )
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -105,12 +105,12 @@ def _settings(
 
 
 def _module(verb: str, prog: str | None = None) -> Callable[[str, Sequence[str]], Parsed]:
-    """Return a parser of a command whose module has `DESCRIPTION` and `add_arguments`."""
+    """Return a parser of a command whose module has `add_arguments(parser)`."""
 
     def parse(name: str, argv: Sequence[str]) -> Parsed:
         function = _function(verb)
         module = import_module(function.__module__)
-        parser = LineParser(prog=prog or f"{PROG} {name}", description=module.DESCRIPTION)
+        parser = LineParser(prog=prog or f"{PROG} {name}")
         module.add_arguments(parser)
         return function, parser.parse_args(argv)
 
@@ -214,7 +214,7 @@ def _predict(name: str, argv: Sequence[str]) -> Parsed:
 def _sweep(name: str, argv: Sequence[str]) -> Parsed:
     from ferplus_keras.sweep import command
 
-    parser = LineParser(prog=f"{PROG} {name}", description=command.DESCRIPTION)
+    parser = LineParser(prog=f"{PROG} {name}")
     command.add_arguments(parser)
     arguments, train_flags = parser.parse_known_args(argv)
     return partial(command.run_command, arguments), train_flags

@@ -20,12 +20,12 @@ from ferplus_keras.data.dataset import DATASETS, load_split
 from ferplus_keras.data.votes import LABEL_RULES
 from ferplus_keras.models.checkpoint import read_info
 from ferplus_keras.models.registry import MODELS
-from ferplus_keras.training.schedules import PLANNED
+from ferplus_keras.training.schedules import POLICIES
 from tests.conftest import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n# (ferplus_keras/\S+)\.py\n(.*?)```", PAGE, re.S)
-TABLES = (MODELS, LABEL_RULES, PLANNED, PRESETS, DATASETS)
+TABLES = (MODELS, LABEL_RULES, POLICIES, PRESETS, DATASETS)
 SMALL = "--nepochs 1 --limit_train 40 --batch_size 20 --loggers none --num_gpus 0 --name"
 
 
@@ -53,7 +53,7 @@ def extended(tables, monkeypatch):
             monkeypatch.setattr(module, added, scope[added], raising=False)
     # The one list that is made of its table on import.
     field = copy.copy(TrainConfig.__dataclass_fields__["lr_policy"])
-    field.metadata = {**field.metadata, "known": ("plateau", *PLANNED)}
+    field.metadata = {**field.metadata, "known": tuple(POLICIES)}
     monkeypatch.setitem(TrainConfig.__dataclass_fields__, "lr_policy", field)
 
 
