@@ -55,13 +55,13 @@ DAMAGES = {
         lambda lines: "a,b,c\n" + "".join(lines[1:]),
         "emotion, pixels, Usage",
     ),
-    "2,303 pixels": ("fer2013.csv", cut_a_pixel, "row 3 "),
+    "2,303 pixels": ("fer2013.csv", cut_a_pixel, "row 3,"),
     "a pixel of 256": (
         "fer2013.csv",
         lambda lines: "".join([*lines[:2], lines[2][:2] + "256 " + lines[2][6:], *lines[3:]]),
-        "row 2 ",
+        "row 2,",
     ),
-    "truncated": ("fer2013.csv", lambda lines: "".join(lines)[:-3000], "row 400 "),
+    "truncated": ("fer2013.csv", lambda lines: "".join(lines)[:-3000], "row 400,"),
     "votes shorter": ("fer2013new.csv", lambda lines: "".join(lines[:-1]), "399"),
     "votes in another order": ("fer2013new.csv", swap_usage, "row 1"),
     "votes lack a column": (

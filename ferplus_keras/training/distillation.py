@@ -16,6 +16,7 @@ from ferplus_keras.classifier import Classifier, mean_probabilities
 from ferplus_keras.data.dataset import Split
 from ferplus_keras.errors import UsageError
 from ferplus_keras.files import sha256
+from ferplus_keras.formats import FORMATS, find_format
 from ferplus_keras.models.checkpoint import read_info
 from ferplus_keras.run import TRAINED, find_checkpoint
 
@@ -37,7 +38,7 @@ def check_teachers(
     if not paths and weight is not None:
         raise UsageError(f"--teacher_weight {weight} needs --teacher PATH")
     for file in map(find_checkpoint, paths or ()):
-        if file.suffix == ".keras":
+        if find_format(file) is FORMATS["keras"]:  # its header is read at once
             read_info(file)
         of_run = overwritten and file.resolve().parent == overwritten.resolve()
         if of_run and file.name in TRAINED:
