@@ -1,8 +1,4 @@
-"""A queue of trainings: commands side by side, within a time limit, stopped so that they resume.
-
-Sweeps and campaigns are its clients: each decides which command is next and what follows from its
-end. The queue starts, shares out, watches and stops them.
-"""
+"""A queue of trainings: commands side by side, within a time limit, stopped so that they resume."""
 
 from __future__ import annotations
 
@@ -24,8 +20,6 @@ from ferplus_keras.training.schedules import check_policy
 from ferplus_keras.training.stages import stage_configs
 
 TRAIN = (sys.executable, "-m", "ferplus_keras", "train")
-"""The command of a training, ahead of its arguments."""
-
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 30
 """How long a training has to save and leave; it is stopped this long before the time limit."""
@@ -37,10 +31,10 @@ class Job:
 
     Attributes:
         command: its words.
-        log: its open and locked log, from `lock_log`; the queue closes it.
+        log: its output, from `lock_log`; the queue closes it.
         finish: called with the exit code (negative for a signal) and whether the queue stopped the
-            command; returns the job that follows with the same log, or None.
-        resumable: whether it may be stopped before the time limit, because it saves its progress.
+            command; returns the job that follows in its place, or None.
+        resumable: whether it may be stopped before the time limit.
     """
 
     command: Sequence[str]
@@ -50,10 +44,7 @@ class Job:
 
 
 class Queue:
-    """Runs jobs side by side.
-
-    Each job gets its share of the processor cores. Jobs that share a GPU take its memory as they
-    need it, each up to its share. Variables that are set already win.
+    """Runs jobs side by side, each on its share of the processor cores and of a GPU's memory.
 
     Args:
         parallel: how many jobs run at a time.
@@ -63,95 +54,88 @@ class Queue:
     def __init__(self, parallel: int = 1, time_limit: float | None = None) -> None:
         self.parallel = parallel
         self.deadline = float("inf") if time_limit is None else time.monotonic() + time_limit
-        self.environment = dict(os.environ)
-        if parallel > 1:
-            shared = {
-                "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-                "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-                "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / parallel:.3f}",
-            }
-            self.environment = shared | self.environment
-        self._running: dict[int, tuple[Job, subprocess.Popen]] = {}
+        self.running: dict[int, tuple[Job, subprocess.Popen]] = {}
 
     def run(self, take: Callable[[], Job | None]) -> None:
-        """Run jobs until none is left, or time is up.
-
-        Args:
-            take: returns the next job, or None while there is none to start.
+        """Run the jobs that `take` returns until it returns None and all have ended, or time is up.
 
         Raises:
             KeyboardInterrupt: Ctrl-C or SIGTERM; every job was stopped and finished.
         """
         try:
             while True:
-                while len(self._running) < self.parallel and self._left() > GRACE_SECONDS:
-                    job = take()
-                    if job is None:
-                        break
-                    self._start(min(set(range(self.parallel)) - self._running.keys()), job)
-                if not self._running:
+                left = self.deadline - time.monotonic()
+                while (
+                    left > GRACE_SECONDS and len(self.running) < self.parallel and (job := take())
+                ):
+                    self._start(min(set(range(self.parallel)) - self.running.keys()), job)
+                if not self.running:
                     return
                 time.sleep(POLL_SECONDS)
-                for slot, (_, process) in [*self._running.items()]:
+                for slot, (_, process) in [*self.running.items()]:
                     if process.poll() is not None:
                         self._end(slot)
-                if self._left() < GRACE_SECONDS:
-                    self._stop(everything=self._left() < 0)
+                if left < GRACE_SECONDS:
+                    self._stop(everything=left < 0)
         except BaseException:
             self._stop(everything=True)
             raise
 
-    def _left(self) -> float:
-        return self.deadline - time.monotonic()
-
     def _start(self, slot: int, job: Job) -> None:
+        environment = dict(os.environ)
+        if self.parallel > 1:  # else the first process would take all of a GPU's memory
+            environment.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+            environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+            environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / self.parallel:.3f}")
         process = subprocess.Popen(
             job.command,
             stdin=subprocess.DEVNULL,
             stdout=job.log,
             stderr=job.log,
-            env=self.environment,
+            env=environment,
             start_new_session=True,  # a Ctrl-C reaches it through `_stop` only
         )
+        self.running[slot] = job, process
         with suppress(AttributeError, ProcessLookupError):  # macOS has no affinity
             cores = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(process.pid, cores[slot % len(cores) :: self.parallel])
-        self._running[slot] = job, process
 
     def _end(self, slot: int, *, stopped: bool = False) -> None:
-        job, process = self._running.pop(slot)
-        code = process.returncode
-        if code < 0 and not stopped:
-            hint = " (out of memory?)" if code == -9 else ""
-            os.write(job.log, f"error: ended by signal {-code}{hint}\n".encode())
-        following = job.finish(code, stopped)
+        job, process = self.running.pop(slot)
+        if process.returncode < 0 and not stopped:
+            hint = " (out of memory?)" if process.returncode == -9 else ""
+            os.write(job.log, f"error: ended by signal {-process.returncode}{hint}\n".encode())
+        following = job.finish(process.returncode, stopped)
         if following and not stopped:
             self._start(slot, following)
         else:
             os.close(job.log)
 
     def _stop(self, *, everything: bool) -> None:
-        """Stop resumable jobs, or all; a second Ctrl-C kills them."""
-        slots = [slot for slot, (job, _) in self._running.items() if everything or job.resumable]
-        processes = [self._running[slot][1] for slot in slots]
-        for process in processes:
+        """Stop all jobs, or the resumable ones, and wait for them; a second Ctrl-C kills them."""
+        stopped = {
+            slot: process
+            for slot, (job, process) in self.running.items()
+            if everything or job.resumable
+        }
+        for process in stopped.values():
             process.terminate()  # a background job would not hear a Ctrl-C
         until = time.monotonic() + GRACE_SECONDS
         try:
-            for process in processes:
+            for process in stopped.values():
                 process.wait(max(0.0, until - time.monotonic()))
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            for process in processes:
+            for process in stopped.values():
                 process.kill()
                 process.wait()
-        for slot in slots:
+        for slot in stopped:
             self._end(slot, stopped=True)
 
 
 def lock_log(path: Path) -> int | None:
     """Return the open log of a job, or None while another process runs the job.
 
-    The command inherits the lock, and the operating system frees it when both are gone.
+    The command inherits the lock; the operating system frees it when the last holder is gone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -172,20 +156,18 @@ def read_error(log: Path) -> str:
 
 
 def train_words(run: Run, settings: dict[str, Any]) -> list[str]:
-    """Return the arguments of train.py that start a run, or resume it as it began."""
+    """Return the arguments of train.py that start a run, or resume it under its own settings."""
     own = {"name": run.folder.name, "checkpoints_dir": str(run.folder.parent)}
     if run.status is Status.INTERRUPTED:
-        places = {flag: value for flag, value in settings.items() if flag in PLACES}
-        return as_words(places | own | {"resume": True})
-    return as_words(settings | own | ({"overwrite": True} if run.exists else {}))
+        settings = {flag: value for flag, value in settings.items() if flag in PLACES}
+        own["resume"] = True
+    elif run.exists:
+        own["overwrite"] = True
+    return as_words(settings | own)
 
 
 def check_settings(words: Sequence[str], prog: str) -> TrainConfig:
-    """Return the settings of a training, checked before anything runs.
-
-    Raises:
-        UsageError: an unknown flag or value, or settings that do not go together; one line.
-    """
+    """Return the settings of a training, or raise UsageError for what it could not follow."""
     config = read_config(TrainConfig, words, prog)
     for stage in stage_configs(config):
         check_policy(stage)

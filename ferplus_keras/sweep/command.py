@@ -17,7 +17,7 @@ from ferplus_keras.queue import TRAIN, Job, Queue, read_error, train_words
 from ferplus_keras.run import Status
 from ferplus_keras.sweep.plan import PROG, Plan, read_plan
 from ferplus_keras.sweep.report import format_best, write_report
-from ferplus_keras.sweep.trials import LOG, Claim, Trials
+from ferplus_keras.sweep.trials import LOG, Trials
 
 DESCRIPTION = """\
 Search over any settings of train.py, one training process per trial.
@@ -66,29 +66,29 @@ def sweep(plan: Plan, folder: Path, workers: int = 1, program: Sequence[str] = T
     def take() -> Job | None:
         while claim := trials.claim():
             run = trials.run(claim.number)
-            if not run.is_trained:
-                verb = "resumes" if run.status is Status.INTERRUPTED else "begins"
-                kept = ", ".join(f"{flag} {value}" for flag, value in claim.kept.items())
-                print(f"trial {claim.number} {verb}: {kept}", flush=True)
-                words = train_words(run, plan.settings(claim.kept))
-                return Job([*program, *words], claim.log, partial(finish, claim))
-            finish(claim, 0, False)  # its training outlived its sweep
-            os.close(claim.log)
+            if run.is_trained:  # its training outlived its sweep
+                finish(claim.number, 0, False)
+                os.close(claim.log)
+                continue
+            verb = "resumes" if run.status is Status.INTERRUPTED else "begins"
+            kept = ", ".join(f"{flag} {value}" for flag, value in claim.kept.items())
+            print(f"trial {claim.number} {verb}: {kept}", flush=True)
+            words = train_words(run, plan.settings(claim.kept))
+            return Job([*program, *words], claim.log, partial(finish, claim.number))
         return None
 
-    def finish(claim: Claim, code: int, stopped: bool) -> None:
-        run = trials.run(claim.number)
+    def finish(number: int, code: int, stopped: bool) -> None:
+        run = trials.run(number)
         if stopped and not run.is_trained:
             return
-        value = trials.finish(claim)
+        value = trials.finish(number)
         with trials.locked():
             table = write_report(trials, last=False)
         done = table["state"].isin(["complete", "failed"]).sum()
         outcome = f"failed: {read_error(run / LOG)}"
         if value is not None:
-            epoch = table["best_epoch"][claim.number]
-            outcome = f"{plan.metric} {value:.4f} in epoch {epoch}"
-        print(f"trial {claim.number} ({done} of {plan.trials} done): {outcome}", flush=True)
+            outcome = f"{plan.metric} {value:.4f} in epoch {table['best_epoch'][number]}"
+        print(f"trial {number} ({done} of {plan.trials} done): {outcome}", flush=True)
 
     try:
         Queue(workers).run(take)

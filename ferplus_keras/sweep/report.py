@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import math
 import time
 import warnings
 from pathlib import Path
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from ferplus_keras.files import replacing
 from ferplus_keras.queue import read_error
 from ferplus_keras.run import RECORD
-from ferplus_keras.sweep.plan import METRICS, Plan
+from ferplus_keras.sweep.plan import METRICS
 from ferplus_keras.sweep.trials import LOG, Trials
 
 if TYPE_CHECKING:
-    import optuna
     import pandas as pd
 
 PICTURE_SECONDS = 10
@@ -29,25 +28,23 @@ def sweep_table(trials: Trials) -> pd.DataFrame:
     the metric, best_epoch, seconds of training, and error; what is not known is missing.
     """
     import pandas as pd
-    from optuna.trial import TrialState
 
     rows = []
     for trial in trials.all():
-        run, best, seconds, error = trials.run(trial.number), None, None, None
-        if trial.state == TrialState.COMPLETE:
-            state, best = "complete", trials.best_epoch(trial.number)
-            seconds = run.record().get("seconds") if (run / RECORD).is_file() else None
-        elif trial.state == TrialState.FAIL:
-            state, error = "failed", read_error(run / LOG)
+        number, run, state = trial.number, trials.run(trial.number), trial.state.name
+        row = {"number": number, "state": "complete", **trial.params, trials.plan.metric: None}
+        row |= {"best_epoch": None, "seconds": None, "error": None}
+        if state == "COMPLETE":
+            best = trials.best_epoch(number)
+            row |= {trials.plan.metric: trial.value, "best_epoch": best and best["epoch"]}
+            row["seconds"] = run.record().get("seconds") if (run / RECORD).is_file() else None
+        elif state == "FAIL":
+            row |= {"state": "failed", "error": read_error(run / LOG)}
         else:
-            state = "running" if trials.is_running(trial.number) else "interrupted"
-        ends = {"best_epoch": best and best["epoch"], "seconds": seconds, "error": error}
-        rows.append(
-            {"number": trial.number, "state": state, **trial.params}
-            | {trials.plan.metric: trial.value, **ends}
-        )
-    table = pd.DataFrame(rows)
-    return table.astype({"best_epoch": "Int64"}).round({"seconds": 1}) if rows else table
+            row["state"] = "running" if trials.is_running(number) else "interrupted"
+        rows.append(row)
+    numbers = {trials.plan.metric: float, "best_epoch": "Int64", "seconds": float}
+    return pd.DataFrame(rows).astype(numbers).round({"seconds": 1}) if rows else pd.DataFrame()
 
 
 def write_report(trials: Trials, *, last: bool) -> pd.DataFrame:
@@ -64,81 +61,76 @@ def write_report(trials: Trials, *, last: bool) -> pd.DataFrame:
     if len(table):
         with replacing(trials.folder / "sweep.csv") as temporary:
             table.to_csv(temporary, index=False)
-    if len(_ranked(trials.plan, table)):
-        _write_best(trials, table)
-        picture = trials.folder / "sweep.png"
-        if last or not picture.exists() or time.time() - picture.stat().st_mtime > PICTURE_SECONDS:
-            _draw(trials.study, trials.plan, picture)
+        if (table["state"] == "complete").any():
+            _write_best(trials, table)
+            picture = trials.folder / "sweep.png"
+            age = time.time() - picture.stat().st_mtime if picture.is_file() else math.inf
+            if last or age > PICTURE_SECONDS:
+                _draw(trials, picture)
     return table
 
 
 def format_best(trials: Trials, table: pd.DataFrame, shown: int = 10) -> str:
     """Return the best trials as text, and where everything is."""
-    lines = []
-    ranked = _ranked(trials.plan, table)
-    if len(ranked):
+    counts = table["state"].value_counts().sort_index()
+    lines = [", ".join(f"{count} {state}" for state, count in counts.items())]
+    if "complete" in counts:
         columns = [trials.plan.metric, "best_epoch", "number", *trials.plan.search]
-        lines += [ranked[columns].head(shown).to_string(index=False, float_format="{:.4g}".format)]
-    counts = table["state"].value_counts().sort_index() if len(table) else {}
-    lines.append(", ".join(f"{count} {state}" for state, count in counts.items()))
-    if len(ranked):
+        best = _ranked(trials, table)[columns].head(shown)
+        lines.insert(0, best.to_string(index=False, float_format="{:.4g}".format))
         lines.append(f"all trials: {trials.folder / 'sweep.csv'}, {trials.folder / 'sweep.png'}")
         lines.append(f"train the best: python train.py --config {trials.folder / 'best.yaml'}")
     return "\n".join(lines)
 
 
-def _ranked(plan: Plan, table: pd.DataFrame) -> pd.DataFrame:
+def _ranked(trials: Trials, table: pd.DataFrame) -> pd.DataFrame:
     """Return the complete trials, the best first."""
-    if not len(table):
-        return table
+    metric = trials.plan.metric
     complete = table[table["state"] == "complete"]
-    lowest_first = METRICS[plan.metric] == "minimize"
-    return complete.sort_values(plan.metric, ascending=lowest_first, kind="stable")
+    return complete.sort_values(metric, ascending=METRICS[metric] == "minimize", kind="stable")
 
 
 def _write_best(trials: Trials, table: pd.DataFrame) -> None:
     """Write the settings of the best trial as a recipe."""
     import yaml
 
-    plan, ranked = trials.plan, _ranked(trials.plan, table)
+    ranked, metric, name = _ranked(trials, table), trials.plan.metric, trials.folder.resolve().name
     best = ranked.iloc[0]
-    kept = trials.all()[best["number"]].params
-    name = trials.folder.resolve().name
-    source = (
-        f"# The best of {len(ranked)} trials of the sweep {name}: trial {best['number']}, "
-        f"{plan.metric} {best[plan.metric]:.4f} in epoch {best['best_epoch']}.\n"
-    )
-    recipe = yaml.safe_dump({"name": f"{name}_best", **plan.settings(kept)}, sort_keys=False)
+    settings = trials.plan.settings(trials.all()[best["number"]].params)
+    recipe = yaml.safe_dump({"name": f"{name}_best", **settings}, sort_keys=False)
     with replacing(trials.folder / "best.yaml") as temporary:
-        temporary.write_text(source + recipe, encoding="utf-8")
+        temporary.write_text(
+            f"# The best of {len(ranked)} trials of the sweep {name}: trial {best['number']}, "
+            f"{metric} {best[metric]:.4f} in epoch {best['best_epoch']}.\n{recipe}",
+            encoding="utf-8",
+        )
 
 
-def _draw(study: optuna.Study, plan: Plan, path: Path) -> None:
+def _draw(trials: Trials, path: Path) -> None:
     """Stack Optuna's plots: the best so far, each flag, and two listed flags against each other."""
     import matplotlib.pyplot as plt
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from optuna.visualization import matplotlib as plots
-    from PIL import Image
 
-    choices = [flag for flag, space in plan.search.items() if space.choices]
-    wanted = [(plots.plot_optimization_history, {}), (plots.plot_slice, {"params": [*plan.search]})]
+    search = trials.plan.search
+    choices = [flag for flag, space in search.items() if space.choices]
+    wanted = [(plots.plot_optimization_history, {}), (plots.plot_slice, {"params": [*search]})]
     if len(choices) == 2:
         wanted.append((plots.plot_rank, {"params": choices}))
-    pictures = []
-    with warnings.catch_warnings(), plt.style.context("default"):  # Optuna sets a style
-        warnings.simplefilter("ignore")  # and calls these plots experimental
+    strips = []
+    layout = {"figure.constrained_layout.use": True}
+    with warnings.catch_warnings(), plt.rc_context(layout):  # Optuna sets a style
+        warnings.simplefilter("ignore")  # and calls its plots experimental
         for plot, options in wanted:
-            plot(study, target_name=plan.metric, **options)
-            figure, buffer = plt.gcf(), io.BytesIO()
+            plot(trials.study, target_name=trials.plan.metric, **options)
+            figure = plt.gcf()
+            figure.set(figwidth=max(8, 2.6 * len(search)), figheight=4.8, dpi=120)
             for axes in figure.axes:
-                axes.tick_params(axis="x", labelrotation=25)
-            figure.savefig(buffer, dpi=120, bbox_inches="tight")
+                plt.setp(axes.get_xticklabels(), rotation=30, ha="right")
+            canvas = FigureCanvasAgg(figure)
+            canvas.draw()
+            strips.append(np.array(canvas.buffer_rgba()))
             plt.close(figure)
-            pictures.append(Image.open(buffer))
-    width = max(picture.width for picture in pictures)
-    sheet = Image.new("RGB", (width, sum(picture.height for picture in pictures)), "white")
-    top = 0
-    for picture in pictures:
-        sheet.paste(picture, ((width - picture.width) // 2, top))
-        top += picture.height
     with replacing(path) as temporary:
-        sheet.save(temporary)
+        plt.imsave(temporary, np.vstack(strips))

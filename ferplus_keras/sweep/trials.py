@@ -1,13 +1,9 @@
 """The folder that the workers of a sweep share: which trials there are, and who runs them.
 
-    sweep.yaml       the plan, which later starts must repeat
-    journal.log      Optuna's journal: every trial with its parameters, state and value
-    trials/<number>/ a run folder each, with train.log
-
 The journal is a file to which lines are added under a lock that also holds over NFS, where SQLite's
-does not. Trials are written to it whole, with their parameters, so that a kill leaves none
-half-made. Whoever runs a trial, the training included, holds a lock on its train.log. A trial that
-the journal calls running and whose log is free was interrupted, and is resumed.
+does not. A trial is written to it whole, so that a kill leaves none half-made. Whoever runs a
+trial, its training included, holds a lock on its train.log. A trial that the journal calls running
+and whose log is free was interrupted, and is resumed.
 """
 
 from __future__ import annotations
@@ -34,7 +30,7 @@ LOG = "train.log"
 
 
 class Claim(NamedTuple):
-    """A trial that this process runs: its number, parameters, and locked log."""
+    """A trial that this process runs: its number, parameters and locked log."""
 
     number: int
     kept: dict[str, Any]
@@ -42,11 +38,7 @@ class Claim(NamedTuple):
 
 
 class Trials:
-    """The trials of one sweep.
-
-    Args:
-        plan: the sweep.
-        folder: where it lives; made if need be.
+    """The trials of one sweep, in a folder with sweep.yaml, journal.log and trials/<number>/.
 
     Raises:
         InputError: the folder cannot be written, or it holds another sweep.
@@ -92,10 +84,10 @@ class Trials:
             log = lock_log(self.run(number) / LOG)
             if log is None:  # its training outlived a journal that somebody removed
                 raise InputError(f"{self.run(number).folder} is in use; choose another --sweep_dir")
-            distributions = {f: space.distribution() for f, space in self.plan.search.items()}
-            kept = self._draw(trials, distributions)
+            space = {flag: space.distribution() for flag, space in self.plan.search.items()}
+            kept = self._draw(trials, space)
             self.study.add_trial(
-                create_trial(state=TrialState.RUNNING, params=kept, distributions=distributions)
+                create_trial(state=TrialState.RUNNING, params=kept, distributions=space)
             )
         return Claim(number, kept, log)
 
@@ -112,18 +104,16 @@ class Trials:
         epochs = [epoch for epoch in self.run(number).history() if math.isfinite(epoch[metric])]
         return self.plan.better(epochs, key=lambda epoch: epoch[metric]) if epochs else None
 
-    def finish(self, claim: Claim) -> float | None:
+    def finish(self, number: int) -> float | None:
         """Write a trial's best metric to the journal, or that it failed; return it."""
         from optuna.trial import TrialState
 
-        best = self.best_epoch(claim.number) if self.run(claim.number).is_trained else None
-        if best is None:
-            self.study.tell(claim.number, state=TrialState.FAIL)
-            return None
-        self.study.tell(claim.number, best[self.plan.metric])
-        return best[self.plan.metric]
+        best = self.best_epoch(number) if self.run(number).is_trained else None
+        value = best and best[self.plan.metric]
+        self.study.tell(number, value, state=None if best else TrialState.FAIL)
+        return value
 
-    def _draw(self, trials: list, distributions: dict[str, Any]) -> dict[str, Any]:
+    def _draw(self, trials: list, space: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters of the next trial, decided by the seed and the trials so far."""
         import optuna
 
@@ -133,39 +123,31 @@ class Trials:
         sampler = samplers[self.plan.sampler](seed=self.plan.base.get("seed", 0) + len(trials))
         draft = optuna.create_study(direction=METRICS[self.plan.metric], sampler=sampler)
         draft.add_trials(trials)
-        drawn = draft.ask(fixed_distributions=distributions).params
-        return {flag: space.tidy(drawn[flag]) for flag, space in self.plan.search.items()}
+        drawn = draft.ask(fixed_distributions=space).params
+        return {flag: self.plan.search[flag].tidy(value) for flag, value in drawn.items()}
 
 
 def _keep_plan(plan: Plan, path: Path) -> None:
     """Write the plan, or refuse one that is not the one that the folder's trials followed."""
     import yaml
 
+    def shared(plain: dict[str, Any]) -> dict[str, Any]:
+        order = ", ".join(plain["search"])  # gives a grid's trials their numbers
+        own = {"sampler": plain["sampler"], "metric": plain["metric"], "search": order}
+        return own | {f: v for f, v in plain["base"].items() if f not in PLACES} | plain["search"]
+
     now = plan.to_plain()
     if path.is_file():
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for key, was, given in _differences(before, now):
-            raise InputError(
-                f"{path.parent} holds a sweep with another {key}: it was {was}, now {given}; "
-                "keep it as it was, or choose another --sweep_dir"
-            )
-        if before == now:
-            return
+        was, given = shared(yaml.safe_load(path.read_text(encoding="utf-8"))), shared(now)
+        for key in was | given:
+            old, new = (found.get(key, "the default") for found in (was, given))
+            if old != new:
+                raise InputError(
+                    f"{path.parent} holds a sweep with another {key}: it was {old}, now {new}; "
+                    "keep it as it was, or choose another --sweep_dir"
+                )
     with replacing(path) as temporary:
         temporary.write_text(yaml.safe_dump(now, sort_keys=False), encoding="utf-8")
-
-
-def _differences(before: dict, now: dict) -> Iterator[tuple[str, Any, Any]]:
-    for key in ("sampler", "metric"):
-        if before[key] != now[key]:
-            yield key, before[key], now[key]
-    if list(before["search"]) != list(now["search"]):  # a grid's order is its trials' numbers
-        yield "search", ", ".join(before["search"]), ", ".join(now["search"])
-    for section in ("base", "search"):
-        was, given = before[section], now[section]
-        for flag in {**was, **given}:
-            if flag not in PLACES and was.get(flag) != given.get(flag):
-                yield flag, was.get(flag, "the default"), given.get(flag, "the default")
 
 
 def _open_study(plan: Plan, folder: Path) -> optuna.Study:
@@ -177,9 +159,7 @@ def _open_study(plan: Plan, folder: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = str((folder / "journal.log").resolve())
     storage = JournalStorage(JournalFileBackend(path, JournalFileOpenLock(path)))
+    better = METRICS[plan.metric]
     return optuna.create_study(
-        storage=storage,
-        study_name="sweep",
-        direction=METRICS[plan.metric],
-        load_if_exists=True,
+        storage=storage, study_name="sweep", direction=better, load_if_exists=True
     )

@@ -227,7 +227,7 @@ def test_ctrl_c_stops_the_trainings(begin, tmp_path, monkeypatch, capsys):
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         campaign.run(queue)
-    assert not queue._running
+    assert not queue.running
     assert capsys.readouterr().out.count(" stopped") == 2
     assert not list((campaign.output_dir / "results").iterdir())
 
