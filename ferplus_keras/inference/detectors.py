@@ -1,0 +1,243 @@
+"""Find the faces of a picture: YuNet, MTCNN, or the picture as one face."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.inference.weights import find_yunet
+from ferplus_keras.registry import Registry
+
+LONGEST_SIDE = 1280
+"""Pictures with a longer side are made smaller for detection, in pixels."""
+
+CLOSE_UP = 480
+"""Side to which a picture is also made smaller, for faces that are too large for YuNet otherwise."""
+
+Box = tuple[float, float, float, float]
+"""x, y, width, height in pixels of the picture; may reach over its edge."""
+
+
+class DetectedFace(NamedTuple):
+    """A detected face.
+
+    Attributes:
+        box: where it is.
+        score: the detector's confidence, 0 to 1.
+        eyes: (2, 2) x and y of the eye on the left of the picture and of the other one, or None.
+    """
+
+    box: Box
+    score: float = 1.0
+    eyes: np.ndarray | None = None
+
+    @property
+    def tilt(self) -> float:
+        """Angle of the line through the eyes in degrees, positive clockwise."""
+        if self.eyes is None:
+            return 0.0
+        across, down = self.eyes[1] - self.eyes[0]
+        return float(np.degrees(np.arctan2(down, across)))
+
+    def enlarged(self, scale: float) -> DetectedFace:
+        """Return the same face in a picture `scale` times as large."""
+        eyes = None if self.eyes is None else self.eyes * scale
+        return DetectedFace(tuple(value * scale for value in self.box), self.score, eyes)
+
+
+Detector = Callable[[np.ndarray], list[DetectedFace]]
+"""From a picture (h, w, 3) uint8 RGB to its faces, most confident first."""
+
+DETECTORS: Registry[Callable[[str | Path | None], Detector]] = Registry("face detector")
+"""Face detectors by name: from a weights file, or None, to the detector, ready to run."""
+
+
+def find_detector(detector: str | Callable, weights: str | Path | None = None) -> Detector:
+    """Return a detector that is ready to run and safe to share between threads.
+
+    Args:
+        detector: row of `DETECTORS`, or any function from a picture (h, w, 3) uint8 RGB to its
+            faces: `DetectedFace`s or boxes (x, y, width, height). A function of your own must
+            itself be safe between threads where several share it.
+        weights: YuNet's file; None finds or fetches it.
+
+    Raises:
+        UsageError: there is no such detector.
+        InputError: what it needs is missing.
+    """
+    if callable(detector):
+        return lambda image: _as_faces(detector(image))
+    if not isinstance(detector, str):
+        raise UsageError(f"expected a detector's name or a function, got {detector!r}")
+    return DETECTORS[detector](weights)
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Return the intersection of two boxes over their union."""
+    wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    common = max(wide, 0) * max(high, 0)
+    return common / max(one[2] * one[3] + other[2] * other[3] - common, 1e-9)
+
+
+def shrink(image: np.ndarray, longest_side: int) -> tuple[np.ndarray, float]:
+    """Return a picture no larger than that, and the factor back to its own size."""
+    import cv2
+
+    scale = max(image.shape[:2]) / longest_side
+    if scale <= 1:
+        return image, 1.0
+    size = (max(round(image.shape[1] / scale), 1), max(round(image.shape[0] / scale), 1))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
+
+
+@DETECTORS.register("auto")
+def _auto(weights: str | Path | None) -> Detector:
+    """YuNet, or MTCNN where YuNet's file cannot be had."""
+    try:
+        return _yunet(weights)
+    except InputError as error:
+        if weights:
+            raise
+        try:
+            detector = _mtcnn(None)
+        except InputError as second:
+            raise InputError(f"{error}; and {second}; or choose --faces whole") from None
+        _say_once(f"note: detecting faces by MTCNN, which finds fewer: {error}")
+        return detector
+
+
+@DETECTORS.register("yunet")
+def _yunet(weights: str | Path | None) -> Detector:
+    """YuNet (Wu et al. 2023) in OpenCV."""
+    return YuNet(Path(weights) if weights else find_yunet())
+
+
+@DETECTORS.register("mtcnn")
+def _mtcnn(weights: str | Path | None) -> Detector:
+    """MTCNN (Zhang et al. 2016) on ONNX Runtime."""
+    from ferplus_keras.inference.mtcnn import MTCNN
+
+    network = MTCNN()
+
+    def detect(image: np.ndarray) -> list[DetectedFace]:
+        small, scale = shrink(image, LONGEST_SIDE)
+        return [
+            DetectedFace(tuple(map(float, box)), float(score), eyes).enlarged(scale)
+            for box, score, eyes in network(small)
+        ]
+
+    return detect
+
+
+@DETECTORS.register("whole")
+def _whole(weights: str | Path | None) -> Detector:
+    """The whole picture as one face."""
+    return lambda image: [DetectedFace((0, 0, image.shape[1], image.shape[0]))]
+
+
+class YuNet:
+    """OpenCV's `FaceDetectorYN` behind as many objects as threads use it at the same time.
+
+    Args:
+        path: any file that `cv2.FaceDetectorYN` reads.
+
+    Raises:
+        InputError: the file is missing or of another kind.
+    """
+
+    _creating = threading.Lock()
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = np.frombuffer(path.read_bytes(), np.uint8)
+        except OSError as error:
+            raise InputError(f"cannot read YuNet's file {path}: {error.strerror}") from None
+        self._path = path
+        self._idle = deque([self._create()])
+
+    def __call__(self, image: np.ndarray) -> list[DetectedFace]:
+        """Return the faces of a picture (h, w, 3) uint8 RGB, most confident first."""
+        faces = self._detect(image, LONGEST_SIDE)
+        if max(image.shape[:2]) > CLOSE_UP:
+            least = max(image.shape[:2]) / 4
+            large = [
+                face for face in self._detect(image, CLOSE_UP) if max(face.box[2:]) > least
+            ]
+            faces = large + [
+                face for face in faces if not any(_centre_in(face.box, each.box) for each in large)
+            ]
+        return sorted(faces, key=lambda face: -face.score)
+
+    def _create(self):
+        import cv2
+
+        with self._creating:
+            level = cv2.utils.logging.getLogLevel()
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            try:
+                return cv2.FaceDetectorYN.create(
+                    "onnx", self._file, np.empty(0, np.uint8), (320, 320), 0.7
+                )
+            except cv2.error as error:
+                reason = " ".join(str(error).split())[:150]
+                raise InputError(f"OpenCV cannot read {self._path}: {reason}") from None
+            finally:
+                cv2.utils.logging.setLogLevel(level)
+
+    def _detect(self, image: np.ndarray, longest_side: int) -> list[DetectedFace]:
+        import cv2
+
+        small, scale = shrink(image, longest_side)
+        try:
+            network = self._idle.pop()
+        except IndexError:
+            network = self._create()
+        network.setInputSize((small.shape[1], small.shape[0]))
+        _, rows = network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        self._idle.append(network)
+        return [
+            DetectedFace(
+                tuple(map(float, row[:4])), float(row[-1]), _in_order(row[4:8].reshape(2, 2))
+            ).enlarged(scale)
+            for row in (() if rows is None else rows)
+        ]
+
+
+def _centre_in(box: Box, other: Box) -> bool:
+    x, y = box[0] + box[2] / 2 - other[0], box[1] + box[3] / 2 - other[1]
+    return 0 <= x <= other[2] and 0 <= y <= other[3]
+
+
+def _in_order(eyes: np.ndarray) -> np.ndarray:
+    """Return the eye first that is left in the picture."""
+    return eyes[np.argsort(eyes[:, 0])]
+
+
+def _as_faces(found: Iterable) -> list[DetectedFace]:
+    """Return what somebody's detector found, boxes made faces."""
+    try:
+        faces = [
+            face if hasattr(face, "box") else DetectedFace(tuple(map(float, face)))
+            for face in found
+        ]
+        if all(len(face.box) == 4 for face in faces):
+            return faces
+    except (TypeError, ValueError):
+        pass
+    raise InputError(
+        f"expected the detector to return boxes (x, y, width, height), got {found!r:.80}"
+    )
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    print(text, file=sys.stderr)
