@@ -10,7 +10,8 @@ from ferplus_keras.arguments import LineParser
 from ferplus_keras.data.views import VIEWS
 from ferplus_keras.errors import UsageError
 from ferplus_keras.files import require_writable
-from ferplus_keras.inference.faces import DETECTORS, MARGIN
+from ferplus_keras.inference.crop import MARGIN
+from ferplus_keras.inference.detectors import DETECTORS
 from ferplus_keras.inference.job import Job
 from ferplus_keras.inference.predictor import Predictor
 from ferplus_keras.inference.sources import copy_paths, find_sources, is_video
@@ -46,10 +47,10 @@ def build_parser(prog: str = "predict.py") -> argparse.ArgumentParser:
     parser.add_argument(
         "--faces",
         choices=list(DETECTORS),
-        default="mtcnn",
-        help="face detector; whole takes each picture as one face [mtcnn]",
+        default="auto",
+        help="face detector; whole takes each picture as one face [auto]",
     )
-    parser.add_argument("--faces_weights", help="file that the detector yunet needs")
+    parser.add_argument("--faces_weights", help="YuNet's file [found or fetched]")
     parser.add_argument(
         "--margin",
         type=float,

@@ -20,7 +20,7 @@ LONGEST_SIDE = 1280
 """Pictures with a longer side are made smaller for detection, in pixels."""
 
 CLOSE_UP = 480
-"""Side to which a picture is also made smaller, for faces that are too large for YuNet otherwise."""
+"""Side to which a picture is also made smaller: YuNet takes parts of very large faces for faces."""
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels of the picture; may reach over its edge."""
@@ -169,9 +169,7 @@ class YuNet:
         faces = self._detect(image, LONGEST_SIDE)
         if max(image.shape[:2]) > CLOSE_UP:
             least = max(image.shape[:2]) / 4
-            large = [
-                face for face in self._detect(image, CLOSE_UP) if max(face.box[2:]) > least
-            ]
+            large = [face for face in self._detect(image, CLOSE_UP) if max(face.box[2:]) > least]
             faces = large + [
                 face for face in faces if not any(_centre_in(face.box, each.box) for each in large)
             ]

@@ -109,7 +109,7 @@ class Job:
                         read.append(path)
                         found.append(self.predictor.find(picture))
                     bar.update()
-                for path, faces in zip(read, self.predictor.judge(found), strict=True):
+                for path, faces in zip(read, self.predictor.classify(found), strict=True):
                     if self.copies:
                         write_picture(annotate(picture, faces), self.copies[path])
                     self._add(path, faces)

@@ -45,10 +45,13 @@ class MTCNN:
         folder = Path(package.origin).parent
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = 1  # without threads of its own it survives a fork
         try:
             self._networks = [
                 onnxruntime.InferenceSession(
-                    (folder / f"{name}.onnx").read_bytes(), options, providers=["CPUExecutionProvider"]
+                    (folder / f"{name}.onnx").read_bytes(),
+                    options,
+                    providers=["CPUExecutionProvider"],
                 )
                 for name in ("pnet", "rnet", "onet")
             ]
@@ -138,15 +141,15 @@ def _squares(boxes: np.ndarray) -> np.ndarray:
 
 
 def _cut(image: np.ndarray, boxes: np.ndarray, side: int) -> np.ndarray:
-    """Return (n, side, side, 3) of what boxes show, black outside the picture."""
+    """Return (n, side, side, 3) of what boxes show, grey outside the picture."""
     import cv2
 
-    pictures = np.zeros((len(boxes), side, side, 3), np.float32)
+    pictures = np.full((len(boxes), side, side, 3), 127, np.uint8)
     height, width = image.shape[:2]
     for picture, (left, top, right, bottom) in zip(pictures, boxes.astype(int), strict=True):
         inside = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
         if inside.size:
             edges = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
-            square = cv2.copyMakeBorder(inside, *edges, cv2.BORDER_CONSTANT)
+            square = cv2.copyMakeBorder(inside, *edges, cv2.BORDER_CONSTANT, value=(127, 127, 127))
             picture[:] = cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA)
     return pictures

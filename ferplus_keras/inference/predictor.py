@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +14,7 @@ from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.pictures import as_face, read_picture
 from ferplus_keras.emotions import FACE_SIZE
-from ferplus_keras.errors import InputError, unknown
+from ferplus_keras.errors import InputError
 from ferplus_keras.inference.crop import MARGIN, crop_face
 from ferplus_keras.inference.detectors import Box, DetectedFace, find_detector
 
@@ -45,8 +42,8 @@ class Prediction:
 class Predictor:
     """Find the faces of pictures and say what they express.
 
-    It is ready when it is built. Threads may share it, and it can be pickled. After a fork it opens
-    its files anew at the first call; a Keras network cannot be used after a fork and says so.
+    It is ready when it is built. Threads may share it, whatever the detector, and it can be
+    pickled. An .onnx model also works in processes forked afterwards; others refuse to.
 
     Args:
         checkpoint_path: a .keras checkpoint, an export (.onnx, .tflite, .xml, SavedModel folder), a
@@ -84,65 +81,26 @@ class Predictor:
         tta: str = "none",
         batch_size: int = 64,
     ) -> None:
-        if tta not in VIEWS:
-            raise unknown("kind of views", tta, VIEWS)
+        VIEWS[tta]  # refuses an unknown one before anything is loaded
         if checkpoint_path is None and not BUNDLED.is_file():
             raise InputError(
                 f"the model that comes with the package is missing ({BUNDLED}): install it anew, "
                 "or name another model as checkpoint_path (--checkpoint_path)"
             )
-        self._detector = detector if faces is None else faces
-        self._faces_weights = faces_weights
-        self.whole = self._detector == "whole"
+        self._detector = (detector if faces is None else faces, faces_weights)
+        self.whole = self._detector[0] == "whole"
+        self.detect = find_detector(*self._detector)
+        opened = isinstance(checkpoint_path, Classifier)
+        self.classifier = checkpoint_path if opened else Classifier.open(checkpoint_path or BUNDLED)
         self.margin = margin
         self.tta = tta
         self.batch_size = batch_size
-        self.detect = find_detector(self._detector, faces_weights)
-        if isinstance(checkpoint_path, Classifier):
-            self.classifier = checkpoint_path
-        else:
-            self.classifier = Classifier.open(checkpoint_path or BUNDLED)
-        self._turn = threading.Lock()  # of the classifier: few runtimes serve several threads
-        self._forked = False
-        if hasattr(os, "register_at_fork"):
-            this = weakref.ref(self)
-            os.register_at_fork(after_in_child=lambda: this() and this()._note_fork())
+        self._process = os.getpid()
 
-    def _note_fork(self) -> None:
-        self._turn = threading.Lock()  # a thread of the other process may hold the old one
-        self._forked = True
-
-    def _survive_fork(self) -> None:
-        """Open everything anew where this process was forked: its threads did not come along."""
-        with self._turn:
-            if not self._forked:
-                return
-            path = self.classifier.path
-            if path is None or path.suffix not in _SURVIVES_FORK:
-                raise InputError(
-                    f"{path or 'a network from memory'} cannot be used in a forked process; build "
-                    "the Predictor in each process, or export the network to ONNX"
-                )
-            self.classifier = Classifier.open(path).arranged(self.class_names)
-            self.detect = find_detector(self._detector, self._faces_weights)
-            self._forked = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the arguments from which it is built again."""
-        if self.classifier.path is None:
-            raise InputError("a Predictor of a network from memory cannot be pickled")
-        return {
-            "checkpoint_path": self.classifier.path,
-            "detector": self._detector,
-            "faces_weights": self._faces_weights,
-            "margin": self.margin,
-            "tta": self.tta,
-            "batch_size": self.batch_size,
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Build it from the arguments that were pickled."""
-        self.__init__(**state)
+    def __reduce__(self):
+        """Pickle the arguments from which the copy is built; a classifier pickles its path."""
+        settings = {"margin": self.margin, "tta": self.tta, "batch_size": self.batch_size}
+        return _rebuilt, (self.classifier, *self._detector, settings)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -180,8 +138,6 @@ class Predictor:
         Returns:
             n boxes, most confidently detected first, and (n, 48, 48) uint8 grey levels.
         """
-        if self._forked:
-            self._survive_fork()
         faces = self.detect(picture)
         crops = [self.crop(picture, face) for face in faces]
         boxes = [face.box for face in faces]
@@ -197,6 +153,8 @@ class Predictor:
         rows = iter(self.probabilities(np.concatenate(faces)) if faces else ())
         return [[self.describe(box, next(rows)) for box in boxes] for boxes, _ in found]
 
+    judge = classify  # for `app` until it is replaced
+
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
         """Return (n, C) float32 probabilities of faces that are cut out already.
 
@@ -206,17 +164,13 @@ class Predictor:
         Raises:
             InputError: the faces have another shape or type.
         """
-        if self._forked:
-            self._survive_fork()
-        if faces.dtype != np.uint8 or faces.shape[1:] != (FACE_SIZE, FACE_SIZE):
+        path = self.classifier.path
+        if os.getpid() != self._process and (path is None or path.suffix != ".onnx"):
             raise InputError(
-                f"expected faces (n, 48, 48) uint8, got {faces.shape} {faces.dtype}; "
-                "call the predictor itself on pictures of any size"
+                f"{path or 'a network from memory'} does not run in a forked process; build the "
+                "Predictor in each process, or use an .onnx export"
             )
-        with self._turn:
-            return self.classifier.probabilities(
-                faces, batch_size=self.batch_size, tta=self.tta
-            )
+        return self.classifier.probabilities(faces, batch_size=self.batch_size, tta=self.tta)
 
     def describe(self, box: Sequence[float], probabilities: np.ndarray) -> Prediction:
         """Return the prediction of one face from its (C,) probabilities."""
@@ -229,10 +183,16 @@ class Predictor:
         )
 
 
-_SURVIVES_FORK = (".onnx", ".tflite")
-"""Endings of the models that can be opened anew in a forked process."""
+def _rebuilt(
+    classifier: Classifier, detector: str | Callable, faces_weights: Any, settings: dict
+) -> Predictor:
+    return Predictor(classifier, detector=detector, faces_weights=faces_weights, **settings)
 
-_EXPECTED = "expected a picture: a path, the bytes of a file, an open file, a Pillow image or an array"
+
+_SINGLE = (str, os.PathLike, bytes, bytearray, memoryview)
+"""Types of one picture, beside open files, Pillow's images (with `getexif`) and arrays."""
+
+_EXPECTED = "expected a picture (path, bytes of a file, open file, Pillow image or array)"
 
 
 def _each(images: Any) -> Iterator:
@@ -241,9 +201,7 @@ def _each(images: Any) -> Iterator:
     Raises:
         InputError: it is neither, or may be either.
     """
-    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview) or any(
-        hasattr(images, name) for name in ("read", "getexif")
-    ):
+    if isinstance(images, _SINGLE) or hasattr(images, "read") or hasattr(images, "getexif"):
         yield _one(images)
     elif hasattr(images, "__array__"):
         array = _array(images)
@@ -262,19 +220,13 @@ def _each(images: Any) -> Iterator:
 
 def _one(image: Any) -> Any:
     """Return a picture as `read_picture` takes it, or refuse what is none."""
-    if isinstance(image, str):
-        if len(image) > 1000 or image.startswith("data:"):
-            raise InputError(
-                f"{_EXPECTED}; got text of {len(image)} characters that is no path: decode base64 "
-                "by base64.b64decode and pass the bytes"
-            )
-        return image
-    if isinstance(image, os.PathLike):
-        return Path(image)
-    if isinstance(image, bytes | bytearray | memoryview):
-        return io.BytesIO(image)
-    if hasattr(image, "read") or hasattr(image, "getexif"):
-        return image
+    if isinstance(image, str) and (len(image) > 1000 or image.startswith("data:")):
+        raise InputError(
+            f"{_EXPECTED}; got text of {len(image)} characters that is no path: decode base64 by "
+            "base64.b64decode and pass the bytes"
+        )
+    if isinstance(image, _SINGLE) or hasattr(image, "read") or hasattr(image, "getexif"):
+        return Path(image) if isinstance(image, os.PathLike) else image
     if hasattr(image, "__array__"):
         return _array(image)
     raise InputError(f"{_EXPECTED}; got {type(image).__name__}")

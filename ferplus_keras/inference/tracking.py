@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ferplus_keras.inference.faces import Box, FoundFace
+from ferplus_keras.inference.detectors import Box, overlap
+from ferplus_keras.inference.detectors import DetectedFace as FoundFace
 
 TEMPLATE = 32
 """Side to which a followed face is brought, in pixels."""
@@ -124,14 +125,6 @@ class Tracker:
                 track.box, track.template, track.tilt = face.box, patches[index], face.tilt
                 track.hidden, track.similarity = 0, 1.0
         self.lost = bool(left)
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Return the intersection of two boxes over their union."""
-    wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    common = max(wide, 0) * max(high, 0)
-    return common / max(one[2] * one[3] + other[2] * other[3] - common, 1e-9)
 
 
 def _step(track: Track, grey: np.ndarray) -> None:

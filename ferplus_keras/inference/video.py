@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ferplus_keras.inference.annotate import annotate
-from ferplus_keras.inference.faces import Box, FoundFace, shrink
+from ferplus_keras.inference.detectors import Box, shrink
+from ferplus_keras.inference.detectors import DetectedFace as FoundFace
 from ferplus_keras.inference.frames import open_video, video_writer
 from ferplus_keras.inference.predictor import Prediction, Predictor
 from ferplus_keras.inference.tables import AddFaces
@@ -211,7 +212,11 @@ def _judge(
     chunk: list[Followed], predictor: Predictor, means: dict[int, np.ndarray]
 ) -> Iterator[tuple[np.ndarray, list[Seen]]]:
     """Yield the frames of a chunk with their predictions; `means` goes on from chunk to chunk."""
-    crops = [predictor.crop(frame, *place) for frame, faces in chunk for _, *place in faces]
+    crops = [
+        predictor.crop(frame, _tilted(box, tilt))
+        for frame, faces in chunk
+        for _, box, tilt in faces
+    ]
     answers = iter(predictor.probabilities(np.array(crops)) if crops else ())
     for frame, faces in chunk:
         found = []
@@ -221,3 +226,8 @@ def _judge(
             means[number] = SMOOTHING * mean + (1 - SMOOTHING) * answer
             found.append((number, predictor.describe(box, means[number])))
         yield frame, found
+
+
+def _tilted(box: Box, tilt: float) -> FoundFace:
+    angle = np.radians(tilt)
+    return FoundFace(box, 1.0, np.array([[0, 0], [np.cos(angle), np.sin(angle)]]))

@@ -9,7 +9,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from ferplus_keras.data.pixel_cache import cache_folder
+from ferplus_keras.data.cache import cache_folder
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
 

