@@ -15,9 +15,9 @@ from ferplus_keras.data.dataset import DATASETS, NoRows, Source, Split, open_sou
 from ferplus_keras.data.votes import LabelRule
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.calibration import fit_temperature
+from ferplus_keras.evaluation.page import write_report_page
 from ferplus_keras.evaluation.plots import draw_confusion
 from ferplus_keras.evaluation.report import format_report, write_predictions, write_report
-from ferplus_keras.evaluation.report_page import write_page
 from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.files import require_writable, sha256
 from ferplus_keras.provenance import versions
@@ -66,7 +66,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     report["evaluation_id"] = sha256(folder / PREDICTIONS)
     report["seconds"]["total"] = time.perf_counter() - started
     draw_confusion(report, folder / CONFUSION)
-    write_page(report, evaluations, folder / PAGE)
+    write_report_page(report, evaluations, folder / PAGE)
     write_report(report, folder / REPORT)
     print(format_report(report))
     took, network = time.perf_counter() - started, report["seconds"]["network"]

@@ -69,13 +69,21 @@ def format_report(report: dict[str, Any]) -> str:
     lines = [
         f"{report['model']} on {report['dataset_name']}, label rule {report['label_rule']}"
         + (f", test-time augmentation {report['tta']}" if report["tta"] != "none" else ""),
+        *(
+            ["a trial: trained on {limit_train:,} rows only".format(**report["trial"])]
+            if "trial" in report
+            else []
+        ),
         f"{'split':<26}{'n':>7}{'accuracy (95 % interval)':>27}"
         + "".join(f"{name:>19}" for name in _SHOWN),
     ]
+    if "trial" in report:
+        lines.insert(1, f"a trial: trained on {report['trial']['limit_train']:,} rows only")
     for name, split in splits.items():
         cells = "".join(f"{_number(split[score]):>19}" for score in _SHOWN)
         lines.append(f"{name:<26}{split['n']:>7}{_with_interval(split):>27}{cells}")
-        lines.append(_indented("without leaks", split["leak_free"]))
+        if split["leak_free"]["n"] < split["n"]:
+            lines.append(_indented("without leaks", split["leak_free"]))
         lines += [_indented(rule, found) for rule, found in split["label_rules"].items()]
         for member in report.get("members", ()):
             lines.append(_indented(Path(member["checkpoint"]).parent.name, member["splits"][name]))

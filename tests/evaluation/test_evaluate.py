@@ -363,3 +363,5 @@ def test_a_run_on_few_rows_is_marked_as_a_trial(config, checkpoint, capsys):
     assert "trial" not in evaluate(config)
     (checkpoint.parent / "config.yaml").write_text("limit_train: 256\n")
     assert evaluate(config)["trial"] == {"limit_train": 256}
+    assert "trained on 256 rows only" in capsys.readouterr().out
+    assert "trained on 256 rows only" in (checkpoint.parent / "report.html").read_text()

@@ -1,7 +1,7 @@
 import copy
+import re
 import shutil
 from html.parser import HTMLParser
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,14 +9,12 @@ import pytest
 from ferplus_keras.config import EvaluateConfig
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
 from ferplus_keras.evaluation import evaluate as evaluation
-from ferplus_keras.evaluation.page.curves import training_plots
-from ferplus_keras.evaluation.page.faces import ambiguous, confident_errors
-from ferplus_keras.evaluation.report_page import write_page
+from ferplus_keras.evaluation.page import ambiguous, confident_errors, write_report_page
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.models.registry import build_model
-from ferplus_keras.page.markup import VOID, tag
-from ferplus_keras.page.plot import round_numbers
+from ferplus_keras.templates import environment
 
+VOID = ("img", "meta", "br")
 HISTORY = "epoch,learning_rate,accuracy,loss,val_accuracy,val_loss\n"
 
 
@@ -60,7 +58,9 @@ def evaluated(tiny_network, sample_data, tmp_path, monkeypatch):
     def run(count=1, classes=FERPLUS_CLASSES, dataset="FERPlus", rule="majority", **settings):
         kept = []
         monkeypatch.setattr(
-            evaluation, "write_page", lambda *given: (kept.append(given[:2]), write_page(*given))
+            evaluation,
+            "write_report_page",
+            lambda *given: (kept.append(given[:2]), write_report_page(*given)),
         )
         paths = []
         for index in range(count):
@@ -145,7 +145,7 @@ def test_data_without_votes_and_scores_that_are_not_defined(evaluated, tmp_path)
     of_test["per_class"]["fear"] = dict.fromkeys(of_test["per_class"]["fear"]) | {"support": 0}
     of_test["macro_auroc"] = None
     shutil.rmtree(tmp_path / "run0")
-    write_page(report, judged, tmp_path / "other.html")
+    write_report_page(report, judged, tmp_path / "other.html")
     page = Page(tmp_path / "other.html")
     check(page)
     assert page.text.count("not defined") > before
@@ -172,34 +172,70 @@ def test_faces_are_the_surest_errors_and_the_most_divided_votes(evaluated):
     assert all(entropy(row) <= least + 1e-9 for row in set(range(len(labels))) - set(shown))
 
 
-def test_text_is_escaped_and_markup_is_not():
-    inner = tag("b", "1 < 2")
-    assert tag("p", "<script>", inner, title='"', class_="x") == (
-        '<p title="&quot;" class="x">&lt;script&gt;<b>1 &lt; 2</b></p>'
+def test_text_is_escaped():
+    template = environment().from_string("<p title='{{ text }}'>{{ text }}</p>")
+    assert (
+        template.render(text="<b>'1'") == "<p title='&lt;b&gt;&#39;1&#39;'>&lt;b&gt;&#39;1&#39;</p>"
     )
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (1, 40), (0.27, 0.83), (1, 2), (-3, 1200)])
-def test_ticks_are_round_and_inside(low, high):
-    ticks = round_numbers(low, high)
-    assert 3 <= len(ticks) <= 8
-    assert low <= ticks[0] < ticks[-1] <= high
-    assert len({round(b - a, 9) for a, b in pairwise(ticks)}) == 1
-
-
 @pytest.mark.parametrize(
-    "text",
+    ("text", "fault"),
     [
-        None,
-        "",
-        HISTORY,
-        HISTORY + "1,a,b,c,d,e\n2,a,b,c,d,e\n",
-        HISTORY + "1,.1,.2,2,.2,2\n,,,,,\n",
-        "loss,val_loss\n1,2\n2,3\n",
+        (None, False),
+        ("", False),
+        (HISTORY, False),
+        (HISTORY + "1,.1,.2,2,.2,2\n", False),
+        (HISTORY + "1,a,b,c,d,e\n2,a,b,c,d,e\n", True),
+        ("loss,val_loss\n1,2\n2,3\n", False),
     ],
 )
-def test_no_curves_without_epochs(tmp_path, text):
-    path = tmp_path / "training.csv"
+def test_no_curves_without_epochs(evaluated, tmp_path, text, fault):
+    report, judged, _ = evaluated(splits=("test",))
+    history = tmp_path / "run0" / "training.csv"
+    history.unlink()
     if text is not None:
-        path.write_text(text)
-    assert training_plots(path, 1) == []
+        history.write_text(text)
+    write_report_page(report, judged, tmp_path / "other.html")
+    page = Page(tmp_path / "other.html")
+    assert ("training" in page.sections) == fault
+    assert (f"cannot read {history}" in page.text) == fault
+
+
+def test_rows_that_say_nothing_new_are_left_out(evaluated, capsys):
+    report, _, page = evaluated(
+        classes=FER2013_CLASSES, dataset="FER", rule="emotion column", splits=("test",)
+    )
+    assert report["splits"]["test"]["leak_free"]["n"] == report["splits"]["test"]["n"]
+    assert "label-rules" not in page.sections
+    assert "without leaks" not in (page.text + capsys.readouterr().out).lower()
+
+
+def test_plots_follow_the_page(evaluated, tmp_path):
+    *_, page = evaluated()
+    drawn = [
+        attributes.get("style", "")
+        for name, attributes in page.elements
+        if name in ("path", "text", "use")
+    ]
+    colours = [style for style in drawn if re.search("(fill|stroke): ", style)]
+    assert colours
+    assert not [style for style in colours if "#" in style.replace("url(#", "")]
+    assert any("var(--c1)" in style for style in colours)
+
+
+def test_long_class_names_are_whole(evaluated):
+    classes = (
+        "neutral",
+        "happiness",
+        "surprise",
+        "sadness",
+        "anger",
+        "disgust",
+        "fear",
+        "mild contempt",
+    )
+    class_map = tuple(f"{new}={old}" for new, old in zip(classes, FERPLUS_CLASSES, strict=True))
+    *_, page = evaluated(classes=classes, class_map=class_map)
+    beside_faces = [word for word in page.words if word == "mild contempt"]
+    assert len(beside_faces) > 12

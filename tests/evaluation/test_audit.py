@@ -6,14 +6,14 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
-from ferplus_keras.audit.findings import examine, find, pair_agreement
 from ferplus_keras.cli import main
 from ferplus_keras.data.duplicates import duplicate_groups
-from ferplus_keras.data.fer_csv import Fer2013
+from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.data.leaks import read_excluded
-from ferplus_keras.data.votes import LABEL_RULES
+from ferplus_keras.emotions import FERPLUS_CLASSES
+from ferplus_keras.evaluation.audit_findings import examine, find, pair_agreement
 
-USAGES = ("Training", "PublicTest", "PrivateTest")
+SPLITS = ("train", "validation", "test")
 
 
 @pytest.fixture(scope="module")
@@ -23,16 +23,17 @@ def small():
     images = rng.integers(0, 256, (40, 48, 48), dtype=np.uint8)
     images[[1, 21, 31]] = images[0]
     images[[5, 25]] = 7
-    usage = np.array([USAGES[0]] * 20 + [USAGES[1]] * 10 + [USAGES[2]] * 10)
-    emotions = rng.integers(0, 7, 40).astype(np.int8)
+    splits = np.repeat(SPLITS, (20, 10, 10))
+    fer = rng.integers(0, 7, 40)
     votes = rng.multinomial(10, [0.4, 0.3, 0.05, 0.05, 0.05, 0.02, 0.05, 0.02, 0.05, 0.01], 40)
     votes[[1, 21]] = votes[0]
     votes[31] = [0, 0, 0, 10, 0, 0, 0, 0, 0, 0]
-    return Fer2013(images, emotions, usage, None, ""), votes
+    labels = LABEL_RULES["majority"].apply(votes)
+    return examine(images, splits, labels, FERPLUS_CLASSES, votes, fer)
 
 
 def test_groups_are_named_by_their_first_row(small):
-    groups = duplicate_groups(small[0].images)
+    groups = duplicate_groups(small.images)
     expected = np.arange(40)
     expected[[1, 21, 31]] = 0
     expected[25] = 5
@@ -40,12 +41,11 @@ def test_groups_are_named_by_their_first_row(small):
 
 
 def test_numbers_equal_plain_loops(small):
-    fer, votes = small
-    rows = examine(fer, votes, LABEL_RULES["majority"])
+    rows, votes = small, small.votes
     found = find(rows, "majority")
     assert found["distinct_images"] == 36
     assert found["constant_images"] == 2
-    assert found["twins"]["groups"] == 1  # blank images are no twins
+    assert found["twins"]["groups"] == 1  # blank images are no duplicates
     assert found["twins"]["rows"] == 4
     assert found["twins"]["same_votes"] == 0
     assert [found["splits"][name]["leaked"] for name in found["splits"]] == [3, 2, 1]
@@ -55,11 +55,9 @@ def test_numbers_equal_plain_loops(small):
     assert found["twins"]["votes_differ"] == [[0, 1, 21, 31]]
 
     differ = 0
-    order = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
-    names = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
     for row in range(40):
         if rows.labels.keep[row]:
-            differ += order[fer.emotions[row]] != names[rows.labels.targets[row].argmax()]
+            differ += rows.fer[row] != rows.labels.targets[row].argmax()
         shares = votes[row, :8] / max(votes[row, :8].sum(), 1)
         entropy = -sum(share * np.log2(share) for share in shares if share)
         assert rows.entropy[row] == pytest.approx(entropy)
@@ -76,12 +74,10 @@ def test_numbers_equal_plain_loops(small):
 
 
 def test_images_shared_by_splits_equal_plain_loops(small):
-    fer, votes = small
-    shared = find(examine(fer, votes, LABEL_RULES["majority"]), "majority")["shared"]
-    names = dict(zip(USAGES, ("train", "validation", "test"), strict=True))
-    pictures = {name: [] for name in names.values()}
-    for image, usage in zip(fer.images, fer.usage, strict=True):
-        pictures[names[usage]].append(image.tobytes())
+    shared = find(small, "majority")["shared"]
+    pictures = {name: [] for name in SPLITS}
+    for image, split in zip(small.images, small.splits, strict=True):
+        pictures[split].append(image.tobytes())
     assert len(shared) == 3
     for (a, b), pair in zip(combinations(pictures, 2), shared, strict=True):
         assert pair == {
@@ -96,7 +92,7 @@ def test_images_shared_by_splits_equal_plain_loops(small):
 
 
 def test_pair_agreement_equals_a_plain_loop(small):
-    _, votes = small
+    votes = small.votes
     chances = []
     for row in votes:
         annotators = [k for k in range(10) for _ in range(row[k])]
@@ -120,7 +116,7 @@ def test_page_is_complete_and_needs_nothing_else(audited):
     pictures = re.findall(r"<img [^>]*>", page)
     assert len(pictures) > 8
     assert all(re.search(r'alt="[^"]+"', picture) for picture in pictures)
-    for heading in ("Summary", "Votes", "Twins and leaks", "Ambiguous faces"):
+    for heading in ("Summary", "Votes", "Duplicates and leaks", "Ambiguous faces"):
         assert f"<h2>{heading}</h2>" in page
 
 
@@ -141,6 +137,19 @@ def test_lists_agree_with_the_numbers_and_can_be_excluded(audited):
         for row in rows
     ]
     np.testing.assert_array_equal(excluded, expected)
+
+
+def test_data_without_votes(sample_data, tmp_path):
+    words = ["--data_dir", str(sample_data), "--dataset_name", "FER", "--output_dir", str(tmp_path)]
+    assert main(["audit", *words]) == 0
+    numbers = json.loads((tmp_path / "audit.json").read_text())
+    assert numbers["rows"] == numbers["kept"] == 400
+    assert sum(numbers["splits"]["test"]["classes"].values()) == 40
+    assert "disagreement" not in numbers
+    assert not (tmp_path / "disagreements.csv").exists()
+    page = (tmp_path / "audit.html").read_text(encoding="utf-8")
+    assert "<h2>Faces of each class</h2>" in page
+    assert "<h2>Votes</h2>" not in page
 
 
 def test_golden_numbers(real_data, tmp_path):

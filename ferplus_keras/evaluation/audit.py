@@ -1,0 +1,132 @@
+"""The command `audit`: what the files of a data set say, row by row and together."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ferplus_keras.config import default_data_dir
+from ferplus_keras.data.dataset import DATASETS, open_source
+from ferplus_keras.data.labels import LABEL_RULES
+from ferplus_keras.evaluation.audit_findings import Rows, examine, find
+from ferplus_keras.files import replacing, require_writable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the arguments of `audit`."""
+    parser.add_argument("--data_dir", default=default_data_dir())
+    parser.add_argument("--dataset_name", choices=list(DATASETS), default="FERPlus")
+    parser.add_argument("--label_rule", choices=list(LABEL_RULES), default="majority")
+    parser.add_argument("--output_dir", type=Path, default=Path("audit"), help="[audit]")
+    parser.add_argument("--cache_dir", help="where parsed pixels are kept")
+
+
+def audit(arguments: argparse.Namespace) -> None:
+    """Write audit.html, audit.json and the CSV files, and print the summary.
+
+    Raises:
+        InputError: the data cannot be read, or the folder cannot be written.
+    """
+    from ferplus_keras.evaluation.audit_page import write_audit_page
+
+    folder = arguments.output_dir
+    require_writable(folder, "--output_dir")
+    source = open_source(arguments.data_dir, arguments.dataset_name, arguments.cache_dir)
+    rule = source.label_set.rule(arguments.label_rule)
+    fer = None
+    if source.label_set.uses_votes:
+        fer2013 = open_source(arguments.data_dir, "FER", arguments.cache_dir).rows
+        columns = [source.class_names.index(name) for name in fer2013.class_names]
+        fer = np.array(columns)[fer2013.opinions.argmax(axis=1)]
+    rows = examine(
+        source.rows.images,
+        source.rows.splits,
+        source.label(rule),
+        source.class_names,
+        votes=source.rows.opinions if source.label_set.uses_votes else None,
+        fer=fer,
+    )
+    findings = find(rows, rule.name)
+    write_lists(rows, folder)
+    with replacing(folder / "audit.json") as path:
+        path.write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
+    title = "FER2013 and FER+" if source.label_set.uses_votes else source.label_set.name
+    write_audit_page(findings, rows, folder / "audit.html", title)
+    print(format_findings(findings))
+    print(f"\naudit.html, audit.json, rows.csv and lists for --exclude are in {folder}")
+
+
+def write_lists(rows: Rows, folder: Path) -> None:
+    """Write rows.csv (every row) and, with the same columns, what may be left out of training.
+
+    Each has the column `row` (as `Split.row_ids` numbers rows) that `--exclude` reads: leaks.csv
+    (training rows with a duplicate in validation or test), constant.csv (images of one grey level)
+    and, where there are votes, disagreements.csv (kept training rows that FER2013 labels
+    otherwise).
+    """
+    import pandas
+
+    names = np.array(rows.class_names)
+    training, number = rows.splits == "train", np.arange(len(rows.splits))
+    chosen = {
+        "rows.csv": number >= 0,
+        "leaks.csv": training & rows.leaked,
+        "constant.csv": rows.constant,
+    }
+    if rows.fer is not None:
+        chosen["disagreements.csv"] = training & rows.labels.keep & (rows.label != rows.fer)
+
+    def rounded(values: np.ndarray | None) -> list[str] | str:
+        return "" if values is None else [f"{value:.3f}" for value in values]
+
+    table = pandas.DataFrame(
+        {
+            "row": number,
+            "split": rows.splits,
+            "fer2013_label": "" if rows.fer is None else names[rows.fer],
+            "label": np.where(rows.labels.keep, names[rows.label], ""),
+            "dropped_because": rows.labels.reasons,
+            "agreement": rounded(rows.agreement),
+            "entropy": rounded(rows.entropy),
+            "same_as_row": np.where(rows.groups == number, "", rows.groups.astype(str)),
+            "leaked": rows.leaked.astype(int),
+            "constant": rows.constant.astype(int),
+        }
+    )
+    for name, wanted in chosen.items():
+        with replacing(folder / name) as path:
+            table[wanted].to_csv(path, index=False)
+
+
+def format_findings(findings: dict[str, Any]) -> str:
+    """Return the summary as a table."""
+
+    def share(value: float | None) -> str:
+        return "not defined" if value is None else f"{value:.1%}"
+
+    voted = "disagreement" in findings
+    lines = [
+        f"{findings['rows']:,} rows, {findings['distinct_images']:,} distinct images, "
+        f"{findings['constant_images']:,} of one grey level; "
+        f"{findings['label_rule']} keeps {findings['kept']:,}",
+        f"{'':<12}{'rows':>8}{'kept':>8}{'leaked':>8}"
+        + (f"{'all agree':>12}{'two agree':>12}" if voted else ""),
+    ]
+    for name, split in findings["splits"].items():
+        line = f"{name:<12}{split['rows']:>8,}{split['kept']:>8,}{split['leaked']:>8,}"
+        if voted:
+            line += f"{share(split['unanimous']):>12}{share(split['pair_agreement']):>12}"
+        lines.append(line)
+    duplicates = findings["twins"]
+    line = f"{duplicates['groups']:,} groups of duplicates"
+    if voted:
+        differ = findings["disagreement"]
+        line += (
+            f", {duplicates['same_votes']:,} with the same votes; FER2013 labels "
+            f"{differ['rows']:,} kept rows otherwise ({share(differ['share'])})"
+        )
+    return "\n".join([*lines, line])

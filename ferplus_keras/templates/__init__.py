@@ -1,0 +1,74 @@
+"""Pages that need nothing but a browser: Jinja2 templates and one style sheet."""
+
+from __future__ import annotations
+
+import base64
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ferplus_keras.files import replacing
+
+if TYPE_CHECKING:
+    import jinja2
+
+PERCENT = "\N{NO-BREAK SPACE}%"
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Write a page whole: one file without scripts, for screens, phones and paper.
+
+    Args:
+        path: HTML file, replaced whole.
+        template: name of a file in this folder.
+        **values: what the template shows; text is escaped, `markupsafe.Markup` is not.
+    """
+    with replacing(path) as temporary:
+        page = environment().get_template(template).render(values)
+        temporary.write_text(page.rstrip() + "\n", encoding="utf-8")
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """Return the environment of all templates, with `percent`, `decimal` and `interval`."""
+    import jinja2
+
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"percent": percent, "decimal": decimal, "interval": interval}
+    return found
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return a fraction as a percentage."""
+    return "not defined" if value is None else f"{100 * value:.{digits}f}{PERCENT}"
+
+
+def decimal(value: float | None, digits: int = 3) -> str:
+    """Return a number with so many decimals."""
+    return "not defined" if value is None else f"{value:.{digits}f}"
+
+
+def interval(bounds: Sequence[float] | None, shown: str = "percent") -> str:
+    """Return a 95 % interval, as "percent" or "decimal"; nothing where there is none."""
+    if bounds is None:
+        return ""
+    if shown == "decimal":
+        return " to ".join(map(decimal, bounds))
+    return " to ".join(f"{100 * bound:.1f}" for bound in bounds) + PERCENT
+
+
+def png(image: np.ndarray) -> str:
+    """Return a picture, (h, w) uint8 grey or (h, w, 3) uint8 BGR, as an address that holds it."""
+    import cv2
+
+    _, encoded = cv2.imencode(".png", image)
+    return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
