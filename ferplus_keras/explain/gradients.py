@@ -1,4 +1,4 @@
-"""Gradients of a network's logits with respect to its input, one way a backend."""
+"""Gradients of a network's logits with respect to its input, one way per backend."""
 
 from __future__ import annotations
 
@@ -41,13 +41,10 @@ def gradient_of(model: keras.Model) -> Gradient:
             "occlusion works without them"
         )
     differentiate = ways[backend()](model)
-    classes_total = model.output_shape[-1]
-
-    def gradient(inputs: list[np.ndarray], classes: np.ndarray) -> np.ndarray:
-        chosen = np.eye(classes_total, dtype=np.float32)[classes]
-        return differentiate([np.asarray(x, np.float32) for x in inputs], chosen)
-
-    return gradient
+    one_hot = np.eye(model.output_shape[-1], dtype=np.float32)
+    return lambda inputs, classes: differentiate(
+        [np.asarray(x, np.float32) for x in inputs], one_hot[classes]
+    )
 
 
 def _as_given(inputs: list):
@@ -65,10 +62,9 @@ def _tensorflow(model: keras.Model):
             score = tf.reduce_sum(model(_as_given(inputs), training=False) * chosen)
         return tape.gradient(score, inputs[0])
 
-    def differentiate(inputs, chosen):
-        return compute([tf.constant(x) for x in inputs], tf.constant(chosen)).numpy()
-
-    return differentiate
+    return lambda inputs, chosen: compute(
+        [tf.constant(x) for x in inputs], tf.constant(chosen)
+    ).numpy()
 
 
 def _jax(model: keras.Model):

@@ -39,6 +39,4 @@ def trained(tmp_path_factory) -> Trained:
 
 @pytest.fixture(scope="session")
 def network(trained):
-    from ferplus_keras.explain.network import Network
-
-    return Network(trained.model, FERPLUS_CLASSES, batch_size=20)
+    return networks.cut_open(trained.model, batch_size=20)

@@ -41,3 +41,10 @@ def build(backbone, crop=CROP, image_size=60, equalize=False):
 def save(model, path):
     info = CheckpointInfo("test", 48, FERPLUS_CLASSES, "FERPlus", "majority", "majority")
     save_checkpoint(model, path, info)
+
+
+def cut_open(model, batch_size=64):
+    from ferplus_keras.classifier import Classifier
+    from ferplus_keras.explain.network import Network
+
+    return Network(Classifier.from_model(model, FERPLUS_CLASSES), batch_size)

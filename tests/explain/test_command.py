@@ -8,7 +8,7 @@ from ferplus_keras.cli import main
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.explain.faces import read_pictures
 from ferplus_keras.explain.methods import METHODS
-from ferplus_keras.explain.sheets import AGAINST, FOR, overlay
+from ferplus_keras.explain.overlay import AGAINST, FOR, heat_overlay
 from tests.explain import networks
 
 
@@ -66,9 +66,7 @@ def test_rows_by_every_method(trained, sample_data, tmp_path, capsys):
 
 
 def _network(trained):
-    from ferplus_keras.explain.network import Network
-
-    return Network(trained.model, FERPLUS_CLASSES)
+    return networks.cut_open(trained.model)
 
 
 def test_many_pictures_fill_pages_and_an_unreadable_one_is_named(
@@ -120,7 +118,7 @@ def test_class_means(trained, sample_data, tmp_path, capsys):
 def test_overlay_colours():
     values = np.zeros((48, 48))
     values[0, 0], values[1, 1] = 1, -1
-    picture = overlay(np.full((48, 48), 100, np.uint8), values)
+    picture = heat_overlay(np.full((48, 48), 100, np.uint8), values)
     assert np.unique(picture[2:], axis=None).size == 1
     assert np.argmax(picture[0, 0]) == np.argmax(FOR) == 0
     assert np.argmax(picture[1, 1]) == np.argmax(AGAINST) == 2

@@ -8,10 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.explain.methods import METHODS
-from ferplus_keras.explain.occlusion import PATCH, occlusion
-from ferplus_keras.explain.saliency import integrated_gradients
+from ferplus_keras.explain.methods.derivatives import integrated_gradients
+from ferplus_keras.explain.methods.occlusion import PATCH, occlusion
 from tests.conftest import REPOSITORY
 from tests.explain import networks
 
@@ -22,7 +21,7 @@ def maps(network, trained):
 
 
 def logits_of(network, trained, faces):
-    return network.logits(faces)[np.arange(len(faces)), trained.labels]
+    return network.scores(faces)[np.arange(len(faces)), trained.labels]
 
 
 def rank_correlation(a, b):
@@ -35,7 +34,7 @@ def rank_correlation(a, b):
 
 
 def test_logits_are_the_classifiers_before_softmax(network, trained):
-    logits = network.logits(trained.faces)
+    logits = network.scores(trained.faces)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     expected = trained.model.predict(trained.faces, verbose=0)
     np.testing.assert_allclose(powers / powers.sum(axis=1, keepdims=True), expected, atol=1e-5)
@@ -134,10 +133,8 @@ def test_maps_depend_on_the_weights(network, maps, trained):
     """Adebayo et al. 2018: a map that outlives the weights shows the face, not the network."""
     import keras
 
-    from ferplus_keras.explain.network import Network
-
     keras.utils.set_random_seed(11)
-    blind = Network(networks.build(networks.convolutions), FERPLUS_CLASSES)
+    blind = networks.cut_open(networks.build(networks.convolutions))
     noise = np.random.default_rng(0).integers(-2, 3, trained.faces.shape)
     again = np.clip(trained.faces + noise, 0, 255).astype(np.uint8)
     for name in ("saliency", "smoothgrad", "integrated_gradients", "occlusion"):
@@ -157,20 +154,17 @@ def test_weights_and_statistics_stay(network, trained):
 
 def test_a_network_without_feature_map_has_no_grad_cam(trained):
     from ferplus_keras.errors import InputError
-    from ferplus_keras.explain.network import Network
 
-    flat = Network(networks.build(networks.perceptron), FERPLUS_CLASSES)
+    flat = networks.cut_open(networks.build(networks.perceptron))
     assert flat.feature_layer is None
-    with pytest.raises(InputError, match="grad_cam needs"):
+    with pytest.raises(InputError, match="grad_cam: the network has no feature map"):
         METHODS["grad_cam"](flat, trained.faces[:1], trained.labels[:1])
     assert METHODS["saliency"](flat, trained.faces[:1], trained.labels[:1]).any()
 
 
 def test_evened_out_light_has_explanations_too(trained):
     """VGG13's preprocessing has no derivative of its own."""
-    from ferplus_keras.explain.network import Network
-
-    even = Network(networks.build(networks.convolutions, equalize=True), FERPLUS_CLASSES)
+    even = networks.cut_open(networks.build(networks.convolutions, equalize=True))
     faces, labels = trained.faces[:4], trained.labels[:4]
     for method in METHODS.values():
         found = method(even, faces, labels)
@@ -178,8 +172,8 @@ def test_evened_out_light_has_explanations_too(trained):
         assert found.any(axis=(1, 2)).all() or method.name == "grad_cam"
     found = integrated_gradients(even, faces, labels, steps=128)
     rows = np.arange(len(faces))
-    plain = even.logits(np.full(faces.shape, even.grey, np.float32))
-    difference = (even.logits(faces) - plain)[rows, labels]
+    plain = even.scores(np.full(faces.shape, even.grey, np.float32))
+    difference = (even.scores(faces) - plain)[rows, labels]
     error = np.abs(found.sum(axis=(1, 2)) - difference)
     assert error.max() < 0.02 * np.abs(difference).mean()
 
@@ -196,10 +190,9 @@ def test_backends_agree(backend, network, maps, trained, tmp_path):
 import numpy as np
 from pathlib import Path
 from ferplus_keras.explain.methods import METHODS
+from ferplus_keras.classifier import Classifier
 from ferplus_keras.explain.network import Network
-from ferplus_keras.models.checkpoint import load_checkpoint
-model, info = load_checkpoint(Path({str(trained.path)!r}))
-network = Network(model, info.class_names)
+network = Network(Classifier.open({str(trained.path)!r}))
 faces, labels = np.load("faces.npy"), np.load("labels.npy")
 np.savez("maps.npz", **{{name: METHODS[name](network, faces, labels) for name in {names}}})
 """
