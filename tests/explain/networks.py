@@ -23,7 +23,7 @@ def perceptron(images):
     return layers.Dense(16, activation="relu", name="hidden")(layers.Flatten(name="flat")(images))
 
 
-def build(backbone, crop=CROP, image_size=60, equalize=False):
+def build(backbone, crop=CROP, image_size=60, equalize=False, classes=8):
     import keras
 
     from ferplus_keras.models.head import classify
@@ -33,7 +33,7 @@ def build(backbone, crop=CROP, image_size=60, equalize=False):
     mean, std = ((0.0,), ()) if equalize else ((120.0, 130.0), (64.0, 50.0))
     images = FacePreprocessing(image_size, mean, std, crop, equalize, name="preprocessing")
     probabilities = classify(
-        backbone(images(faces)), len(FERPLUS_CLASSES), dropout_rate=0.3, activation="softmax"
+        backbone(images(faces)), classes, dropout_rate=0.3, activation="softmax"
     )
     return keras.Model(faces, probabilities)
 

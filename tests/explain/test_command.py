@@ -1,14 +1,17 @@
 """The command `explain`, as a user runs it."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
 
 from ferplus_keras.cli import main
+from ferplus_keras.data.dataset import open_source
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.explain.faces import read_pictures
 from ferplus_keras.explain.methods import METHODS
-from ferplus_keras.explain.overlay import AGAINST, FOR, heat_overlay
+from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from tests.explain import networks
 
 
@@ -115,15 +118,6 @@ def test_class_means(trained, sample_data, tmp_path, capsys):
                 np.testing.assert_allclose(found["maps"][group, index, 0], mean, atol=2e-3)
 
 
-def test_overlay_colours():
-    values = np.zeros((48, 48))
-    values[0, 0], values[1, 1] = 1, -1
-    picture = heat_overlay(np.full((48, 48), 100, np.uint8), values)
-    assert np.unique(picture[2:], axis=None).size == 1
-    assert np.argmax(picture[0, 0]) == np.argmax(FOR) == 0
-    assert np.argmax(picture[1, 1]) == np.argmax(AGAINST) == 2
-
-
 def test_grad_cam_is_left_out_or_refused_without_a_feature_map(pictures, tmp_path, capsys):
     networks.save(networks.build(networks.perceptron), tmp_path / "flat.keras")
     line = ("--checkpoint_path", tmp_path / "flat.keras", "--images", pictures)
@@ -135,6 +129,57 @@ def test_grad_cam_is_left_out_or_refused_without_a_feature_map(pictures, tmp_pat
         assert "grad_cam" not in found["methods"]
     assert run(*line, "--method", "grad_cam") == 1
     assert "choose another --method" in capsys.readouterr().err
+
+
+def test_an_export_is_explained_by_occlusion_only(
+    exported, tiny_checkpoint, pictures, tmp_path, capsys
+):
+    path = tmp_path / "model_max_acc_float16.onnx"
+    shutil.copy(exported("onnx").path, path)
+    line = ("--checkpoint_path", path, "--images", pictures)
+    assert run(*line) == 0
+    left_out = [name for name in METHODS if name != "occlusion"]
+    assert f"{', '.join(left_out)}: {path} holds no Keras network; use the .keras file" in (
+        capsys.readouterr().err
+    )
+    with np.load(tmp_path / "explanations.npz") as found:
+        assert list(found["methods"]) == ["occlusion"]
+        assert found["maps"].any()
+    shutil.copy(tiny_checkpoint, tmp_path)
+    for words in ((*line, "--method", "saliency"), (*line[:2], "--rows", 1, "--split", "test")):
+        assert run(*words) != 0
+    assert run(*line, "--method", "saliency", "occlusion") == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"error: saliency: {path} holds no Keras network; use {tmp_path}/")
+    assert "model_max_acc.keras; choose another --method" in said
+
+
+def test_own_pictures(sample_data, tmp_path, capsys):
+    own = tmp_path / "own"
+    source = open_source(sample_data)
+    for name in ("train", "validation", "test"):
+        split = source.split(name, "majority")
+        for row, (face, label) in enumerate(zip(split.images[:30], split.labels(), strict=False)):
+            folder = own / name / split.class_names[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / f"{row:03}.png"), face)
+    classes = open_source(own, "Folder").class_names
+    path = tmp_path / "run" / "model_max_acc.keras"
+    path.parent.mkdir()
+    info = CheckpointInfo("test", 48, classes, "Folder", "own labels", "own labels")
+    save_checkpoint(networks.build(networks.perceptron, classes=len(classes)), path, info)
+    line = ("--checkpoint_path", path, "--data_dir", own)
+    assert run(*line, "--split", "train") == 0
+    assert "train: 30 faces" in capsys.readouterr().out
+    split = open_source(own, "Folder").split("train", "own labels")
+    with np.load(path.parent / "class_means.npz") as found:
+        assert tuple(found["class_names"]) == classes
+        expected = np.bincount(split.labels(), minlength=len(classes))
+        np.testing.assert_array_equal(found["counts"][0], expected)
+    assert run(*line, "--rows", 0, "--method", "saliency") == 0
+    with np.load(path.parent / "explanations.npz") as found:
+        (name,), (label,) = found["names"], found["labels"]
+        assert name.split("/")[1] == label
 
 
 @pytest.mark.parametrize(

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import unknown
-from ferplus_keras.explain.methods import METHODS, Method
+from ferplus_keras.explain.explanations import explain_face, methods_of
+from ferplus_keras.explain.methods import Method
 from ferplus_keras.inference.faces import Detector
 from ferplus_keras.inference.predictor import Prediction, Predictor
-
-WITHOUT_GRADIENTS = ("occlusion",)
-"""Methods that ask a model for answers only, and so explain exports too."""
-
-LEAST = 1e-7
-"""Smallest probability whose logarithm is taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +55,6 @@ class Answers:
                 predictor = copy.copy(opened)  # one model in memory, however many detectors
                 predictor.detect, predictor.whole = detect, detector == "whole"
                 self._predictors[name, detector] = predictor
-        self._networks: dict = {}
         self._turn = threading.Lock()
 
     def look(self, picture: np.ndarray, model: str, detector: str) -> Look:
@@ -86,8 +79,7 @@ class Answers:
 
     def methods(self, model: str) -> list[Method]:
         """Return the explanation methods that work with a model."""
-        whole = self.models[model].suffix == ".keras"
-        return [method for method in METHODS.values() if whole or method.name in WITHOUT_GRADIENTS]
+        return methods_of(self._any(model).classifier)
 
     def explain(self, look: Look, number: int, class_name: str, method: str) -> np.ndarray:
         """Return the (48, 48) float32 map of face `number` for a class, by a row of `METHODS`.
@@ -95,52 +87,8 @@ class Answers:
         Raises:
             InputError: the method does not work with the model.
         """
-        face = look.crops[number : number + 1]
-        classes = np.array([self.class_names(look.model).index(class_name)])
-        with self._turn:
-            if self.models[look.model].suffix == ".keras":
-                network = self._network(look.model)
-            else:
-                network = OnlyAnswers(self._any(look.model).probabilities, face)
-            return METHODS[method](network, face, classes)[0]
+        classifier = self._any(look.model).classifier
+        return explain_face(classifier, look.crops[number], class_name, method)
 
     def _any(self, model: str) -> Predictor:
         return self._predictors[model, next(iter(self.detectors))]
-
-    def _network(self, model: str):
-        if model not in self._networks:
-            from ferplus_keras.explain.network import Network
-            from ferplus_keras.models.checkpoint import load_checkpoint
-
-            loaded, info = load_checkpoint(self.models[model])
-            self._networks[model] = Network(loaded, info.class_names)
-        return self._networks[model]
-
-
-class OnlyAnswers:
-    """An exported model in place of `explain.network.Network`, for methods without gradients.
-
-    An export does not give away its logits; logarithms of probabilities take their place. Nor does
-    it tell what it crops and which grey means nothing to it: the whole face, and the mean of it.
-
-    Args:
-        probabilities: from faces (n, 48, 48) uint8 to (n, C) float32.
-        faces: (n, 48, 48) uint8, what is to be explained.
-
-    Attributes:
-        batch_size: faces at once.
-        box: top, bottom, left, right of the part of a face that counts.
-        grey: grey level of a patch that covers something.
-    """
-
-    batch_size = 64
-    box = (0, FACE_SIZE, 0, FACE_SIZE)
-
-    def __init__(self, probabilities: Callable[[np.ndarray], np.ndarray], faces: np.ndarray):
-        self._probabilities = probabilities
-        self.grey = float(faces.mean())
-
-    def logits(self, faces: np.ndarray) -> np.ndarray:
-        """Return (n, C) float32 log-probabilities of faces (n, 48, 48), grey levels 0-255."""
-        rounded = np.clip(np.rint(faces), 0, 255).astype(np.uint8)
-        return np.log(np.maximum(self._probabilities(rounded), LEAST))

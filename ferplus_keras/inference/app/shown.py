@@ -74,10 +74,10 @@ def explanation(look: Look, number: int, class_name: str, method: Method, values
         method: what made the map.
         values: (48, 48) the map; above 0 speaks for the class.
     """
-    from ferplus_keras.explain.sheets import AGAINST, FOR, overlay
+    from ferplus_keras.explain.overlay import AGAINST, FOR, heat_overlay
 
     face = look.crops[number]
-    red = np.rint(255 * overlay(face, values)).astype(np.uint8)
+    red = heat_overlay(face, values)
     share = look.faces[number].probabilities[class_name]
     ends = [f"rgb({' '.join(f'{255 * part:.0f}' for part in c)})" for c in (AGAINST, FOR)]
     scale = f"{ends[0]}, #999, {ends[1]}"
