@@ -97,7 +97,7 @@ def _recipes(sources: Sources, _: str) -> str:
                 str(len(of_recipe)),
             ]
         rows.append([f"[`{recipe}`]({sources.recipes.name}/{recipe}.yaml)", published, *cells])
-    heads = "recipe|published|validation|test|without leaks|by `ms_majority`|judged by|seeds"
+    heads = "recipe|published|validation|test|without leaks|by `ms_majority`|label rule|seeds"
     return _table(heads, rows)
 
 
