@@ -12,7 +12,7 @@ def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:
     """Draw curves.png.
 
     Args:
-        rows: one dictionary an epoch, as training.csv has them.
+        rows: one dictionary per epoch, as training.csv has them.
         path: PNG file, replaced whole.
     """
     from matplotlib.figure import Figure
@@ -20,29 +20,27 @@ def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:
     epochs = [row["epoch"] for row in rows]
     figure = Figure(figsize=(9, 5), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=(4, 1))
-    panels = (("accuracy", max, "best"), ("loss", min, "lowest"))
-    for column, (name, best_of, word) in enumerate(panels):
+    for column, (name, best_of) in enumerate((("accuracy", max), ("loss", min))):
         axes = figure.add_subplot(grid[0, column])
-        validation = [row[f"val_{name}"] for row in rows]
         marker = "." if len(rows) < 40 else None
-        axes.plot(
-            epochs, [r[name] for r in rows], color=TRAIN_COLOUR, marker=marker, label="training"
-        )
-        axes.plot(epochs, validation, color=VALIDATION_COLOUR, marker=marker, label="validation")
-        best = best_of(validation)
-        epoch = epochs[validation.index(best)]
+        for label, key, colour in (
+            ("training", name, TRAIN_COLOUR),
+            ("validation", f"val_{name}", VALIDATION_COLOUR),
+        ):
+            values = [row[key] for row in rows]
+            axes.plot(epochs, values, color=colour, marker=marker, label=label)
+        best = best_of(values)
+        epoch = epochs[values.index(best)]
         axes.plot(epoch, best, "o", color=VALIDATION_COLOUR, markerfacecolor="none", markersize=10)
-        axes.set_title(f"{name}: {word} {best:.4f} in epoch {epoch:.0f}", fontsize=10)
+        axes.set_title(f"{name}: {best_of.__name__}. {best:.4f} in epoch {epoch:.0f}", fontsize=10)
         axes.set_yscale("log" if name == "loss" else "linear")  # early losses dwarf the rest
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     axes = figure.add_subplot(grid[1, :])
     axes.step(epochs, [row["learning_rate"] for row in rows], where="mid", color="#555555")
-    axes.set_yscale("log")
-    axes.set_ylabel("learning rate")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3)
+    axes.set(yscale="log", ylabel="learning rate")
+    for axes in figure.axes:
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)

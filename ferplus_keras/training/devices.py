@@ -23,7 +23,7 @@ def list_gpus() -> list[str]:
 def device_scope(num_gpus: int) -> AbstractContextManager:
     """Return the scope in which to build and compile a network for `num_gpus` GPUs.
 
-    With one device the scope does nothing: the backend takes its GPU if it has one. With several
+    With one device the scope does nothing: the backend takes its GPU if it has one. With several,
     each batch is shared between them, the weights are mirrored, and the gradients are averaged.
 
     Raises:
@@ -32,12 +32,10 @@ def device_scope(num_gpus: int) -> AbstractContextManager:
     """
     if num_gpus <= 1:
         return nullcontext()
-    gpus = list_gpus()
+    gpus, backend = list_gpus(), keras.backend.backend()
     if len(gpus) < num_gpus:
-        raise InputError(
-            f"--num_gpus {num_gpus}: {keras.backend.backend()} sees {len(gpus)} GPU(s) here"
-        )
-    if keras.backend.backend() != "tensorflow":
+        raise InputError(f"--num_gpus {num_gpus}: {backend} sees {len(gpus)} GPU(s) here")
+    if backend != "tensorflow":
         raise UsageError("--num_gpus above 1 needs KERAS_BACKEND=tensorflow")
     return _mirrored(tuple(gpus[:num_gpus])).scope()
 

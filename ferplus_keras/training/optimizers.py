@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ferplus_keras.errors import UsageError
@@ -12,20 +12,8 @@ if TYPE_CHECKING:
     import keras
 
 OPTIMIZERS = (
-    "Adam",
-    "SGD",
-    "AdamW",
-    "Adadelta",
-    "Adafactor",
-    "Adagrad",
-    "Adamax",
-    "Ftrl",
-    "Lamb",
-    "Lion",
-    "Muon",
-    "Nadam",
-    "RMSprop",
-    "ScheduleFreeAdamW",
+    *("Adam", "SGD", "AdamW", "Adadelta", "Adafactor", "Adagrad", "Adamax", "Ftrl", "Lamb"),
+    *("Lion", "Muon", "Nadam", "RMSprop", "ScheduleFreeAdamW"),
 )
 """Names of Keras' optimisers."""
 
@@ -56,9 +44,9 @@ def build_optimizer(
         learning_rate: number or schedule.
         betas: decay of the moments, where the optimiser has them.
         momentum: SGD's, Nesterov's unless 0; other optimisers keep their own.
-        arguments: more arguments of the Keras class, each "NAME=VALUE"; they win.
-        weight_decay: decoupled weight decay, times the learning rate a step; kernels only. None is
-            the optimiser's own: 0.004 for AdamW and Muon, none for the others.
+        arguments: further arguments of the Keras class, each "NAME=VALUE"; they win.
+        weight_decay: decoupled weight decay, times the learning rate per step; kernels only. None
+            is the optimiser's own: 0.004 for AdamW and Muon, none for the others.
         clip_norm: bound on the norm of all gradients together; 0 for none.
         ema: momentum of a moving average of the weights; 0 for none.
         slow: paths of the variables whose learning rate is multiplied by `slow_factor`.
@@ -71,12 +59,12 @@ def build_optimizer(
 
     kind = getattr(keras.optimizers, name)
     taken = inspect.signature(kind).parameters
-    moments = {"beta_1": betas[0], "beta_2": betas[1]}
-    settings: dict[str, Any] = {key: value for key, value in moments.items() if key in taken}
+    settings: dict[str, Any] = {"beta_1": betas[0], "beta_2": betas[1]}
+    if weight_decay is not None:
+        settings |= dict.fromkeys(DECAYS, weight_decay)
+    settings = {key: value for key, value in settings.items() if key in taken}
     if name == "SGD":
         settings |= {"momentum": float(momentum), "nesterov": momentum > 0}
-    if weight_decay is not None:
-        settings |= {key: weight_decay for key in DECAYS if key in taken}
     if clip_norm:
         settings["global_clipnorm"] = clip_norm
     if ema:
@@ -108,24 +96,21 @@ def _argument(text: str) -> tuple[str, Any]:
 def _with_slow_variables(kind: type, slow: frozenset[str], factor: float) -> type:
     """Return a subclass of an optimiser in which some variables learn at another rate."""
 
-    def update_step(self, gradient, variable, learning_rate) -> None:
-        # TensorFlow hands its own variable over, which has no path.
-        path = self._trainable_variables[self._get_variable_index(variable)].path
-        rate = learning_rate * factor if path in slow else learning_rate
-        kind.update_step(self, gradient, variable, rate)
+    class WithSlowVariables(kind):
+        def update_step(self, gradient, variable, learning_rate) -> None:
+            # TensorFlow passes its own variable, which has no path.
+            path = self._trainable_variables[self._get_variable_index(variable)].path
+            rate = learning_rate * factor if path in slow else learning_rate
+            kind.update_step(self, gradient, variable, rate)
 
-    def _apply_weight_decay(self, variables) -> None:
-        # Keras takes one learning rate for all; decoupled decay is a share of each variable's own.
-        whole = {key: getattr(self, key) for key in DECAYS if getattr(self, key, None)}
-        kind._apply_weight_decay(self, [v for v in variables if v.path not in slow])
-        for key, decay in whole.items():
-            setattr(self, key, decay * factor)
-        kind._apply_weight_decay(self, [v for v in variables if v.path in slow])
-        for key, decay in whole.items():
-            setattr(self, key, decay)
+        def _apply_weight_decay(self, variables) -> None:
+            # Keras takes one learning rate for all; decoupled decay is a share of each one's own.
+            whole = {key: getattr(self, key) for key in DECAYS if getattr(self, key, None)}
+            kind._apply_weight_decay(self, [v for v in variables if v.path not in slow])
+            for key, decay in whole.items():
+                setattr(self, key, decay * factor)
+            kind._apply_weight_decay(self, [v for v in variables if v.path in slow])
+            for key, decay in whole.items():
+                setattr(self, key, decay)
 
-    members: dict[str, Callable] = {
-        "update_step": update_step,
-        "_apply_weight_decay": _apply_weight_decay,
-    }
-    return type(f"{kind.__name__}WithSlowVariables", (kind,), members)
+    return WithSlowVariables

@@ -22,23 +22,9 @@ COUNTERS = {
     keras.callbacks.ReduceLROnPlateau: ("best", "wait", "cooldown_counter"),
     keras.callbacks.EarlyStopping: ("best", "wait", "best_epoch", "stopped_epoch"),
 }
-"""What Keras' callbacks remember from epoch to epoch. Ours say it themselves (`state_names`)."""
+"""What Keras' callbacks remember from epoch to epoch. Ours name it themselves (`state_names`)."""
 
 TORCH = "torch_generator_"
-
-
-def _state_names(callback: keras.callbacks.Callback) -> tuple[str, ...]:
-    return getattr(callback, "state_names", None) or COUNTERS.get(type(callback), ())
-
-
-def _variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Return every variable of the model (dropout generators too) and of its optimiser.
-
-    They are told by their order: Keras counts up the names of optimisers within a process.
-    """
-    metrics = {id(variable) for variable in model.metrics_variables}
-    found = [v for v in model.variables if id(v) not in metrics] + model.optimizer.variables
-    return {f"variable_{i:04d}": variable for i, variable in enumerate(found)}
 
 
 class SaveState(keras.callbacks.Callback):
@@ -58,30 +44,62 @@ class SaveState(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.path = path
-        self.watched = list(watched)
+        # By class and place, which tells whether a file was written by the same callbacks.
+        self.watched = {f"{type(one).__name__} {i}": one for i, one in enumerate(watched)}
         self.restore = restore
 
     def on_train_begin(self, logs=None) -> None:
         if self.restore:
-            load_state(self.path, self.model, self.watched)
+            self._load()
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         counters = {
             key: {name: _plain(getattr(callback, name)) for name in _state_names(callback)}
-            for key, callback in _numbered(self.watched).items()
+            for key, callback in self.watched.items()
         }
-        header = {
-            "epochs": epoch + 1,
-            "stopped": bool(self.model.stop_training),
-            "callbacks": counters,
-        }
-        arrays = {
-            name: keras.ops.convert_to_numpy(variable)
-            for name, variable in _variables(self.model).items()
-        }
-        arrays |= _torch_generators()
+        stopped = bool(self.model.stop_training)
+        header = {"epochs": epoch + 1, "stopped": stopped, "callbacks": counters}
+        arrays = {k: keras.ops.convert_to_numpy(v) for k, v in _variables(self.model).items()}
         with replacing(self.path) as temporary, temporary.open("wb") as file:
-            np.savez(file, header=np.array(json.dumps(header)), **arrays)
+            np.savez(file, header=np.array(json.dumps(header)), **arrays, **_torch_generators())
+
+    def _load(self) -> None:
+        """Put the saved state back into the model, its optimiser and the callbacks.
+
+        Raises:
+            InputError: the state belongs to another network, or was written by another version.
+        """
+        counters = Run(self.path.parent).progress()["callbacks"]
+        with np.load(self.path) as saved:
+            arrays = {name: saved[name] for name in saved.files if name != "header"}
+        generators = {name: arrays.pop(name) for name in list(arrays) if name.startswith(TORCH)}
+        variables = _variables(self.model)
+        expected = {name: tuple(variable.shape) for name, variable in variables.items()}
+        found = {name: array.shape for name, array in arrays.items()}
+        if expected != found or list(counters) != list(self.watched):
+            raise InputError(
+                f"{self.path} belongs to another network, optimiser or version of ferplus_keras; "
+                "nothing was loaded"
+            )
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        _restore_torch_generators(generators)
+        for key, values in counters.items():
+            vars(self.watched[key]).update(values)
+
+
+def _state_names(callback: keras.callbacks.Callback) -> tuple[str, ...]:
+    return getattr(callback, "state_names", None) or COUNTERS.get(type(callback), ())
+
+
+def _variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Return every variable of the model (dropout generators too) and of its optimiser.
+
+    They are identified by their order: Keras counts up the names of optimisers within a process.
+    """
+    metrics = {id(variable) for variable in model.metrics_variables}
+    found = [v for v in model.variables if id(v) not in metrics] + model.optimizer.variables
+    return {f"variable_{i:04d}": variable for i, variable in enumerate(found)}
 
 
 def _torch_generators() -> dict[str, np.ndarray]:
@@ -105,39 +123,6 @@ def _restore_torch_generators(states: dict[str, np.ndarray]) -> None:
         torch.cuda.set_rng_state_all(gpus)
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """Return a NumPy or backend scalar as a Python number, for JSON."""
     return value.item() if hasattr(value, "item") else value
-
-
-def _numbered(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
-    """Return callbacks by class name and place."""
-    return {f"{type(one).__name__} {number}": one for number, one in enumerate(callbacks)}
-
-
-def load_state(path: Path, model: keras.Model, watched: Sequence[keras.callbacks.Callback]) -> None:
-    """Put a saved state back into a model, its optimiser and the callbacks.
-
-    Raises:
-        InputError: the state belongs to another network.
-    """
-    counters = Run(path.parent).progress()["callbacks"]
-    variables = _variables(model)
-    with np.load(path) as saved:
-        arrays = {name: saved[name] for name in saved.files if name != "header"}
-    generators = {name: arrays.pop(name) for name in list(arrays) if name.startswith(TORCH)}
-    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-    expected = _numbered(watched)
-    if shapes != {name: array.shape for name, array in arrays.items()} or [*expected] != [
-        *counters
-    ]:
-        raise InputError(
-            f"{path} belongs to another network, optimiser or version of ferplus_keras; nothing "
-            "was loaded"
-        )
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
-    _restore_torch_generators(generators)
-    for key, values in counters.items():
-        for name, value in values.items():
-            setattr(expected[key], name, value)
