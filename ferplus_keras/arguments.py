@@ -132,9 +132,8 @@ class LineParser(argparse.ArgumentParser):
     """argparse whose errors are one line, with the nearest spelling of an unknown flag."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(
-            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
-        )
+        raw = argparse.RawDescriptionHelpFormatter
+        super().__init__(**{"allow_abbrev": False, "formatter_class": raw, **options})
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing usage and exiting."""

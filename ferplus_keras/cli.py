@@ -237,7 +237,9 @@ COMMANDS = {
     "explain": Command("show which pixels decided", _module("explain.command:explain")),
     "export": Command("write a model for another runtime", _module("export.command:export")),
     "compare": Command("compare evaluations", _module("evaluation.compare:compare")),
-    "audit": Command("inspect labels, votes, duplicates and leaks", _module("audit.command:audit")),
+    "audit": Command(
+        "inspect labels, votes, duplicates and leaks", _module("evaluation.audit:audit")
+    ),
     "labels": Command("count the rows that a label rule keeps", _labels),
     "layers": Command("list a network's layers and their positions", _layers),
     "sample-data": Command("write a drawn data set in the real formats", _sample_data),

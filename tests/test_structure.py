@@ -1,0 +1,101 @@
+"""The architecture: imports go one way, modules stay readable, nothing slow is loaded early."""
+
+import ast
+import graphlib
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "ferplus_keras"
+FILES = {
+    ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
+
+
+def imports(name: str) -> set[str]:
+    """Return the modules of the package that a module imports, also within functions."""
+    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    wanted: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module:
+            wanted |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            wanted |= {alias.name for alias in node.names}
+    own = {module for module in wanted if module in FILES and module != name}
+    # A package's own modules may complete its table, which stands in its __init__.
+    return {module for module in own if not name.startswith(f"{module}.")}
+
+
+def room(name: str) -> str:
+    return name.split(".")[1] if "." in name else name
+
+
+def test_no_modules_import_each_other_not_even_in_functions():
+    graph = {name: imports(name) for name in FILES if name != "ferplus_keras"}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_no_rooms_import_each_other():
+    pairs = {(room(name), room(used)) for name in FILES for used in imports(name)}
+    pairs = {pair for pair in pairs if "ferplus_keras" not in pair and pair[0] != pair[1]}
+    assert not [pair for pair in pairs if pair[::-1] in pairs]
+
+
+def test_modules_stay_short():
+    lengths = {name: len(path.read_text().splitlines()) for name, path in FILES.items()}
+    assert len(lengths) > 80
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
+    assert statistics.median(lengths.values()) <= 120
+    assert sum(lengths.values()) <= 14_000
+
+
+def test_every_command_shows_its_help_without_loading_what_is_slow():
+    script = """
+import contextlib, io, sys
+from ferplus_keras.cli import COMMANDS, main
+for name in COMMANDS:
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            main([name, "--help"])
+    except SystemExit as end:
+        assert end.code == 0, name
+    assert "usage" in said.getvalue(), name
+slow = {"keras", "tensorflow", "jax", "torch", "matplotlib", "albumentations", "cv2", "pandas"}
+slow |= {"sklearn", "h5py", "scipy", "onnxruntime", "fastapi", "optuna", "PIL", "jinja2"}
+assert not slow & set(sys.modules), slow & set(sys.modules)
+print(len(COMMANDS))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 14
+
+
+def test_importing_the_package_imports_nothing_else():
+    script = (
+        "import sys; before = set(sys.modules); import ferplus_keras\n"
+        "assert 'numpy' not in set(sys.modules) - before"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("name", ["train.py", "test.py", "predict.py"])
+def test_scripts_at_the_top_are_a_few_lines(name):
+    assert len(Path(REPOSITORY / name).read_text().splitlines()) <= 10
