@@ -1,10 +1,10 @@
 """Keep faces that were read from a file or folder on disk, so that only the first start reads it.
 
-An entry belongs to one source path and is two files in the cache folder: `<key>-<hash>.npy`, the
-faces, and `<key>.json`, the record, which is written last. `<key>` comes from the path, `<hash>`
-from the contents of the source, so two processes that store different contents never write to the
-same array. Anything that does not fit, down to one changed byte (by CRC-32 at every start, 0.02 s
-for 83 MB), makes the entry count as missing; a new entry takes the place of the old one.
+An entry belongs to one source path and is two files: `<key>-<hash>.npy`, the faces, and
+`<key>.json`, the record, which is written last. `<key>` comes from the path, `<hash>` from the
+contents of the source, so two processes that store different contents never write to the same
+array. An entry that does not fit, down to one changed byte (by CRC-32 at every start, 0.02 s for
+83 MB), counts as missing; a new entry takes the place of the old one.
 """
 
 import hashlib
@@ -66,14 +66,12 @@ def load(folder: Path, source: Path) -> Entry | None:
     The caller compares the entry's stamp or hash with the source as it is now.
     """
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
-        record = json.loads(_record_path(folder, source).read_text(encoding="utf-8"))
-        if record["format"] != FORMAT or record["source"] != str(source):
-            return None
-        path = _faces_path(folder, source, record["sha256"])
+        record = json.loads((folder / f"{_key(source)}.json").read_text(encoding="utf-8"))
+        path = folder / f"{_key(source)}-{record['sha256'][:16]}.npy"
         faces = np.load(path, mmap_mode="r", allow_pickle=False)
         if (
-            faces.dtype == np.uint8
-            and list(faces.shape) == record["shape"]
+            (record["format"], record["source"]) == (FORMAT, str(source))
+            and (faces.dtype, list(faces.shape)) == (np.uint8, record["shape"])
             and faces.flags.c_contiguous
             and path.stat().st_size == faces.offset + faces.nbytes
             and _checksum(faces, record["extra"]) == record["crc32"]
@@ -91,22 +89,20 @@ def store(folder: Path, source: Path, entry: Entry, *, faces_too: bool = True) -
         entry: what was read.
         faces_too: False where only the source's stamp has changed.
     """
-    record = {
+    record = entry._asdict() | {
         "format": FORMAT,
         "source": str(source),
-        "stamp": entry.stamp,
-        "sha256": entry.sha256,
         "shape": entry.faces.shape,
         "crc32": _checksum(entry.faces, entry.extra),
-        "extra": entry.extra,
     }
+    del record["faces"]
+    path = folder / f"{_key(source)}-{entry.sha256[:16]}.npy"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path = _faces_path(folder, source, entry.sha256)
         if faces_too:
             with replacing(path) as partial, partial.open("wb") as file:
                 np.save(file, entry.faces, allow_pickle=False)
-        with replacing(_record_path(folder, source)) as partial:
+        with replacing(folder / f"{_key(source)}.json") as partial:
             partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
     except (OSError, InputError) as error:
         print(
@@ -114,31 +110,18 @@ def store(folder: Path, source: Path, entry: Entry, *, faces_too: bool = True) -
             f"{source.name} is read anew at every start",
             file=sys.stderr,
         )
-    else:
-        _remove_leftovers(folder, source, keep=path)
+        return
+    long_ago = time.time() - _ABANDONED_AFTER_SECONDS  # then the writer must have died
+    with suppress(OSError):  # another process may have been faster
+        older = [p for p in folder.glob(f"{_key(source)}*.npy") if p != path]
+        unfinished = folder.glob(f".{_key(source)}*")
+        for leftover in (*older, *(p for p in unfinished if p.stat().st_mtime < long_ago)):
+            leftover.unlink()
 
 
 def _key(source: Path) -> str:
     return f"fer2013-{hashlib.sha256(os.fsencode(source)).hexdigest()[:16]}"
 
 
-def _record_path(folder: Path, source: Path) -> Path:
-    return folder / f"{_key(source)}.json"
-
-
-def _faces_path(folder: Path, source: Path, sha256: str) -> Path:
-    return folder / f"{_key(source)}-{sha256[:16]}.npy"
-
-
 def _checksum(faces: np.ndarray, extra: dict[str, str]) -> int:
     return zlib.crc32(json.dumps(extra, sort_keys=True).encode(), zlib.crc32(faces))
-
-
-def _remove_leftovers(folder: Path, source: Path, keep: Path) -> None:
-    """Remove older faces of `source`, and unfinished files whose writer must have died."""
-    long_ago = time.time() - _ABANDONED_AFTER_SECONDS
-    abandoned = (p for p in folder.glob(f".{_key(source)}*") if p.stat().st_mtime < long_ago)
-    older = (p for p in folder.glob(f"{_key(source)}*.npy") if p != keep)
-    with suppress(OSError):  # another process may have been faster
-        for path in (*abandoned, *older):
-            path.unlink()

@@ -54,9 +54,22 @@ def class_weights(
     if setting is None:
         setting = label_set.rule(label_rule).class_weights if published else "none"
     given = [setting] if isinstance(setting, str | int | float) else list(setting)
-    if len(given) != 1 or not isinstance(given[0], str):
-        return _numbers(given, class_names)
-    name = given[0]
+    name = given[0] if len(given) == 1 and isinstance(given[0], str) else None
+    if name is None:
+        try:
+            weights = np.array(given, np.float32)
+        except ValueError:
+            weights = np.array([np.nan])
+        if len(weights) == 1:
+            weights = np.repeat(weights, len(class_names))
+        usable = np.all(np.isfinite(weights) & (weights >= 0)) and weights.any()
+        if weights.shape != (len(class_names),) or not usable:
+            raise UsageError(
+                f"expected class weights as one of {', '.join(NAMES)}, or as {len(class_names)} "
+                f"numbers of at least 0 (not all 0) in the order {', '.join(class_names)}; "
+                f"got {given}."
+            )
+        return weights
     if name not in NAMES:
         raise unknown("class weights", name, NAMES)
     if name == "none":
@@ -70,23 +83,6 @@ def class_weights(
             f"'balanced', 'none' or {len(class_names)} numbers."
         )
     return np.array(WTOMIN_WEIGHTS, np.float32)
-
-
-def _numbers(given: Sequence[float | str], class_names: Sequence[str]) -> np.ndarray:
-    try:
-        weights = np.array(given, np.float32)
-    except ValueError:
-        weights = np.array([np.nan])
-    if len(weights) == 1:
-        weights = np.repeat(weights, len(class_names))
-    usable = np.all(np.isfinite(weights) & (weights >= 0)) and weights.any()
-    if weights.shape != (len(class_names),) or not usable:
-        raise UsageError(
-            f"expected class weights as one of {', '.join(NAMES)}, or as {len(class_names)} "
-            f"numbers of at least 0 (not all 0) in the order {', '.join(class_names)}; "
-            f"got {list(given)}."
-        )
-    return weights
 
 
 def _balanced(split: Split) -> np.ndarray:

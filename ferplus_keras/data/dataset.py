@@ -24,7 +24,6 @@ from ferplus_keras.data.leaks import (
 )
 from ferplus_keras.data.registry import DATASETS, FileRows, LabelSet
 from ferplus_keras.data.split import Split, limit_split
-from ferplus_keras.data.targets import TargetKind
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
 from ferplus_keras.errors import InputError, unknown
 
@@ -81,12 +80,13 @@ class Source:
         labels = rule.apply(self.rows.opinions)
         return merge_classes(labels, self.rows.class_names, self.classes, rule.kind)
 
-    def split(self, name: str, rule: str | LabelRule) -> Split:
+    def split(self, name: str, rule: str | LabelRule, labels: Labels | None = None) -> Split:
         """Return one split, labelled by exactly `rule`, whatever split it is.
 
         Args:
             name: "train", "validation" or "test".
             rule: row of `labels.LABEL_RULES`, or its name; a data set with one rule keeps it.
+            labels: the rule's labels of all rows, where some were dropped since.
 
         Raises:
             UsageError: an unknown split or rule.
@@ -95,14 +95,7 @@ class Source:
         if name not in SPLITS:
             raise unknown("split", name, SPLITS)
         rule = self.label_set.rule(rule) if isinstance(rule, str) else rule
-        return self.take(name, self.label(rule), rule.kind)
-
-    def take(self, name: str, labels: Labels, kind: TargetKind) -> Split:
-        """Return the rows of a split that `labels` keep.
-
-        Raises:
-            NoRows: there are none.
-        """
+        labels = self.label(rule) if labels is None else labels
         in_split = self.rows.splits == name
         row_ids = np.flatnonzero(in_split & labels.keep)
         if not row_ids.size:
@@ -121,7 +114,7 @@ class Source:
             class_names=self.class_names,
             leaked=self.leaked[row_ids],
             paths=None if paths is None else paths[row_ids],
-            kind=kind,
+            kind=rule.kind,
         )
 
     def votes(self, split: Split) -> np.ndarray | None:
@@ -241,12 +234,12 @@ def load_dataset(
     if drop_leaks:
         train = train.without(source.leaked, DUPLICATE)
     labels = dict.fromkeys(SPLITS, source.label(evaluation)) | {"train": train}
-    kinds = dict.fromkeys(SPLITS, evaluation.kind) | {"train": rule.kind}
+    rules = dict.fromkeys(SPLITS, evaluation) | {"train": rule}
     return Dataset(
         name=label_set.name,
         label_rule=rule.name,
         class_names=source.class_names,
-        splits={split: source.take(split, labels[split], kinds[split]) for split in SPLITS},
+        splits={name: source.split(name, rules[name], labels[name]) for name in SPLITS},
         draw=rule.draw,
         evaluation_rule=evaluation.name,
         counts=source.counts(rule, evaluation, labels),

@@ -4,82 +4,47 @@ A face lives in its own coordinates: the head is about 2 wide and 2.5 high aroun
 the right and y downwards. `draw_face` draws it at four times the final size and shrinks it by area.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
+from types import SimpleNamespace
 
 import numpy as np
 
-from ferplus_keras.emotions import FACE_SIZE
+from ferplus_keras.emotions import FACE_SIZE, FERPLUS_CLASSES
 
-OVERSAMPLING = 4
+_OVERSAMPLING = 4
 """Side of the drawing in units of `FACE_SIZE`: shrinking it makes smooth edges."""
 
 _SUBPIXEL_BITS = 4
 """cv2 takes fixed-point coordinates: sixteenths of a pixel."""
 
+_MUSCLES = {
+    "brow_height": (0, 0.2, 1, 0.1, -0.5, -0.4, 0.8, 0),  # + raised
+    "brow_slant": (0, 0, 0, 0.9, -1, -0.3, 0.9, 0),  # + inner ends up (worry), - down (scowl)
+    "brow_skew": (0, 0, 0, 0, 0, 0, 0, 1),  # + raised above the smirk, lowered on the other side
+    "eye_open": (0, -0.2, 0.6, -0.3, -0.2, -0.65, 0.5, -0.45),  # + wide, - narrowed
+    "mouth_curve": (0, 1, 0, -0.9, -0.35, -0.55, -0.55, -0.1),  # + corners up
+    "mouth_open": (0, 0.6, 1, 0, 0.4, 0.4, 0.5, 0),  # height of the opening
+    "mouth_width": (0, 0.3, -0.55, -0.1, 0.15, -0.1, 0.25, -0.1),  # + stretched, - pursed
+    "mouth_skew": (0, 0, 0, 0, 0, 0, 0, 1),  # + one corner alone is pulled up
+    "mouth_square": (0, 0, 0, 0, 1, 0, 0.7, 0),  # 0 round opening, 1 square with bared teeth
+    "tongue": (0, 0, 0, 0, 0, 1, 0, 0),  # shown below the lip
+    "nose_wrinkle": (0, 0, 0, 0, 0, 1, 0, 0),
+    "cheeks": (0, 1, 0, 0, 0, 0, 0, 0),  # round and lifted
+    "tilt": (0, 0, 0, 0, 0, 0, 0, 1),  # of the head, to the side of the smirk
+}
+"""What moves -> how far in each of `FERPLUS_CLASSES`, from 0 (at rest) to about ±1, after the
+cartoonist's (and Ekman's) textbook cues."""
 
-class Expression(NamedTuple):
-    """What the muscles do, each from 0 (at rest) to about ±1; the defaults are a neutral face.
-
-    Being numbers, expressions mix: `blend(neutral, anger, 0.3)` is slightly cross.
-    """
-
-    brow_height: float = 0.0  # + raised
-    brow_slant: float = 0.0  # + inner ends up (worry), - inner ends down (scowl)
-    brow_skew: float = 0.0  # + brow above the smirk raised, the other one lowered
-    eye_open: float = 0.0  # + wide, - narrowed
-    mouth_curve: float = 0.0  # + corners up
-    mouth_open: float = 0.0  # height of the opening
-    mouth_width: float = 0.0  # + stretched, - pursed
-    mouth_skew: float = 0.0  # + one corner alone is pulled up
-    mouth_square: float = 0.0  # 0 round opening, 1 square with bared teeth
-    tongue: float = 0.0  # shown below the lip
-    nose_wrinkle: float = 0.0
-    cheeks: float = 0.0  # round and lifted
-    tilt: float = 0.0  # of the head, to the side of the smirk
-
+Expression = namedtuple("Expression", _MUSCLES)
+"""How far each of `_MUSCLES` moves; `blend(neutral, anger, 0.3)` is slightly cross."""
 
 EXPRESSIONS = {
-    "neutral": Expression(),
-    "happiness": Expression(
-        brow_height=0.2, eye_open=-0.2, mouth_curve=1.0, mouth_open=0.6, mouth_width=0.3, cheeks=1.0
-    ),
-    "surprise": Expression(brow_height=1.0, eye_open=0.6, mouth_open=1.0, mouth_width=-0.55),
-    "sadness": Expression(
-        brow_height=0.1, brow_slant=0.9, eye_open=-0.3, mouth_curve=-0.9, mouth_width=-0.1
-    ),
-    "anger": Expression(
-        brow_height=-0.5,
-        brow_slant=-1.0,
-        eye_open=-0.2,
-        mouth_curve=-0.35,
-        mouth_open=0.4,
-        mouth_width=0.15,
-        mouth_square=1.0,
-    ),
-    "disgust": Expression(
-        brow_height=-0.4,
-        brow_slant=-0.3,
-        eye_open=-0.65,
-        mouth_curve=-0.55,
-        mouth_open=0.4,
-        mouth_width=-0.1,
-        tongue=1.0,
-        nose_wrinkle=1.0,
-    ),
-    "fear": Expression(
-        brow_height=0.8,
-        brow_slant=0.9,
-        eye_open=0.5,
-        mouth_curve=-0.55,
-        mouth_open=0.5,
-        mouth_width=0.25,
-        mouth_square=0.7,
-    ),
-    "contempt": Expression(
-        brow_skew=1.0, eye_open=-0.45, mouth_curve=-0.1, mouth_skew=1.0, mouth_width=-0.1, tilt=1.0
-    ),
+    name: Expression(*moves)
+    for name, moves in zip(FERPLUS_CLASSES, zip(*_MUSCLES.values(), strict=True), strict=True)
 }
-"""FER+ class -> its full expression, after the cartoonist's (and Ekman's) textbook cues."""
+"""FER+ class -> its full expression."""
+
+HAIR_STYLES = ("short", "fringe", "long", "curls", "bun", "bald")
 
 
 def blend(start: Expression, end: Expression, share: float) -> Expression:
@@ -87,85 +52,27 @@ def blend(start: Expression, end: Expression, share: float) -> Expression:
     return Expression(*((1 - share) * np.array(start) + share * np.array(end)))
 
 
-class Person(NamedTuple):
-    """All that differs between two faces with one expression; grey values are 0 to 255."""
-
-    skin: float
-    hair: float
-    hair_style: str
-    head_height: float  # half of it, in half head widths
-    eye_distance: float
-    eye_size: float
-    brow_thickness: float
-    nose_length: float
-    mouth_size: float
-    smirk_side: int  # -1 left, +1 right: for every one-sided movement
-    glasses: bool
-
-
-HAIR_STYLES = ("short", "fringe", "long", "curls", "bun", "bald")
-
-
-def draw_person(rng: np.random.Generator) -> Person:
-    """Return a person drawn at random."""
-    skin = rng.uniform(95, 225)
-    return Person(
+def draw_person(rng: np.random.Generator) -> SimpleNamespace:
+    """Draw at random all that differs between two faces with one expression."""
+    skin = rng.uniform(95, 225)  # grey value, 0 to 255
+    return SimpleNamespace(
         skin=skin,
         hair=float(np.clip(skin - rng.uniform(55, 150), 15, 190)),
         hair_style=str(rng.choice(HAIR_STYLES)),
-        head_height=rng.uniform(1.12, 1.32),
+        head_height=rng.uniform(1.12, 1.32),  # half of it, in half head widths
         eye_distance=rng.uniform(0.38, 0.46),
         eye_size=rng.uniform(0.9, 1.15),
         brow_thickness=rng.uniform(0.07, 0.12),
         nose_length=rng.uniform(0.2, 0.34),
         mouth_size=rng.uniform(0.36, 0.46),
-        smirk_side=int(rng.choice([-1, 1])),
+        smirk_side=int(rng.choice([-1, 1])),  # of every one-sided movement
         glasses=bool(rng.random() < 0.1),
     )
 
 
-class _Pen:
-    """Draws smooth shapes, given in face coordinates, on a grey canvas."""
-
-    def __init__(self, canvas: np.ndarray, scale: float, angle: float, centre: np.ndarray):
-        self.canvas = canvas
-        self.scale = scale
-        self._turn = scale * np.array(
-            [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
-        )
-        self._centre = centre
-
-    def _pixels(self, points: np.ndarray) -> np.ndarray:
-        """Return `points` (n, 2) as fixed-point pixels (n, 1, 2) int32."""
-        pixels = np.asarray(points, float) @ self._turn + self._centre
-        return np.rint(pixels * 2**_SUBPIXEL_BITS).astype(np.int32)[:, None]
-
-    def fill(self, points: np.ndarray, grey: float) -> None:
-        import cv2
-
-        cv2.fillPoly(self.canvas, [self._pixels(points)], grey, cv2.LINE_AA, _SUBPIXEL_BITS)
-
-    def line(self, points: np.ndarray, grey: float, width: float) -> None:
-        import cv2
-
-        thickness = max(1, round(width * self.scale))
-        cv2.polylines(
-            self.canvas, [self._pixels(points)], False, grey, thickness, cv2.LINE_AA, _SUBPIXEL_BITS
-        )
-
-    def ellipse(self, x: float, y: float, half_width: float, half_height: float, grey: float):
-        self.fill(_arc(x, y, half_width, half_height), grey)
-
-
-def _arc(x, y, half_width, half_height, start=0.0, end=360.0) -> np.ndarray:
-    """Return points (40, 2) of an ellipse's arc; degrees from +x towards +y, that is downwards."""
-    angles = np.deg2rad(np.linspace(start, end, 40))
-    return np.stack([x + half_width * np.cos(angles), y + half_height * np.sin(angles)], axis=1)
-
-
 def draw_face(
     expression: Expression,
-    person: Person,
+    person: SimpleNamespace,
     rng: np.random.Generator,
     *,
     from_behind: bool = False,
@@ -183,7 +90,7 @@ def draw_face(
     Returns:
         (48, 48) uint8, 0-255.
     """
-    side = FACE_SIZE * OVERSAMPLING
+    side = FACE_SIZE * _OVERSAMPLING
     canvas = _background(side, rng)
     scale = side * (0.39 + nuisance * rng.uniform(-0.045, 0.045))
     centre = side * (np.array([0.5, 0.54]) + nuisance * rng.uniform(-0.05, 0.05, 2))
@@ -199,6 +106,40 @@ def draw_face(
         _draw_mouth(pen, person, expression)
     _draw_hair(pen, person)
     return _photograph(canvas, rng, nuisance)
+
+
+class _Pen:
+    """Draws smooth shapes, given in face coordinates, on a grey canvas."""
+
+    def __init__(self, canvas: np.ndarray, scale: float, angle: float, centre: np.ndarray):
+        turn = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+        self._canvas, self._scale, self._centre = canvas, scale, centre
+        self._turn = scale * np.array(turn)
+
+    def _pixels(self, points: np.ndarray) -> list[np.ndarray]:
+        """Return `points` (n, 2) as one outline of fixed-point pixels (n, 1, 2) int32."""
+        pixels = np.asarray(points, float) @ self._turn + self._centre
+        return [np.rint(pixels * 2**_SUBPIXEL_BITS).astype(np.int32)[:, None]]
+
+    def fill(self, points: np.ndarray, grey: float) -> None:
+        import cv2
+
+        cv2.fillPoly(self._canvas, self._pixels(points), grey, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+    def line(self, points: np.ndarray, grey: float, width: float) -> None:
+        import cv2
+
+        style = (max(1, round(width * self._scale)), cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.polylines(self._canvas, self._pixels(points), False, grey, *style)
+
+    def ellipse(self, x: float, y: float, half_width: float, half_height: float, grey: float):
+        self.fill(_arc(x, y, half_width, half_height), grey)
+
+
+def _arc(x, y, half_width, half_height, start=0.0, end=360.0) -> np.ndarray:
+    """Return points (40, 2) of an ellipse's arc; degrees from +x towards +y, that is downwards."""
+    angles = np.deg2rad(np.linspace(start, end, 40))
+    return np.stack([x + half_width * np.cos(angles), y + half_height * np.sin(angles)], axis=1)
 
 
 def _background(side: int, rng: np.random.Generator) -> np.ndarray:
@@ -227,7 +168,7 @@ def _photograph(canvas: np.ndarray, rng: np.random.Generator, nuisance: float) -
     return np.clip(np.rint(lit), 0, 255).astype(np.uint8)
 
 
-def _draw_head(pen: _Pen, person: Person) -> None:
+def _draw_head(pen: _Pen, person: SimpleNamespace) -> None:
     shade = 0.86 * person.skin
     if person.hair_style in ("long", "curls"):
         pen.ellipse(0, 0.1, 1.22, person.head_height + 0.15, person.hair)
@@ -240,7 +181,7 @@ def _draw_head(pen: _Pen, person: Person) -> None:
     pen.ellipse(0, 0, 1.0, person.head_height, person.skin)
 
 
-def _draw_hair(pen: _Pen, person: Person) -> None:
+def _draw_hair(pen: _Pen, person: SimpleNamespace) -> None:
     top = -person.head_height
     skull = _arc(0, 0.02, 1.06, person.head_height + 0.1, 195, 345)
     if person.hair_style in ("short", "long", "bun"):
@@ -256,7 +197,7 @@ def _draw_hair(pen: _Pen, person: Person) -> None:
         pen.ellipse(0, top - 0.12, 0.36, 0.3, person.hair)
 
 
-def _draw_eyes(pen: _Pen, person: Person, face: Expression) -> None:
+def _draw_eyes(pen: _Pen, person: SimpleNamespace, face: Expression) -> None:
     y = -0.12
     opening = 0.17 * person.eye_size * max(0.12, 1 + face.eye_open)
     dark = 0.3 * min(person.hair, person.skin)
@@ -280,7 +221,7 @@ def _draw_eyes(pen: _Pen, person: Person, face: Expression) -> None:
         pen.line([(-0.1, y - 0.04), (0.1, y - 0.04)], 40, 0.04)
 
 
-def _draw_nose(pen: _Pen, person: Person, face: Expression) -> None:
+def _draw_nose(pen: _Pen, person: SimpleNamespace, face: Expression) -> None:
     shade = 0.68 * person.skin
     tip = 0.08 + person.nose_length - 0.06 * face.nose_wrinkle
     pen.line(_arc(0, tip, 0.14, 0.09, 0, 180), shade, 0.05)
@@ -293,7 +234,7 @@ def _draw_nose(pen: _Pen, person: Person, face: Expression) -> None:
         pen.ellipse(side * 0.62, 0.28, 0.2, 0.14, flush)
 
 
-def _draw_mouth(pen: _Pen, person: Person, face: Expression) -> None:
+def _draw_mouth(pen: _Pen, person: SimpleNamespace, face: Expression) -> None:
     half_width = person.mouth_size * (1 + 0.8 * face.mouth_width)
     along = np.linspace(-1, 1, 33)
     smirk = np.clip(along * person.smirk_side, 0, 1) ** 2

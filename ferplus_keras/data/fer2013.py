@@ -22,6 +22,9 @@ from ferplus_keras.files import sha256
 PIXELS_PER_ROW = FACE_SIZE * FACE_SIZE
 USAGES = tuple(SPLITS.values())
 
+_CODED = ("emotions", "usage")
+"""What a cache entry holds beside the faces, as strings of digits."""
+
 _COLUMNS = ("emotion", "pixels", "Usage")
 _BLOCK_BYTES = 1 << 17  # the intermediate arrays of a block stay in the processor's cache
 _LONGEST_HEADER = 1 << 16
@@ -29,18 +32,8 @@ _EMOTION_CODES = {str(code).encode(): code for code in range(len(FER2013_CLASSES
 _USAGE_CODES = {name.encode(): code for code, name in enumerate(USAGES)}
 
 
-class FaceRows(NamedTuple):
-    """The rows of fer2013.csv in file order.
-
-    Attributes:
-        images: (n, 48, 48) uint8 grey levels, 0-255.
-        emotions: (n,) int8, position in `FER2013_CLASSES`, 0-6.
-        usage: (n,) uint8, position in `USAGES`.
-    """
-
-    images: np.ndarray
-    emotions: np.ndarray
-    usage: np.ndarray
+FaceRows = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Images (n, 48, 48) uint8, emotions (n,) int8 from 0 to 6, positions in `USAGES` (n,) uint8."""
 
 
 class Fer2013(NamedTuple):
@@ -62,17 +55,16 @@ class Fer2013(NamedTuple):
     sha256: str
 
 
-@data_set(
-    "FER6",
-    "FER without disgust",
-    [name for name in FER2013_CLASSES if name != "disgust"],
-    rules=only_rule("emotion column", "FER2013's own label"),
-)
+_RULES = only_rule("emotion column", "FER2013's own label")
+_WITHOUT_DISGUST = [name for name in FER2013_CLASSES if name != "disgust"]
+
+
+@data_set("FER6", "FER without disgust", _WITHOUT_DISGUST, rules=_RULES)
 @data_set(
     "FER",
     "the seven labels of FER2013 itself; needs fer2013.csv only",
     FER2013_CLASSES,
-    rules=only_rule("emotion column", "FER2013's own label"),
+    rules=_RULES,
 )
 def fer2013(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
     """Read fer2013.csv with its own labels; raises as `read_fer2013`."""
@@ -87,8 +79,7 @@ def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> F
 
     The first call parses the text (one to two seconds for Kaggle's 301 MB) and stores the pixels in
     the cache folder; later calls map them into memory, for as long as the file keeps its size and
-    times. A touched or copied-over file with the same contents is hashed, not parsed. When the
-    cache cannot be written, one line on standard error says so and the pixels stay in memory.
+    times. A touched or copied-over file with the same contents is hashed, not parsed.
 
     Args:
         data_dir: the folder of fer2013.csv, or the file itself; `fer2013_files.FILE_NAMES` lists
@@ -104,7 +95,7 @@ def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> F
     entry = _read(source, cache.cache_folder(cache_dir))
     emotions, usage = (
         np.frombuffer(entry.extra[name].encode("ascii"), np.uint8) - np.uint8(ord("0"))
-        for name in ("emotions", "usage")
+        for name in _CODED
     )
     return Fer2013(
         entry.faces, emotions.astype(np.int8), np.array(USAGES)[usage], source, entry.sha256
@@ -112,7 +103,7 @@ def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> F
 
 
 def _read(source: Path, folder: Path) -> cache.Entry:
-    """Return faces, and emotions and usages as strings of digits, from the cache if possible."""
+    """Return what the file holds, from the cache where that is up to date."""
     try:
         stamp = cache.stamp(source)
         cached = cache.load(folder, source)
@@ -124,12 +115,10 @@ def _read(source: Path, folder: Path) -> cache.Entry:
             if unchanged:
                 entry = cached._replace(stamp=stamp)
             else:
-                rows = _parse(source)
-                extra = {
-                    "emotions": "".join(map(str, rows.emotions)),
-                    "usage": "".join(map(str, rows.usage)),
-                }
-                entry = cache.Entry(rows.images, extra, stamp, hashed.result())
+                images, *codes = _parse(source)
+                digits = ("".join(map(str, array)) for array in codes)
+                extra = dict(zip(_CODED, digits, strict=True))
+                entry = cache.Entry(images, extra, stamp, hashed.result())
         if cache.stamp(source) != stamp:
             raise InputError(f"{source} changed while it was read; try again when it is complete")
     except OSError as error:
@@ -149,7 +138,7 @@ def _parse(source: Path) -> FaceRows:
         tqdm(desc=f"reading {source.name}", total=size, leave=False, disable=None, **units) as bar,
     ):
         rows = parse_rows(stream, str(source), lambda: bar.update(file.tell() - bar.n))
-    rows.images.flags.writeable = False
+    rows[0].flags.writeable = False
     return rows
 
 
@@ -170,17 +159,13 @@ def parse_rows(
 
     Blanks round names and values, a byte-order mark, CRLF line ends and further columns are
     accepted, and what a spreadsheet makes of the file: quotes, semicolons or tabs for commas,
-    UTF-16, emotions such as 3.0, and empty last lines. Anything else that Kaggle's file does not
-    have is refused. Rows are counted from 1 and the header is line 1, so row k is line k + 1 of
-    the file. A file cut exactly between two rows cannot be told from a shorter one here.
+    UTF-16, emotions such as 3.0, and empty last lines. A file cut exactly between two rows cannot
+    be told from a shorter one here.
 
     Args:
         stream: the bytes of the CSV text.
         name: what to call the file in errors.
         after_block: called after every block of rows (to show progress).
-
-    Returns:
-        All rows.
 
     Raises:
         InputError: the header lacks a column, there are no rows, or a row has other than 2,304
@@ -203,13 +188,13 @@ def parse_rows(
                 if not lines:
                     break
             rows = [_parse_row(row, layout, at_line(name, line + i)) for i, row in enumerate(lines)]
-            block = FaceRows(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
+            block = tuple(map(np.concatenate, zip(*rows, strict=True)))
         blocks.append(block)
         line += len(lines)
         after_block()
     if not blocks:
         raise InputError(f"{name} has a header but no rows; download or copy it again")
-    return FaceRows(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+    return tuple(map(np.concatenate, zip(*blocks, strict=True)))
 
 
 def _read_header(header: bytes, name: str) -> _Layout:
@@ -249,11 +234,8 @@ def _parse_block(fields: list[list[bytes]], layout: _Layout) -> FaceRows | None:
     pixels = _parse_pixels([row[layout.pixels].strip() for row in fields])
     if pixels is None:
         return None
-    return FaceRows(
-        pixels.reshape(-1, FACE_SIZE, FACE_SIZE),
-        np.array(emotions, np.int8),
-        np.array(usage, np.uint8),
-    )
+    images = pixels.reshape(-1, FACE_SIZE, FACE_SIZE)
+    return images, np.array(emotions, np.int8), np.array(usage, np.uint8)
 
 
 def _parse_pixels(fields: list[bytes]) -> np.ndarray | None:
@@ -283,44 +265,41 @@ def _parse_pixels(fields: list[bytes]) -> np.ndarray | None:
 
 
 def _parse_row(line: bytes, layout: _Layout, where: str) -> FaceRows:
-    """Return the one row of a line that a spreadsheet may have written.
+    """Return the row of a line that a spreadsheet may have written, or say what is wrong with it.
 
     Raises:
-        InputError: says where and what is wrong.
+        InputError: it begins with `where`.
     """
     fields = line.split(layout.delimiter)
     if b'"' in line:
         text, delimiter = line.decode("utf-8", "replace"), layout.delimiter.decode()
-        with suppress(csv.Error):  # told as a wrong field
+        with suppress(csv.Error):  # then some field is wrong
             fields = [field.encode() for field in next(csv.reader([text], delimiter=delimiter))]
     fields = [field.strip() for field in fields]
     if len(fields) == layout.width:
         fields[layout.emotion] = re.sub(rb"[.,]0+$", b"", fields[layout.emotion])
-    row = _parse_block([fields], layout)
-    if row is None:
-        raise InputError(f"{where}: {_fault(fields, layout)}; the file may be cut off or damaged")
-    return row
-
-
-def _fault(fields: list[bytes], layout: _Layout) -> str:
-    """Say what is wrong with a row that `_parse_block` has refused."""
+        row = _parse_block([fields], layout)
+        if row is not None:
+            return row
+        emotion, pixels, usage = (fields[place] for place in layout[:3])
+        numbers = pixels.split(b" ") if pixels else []
+        wrong = (n for n in numbers if not re.fullmatch(rb"\d{1,3}", n) or int(n) > 255)
     if fields == [b""]:
-        return "the line is empty"
-    if len(fields) != layout.width:
-        return f"expected {layout.width} columns, found {len(fields)}"
-    emotion, pixels, usage = (fields[place] for place in layout[:3])
-    if emotion not in _EMOTION_CODES:
-        return f"expected an emotion from 0 to 6, found {_quoted(emotion)}"
-    if usage not in _USAGE_CODES:
-        return f"expected the Usage {', '.join(USAGES)}, found {_quoted(usage)}"
-    numbers = pixels.split(b" ") if pixels else []
-    for position, number in enumerate(numbers, start=1):
-        if not (number.isdigit() and len(number) <= 3 and int(number) <= 255):
-            return (
-                f"expected whole numbers from 0 to 255 with one blank between them, found "
-                f"{_quoted(number)} as pixel {position}"
-            )
-    return f"expected {PIXELS_PER_ROW} pixels, found {len(numbers)}"
+        fault = "the line is empty"
+    elif len(fields) != layout.width:
+        fault = f"expected {layout.width} columns, found {len(fields)}"
+    elif emotion not in _EMOTION_CODES:
+        fault = f"expected an emotion from 0 to 6, found {_quoted(emotion)}"
+    elif usage not in _USAGE_CODES:
+        fault = f"expected the Usage {', '.join(USAGES)}, found {_quoted(usage)}"
+    elif (number := next(wrong, None)) is not None:
+        fault = (
+            "expected whole numbers from 0 to 255 with one blank between them, found "
+            f"{_quoted(number)} as pixel {numbers.index(number) + 1}"
+        )
+    else:
+        fault = f"expected {PIXELS_PER_ROW} pixels, found {len(numbers)}"
+    raise InputError(f"{where}: {fault}; the file may be cut off or damaged")
 
 
 def _quoted(field: bytes) -> str:

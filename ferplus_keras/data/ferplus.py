@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ferplus_keras.data.fer2013 import Fer2013, read_fer2013
+from ferplus_keras.data.fer2013 import read_fer2013
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.data.registry import FileRows, data_set, split_names
 from ferplus_keras.data.tables import at_line, read_table
@@ -43,19 +43,16 @@ class Votes(NamedTuple):
     sha256: str
 
 
-@data_set(
-    "FERPlus7",
-    "FERPlus without contempt",
-    [name for name in FERPLUS_CLASSES if name != "contempt"],
-    rules=LABEL_RULES,
-    uses_votes=True,
-)
+_BY_VOTES = {"rules": LABEL_RULES, "uses_votes": True}
+_WITHOUT_CONTEMPT = [name for name in FERPLUS_CLASSES if name != "contempt"]
+
+
+@data_set("FERPlus7", "FERPlus without contempt", _WITHOUT_CONTEMPT, **_BY_VOTES)
 @data_set(
     "FERPlus",
-    "ten votes a face for eight classes, unknown and not-a-face",
+    "ten votes per face for eight classes, unknown and not-a-face",
     FERPLUS_CLASSES,
-    rules=LABEL_RULES,
-    uses_votes=True,
+    **_BY_VOTES,
 )
 def ferplus(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
     """Read fer2013new.csv and fer2013.csv, the small one first: its faults show at once.
@@ -65,15 +62,31 @@ def ferplus(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
     """
     votes = read_votes(data_dir)
     fer = read_fer2013(data_dir, cache_dir)
-    _check_agreement(fer, votes)
-    hashes = {fer.source.name: fer.sha256, votes.source.name: votes.sha256}
-    splits = split_names(votes.usage)
-    return FileRows(votes.votes, splits, fer.images, FERPLUS_CLASSES, hashes)
+    shorter = min(len(fer.usage), len(votes.usage))
+    differs = np.flatnonzero(fer.usage[:shorter] != votes.usage[:shorter])
+    if differs.size:
+        row = differs[0]
+        raise InputError(
+            f"{fer.source} and {votes.source} do not belong together: row {row + 1} (data rows "
+            f"counted from 1) has Usage {fer.usage[row]} in one, {votes.usage[row]} in the other; "
+            "get both anew, with their rows in the original order"
+        )
+    if len(fer.usage) != len(votes.usage):
+        raise InputError(
+            f"{fer.source} has {len(fer.usage)} rows, {votes.source} has {len(votes.usage)}: row "
+            f"{shorter + 1} is in one of them only; the shorter file may be cut off: get it anew"
+        )
+    rows = _rows_of(votes)
+    hashes = {fer.source.name: fer.sha256} | rows.hashes
+    return rows._replace(images=fer.images, hashes=hashes)
 
 
 def ferplus_votes(data_dir: str | Path) -> FileRows:
     """Read fer2013new.csv alone: labels without faces; raises as `read_votes`."""
-    votes = read_votes(data_dir)
+    return _rows_of(read_votes(data_dir))
+
+
+def _rows_of(votes: Votes) -> FileRows:
     hashes = {votes.source.name: votes.sha256}
     return FileRows(votes.votes, split_names(votes.usage), None, FERPLUS_CLASSES, hashes)
 
@@ -117,21 +130,3 @@ def read_votes(data_dir: str | Path) -> Votes:
         np.array([row[column] for _, row in table.rows]) for column in ("Usage", "Image name")
     )
     return Votes(votes, usage, names, source, table.sha256)
-
-
-def _check_agreement(fer: Fer2013, votes: Votes) -> None:
-    """Refuse files that are not row by row about the same faces, as far as `Usage` can tell."""
-    shorter = min(len(fer.usage), len(votes.usage))
-    differs = np.flatnonzero(fer.usage[:shorter] != votes.usage[:shorter])
-    if differs.size:
-        row = differs[0]
-        raise InputError(
-            f"{fer.source} and {votes.source} do not belong together: row {row + 1} (data rows "
-            f"counted from 1) has Usage {fer.usage[row]} in one, {votes.usage[row]} in the other; "
-            "get both anew, with their rows in the original order"
-        )
-    if len(fer.usage) != len(votes.usage):
-        raise InputError(
-            f"{fer.source} has {len(fer.usage)} rows, {votes.source} has {len(votes.usage)}: row "
-            f"{shorter + 1} is in one of them only; the shorter file may be cut off: get it anew"
-        )

@@ -4,6 +4,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -147,15 +148,25 @@ def read_folder(data_dir: str | Path, cache_dir: str | Path | None = None) -> Fi
     images = _read_images(folder, files, cache.cache_folder(cache_dir))
     splits = _splits(files, images)
     found = {file.label for file in files}
-    class_names = tuple(name for name in FERPLUS_CLASSES if name in found)
-    if found - set(class_names):
-        class_names = tuple(sorted(found))
+    order = FERPLUS_CLASSES if found <= set(FERPLUS_CLASSES) else sorted(found)
+    class_names = tuple(name for name in order if name in found)
     labels = np.array([class_names.index(file.label) for file in files])
-    _check_trained(folder, labels, splits, class_names)
+    trained = set(labels[splits == "train"].tolist())
+    if trained and len(class_names) < 2:
+        raise InputError(
+            f"{folder}: expected pictures of two classes or more, found only '{class_names[0]}'; "
+            "docs/own_data.md shows how the folder may look"
+        )
+    for index, name in enumerate(class_names):
+        if trained and index not in trained:  # without training pictures it is for testing only
+            raise InputError(
+                f"{folder}: the class '{name}' has {np.count_nonzero(labels == index)} pictures, "
+                "none of them for training; add some, or correct its name where it is another "
+                "spelling"
+            )
     sha256 = hashlib.sha256(images)
     for file, split in zip(files, splits, strict=True):
-        line = f"{file.path}\0{file.label}\0{split}\n"
-        sha256.update(line.encode("utf-8", "surrogateescape"))
+        sha256.update(_line(file.path, file.label, split))
     return FileRows(
         opinions=np.eye(len(class_names), dtype=np.float32)[labels],
         splits=splits,
@@ -166,23 +177,9 @@ def read_folder(data_dir: str | Path, cache_dir: str | Path | None = None) -> Fi
     )
 
 
-def _check_trained(
-    folder: Path, labels: np.ndarray, splits: np.ndarray, class_names: Sequence[str]
-) -> None:
-    """Refuse a class to test on that is not trained, unless none is: the folder is for testing."""
-    trained = set(labels[splits == "train"].tolist())
-    if trained and len(class_names) < 2:
-        raise InputError(
-            f"{folder}: expected pictures of two classes or more, found only '{class_names[0]}'; "
-            "docs/own_data.md shows how the folder may look"
-        )
-    for index, name in enumerate(class_names):
-        if trained and index not in trained:
-            raise InputError(
-                f"{folder}: the class '{name}' has {np.count_nonzero(labels == index)} pictures, "
-                "none of them for training; add some, or correct its name where it is another "
-                "spelling"
-            )
+def _line(*fields: object) -> bytes:
+    """Return fields as bytes to hash; a file's name may be no UTF-8."""
+    return ("\0".join(map(str, fields)) + "\n").encode("utf-8", "surrogateescape")
 
 
 def _splits(files: Sequence[FaceFile], images: np.ndarray) -> np.ndarray:
@@ -202,49 +199,43 @@ def _splits(files: Sequence[FaceFile], images: np.ndarray) -> np.ndarray:
 
 
 def _read_images(folder: Path, files: Sequence[FaceFile], cache_folder: Path) -> np.ndarray:
-    """Return all faces, from the cache where names, sizes and times of the files are the same."""
-    state = hashlib.sha256()
+    """Return all faces, (n, 48, 48) uint8, decoded unless the cache has them as they are now.
+
+    Raises:
+        InputError: it names the files that cannot be read.
+    """
+    state = hashlib.sha256()  # of names, sizes and times
     for file in files:
-        try:
-            stamp = cache.stamp(folder / file.path)
-        except OSError:
-            stamp = []  # missing: named with the other faults
-        state.update(f"{file.path}\0{stamp}\n".encode("utf-8", "surrogateescape"))
+        state.update(_line(file.path))
+        with suppress(OSError):  # a missing file is named with the other faults
+            state.update(_line(cache.stamp(folder / file.path)))
     cached = cache.load(cache_folder, folder)
     if cached and cached.sha256 == state.hexdigest():
         return cached.faces
-    images = _decode(folder, files)
-    entry = cache.Entry(images, {}, cache.stamp(folder), state.hexdigest())
-    cache.store(cache_folder, folder, entry)
-    return images
 
-
-def _decode(folder: Path, files: Sequence[FaceFile]) -> np.ndarray:
-    """Read every picture, (n, 48, 48) uint8; raises InputError that names the broken ones."""
     images = np.empty((len(files), FACE_SIZE, FACE_SIZE), np.uint8)
+    faults = []
 
-    def read(index: int) -> str | None:
+    def read(index: int) -> None:
         try:
             images[index] = read_face(folder / files[index].path)
         except InputError as error:
-            return f"{files[index].path}: {error}"
-        return None
+            faults.append(f"{files[index].path}: {error}")
 
     with (
         ThreadPoolExecutor() as pool,
         progress_bar(total=len(files), desc=f"reading {folder.name}", unit=" pictures") as bar,
     ):
-        faults = []
-        for fault in pool.map(read, range(len(files))):
+        for _ in pool.map(read, range(len(files))):
             bar.update()
-            if fault:
-                faults.append(fault)
     if faults:
         more = len(faults) - _NAMED_IN_ERROR
-        shown = faults[:_NAMED_IN_ERROR] + ([f"and {more} more"] if more > 0 else [])
+        shown = sorted(faults)[:_NAMED_IN_ERROR] + ([f"and {more} more"] if more > 0 else [])
         raise InputError(
             f"cannot read {len(faults)} of {len(files)} pictures in {folder}; mend or remove them:"
             + "".join(f"\n  {line}" for line in shown)
         )
     images.flags.writeable = False
+    entry = cache.Entry(images, {}, cache.stamp(folder), state.hexdigest())
+    cache.store(cache_folder, folder, entry)
     return images

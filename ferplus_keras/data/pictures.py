@@ -21,8 +21,10 @@ from ferplus_keras.extras import require
 if TYPE_CHECKING:
     from PIL import Image
 
-_PHOTOS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".avif", ".heic", ".heif")
-SUFFIXES = (*_PHOTOS, ".bmp", ".pgm", ".ppm", ".tif", ".tiff")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".avif", ".heic", ".heif"),
+    *(".bmp", ".pgm", ".ppm", ".tif", ".tiff"),
+)
 """Endings of the files that are read, in small letters; HEIC needs the package pillow-heif."""
 
 MOST_PIXELS = 178_000_000
@@ -122,24 +124,24 @@ def _read_file(file: Path | Any) -> np.ndarray:
     require(("PIL",), "reading pictures")
     from PIL import Image, UnidentifiedImageError
 
+    _register_heif()
+    limit = f"expected at most {MOST_PIXELS // 10**6} million pixels"
     with _one_line():
         try:
-            _register_heif()
             # Pillow warns of large pictures: `MOST_PIXELS` is the limit here.
             with _OPENING, warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 picture = Image.open(file)
             with picture:
                 if picture.width * picture.height > MOST_PIXELS:
-                    raise InputError(
-                        f"expected at most {MOST_PIXELS // 10**6} million pixels, found "
-                        f"{picture.width} x {picture.height}"
-                    )
+                    raise InputError(f"{limit}, found {picture.width} x {picture.height}")
                 return _as_rgb(picture)
         except UnidentifiedImageError:
-            raise InputError(_unidentified(file)) from None
+            if isinstance(file, Path):
+                raise InputError(_unidentified(file.read_bytes()[:40])) from None
+            file.seek(0)
+            raise InputError(_unidentified(file.read(40))) from None
         except Image.DecompressionBombError:
-            limit = f"expected at most {MOST_PIXELS // 10**6} million pixels"
             raise InputError(limit) from None
 
 
@@ -152,14 +154,8 @@ def _register_heif() -> None:
         pillow_heif.register_heif_opener()
 
 
-def _unidentified(file: Path | Any) -> str:
-    """Say what a file is that Pillow does not know."""
-    if isinstance(file, Path):
-        with file.open("rb") as opened:
-            start = opened.read(40)
-    else:
-        file.seek(0)
-        start = file.read(40)
+def _unidentified(start: bytes) -> str:
+    """Say what a file is that Pillow does not know, by its first bytes."""
     if start[4:8] != b"ftyp":
         return "no picture, or damaged"
     if b"avif" in start:
@@ -174,8 +170,7 @@ def _as_rgb(picture: Image.Image) -> np.ndarray:
 
     picture = ImageOps.exif_transpose(picture)
     if picture.mode in _DEEP:
-        levels = np.clip(np.asarray(picture, np.float32), 0, 65535) / 257
-        return _three(np.rint(levels).astype(np.uint8)[..., None])
+        return _array_as_rgb(np.clip(np.asarray(picture), 0, 65535).astype(np.uint16))
     if picture.mode == "F":
         raise InputError("expected 8 or 16 bits a pixel, found floating point (Pillow's mode F)")
     if picture.has_transparency_data:
@@ -209,9 +204,4 @@ def _array_as_rgb(image: np.ndarray) -> np.ndarray:
     if image.shape[2] == 4:
         alpha = image[..., 3:].astype(np.float32) / 255
         image = np.rint(image[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
-    return _three(image)
-
-
-def _three(image: np.ndarray) -> np.ndarray:
-    """Return (h, w, 1) or (h, w, 3) as (h, w, 3), one piece of memory."""
     return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))

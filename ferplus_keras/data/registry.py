@@ -56,13 +56,11 @@ class LabelSet:
     read: Read
     class_names: tuple[str, ...]
     rules: Mapping[str, LabelRule]
-    uses_votes: bool
+    uses_votes: bool = False
 
     def rule(self, name: str) -> LabelRule:
         """Return the rule called `name`, or the only rule; raises UsageError for an unknown one."""
-        if len(self.rules) == 1:
-            return next(iter(self.rules.values()))
-        return self.rules[name]
+        return next(iter(self.rules.values())) if len(self.rules) == 1 else self.rules[name]
 
 
 DATASETS: Registry[LabelSet] = Registry("data set")
@@ -70,18 +68,16 @@ DATASETS: Registry[LabelSet] = Registry("data set")
 
 
 def data_set(
-    name: str,
-    description: str,
-    class_names: Sequence[str] = (),
-    *,
-    rules: Mapping[str, LabelRule],
-    uses_votes: bool = False,
+    name: str, description: str, class_names: Sequence[str] = (), **attributes: object
 ) -> Callable[[Read], Read]:
-    """Return a decorator that enters a reading function as a data set; see `LabelSet`."""
+    """Return a decorator that enters a reading function in `DATASETS`.
+
+    Args:
+        name, description, class_names, **attributes: as `LabelSet` has them.
+    """
 
     def enter(read: Read) -> Read:
-        classes = tuple(class_names)
-        DATASETS[name] = LabelSet(name, description, read, classes, rules, uses_votes)
+        DATASETS[name] = LabelSet(name, description, read, tuple(class_names), **attributes)
         return read
 
     return enter
@@ -98,7 +94,4 @@ def only_rule(name: str, description: str) -> dict[str, LabelRule]:
 
 def split_names(usage: np.ndarray) -> np.ndarray:
     """Return the names of splits, (n,) str, for values of the Usage column, (n,) str."""
-    names = np.full(usage.shape, "", f"U{max(map(len, SPLITS))}")
-    for name, value in SPLITS.items():
-        names[usage == value] = name
-    return names
+    return np.select([usage == value for value in SPLITS.values()], list(SPLITS), default="")

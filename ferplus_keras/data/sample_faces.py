@@ -5,22 +5,20 @@ people, places, light and noise; ten simulated annotators vote on each row, and 
 drawing is weak or mixed.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ferplus_keras.data.drawn_face import EXPRESSIONS, blend, draw_face, draw_person
-from ferplus_keras.emotions import (
-    FACE_SIZE,
-    FER2013_CLASSES,
-    FERPLUS_CLASSES,
-    VOTE_COLUMNS,
-)
+from ferplus_keras.emotions import FACE_SIZE, FER2013_CLASSES, FERPLUS_CLASSES, VOTE_COLUMNS
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import replacing
 
 ANNOTATORS = 10
+MINIMUM_ROWS = 400
+"""Fewer rows would leave a class of the validation or test split with one row or none."""
 
 SPLIT_SHARES = {"Training": 0.8, "PublicTest": 0.1, "PrivateTest": 0.1}
 """`Usage` -> share of the rows, in the files' order of rows; FER2013's own proportions."""
@@ -54,8 +52,7 @@ NEIGHBOURS = {
 WEAK_SHARE, MIXED_SHARE = 0.12, 0.08
 """Shares of the faces drawn weakly (towards neutral) and mixed (towards the neighbour)."""
 
-MINIMUM_ROWS = 400
-"""Fewer rows would leave a class of the validation or test split with one row or none."""
+_NOT_A_FACE = np.where(np.array(VOTE_COLUMNS) == "NF", ANNOTATORS, 0)
 
 
 class Drawing(NamedTuple):
@@ -64,7 +61,6 @@ class Drawing(NamedTuple):
     pixels: np.ndarray  # (48, 48) uint8
     votes: np.ndarray  # (10,) int64, columns as VOTE_COLUMNS
     emotion: int  # FER2013's own label, 0-6
-    named: bool  # rows that show no face have no image name
 
 
 def write_sample_data(
@@ -97,15 +93,19 @@ def write_sample_data(
         raise UsageError(f"expected a seed of at least 0; got {seed}.")
     usages, drawings = draw_rows(rows, seed)
     contents = {
-        "fer2013.csv": _fer2013_text(usages, drawings).encode(),
-        "fer2013new.csv": _votes_text(usages, drawings).encode(),
+        "fer2013.csv": _text(["emotion", "pixels", "Usage"], _faces(usages, drawings)),
+        "fer2013new.csv": _text(["Usage", "Image name", *VOTE_COLUMNS], _votes(usages, drawings)),
         "faces.png": _contact_sheet(drawings),
     }
     out_dir = Path(out_dir)
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
-        if not overwrite:
-            _refuse_other_files(out_dir, contents)
+        for path, content in ((out_dir / name, content) for name, content in contents.items()):
+            if not overwrite and path.exists() and path.read_bytes() != content:
+                raise InputError(
+                    f"expected {path} to be missing or this very data set; it holds something "
+                    "else: choose another folder, or ask for it to be overwritten."
+                )
         for name, content in contents.items():
             with replacing(out_dir / name) as partial:
                 partial.write_bytes(content)
@@ -115,11 +115,7 @@ def write_sample_data(
 
 
 def draw_rows(rows: int, seed: int) -> tuple[list[str], list[Drawing]]:
-    """Draw `rows` rows.
-
-    Returns:
-        The `Usage` of every row, in the files' order, and the drawings.
-    """
+    """Return the `Usage` of so many rows, in the files' order, and the drawings."""
     usages, drawings = [], []
     streams = np.random.SeedSequence(seed).spawn(len(SPLIT_SHARES))
     for (usage, count), stream in zip(_divide(rows, SPLIT_SHARES), streams, strict=True):
@@ -142,36 +138,30 @@ def _draw_row(kind: str, rng: np.random.Generator) -> Drawing:
     chances = dict.fromkeys(VOTE_COLUMNS, 0.0)
     if kind == "not a face":
         emotion = int(rng.integers(len(FER2013_CLASSES)))
-        votes = np.where(np.array(VOTE_COLUMNS) == "NF", ANNOTATORS, 0)
-        return Drawing(_draw_pattern(rng), votes, emotion, named=False)
+        return Drawing(_draw_pattern(rng), _NOT_A_FACE, emotion)
     if kind == "from behind":
         chances |= {"unknown": 0.75, "neutral": 0.15, "NF": 0.1}
         pixels = draw_face(EXPRESSIONS["neutral"], draw_person(rng), rng, from_behind=True)
-        return Drawing(pixels, _vote(chances, rng), FER2013_CLASSES.index("neutral"), named=True)
-
-    other, share = "neutral", rng.beta(1, 14)  # how far from the full expression
-    if kind != "neutral":
-        drawn = rng.random()
-        if drawn < WEAK_SHARE:
-            share = rng.uniform(0.25, 0.75)
-        elif drawn < WEAK_SHARE + MIXED_SHARE:
-            other, share = NEIGHBOURS[kind], rng.uniform(0.25, 0.6)
-    taken_for_other = 1 / (1 + np.exp((0.55 - share) / 0.06))
-    stray = 0.08
-    chances[kind] += (1 - stray) * (1 - taken_for_other)
-    chances[other] += (1 - stray) * taken_for_other
-    chances[NEIGHBOURS[kind]] += 0.5 * stray
-    chances["neutral"] += 0.3 * stray
-    chances["unknown"] += 0.2 * stray
-    expression = blend(EXPRESSIONS[kind], EXPRESSIONS[other], share)
-    pixels = draw_face(expression, draw_person(rng), rng)
+    else:
+        other, share = "neutral", rng.beta(1, 14)  # how far from the full expression
+        if kind != "neutral":
+            drawn = rng.random()
+            if drawn < WEAK_SHARE:
+                share = rng.uniform(0.25, 0.75)
+            elif drawn < WEAK_SHARE + MIXED_SHARE:
+                other, share = NEIGHBOURS[kind], rng.uniform(0.25, 0.6)
+        taken_for_other = 1 / (1 + np.exp((0.55 - share) / 0.06))
+        stray = 0.08
+        chances[kind] += (1 - stray) * (1 - taken_for_other)
+        chances[other] += (1 - stray) * taken_for_other
+        chances[NEIGHBOURS[kind]] += 0.5 * stray
+        chances["neutral"] += 0.3 * stray
+        chances["unknown"] += 0.2 * stray
+        expression = blend(EXPRESSIONS[kind], EXPRESSIONS[other], share)
+        pixels = draw_face(expression, draw_person(rng), rng)
+    votes = rng.multinomial(ANNOTATORS, [chances[column] for column in VOTE_COLUMNS])
     seen = kind if kind in FER2013_CLASSES else "neutral"  # FER2013 has no contempt
-    return Drawing(pixels, _vote(chances, rng), FER2013_CLASSES.index(seen), named=True)
-
-
-def _vote(chances: dict[str, float], rng: np.random.Generator) -> np.ndarray:
-    """Return ten votes (10,) int64, drawn independently with these chances."""
-    return rng.multinomial(ANNOTATORS, [chances[column] for column in VOTE_COLUMNS])
+    return Drawing(pixels, votes, FER2013_CLASSES.index(seen))
 
 
 def _draw_pattern(rng: np.random.Generator) -> np.ndarray:
@@ -184,22 +174,21 @@ def _draw_pattern(rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
 
 
-def _fer2013_text(usages: list[str], drawings: list[Drawing]) -> str:
-    lines = ["emotion,pixels,Usage"]
+def _faces(usages: list[str], drawings: list[Drawing]) -> Iterable[list]:
     for usage, drawing in zip(usages, drawings, strict=True):
-        pixels = " ".join(map(str, drawing.pixels.ravel().tolist()))
-        lines.append(f"{drawing.emotion},{pixels},{usage}")
-    return "\n".join(lines) + "\n"
+        yield [drawing.emotion, " ".join(map(str, drawing.pixels.ravel().tolist())), usage]
 
 
-def _votes_text(usages: list[str], drawings: list[Drawing]) -> str:
-    lines = [",".join(["Usage", "Image name", *VOTE_COLUMNS])]
+def _votes(usages: list[str], drawings: list[Drawing]) -> Iterable[list]:
     number = 0
     for usage, drawing in zip(usages, drawings, strict=True):
-        name = f"fer{number:07}.png" if drawing.named else ""
-        number += drawing.named
-        lines.append(",".join([usage, name, *map(str, drawing.votes.tolist())]))
-    return "\n".join(lines) + "\n"
+        shows_face = drawing.votes is not _NOT_A_FACE  # other rows have no image name
+        yield [usage, f"fer{number:07}.png" if shows_face else "", *drawing.votes.tolist()]
+        number += shows_face
+
+
+def _text(header: list[str], rows: Iterable[list]) -> bytes:
+    return b"".join(",".join(map(str, row)).encode() + b"\n" for row in (header, *rows))
 
 
 def _contact_sheet(drawings: list[Drawing], rows: int = 3, side: int = 96) -> bytes:
@@ -213,19 +202,8 @@ def _contact_sheet(drawings: list[Drawing], rows: int = 3, side: int = 96) -> by
         (width, _), _ = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
         place = ((side - width) // 2, 16)
         cv2.putText(title, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 0, 1, cv2.LINE_AA)
-        faces = [
-            cv2.resize(drawing.pixels, (side, side), interpolation=cv2.INTER_CUBIC)
-            for drawing in clear
-        ]
-        columns.append(np.concatenate([title, *faces]))
+        large = {"dsize": (side, side), "interpolation": cv2.INTER_CUBIC}
+        columns.append(
+            np.concatenate([title, *(cv2.resize(drawing.pixels, **large) for drawing in clear)])
+        )
     return cv2.imencode(".png", np.concatenate(columns, axis=1))[1].tobytes()
-
-
-def _refuse_other_files(out_dir: Path, contents: dict[str, bytes]) -> None:
-    for name, content in contents.items():
-        path = out_dir / name
-        if path.exists() and path.read_bytes() != content:
-            raise InputError(
-                f"expected {path} to be missing or this very data set; it holds something else: "
-                "choose another folder, or ask for it to be overwritten."
-            )

@@ -174,7 +174,8 @@ def test_any_changed_byte_is_judged_as_by_a_plain_loop():
                 fer2013.parse_rows(stream, "changed")
         else:
             found = fer2013.parse_rows(stream, "changed")
-            flat = np.column_stack([found.emotions, found.images.reshape(len(found.images), -1)])
+            images, emotions, _ = found
+            flat = np.column_stack([emotions, images.reshape(len(images), -1)])
             np.testing.assert_array_equal(flat, expected)
     assert 50 < refused < 250
 
