@@ -3,10 +3,14 @@
 Example:
     >>> import ferplus_keras
     >>> ferplus_keras.list_models()  # doctest: +ELLIPSIS
-    ['ResNet50', ...]
+    ['CompactFER', ...]
 """
 
+import sys
 from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -16,6 +20,7 @@ _EXPORTS = {
     "build_model": "ferplus_keras.models.registry",
     "list_models": "ferplus_keras.models.registry",
     "freeze_before": "ferplus_keras.models.freeze",
+    "load_checkpoint": "ferplus_keras.models.checkpoint",
     "TrainConfig": "ferplus_keras.config",
     "EvaluateConfig": "ferplus_keras.config",
     "train": "ferplus_keras.training.train",
@@ -35,3 +40,31 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _AfterKeras(MetaPathFinder):
+    """Registers the networks' own layers as soon as Keras has been imported.
+
+    So after `import ferplus_keras`, which does not import Keras, `keras.models.load_model` opens a
+    checkpoint: Keras only builds custom layers that are registered, and imports nobody's module.
+    """
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """Return where Keras is, with the registration appended to its import."""
+        spec = PathFinder.find_spec(fullname, path) if fullname == "keras" else None
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def execute_and_register(module: ModuleType) -> None:
+            execute(module)
+            import_module("ferplus_keras.models.layers")
+
+        spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+        return spec
+
+
+if "keras" in sys.modules:
+    import_module("ferplus_keras.models.layers")
+else:
+    sys.meta_path.insert(0, _AfterKeras())

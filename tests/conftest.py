@@ -1,5 +1,4 @@
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -45,7 +44,6 @@ def sample_data(tmp_path_factory) -> Path:
 @pytest.fixture
 def tiny_network(monkeypatch) -> str:
     """Name of a network that trains in seconds."""
-    monkeypatch.setitem(sys.modules, tiny.MODULE, tiny)
     monkeypatch.setitem(MODELS, tiny.SPEC.name, tiny.SPEC)
     return tiny.SPEC.name
 

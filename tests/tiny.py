@@ -3,7 +3,6 @@
 from ferplus_keras.models.registry import ModelSpec
 
 MODULE = "ferplus_keras.models.tiny"
-SPEC = ModelSpec("Tiny", "for tests", "tiny:backbone", (127.5,), weighted_layers=4)
 
 
 def backbone(images):
@@ -15,3 +14,6 @@ def backbone(images):
         x = layers.BatchNormalization(name=f"bn{index}")(x)
         x = layers.ReLU(name=f"relu{index}")(x)
     return layers.GlobalAveragePooling2D(name="pool")(x)
+
+
+SPEC = ModelSpec("Tiny", backbone, "for tests", "grey", mean=(127.5,), weighted_layers=4)

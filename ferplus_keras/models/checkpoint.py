@@ -2,7 +2,7 @@
 
 A checkpoint is Keras' own archive (network and weights) with one more member,
 `ferplus_keras.json`, which Keras ignores. So a bare file is enough to evaluate, to predict and to
-export, on any backend.
+export, on any backend. Its network computes in float32, whatever it was trained in.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
+from ferplus_keras.run import find_checkpoint
 
 if TYPE_CHECKING:
     import keras
@@ -25,18 +27,20 @@ MEMBER = "ferplus_keras.json"
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint knows of itself.
+    """What a checkpoint records about itself.
 
     Attributes:
-        model_name: row of the model table.
-        image_size: side in pixels to which the network enlarges faces.
+        model_name: network in the table of models.
+        image_size: side in pixels to which the network resizes faces.
         class_names: class of each output, in order.
         dataset_name: label set it was trained on.
         label_rule: label rule of its training rows.
         evaluation_rule: label rule of the validation rows that chose it.
         epoch: epochs finished when it was saved.
-        class_map: how its classes were merged of the label set's, as `--class_map` takes it;
+        class_map: how its classes were merged from the label set's, as `--class_map` takes it;
             None for the label set's own.
+        face_size: side in pixels of the faces it takes.
+        colour: whether it takes RGB faces instead of grey ones.
     """
 
     model_name: str
@@ -47,6 +51,8 @@ class CheckpointInfo:
     evaluation_rule: str
     epoch: int = 0
     class_map: tuple[str, ...] | None = None
+    face_size: int = FACE_SIZE
+    colour: bool = False
 
 
 def save_checkpoint(model: keras.Model, path: Path, info: CheckpointInfo) -> None:
@@ -54,24 +60,26 @@ def save_checkpoint(model: keras.Model, path: Path, info: CheckpointInfo) -> Non
     import keras
 
     # The same layers, not compiled: a third of the size under Adam. Resuming has its own file.
-    network = keras.Model(model.input, model.output, name=model.name)
+    network = _in_float32(keras.Model(model.input, model.output, name=model.name))
     with replacing(path) as temporary:
         network.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(MEMBER, json.dumps(dataclasses.asdict(info), indent=2))
 
 
-def read_info(path: Path) -> CheckpointInfo:
-    """Return what the checkpoint at `path` knows of itself; the network is not loaded.
+def read_info(path: str | Path) -> CheckpointInfo:
+    """Return what a checkpoint records about itself; the network is not loaded.
+
+    Args:
+        path: the file, or a run folder, whose most accurate model is meant.
 
     Raises:
         InputError: the file is missing, not a `.keras` archive, or not one of this project.
     """
-    if not path.is_file():
-        raise InputError(f"no checkpoint at {path}")
+    path = find_checkpoint(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            return info_from_json(archive.read(MEMBER).decode())
+            return info_from_json(archive.read(MEMBER).decode(), path)
     except zipfile.BadZipFile:
         raise InputError(
             f"{path} is not a .keras checkpoint (not a zip archive, {path.stat().st_size} bytes); "
@@ -84,31 +92,94 @@ def read_info(path: Path) -> CheckpointInfo:
         ) from None
 
 
-def info_from_json(text: str) -> CheckpointInfo:
-    """Return what the JSON text of a checkpoint or export says."""
-    members = json.loads(text)
-    for name in ("class_names", "class_map"):
-        if members.get(name) is not None:
-            members[name] = tuple(members[name])
-    return CheckpointInfo(**members)
+def info_from_json(text: str, source: str | Path = MEMBER) -> CheckpointInfo:
+    """Return what the JSON text of a checkpoint or export says.
+
+    Args:
+        text: as `save_checkpoint` writes it.
+        source: the file it comes from, named in errors.
+
+    Raises:
+        InputError: it is damaged, or written by a newer version.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"cannot read {MEMBER} of {source}: {error}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"cannot read {MEMBER} of {source}: expected an object")
+    fields = {field.name: field for field in dataclasses.fields(CheckpointInfo)}
+    for key in found:
+        if key not in fields:
+            raise InputError(
+                f"{source} was written by a newer version of ferplus_keras (key '{key}' of "
+                f"{MEMBER} is unknown); upgrade to use it"
+            )
+    for name, field in fields.items():
+        if name not in found and field.default is not dataclasses.MISSING:
+            continue
+        if not _fits(found.get(name), field.type):
+            raise InputError(
+                f"cannot read {MEMBER} of {source}: expected '{name}' to be {field.type}, "
+                f"got {found.get(name)!r}"
+            )
+    return CheckpointInfo(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
 
 
-def load_checkpoint(path: Path) -> tuple[keras.Model, CheckpointInfo]:
-    """Return the network and what the checkpoint knows of itself.
+def _fits(value: Any, kind: str) -> bool:
+    """Tell whether a JSON value is of the type that a field is annotated with."""
+    if value is None:
+        return kind.endswith("| None")
+    if kind.startswith("tuple"):
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return type(value).__name__ == kind
 
-    The network takes (b, 48, 48) uint8 faces and returns (b, C) float32 probabilities. It is not
-    compiled.
+
+def load_checkpoint(path: str | Path) -> tuple[keras.Model, CheckpointInfo]:
+    """Return a checkpoint's network and what it records about itself.
+
+    Args:
+        path: the file, or a run folder, whose most accurate model is meant.
+
+    Returns:
+        The network, not compiled, from (b, 48, 48) uint8 faces, or the size and colour that the
+        information names, to (b, C) float32 probabilities; and that information.
 
     Raises:
         InputError: as `read_info`, or the archive is damaged.
     """
+    path = find_checkpoint(path)
     info = read_info(path)
+    return _in_float32(load_keras_file(path, "load the checkpoint")), info
+
+
+def load_keras_file(path: Path, purpose: str) -> keras.Model:
+    """Return the network of any .keras file, not compiled.
+
+    Raises:
+        InputError: the archive is damaged or of a kind unknown here; "cannot", then `purpose`.
+    """
     import keras
 
-    from ferplus_keras.models import preprocess, vit  # noqa: F401  registers their layers
+    from ferplus_keras.models import layers  # noqa: F401  registers them
 
     try:
-        return keras.saving.load_model(path, compile=False), info
+        return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds for a damaged archive
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"cannot load the checkpoint {path}: {reason}") from error
+        raise InputError(f"cannot {purpose} {path}: {reason}") from error
+
+
+def _in_float32(model: keras.Model) -> keras.Model:
+    """Return the network with every layer computing in float32; its weights are float32 already."""
+    import keras
+
+    if all(layer.compute_dtype not in ("float16", "bfloat16") for layer in model.layers):
+        return model
+
+    def in_float32(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    single = keras.models.clone_model(model, clone_function=in_float32)
+    single.set_weights(model.get_weights())
+    return single

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 
 from ferplus_keras.errors import UsageError
-from ferplus_keras.models.preprocess import FacePreprocessing
+from ferplus_keras.models.layers import FacePreprocessing
 
 COLUMNS = ("position", "name", "type", "shape", "parameters", "trainable")
 """What `format_layers` shows unless asked otherwise."""

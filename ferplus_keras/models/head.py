@@ -7,11 +7,7 @@ HEAD = "dense"
 
 
 def classify(
-    features: keras.KerasTensor,
-    num_classes: int,
-    *,
-    dropout_rate: float,
-    activation: str,
+    features: keras.KerasTensor, num_classes: int, *, dropout_rate: float, activation: str
 ) -> keras.KerasTensor:
     """Put the head on a backbone.
 

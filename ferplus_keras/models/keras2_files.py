@@ -37,12 +37,30 @@ def open_hdf5(path: Path) -> h5py.File:
     Raises:
         InputError: it is something else, damaged or cut short.
     """
-    if not h5py.is_hdf5(path):
-        raise InputError(f"{path} is not an HDF5 file but {_what_is(path)}; fetch it again")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path} is damaged or cut short ({error}); fetch it again") from error
+    if fault := hdf5_fault(path):
+        raise InputError(f"{path} is {fault}; fetch it again")
+    return h5py.File(path, "r")
+
+
+def hdf5_fault(path: Path) -> str:
+    """Return what is wrong with an HDF5 file, such as "empty"; nothing where it can be read."""
+    if h5py.is_hdf5(path):
+        try:
+            h5py.File(path, "r").close()
+        except OSError as error:
+            return f"damaged or cut short ({error})"
+        return ""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    kinds = {
+        b"": "something else",
+        b"version https://git-lfs": "a git-lfs pointer to one",
+        b"<!doctype": "a web page",
+        b"<html": "a web page",
+        b"<?xml": "a web page",
+    }
+    kind = next(kinds[sign] for sign in reversed(kinds) if start.startswith(sign))
+    return f"not an HDF5 file but {kind if start else 'empty'}"
 
 
 @contextmanager
@@ -112,18 +130,6 @@ def _layer_configs(config: dict | list) -> Iterator[dict]:
             yield from _layer_configs(inner)
         else:
             yield inner
-
-
-def _what_is(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(64).lstrip().lower()
-    if not start:
-        return "empty"
-    if start.startswith(b"version https://git-lfs"):
-        return "a git-lfs pointer to one"
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page"
-    return "something else"
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:

@@ -4,6 +4,7 @@ keras-hub saves a backbone in Keras 3's own layout: groups named after classes, 
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -14,12 +15,32 @@ import h5py
 
 from ferplus_keras.errors import InputError
 from ferplus_keras.models.keras2_files import open_hdf5
-from ferplus_keras.models.vit import BLOCKS
 
 _ENCODER = "layers/vi_t_encoder"
 _EMBEDDING = "layers/vi_t_patching_and_embedding"
+_BLOCK = re.compile(rf"{_ENCODER}/encoder_layers/vi_t_encoder_block(?:_(\d+))?/(.+)")
 _NORM = ("gamma", "beta")
 _DENSE = ("kernel", "bias")
+
+_GROUPS = {
+    _EMBEDDING: ("tokens", ("class_token",)),
+    f"{_EMBEDDING}/position_embedding": ("tokens", ("positions",)),
+    f"{_EMBEDDING}/patch_embedding": ("patch_embedding", _DENSE),
+    f"{_ENCODER}/layer_norm": ("norm", _NORM),
+}
+"""Group of the file -> layer here and its variables."""
+
+_BLOCK_GROUPS = {
+    "layer_norm_1": ("norm1", _NORM),
+    "mha/query_dense": ("attention", ("query/kernel", "query/bias")),
+    "mha/key_dense": ("attention", ("key/kernel", "key/bias")),
+    "mha/value_dense": ("attention", ("value/kernel", "value/bias")),
+    "mha/output_dense": ("attention", ("attention_output/kernel", "attention_output/bias")),
+    "layer_norm_2": ("norm2", _NORM),
+    "mlp/dense_1": ("mlp1", _DENSE),
+    "mlp/dense_2": ("mlp2", _DENSE),
+}
+"""Group of an encoder block -> layer of a block here and its variables."""
 
 
 def fetch_preset(preset: str, destination: Path) -> Path:
@@ -66,7 +87,7 @@ def is_vit_file(path: Path) -> bool:
 
 @contextmanager
 def read_vit_layers(path: Path) -> Iterator[dict[str, dict[str, h5py.Dataset]]]:
-    """Open the file and show its weights as those of `vit.vit_base16`'s layers.
+    """Open the file and show its weights as those of the layers of `networks.vit`.
 
     Yields:
         Layer name -> variable name -> data set, readable while the file is open. What has no place
@@ -75,12 +96,11 @@ def read_vit_layers(path: Path) -> Iterator[dict[str, dict[str, h5py.Dataset]]]:
     Raises:
         InputError: damaged or cut short.
     """
-    places = _places()
     layers: dict[str, dict[str, h5py.Dataset]] = {}
 
-    def put(path: str, item: h5py.Group | h5py.Dataset) -> None:
+    def put(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset):
-            layer, variable = places.get(path, (path, ""))
+            layer, variable = _place(name)
             layers.setdefault(layer, {})[variable] = item
 
     with open_hdf5(path) as file:
@@ -88,26 +108,12 @@ def read_vit_layers(path: Path) -> Iterator[dict[str, dict[str, h5py.Dataset]]]:
         yield layers
 
 
-def _places() -> dict[str, tuple[str, str]]:
-    """Return where each data set belongs: its path -> layer and variable."""
-    groups = {
-        _EMBEDDING: ("tokens", ("class_token",)),
-        f"{_EMBEDDING}/position_embedding": ("tokens", ("positions",)),
-        f"{_EMBEDDING}/patch_embedding": ("patch_embedding", _DENSE),
-        f"{_ENCODER}/layer_norm": ("norm", _NORM),
-    }
-    for i in range(BLOCKS):
-        theirs = f"{_ENCODER}/encoder_layers/vi_t_encoder_block" + (f"_{i}" if i else "")
-        ours = f"block{i + 1}"
-        for part in ("query", "key", "value", "output"):
-            name = "attention_output" if part == "output" else part
-            variables = tuple(f"{name}/{variable}" for variable in _DENSE)
-            groups[f"{theirs}/mha/{part}_dense"] = (f"{ours}_attention", variables)
-        for j in (1, 2):
-            groups[f"{theirs}/layer_norm_{j}"] = (f"{ours}_norm{j}", _NORM)
-            groups[f"{theirs}/mlp/dense_{j}"] = (f"{ours}_mlp{j}", _DENSE)
-    return {
-        f"{group}/vars/{number}": (layer, variable)
-        for group, (layer, variables) in groups.items()
-        for number, variable in enumerate(variables)
-    }
+def _place(name: str) -> tuple[str, str]:
+    """Return the layer and the variable that a data set belongs to."""
+    group, _, number = name.partition("/vars/")
+    layer, variables = _GROUPS.get(group, (name, ()))
+    if block := _BLOCK.fullmatch(group):
+        part, variables = _BLOCK_GROUPS.get(block[2], (name, ()))
+        layer = f"block{int(block[1] or 0) + 1}_{part}"
+    variable = dict(zip("01", variables, strict=False)).get(number)
+    return (layer, variable) if variable else (name, "")

@@ -8,7 +8,7 @@ import keras
 from ferplus_keras.errors import InputError
 from ferplus_keras.models.head import HEAD
 from ferplus_keras.models.keras2_files import read_head_config
-from ferplus_keras.models.registry import MODELS, build_model, model_spec
+from ferplus_keras.models.registry import MODELS, build_model
 from ferplus_keras.models.weights import load_weights, open_layers
 
 
@@ -22,7 +22,7 @@ def load_full_model(
 
     Args:
         path: the file.
-        model_name: the network; None finds it by its layers.
+        model_name: the network; None recognises it by its layers.
         image_size: side in pixels to which faces are resized; None takes what the file records.
 
     Returns:
@@ -34,36 +34,37 @@ def load_full_model(
         UsageError: unknown model name, or an image size the network cannot take.
     """
     path = Path(path)
-    spec = model_spec(model_name or infer_model_name(path))
+    spec = MODELS[model_name or infer_model_name(path)]
     config = read_head_config(path, HEAD)
+    image_size = image_size or config.image_size
     model = build_model(
         spec.name,
         config.num_classes,
         weights="none",
-        image_size=image_size or config.image_size,
+        image_size=image_size,
         dropout_rate=config.dropout_rate,
         activation=config.activation,
     )
     if not load_weights(model, path, spec).head:
         raise InputError(
-            f"the layer '{HEAD}' in {path} does not fit {spec.name} at image size "
-            f"{image_size or config.image_size}"
+            f"the layer '{HEAD}' in {path} does not fit {spec.name} at image size {image_size}"
         )
     return model, spec.name
 
 
 def infer_model_name(path: str | os.PathLike) -> str:
-    """Tell by its number of layers with weights which network a file is of.
+    """Recognise the network of a file by its number of layers with weights.
 
     Raises:
-        InputError: no network of the table has that many, or the file cannot be read.
+        InputError: no network of the older project has that many, or the file cannot be read.
     """
     with open_layers(Path(path)) as stored:
         names = set(stored) - {HEAD}
-    for spec in MODELS.values():
+    known = [spec for spec in MODELS.values() if spec.weighted_layers]
+    for spec in known:
         if len(names - set(spec.top_layers)) == spec.weighted_layers:
             return spec.name
     raise InputError(
         f"{path} has {len(names)} layers with weights before its head, and none of "
-        f"{', '.join(MODELS)} has"
+        f"{', '.join(spec.name for spec in known)} has"
     )

@@ -1,15 +1,17 @@
 """Find a weights file, read it by h5py, and load it by name, all of it or nothing.
 
-Keras' own `load_weights(by_name=True)` passes over every layer whose name differs, silently. Here
-each backbone layer must be in the file with the same shapes, and the file may hold nothing else
-than layers known to be left out.
+Keras' own `load_weights(by_name=True)` silently skips every layer whose name differs. Here each
+backbone layer must be in the file with the same shapes, and the file may hold nothing else than
+layers known to be left out.
 """
+
+from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import h5py
 import keras
@@ -17,12 +19,16 @@ import numpy as np
 
 from ferplus_keras.errors import InputError, unknown
 from ferplus_keras.files import sha256
+from ferplus_keras.models.checkpoint import load_keras_file
 from ferplus_keras.models.download import download
 from ferplus_keras.models.freeze import numbered_layers
 from ferplus_keras.models.head import HEAD
 from ferplus_keras.models.keras2_files import read_layers
 from ferplus_keras.models.keras_hub_files import fetch_preset, is_vit_file, read_vit_layers
-from ferplus_keras.models.table import ModelSpec, PublishedWeights
+from ferplus_keras.run import find_checkpoint
+
+if TYPE_CHECKING:
+    from ferplus_keras.models.registry import ModelSpec
 
 Layers = Mapping[str, Mapping[str, h5py.Dataset | np.ndarray]]
 """Layer name (spelt as here) -> variable name, such as `kernel`, or `query/kernel` in a layer of
@@ -57,33 +63,38 @@ def find_weights(spec: ModelSpec, kind: str | os.PathLike) -> Path:
 
     Args:
         spec: the network.
-        kind: a name in `spec.weights`, such as "vggface2", or a path. A name's files, with and
-            without top, are looked for in $FERPLUS_WEIGHTS_DIR, then in their folder of Keras'
-            own cache, such as `~/.keras/models/vggface` ($KERAS_HOME replaces `~/.keras`), and
-            the first is then downloaded to the latter.
+        kind: a name in `spec.weights`, such as "vggface2", a file, or a run folder, whose most
+            accurate model is meant. A name's files, with and without top, are looked for in
+            $FERPLUS_WEIGHTS_DIR, then in their folder of Keras' own cache, such as
+            `~/.keras/models/vggface` ($KERAS_HOME replaces `~/.keras`), and the first is then
+            downloaded to the latter.
 
     Raises:
         UsageError: neither a known name nor a path.
         InputError: no such file, or the download failed.
     """
     if kind not in spec.weights:
-        return _given_file(spec, Path(kind))
+        path = Path(kind)
+        if path.exists():
+            return find_checkpoint(path)
+        if path.suffix or len(path.parts) > 1:
+            raise InputError(f"no weights file at {path}")
+        raise unknown(f"weights for {spec.name}, nor a file,", str(path), [*spec.weights, "none"])
     published = spec.weights[kind]
-    folders = _weight_folders(published)
-    for folder in folders:
+    own = os.environ.get("FERPLUS_WEIGHTS_DIR")
+    keras_home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    cache = Path(keras_home) / published.folder
+    for folder in [Path(own), cache] if own else [cache]:
         for name in published.file_names:
             if (folder / name).is_file():
                 return folder / name
+    destination = cache / published.file_names[0]
     try:
-        return _fetch(published, folders[-1] / published.file_names[0])
+        if published.preset:
+            return fetch_preset(published.preset, destination)
+        return download(published.urls[0], destination, digest=published.digest)
     except InputError as error:
         raise InputError(f"{error}, or start from random weights with --weights none") from None
-
-
-def _fetch(published: PublishedWeights, destination: Path) -> Path:
-    if published.preset:
-        return fetch_preset(published.preset, destination)
-    return download(published.urls[0], destination, md5=published.md5)
 
 
 def load_weights(
@@ -98,7 +109,7 @@ def load_weights(
         source_path: a Keras 2 weights file with or without its top; a whole model saved by the
             older project (.hdf5), also inside a multi-GPU wrapper; a .keras file of this project;
             the weights of a ViT backbone of keras-hub (.weights.h5).
-        spec: the network's row of the table.
+        spec: the network's specification.
 
     Returns:
         What was loaded. A head whose shapes differ is left out and listed as such.
@@ -113,7 +124,16 @@ def load_weights(
         head_fits = HEAD in stored and not _misfits({HEAD: targets[HEAD]}, stored)
         ignored = {*spec.top_layers, *(() if head_fits else (HEAD,))}
         targets = {name: layer for name, layer in targets.items() if name != HEAD or head_fits}
-        _refuse_misfits(path, spec.name, targets, stored, ignored)
+        problems = {
+            "missing": [name for name in targets if name not in stored],
+            "unknown here": [name for name in stored if name not in {*targets, *ignored}],
+            "of another shape": _misfits(targets, stored),
+        }
+        if any(problems.values()):
+            raise InputError(
+                f"the weights in {path} are not those of {spec.name}, which has {len(targets)} "
+                f"layers with weights: {_describe(problems)}"
+            )
         values = [
             (variable, stored[name][variable_name][()])
             for name, layer in targets.items()
@@ -135,13 +155,12 @@ def open_layers(path: Path) -> Iterator[Layers]:
     if not path.is_file():
         raise InputError(f"no weights file at {path}")
     if path.suffix == ".keras":
-        model = _read_keras_file(path)
         yield {
             name: {
                 key: keras.ops.convert_to_numpy(value)
                 for key, value in layer_variables(layer).items()
             }
-            for name, layer in _weighted(model).items()
+            for name, layer in _weighted(load_keras_file(path, "read")).items()
         }
     else:
         with (read_vit_layers if is_vit_file(path) else read_layers)(path) as stored:
@@ -154,64 +173,30 @@ def layer_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
     return {v.path.rpartition(f"{layer.name}/")[2]: v for v in layer.weights}
 
 
-def _read_keras_file(path: Path) -> keras.Model:
-    """Read a .keras file, whoever's, without optimizer and losses."""
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except Exception as error:  # Keras raises many kinds for a damaged archive
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"cannot read {path} as a .keras file: {reason}") from error
-
-
 def _weighted(model: keras.Model) -> dict[str, keras.layers.Layer]:
     return {layer.name: layer for layer in numbered_layers(model) if layer.weights}
 
 
 def _misfits(targets: Mapping[str, keras.layers.Layer], stored: Layers) -> list[str]:
-    """Describe every variable whose values in the file are absent or of another shape."""
+    """Describe every layer whose values in the file are of other shapes."""
     misfits = []
     for name, layer in targets.items():
-        shapes = {key: tuple(value.shape) for key, value in layer_variables(layer).items()}
-        found = {key: tuple(value.shape) for key, value in stored.get(name, {}).items()}
-        if found and found != shapes:
-            misfits.append(f"{name} is {_shapes(found)} instead of {_shapes(shapes)}")
+        wanted, found = (
+            {key: tuple(value.shape) for key, value in variables.items()}
+            for variables in (layer_variables(layer), stored.get(name, {}))
+        )
+        if found and found != wanted:
+            found, wanted = (
+                " ".join(f"{key}{list(shape)}" for key, shape in shapes.items())
+                for shapes in (found, wanted)
+            )
+            misfits.append(f"{name} is {found} instead of {wanted}")
     return misfits
 
 
-def _refuse_misfits(
-    path: Path, model_name: str, targets: Mapping, stored: Layers, ignored: set[str]
-) -> None:
-    problems = [
-        ("missing", [name for name in targets if name not in stored]),
-        ("unknown here", [name for name in stored if name not in targets and name not in ignored]),
-        ("of another shape", _misfits(targets, stored)),
-    ]
-    said = [f"{len(names)} {what} ({_first(names)})" for what, names in problems if names]
-    if said:
-        raise InputError(
-            f"the weights in {path} are not those of {model_name}, which has {len(targets)} "
-            f"layers with weights: {'; '.join(said)}"
-        )
-
-
-def _first(names: list[str], limit: int = 2) -> str:
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
-
-
-def _shapes(shapes: Mapping[str, tuple]) -> str:
-    return " ".join(f"{name}{list(shape)}" for name, shape in shapes.items())
-
-
-def _given_file(spec: ModelSpec, path: Path) -> Path:
-    if path.is_file():
-        return path
-    if path.suffix or len(path.parts) > 1:
-        raise InputError(f"no weights file at {path}")
-    raise unknown(f"weights for {spec.name}, nor a file,", str(path), [*spec.weights, "none"])
-
-
-def _weight_folders(published: PublishedWeights) -> list[Path]:
-    """Return where weights are looked for, the folder for downloads last."""
-    own = os.environ.get("FERPLUS_WEIGHTS_DIR")
-    keras_home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    return [*([Path(own)] if own else []), Path(keras_home) / published.folder]
+def _describe(problems: Mapping[str, list[str]], limit: int = 2) -> str:
+    return "; ".join(
+        f"{len(names)} {what} ({', '.join(names[:limit])}{', …' * (len(names) > limit)})"
+        for what, names in problems.items()
+        if names
+    )

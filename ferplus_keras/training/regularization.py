@@ -8,6 +8,7 @@ import keras
 
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.freeze import find_layer
+from ferplus_keras.models.weights import layer_variables
 
 
 def penalise(
@@ -19,8 +20,8 @@ def penalise(
 ) -> list[str]:
     """Add an l1 or l2 penalty to the trainable weights of the named layers.
 
-    Kernels, and the gamma and beta of batch normalisation, are penalised as in the older project;
-    biases only if asked for. The penalty is set on the variables, where it counts in the loss, and
+    Kernels, and the gamma and beta of normalisation, are penalised as in the older project; biases
+    only if asked for. The penalty is set on the variables, where it counts in the loss, and
     on the layer, where it is saved.
 
     Args:
@@ -41,11 +42,15 @@ def penalise(
     layers = model.layers if layer_names is None else [find_layer(model, n) for n in layer_names]
     penalised = []
     for layer in layers:
-        weights = {weight.name: weight for weight in layer.trainable_variables}
-        found = [kind for kind in kinds if kind in weights]
-        for kind in found:
-            weights[kind].regularizer = regularizer
-            setattr(layer, f"{kind}_regularizer", regularizer)
+        found = False
+        for name, weight in layer_variables(layer).items():
+            # Attention is a layer of layers: query/kernel, key/kernel …, one setting for all.
+            kind = name.rpartition("/")[2]
+            if kind not in kinds or not weight.trainable:
+                continue
+            found, weight.regularizer = True, regularizer
+            inside = f"_{kind}_regularizer"
+            setattr(layer, inside if hasattr(layer, inside) else inside[1:], regularizer)
         if found:
             penalised.append(layer.name)
         elif layer_names is not None:

@@ -9,10 +9,10 @@ import pytest
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.freeze import describe_layers, numbered_layers
 from ferplus_keras.models.head import HEAD
-from ferplus_keras.models.layer_lists import layer_list
 from ferplus_keras.models.registry import MODELS, build_model, build_with_weights, list_models
 from tests.conftest import REPOSITORY
 from tests.models.networks import FIGURES, faces, smooth_faces
+from tools.layer_lists import layer_list
 
 SMALL = {"FerVGG": 16}
 """Image sizes that keep the checks of training quick; 48 for the others."""
@@ -51,7 +51,8 @@ def test_shapes_and_size(model):
     assert len(numbered_layers(model)) == layers
     assert model.count_params() == parameters
     weighted = [layer for layer in model.layers if layer.weights and layer.name != HEAD]
-    assert len(weighted) == spec.weighted_layers
+    assert spec.weighted_layers in (0, len(weighted))
+    assert (len(spec.mean) == 1) == (spec.channel_order == "grey")
 
 
 def test_probabilities(model):
@@ -114,6 +115,36 @@ def test_settings_reach_the_network(tiny_network):
     assert model.get_layer(HEAD).activation is keras.activations.sigmoid
 
 
+@pytest.mark.parametrize("name", ["CompactFER", "FerVGG", "ResNet18", "VGG13", "ViTBase16"])
+def test_a_colourless_picture_gives_what_the_grey_face_gives(name):
+    keras.utils.set_random_seed(1)
+    size = SMALL.get(name, 48)
+    grey = build_model(name, 8, weights="none", image_size=size)
+    colour = build_model(name, 8, weights="none", image_size=size, colour=True)
+    assert colour.input_shape == (None, 48, 48, 3)
+    colour.set_weights(grey.get_weights())
+    rgb = np.repeat(smooth_faces(3)[..., None], 3, axis=-1)
+    expected = grey.predict(smooth_faces(3), verbose=0)
+    np.testing.assert_allclose(colour.predict(rgb, verbose=0), expected, atol=1e-4)
+
+
+def test_faces_of_another_size():
+    model = build_model("FerVGG", 8, weights="none", face_size=96, colour=True)
+    assert model.input_shape == (None, 96, 96, 3)
+    preprocessing = model.get_layer("preprocessing")
+    assert (preprocessing.crop, preprocessing.output.shape) == (80, (None, 40, 40, 1))
+
+
+def test_channels_come_last_whatever_keras_json_says(tiny_network):
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = build_model(tiny_network, 8, weights="none")
+        assert keras.config.image_data_format() == "channels_first"
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert model.get_layer("conv0").data_format == "channels_last"
+
+
 def test_mixed_precision_keeps_faces_and_probabilities_in_float32(tiny_network):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -136,6 +167,7 @@ def test_mixed_precision_keeps_faces_and_probabilities_in_float32(tiny_network):
         ({"dropout_rate": 1.0}, "below 1, not 1.0"),
         ({"dropout_rate": -0.1}, "not -0.1"),
         ({"activation": "softmx"}, "did you mean 'softmax'"),
+        ({"face_size": 0}, "1 or more, not 0"),
         ({"weights": "vggface"}, "did you mean 'vggface2'"),
     ],
 )
@@ -154,4 +186,4 @@ def test_names_are_known_without_keras():
         "print(list_models()[0], 'keras' in sys.modules, 'h5py' in sys.modules)"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout
-    assert said.split() == ["ResNet50", "False", "False"]
+    assert said.split() == ["CompactFER", "False", "False"]

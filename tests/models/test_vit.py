@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ferplus_keras.errors import InputError
-from ferplus_keras.models import keras_hub_files, vit
+from ferplus_keras.models import keras_hub_files
+from ferplus_keras.models.networks import vit
 from ferplus_keras.models.registry import MODELS, build_model, build_with_weights
 from ferplus_keras.models.weights import find_weights, load_weights
 from tests.models.networks import faces, weights_of
@@ -26,8 +27,7 @@ Its attribute `class_token` (2, 12) is what keras-hub's backbone makes of `faces
 def small(monkeypatch):
     """Shrink ViTBase16 to the network of the file."""
     monkeypatch.setattr(vit, "_WIDTH", 12)
-    monkeypatch.setattr(vit, "BLOCKS", 2)
-    monkeypatch.setattr(keras_hub_files, "BLOCKS", 2)
+    monkeypatch.setattr(vit, "_BLOCKS", 2)
 
 
 def tokens(model):
@@ -56,14 +56,13 @@ def test_checkpoint_gives_every_weight_back(small, tmp_path):
 @pytest.mark.parametrize(
     ("blocks", "size", "said"),
     [
-        (1, 48, "16 unknown here (layers/vi_t_encoder/"),
+        (1, 48, "5 unknown here (block2_attention, block2_norm1, …)"),
         (3, 48, "5 missing (block3_norm1, block3_attention, …)"),
         (2, 64, "1 of another shape (tokens"),
     ],
 )
 def test_file_of_another_network(small, monkeypatch, blocks, size, said):
-    monkeypatch.setattr(vit, "BLOCKS", blocks)
-    monkeypatch.setattr(keras_hub_files, "BLOCKS", blocks)
+    monkeypatch.setattr(vit, "_BLOCKS", blocks)
     with pytest.raises(InputError) as caught:
         build_with_weights("ViTBase16", 8, weights=FILE, image_size=size)
     assert said in str(caught.value)

@@ -225,11 +225,10 @@ def test_weights_alone_are_no_whole_model(source, write):
         load_full_model(write(source))
 
 
-def test_older_projects_networks_are_told_apart_by_their_layers():
-    counts = [spec.weighted_layers for spec in MODELS.values()]
-    for name in ("ResNet50", "SeNet50", "VGG16", "ResNet18", "ResNet34"):
-        # ImageNetResNet50 has as many as ResNet50 but comes later in the table.
-        assert list(MODELS)[counts.index(MODELS[name].weighted_layers)] == name
+def test_networks_of_the_older_project_differ_in_their_number_of_layers():
+    counts = {spec.name: spec.weighted_layers for spec in MODELS.values() if spec.weighted_layers}
+    assert sorted(counts) == ["ResNet18", "ResNet34", "ResNet50", "SeNet50", "VGG16"]
+    assert len(set(counts.values())) == len(counts)
 
 
 def test_network_that_nobody_knows(source, write):
@@ -259,8 +258,8 @@ class TestFinding:
     def downloads(self, monkeypatch):
         asked = []
 
-        def download(url, destination, md5):
-            asked.append((url, destination, md5))
+        def download(url, destination, digest):
+            asked.append((url, destination, digest))
             return destination
 
         monkeypatch.setattr(weights_module, "download", download)
@@ -286,9 +285,9 @@ class TestFinding:
     def test_each_publishers_files_have_their_own_folder(self, folders, downloads):
         cache = folders[1].parent
         assert find_weights(MODELS["ImageNetResNet50"], "imagenet").parent == cache
-        (url, _, md5) = downloads[0]
+        (url, _, digest) = downloads[0]
         assert url.startswith("https://storage.googleapis.com/tensorflow/keras-applications/")
-        assert md5 == WEIGHTS_HASHES["resnet50"][1]
+        assert digest == WEIGHTS_HASHES["resnet50"][1]
 
     def test_paths(self, tmp_path):
         path = tmp_path / "mine.h5"
@@ -298,8 +297,14 @@ class TestFinding:
         assert find_weights(self.SPEC, str(path)) == path
         assert find_weights(self.SPEC, path) == path
 
+    def test_run_folder_stands_for_its_most_accurate_model(self, tmp_path):
+        with pytest.raises(InputError, match=r"no checkpoint at .*model_max_acc.keras"):
+            find_weights(self.SPEC, tmp_path)
+        (tmp_path / "model_max_acc.keras").write_bytes(b"x")
+        assert find_weights(self.SPEC, str(tmp_path)) == tmp_path / "model_max_acc.keras"
+
     def test_failed_download_offers_random_weights(self, folders, monkeypatch):
-        def download(url, destination, md5):
+        def download(url, destination, digest):
             raise InputError("cannot download")
 
         monkeypatch.setattr(weights_module, "download", download)

@@ -4,6 +4,7 @@ import pytest
 
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.freeze import freeze_before
+from ferplus_keras.models.networks import vit
 from ferplus_keras.models.registry import build_model
 from ferplus_keras.training.regularization import penalise
 
@@ -42,6 +43,29 @@ def test_l1_of_every_trainable_layer_and_bias(model):
         *arrays(model.get_layer("dense"), "kernel", "bias"),
     ]
     assert penalty(model) == pytest.approx(0.1 * sum(np.abs(w).sum() for w in weights), rel=1e-5)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_every_kernel_of_attention_is_penalised(monkeypatch, tmp_path, bias):
+    monkeypatch.setattr(vit, "_WIDTH", 12)
+    monkeypatch.setattr(vit, "_BLOCKS", 2)
+    model = build_model("ViTBase16", 8, weights="none", image_size=48)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.uniform(0.5, 1, w.shape) for w in model.get_weights()])
+    assert penalise(model, "l2", 0.01, ["block2_attention", "norm"], bias) == [
+        "block2_attention",
+        "norm",
+    ]
+    attention = model.get_layer("block2_attention")
+    parts = ("query_dense", "key_dense", "value_dense", "output_dense")
+    kinds = ("kernel", "bias") if bias else ("kernel",)
+    weights = [w for part in parts for w in arrays(getattr(attention, part), *kinds)]
+    assert len(weights) == 4 * len(kinds)
+    weights += arrays(model.get_layer("norm"), "gamma", "beta")
+    assert penalty(model) == pytest.approx(0.01 * sum(np.sum(w**2) for w in weights), rel=1e-5)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert penalty(again) == pytest.approx(penalty(model), rel=1e-6)
 
 
 def test_penalty_survives_saving(model, tmp_path):

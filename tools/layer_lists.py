@@ -1,6 +1,9 @@
-"""The texts of `layer_lists/`: every layer of every network with its position."""
+"""Write `layer_lists/`: every layer of every network with its position.
 
-import os
+From the checkout's root: python -m tools.layer_lists [FOLDER]
+"""
+
+import sys
 from pathlib import Path
 
 import keras
@@ -17,8 +20,8 @@ def layer_list(model: keras.Model) -> str:
     return format_layers(describe_layers(model), _COLUMNS) + "\n"
 
 
-def write_layer_lists(folder: str | os.PathLike) -> list[Path]:
-    """Write one layer list a network into a folder, each file whole or not at all.
+def write_layer_lists(folder: str | Path) -> list[Path]:
+    """Write one layer list per network into a folder, each file whole or not at all.
 
     Returns:
         The files written.
@@ -31,3 +34,8 @@ def write_layer_lists(folder: str | os.PathLike) -> list[Path]:
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return paths
+
+
+if __name__ == "__main__":
+    for written in write_layer_lists(*(sys.argv[1:] or ["layer_lists"])):
+        print(written)

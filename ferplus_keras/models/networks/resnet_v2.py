@@ -9,26 +9,47 @@ Layers are made in keras_contrib's order and have the names of Keras 2.2.4 in a 
 that a checkpoint of the older project fits by name.
 """
 
-from keras import KerasTensor, layers, regularizers
+from collections import Counter
 
-from ferplus_keras.models.keras2_names import Numbered
+from ferplus_keras.models.registry import network
 
-_CHANNELS = {"data_format": "channels_last"}
+_VGGFACE2_MEAN = (91.4953, 103.8827, 131.0912)
+"""BGR; the older project prepared faces alike for all its networks."""
 
 
-def resnet18(images: KerasTensor) -> KerasTensor:
+@network(
+    "ResNet18",
+    description="ResNet-18 with pre-activation blocks, from scratch",
+    channel_order="bgr",
+    mean=_VGGFACE2_MEAN,
+    weighted_layers=42,
+)
+def resnet18(images):
     """ResNet-18 of images (b, s, s, c): features (b, 512)."""
     return _residual_network(images, (2, 2, 2, 2))
 
 
-def resnet34(images: KerasTensor) -> KerasTensor:
+@network(
+    "ResNet34",
+    description="ResNet-34 with pre-activation blocks, from scratch",
+    channel_order="bgr",
+    mean=_VGGFACE2_MEAN,
+    weighted_layers=74,
+)
+def resnet34(images):
     """ResNet-34 of images (b, s, s, c): features (b, 512)."""
     return _residual_network(images, (3, 4, 6, 3))
 
 
 def _residual_network(images, blocks):
     """Return pooled features; `blocks` is the number of residual blocks of each stage."""
-    numbered = Numbered()
+    from keras import layers, regularizers
+
+    counts = Counter()
+
+    def numbered(kind):
+        counts[kind] += 1
+        return f"{kind}_{counts[kind]}"
 
     def convolve(x, filters, side, strides=1, name=None):
         return layers.Conv2D(
@@ -39,13 +60,11 @@ def _residual_network(images, blocks):
             kernel_initializer="he_normal",
             kernel_regularizer=regularizers.L2(1e-4),
             name=name or numbered("conv2d"),
-            **_CHANNELS,
         )(x)
 
     def normalise(x):
-        return layers.BatchNormalization(
-            axis=-1, epsilon=1e-3, name=numbered("batch_normalization")
-        )(x)
+        name = numbered("batch_normalization")
+        return layers.BatchNormalization(axis=-1, epsilon=1e-3, name=name)(x)
 
     def activate(x):
         return layers.Activation("relu", name=numbered("activation"))(normalise(x))
@@ -62,12 +81,8 @@ def _residual_network(images, blocks):
         return layers.Add(name=numbered("add"))([x, residual])
 
     x = activate(convolve(images, 64, 7, strides=2))
-    x = layers.MaxPooling2D(
-        3, strides=2, padding="same", name=numbered("max_pooling2d"), **_CHANNELS
-    )(x)
+    x = layers.MaxPooling2D(3, strides=2, padding="same", name=numbered("max_pooling2d"))(x)
     for stage, count in enumerate(blocks):
         for i in range(count):
             x = block(x, 64 * 2**stage, 2 if i == 0 else 1, very_first=stage == i == 0)
-    return layers.GlobalAveragePooling2D(name=numbered("global_average_pooling2d"), **_CHANNELS)(
-        activate(x)
-    )
+    return layers.GlobalAveragePooling2D(name=numbered("global_average_pooling2d"))(activate(x))

@@ -3,7 +3,7 @@ import keras
 import numpy as np
 import pytest
 
-from ferplus_keras.models.preprocess import FacePreprocessing
+from ferplus_keras.models.layers import FacePreprocessing
 from tests.models.networks import faces, smooth_faces
 
 MEAN = (91.4953, 103.8827, 131.0912)
@@ -38,7 +38,30 @@ def test_crop_and_division():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(layer(faces())), expected, rtol=1e-6)
 
 
-def even_light_by_hand(face, size):
+def colour_faces() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (2, 40, 60, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("size", [40, 64])
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_colours_go_to_the_channels_of_their_means(order, size):
+    layer = FacePreprocessing(size, MEAN, crop=40, channel_order=order)
+    centre = colour_faces()[:, :, 10:50].astype(np.float32)
+    for face, image in zip(centre, keras.ops.convert_to_numpy(layer(colour_faces())), strict=True):
+        expected = cv2.resize(face, (size, size), interpolation=cv2.INTER_LINEAR)
+        expected = expected[..., ::-1] if order == "bgr" else expected
+        np.testing.assert_allclose(image, expected - np.array(MEAN), rtol=0, atol=1.3e-4)
+
+
+def test_colours_become_grey_for_one_channel():
+    images = FacePreprocessing(40, (100.0,), (50.0,), 40, channel_order="grey")(colour_faces())
+    grey = colour_faces()[:, :, 10:50] @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(images)[..., 0], (grey - 100) / 50, rtol=0, atol=1e-5
+    )
+
+
+def lighting_by_hand(face, size):
     """Barsoum et al.'s preprocessing of one face, by counting and least squares in float64."""
     grey = cv2.resize(face.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
     levels = np.floor(grey + 0.501).astype(int).ravel()
@@ -51,12 +74,12 @@ def even_light_by_hand(face, size):
 
 
 @pytest.mark.parametrize("size", [48, 64])
-def test_light_is_evened_out(size):
+def test_lighting_is_normalised(size):
     lit = np.clip(smooth_faces(3) * np.linspace(0.2, 1.8, 48), 0, 255).astype(np.uint8)
     images = FacePreprocessing(size, (0.0,), equalize=True)(lit)
     images = keras.ops.convert_to_numpy(images)
     assert images.shape == (3, size, size, 1)
-    expected = [even_light_by_hand(face, size) for face in lit]
+    expected = [lighting_by_hand(face, size) for face in lit]
     np.testing.assert_allclose(images[..., 0], expected, rtol=0, atol=2e-6)
 
 
@@ -69,18 +92,21 @@ def test_face_of_one_level_stays_flat(level):
 
 def test_config_of_an_older_checkpoint_loads():
     config = FacePreprocessing(64, MEAN).get_config()
-    for later in ("std", "crop", "equalize"):
+    for later in ("std", "crop", "equalize", "channel_order"):
         del config[later]
     layer = FacePreprocessing.from_config(config)
-    assert (layer.std, layer.crop, layer.equalize) == ((), None, False)
+    assert (layer.std, layer.crop, layer.equalize, layer.channel_order) == ((), None, False, None)
+    with pytest.raises(ValueError, match="colour faces need a channel_order"):
+        layer(colour_faces())
 
 
 def test_config_gives_the_same_layer_back():
-    layer = FacePreprocessing(64, MEAN, MEAN, 40, True, name="preprocessing")
+    layer = FacePreprocessing(64, MEAN, MEAN, 40, True, "rgb", name="preprocessing")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert isinstance(again, FacePreprocessing)
     assert (again.image_size, again.mean, again.name) == (64, MEAN, "preprocessing")
     assert (again.std, again.crop, again.equalize) == (MEAN, 40, True)
+    assert again.channel_order == "rgb"
     assert again.get_config() == layer.get_config()
 
 

@@ -1,0 +1,178 @@
+"""The networks' own Keras layers, registered so that their files load.
+
+What lies between a face and a backbone is inside the graph, and so part of the saved model:
+training, testing, export and serving cannot disagree about it, and a face travels to the device as
+2.3 kB of uint8.
+"""
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+_GREY = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in a grey level (ITU-R BT.601)."""
+
+_DIGIT = 16
+"""A grey level is written as two digits of this base, which keeps the counting small."""
+
+
+@keras.saving.register_keras_serializable(package="ferplus_keras")
+class FacePreprocessing(keras.layers.Layer):
+    """Take the centre of faces, resize it bilinearly and normalise it in every channel.
+
+    The work is `keras.ops.image.resize` on float32 rather than `keras.layers.Resizing`, which in
+    Keras 3.15 switches every later layer to training mode when the model is called directly.
+    It stays float32 under mixed precision too: the grey levels' range is not float16's best.
+
+    Args:
+        image_size: side of the images handed to the backbone, in pixels.
+        mean: value subtracted in each channel, in grey levels (0-255); its length is the number
+            of channels.
+        std: what each channel is divided by then, in grey levels; empty for no division.
+        crop: side of the centre of each face that is used, in pixels; None is all of it.
+        equalize: normalise the lighting of grey images (`normalise_lighting`) once resized.
+        channel_order: of the images: "bgr", "rgb" or "grey". None, in files from before colour,
+            stands for an order that grey faces do not need.
+        **kwargs: as for `keras.layers.Layer`.
+
+    Call arguments:
+        faces: (b, h, w) grey or (b, h, w, 3) RGB uint8, 0-255.
+
+    Returns:
+        (b, image_size, image_size, len(mean)) float32: 0-255 minus the mean, divided by std;
+        with `equalize`, values of mean 0 and variance 1 instead of 0-255.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        mean: Sequence[float],
+        std: Sequence[float] = (),
+        crop: int | None = None,
+        equalize: bool = False,
+        channel_order: str | None = None,
+        **kwargs,
+    ):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(trainable=kwargs.pop("trainable", False), **kwargs)
+        self.image_size = image_size
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.crop = crop
+        self.equalize = equalize
+        self.channel_order = channel_order
+
+    def call(self, faces):
+        """Return the images for uint8 faces."""
+        images = ops.cast(faces, "float32")
+        if len(images.shape) == 3:
+            images = ops.expand_dims(images, axis=-1)
+        elif self.channel_order == "grey":
+            images = ops.sum(images * ops.convert_to_tensor(_GREY), axis=-1, keepdims=True)
+        elif self.channel_order == "bgr":
+            images = ops.flip(images, axis=-1)
+        elif self.channel_order is None:
+            raise ValueError("colour faces need a channel_order: 'bgr', 'rgb' or 'grey'")
+        if self.crop is not None:
+            top, left = ((side - self.crop) // 2 for side in images.shape[1:3])
+            images = images[:, top : top + self.crop, left : left + self.crop]
+        size = (self.image_size, self.image_size)
+        if tuple(images.shape[1:3]) != size:
+            images = ops.image.resize(
+                images, size, interpolation="bilinear", data_format="channels_last"
+            )
+        if self.equalize:
+            images = normalise_lighting(images)
+        images = images - ops.convert_to_tensor(self.mean, dtype="float32")
+        return images / ops.convert_to_tensor(self.std, dtype="float32") if self.std else images
+
+    def compute_output_shape(self, input_shape):
+        """Return (b, image_size, image_size, channels)."""
+        return (input_shape[0], self.image_size, self.image_size, len(self.mean))
+
+    def get_config(self):
+        """Return every argument of the constructor, JSON-ready."""
+        return {
+            **super().get_config(),
+            "image_size": self.image_size,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "crop": self.crop,
+            "equalize": self.equalize,
+            "channel_order": self.channel_order,
+        }
+
+
+def normalise_lighting(grey: keras.KerasTensor) -> keras.KerasTensor:
+    """Equalise histograms, subtract the best-fitting plane, and scale to unit variance.
+
+    This is the preprocessing of Barsoum et al. 2016 (arXiv:1608.01041). Every level becomes the
+    share of pixels that are not brighter, spread over -1 to 1; the plane of least squares through
+    those values removes light that falls from one side.
+
+    Args:
+        grey: (b, s, s, 1) float32, 0-255; levels are rounded, halves up.
+
+    Returns:
+        (b, s, s, 1) float32 of mean 0 and, unless a face is one level all over, variance 1.
+    """
+    side = grey.shape[1]
+    images = _equalise(ops.reshape(grey, (-1, side * side)))
+    images = ops.reshape(images, (-1, side, side))
+    images = images - ops.mean(images, axis=(1, 2), keepdims=True)
+    # Around the centre the slopes along both axes and the mean can be fitted one by one.
+    offset = ops.arange(side, dtype="float32") - (side - 1) / 2
+    for slope in (ops.reshape(offset, (1, side, 1)), ops.reshape(offset, (1, 1, side))):
+        fit = ops.mean(images * slope, axis=(1, 2), keepdims=True) / ops.mean(ops.square(slope))
+        images = images - fit * slope
+    deviation = ops.sqrt(ops.mean(ops.square(images), axis=(1, 2), keepdims=True))
+    # What is left of a face of one level is rounding, not to be blown up.
+    images = images / ops.where(deviation > 1e-6, deviation, 1.0)
+    return ops.expand_dims(images, axis=-1)
+
+
+def _equalise(grey):
+    """Return for each of (b, n) pixels which share of its image's are not brighter, -1 to 1."""
+    # Enlarging makes many exact halves; the margin keeps backends' rounding errors out of them.
+    levels = ops.cast(ops.floor(ops.clip(grey, 0, 255) + 0.501), "int32")
+    high, low = (
+        ops.one_hot(digit, _DIGIT, dtype="float32") for digit in (levels // _DIGIT, levels % _DIGIT)
+    )
+    counts = ops.reshape(ops.matmul(ops.transpose(high, (0, 2, 1)), low), (-1, _DIGIT * _DIGIT))
+    not_brighter = ops.take_along_axis(ops.cumsum(counts, axis=1), levels, axis=1)
+    return not_brighter * (2 / grey.shape[1]) - 1
+
+
+@keras.saving.register_keras_serializable(package="ferplus_keras")
+class PatchTokens(keras.layers.Layer):
+    """Put a learned class token before the patches and add a learned position to every token.
+
+    Call arguments:
+        patches: (b, n, width) float.
+
+    Returns:
+        (b, 1 + n, width) float.
+    """
+
+    def build(self, input_shape):
+        """Create the class token (1, 1, width) and the positions (1 + n, width)."""
+        _, patches, width = input_shape
+        self.class_token = self.add_weight(
+            shape=(1, 1, width), initializer="random_normal", name="class_token"
+        )
+        self.positions = self.add_weight(
+            shape=(1 + patches, width),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="positions",
+        )
+
+    def call(self, patches):
+        """Return the tokens for (b, n, width) patches."""
+        first = ops.broadcast_to(self.class_token, (ops.shape(patches)[0], 1, patches.shape[-1]))
+        return ops.concatenate([first, patches], axis=1) + self.positions
+
+    def compute_output_shape(self, input_shape):
+        """Return (b, 1 + n, width)."""
+        batch, patches, width = input_shape
+        return (batch, 1 + patches, width)
