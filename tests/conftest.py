@@ -55,7 +55,6 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
 
     path = tmp_path_factory.mktemp("run") / "model_max_acc.keras"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, tiny.MODULE, tiny)
         patch.setitem(MODELS, tiny.SPEC.name, tiny.SPEC)
         write_checkpoint(path)
     return path

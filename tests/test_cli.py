@@ -163,7 +163,6 @@ from ferplus_keras.models.registry import MODELS
 from ferplus_keras.training.callbacks import Progress
 from tests import tiny
 
-sys.modules[tiny.MODULE] = tiny
 MODELS["Tiny"] = tiny.SPEC
 
 def on_epoch_begin(self, epoch, logs=None, seen=Progress.on_epoch_begin):

@@ -268,7 +268,6 @@ from pathlib import Path
 from ferplus_keras.models.registry import MODELS
 from tests import tiny
 from tests.exports import write_checkpoint
-sys.modules[tiny.MODULE] = tiny
 MODELS["Tiny"] = tiny.SPEC
 write_checkpoint(Path(sys.argv[1]))
 

@@ -2,8 +2,6 @@
 
 from ferplus_keras.models.registry import ModelSpec
 
-MODULE = "ferplus_keras.models.tiny"
-
 
 def backbone(images):
     from keras import layers

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from ferplus_keras.errors import InputError
+from ferplus_keras.files import sha256
 from ferplus_keras.models.keras2_files import hdf5_fault
 
 _TIMEOUT = 30
@@ -49,6 +50,7 @@ def download(url: str, destination: str | os.PathLike, *, digest: str = "") -> P
                 _fetch(url, partial)
                 _check(partial, digest)
                 os.replace(partial, destination)
+                print(f"downloaded {url}, SHA-256 {sha256(destination)}", file=sys.stderr)
     except (_Failed, OSError) as error:
         reason = error if isinstance(error, _Failed) else f"cannot write: {error}"
         raise InputError(
@@ -62,7 +64,6 @@ def _fetch(url: str, partial: Path) -> None:
 
     usual = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT)
-    print(f"downloading {url}", file=sys.stderr)
     folder = str(partial.parent.resolve())
     try:
         # Keras draws its progress bar on standard output; in a log it would be thousands of lines.

@@ -27,7 +27,7 @@ def build(backbone, crop=CROP, image_size=60, equalize=False, classes=8):
     import keras
 
     from ferplus_keras.models.head import classify
-    from ferplus_keras.models.preprocess import FacePreprocessing
+    from ferplus_keras.models.layers import FacePreprocessing
 
     faces = keras.Input((48, 48), dtype="uint8", name="faces")
     mean, std = ((0.0,), ()) if equalize else ((120.0, 130.0), (64.0, 50.0))

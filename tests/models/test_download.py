@@ -124,11 +124,12 @@ def test_published_digest(server, destination, kind):
     assert destination.read_bytes() == BODY
 
 
-def test_nothing_is_said_on_standard_output(server, destination, capsys):
+def test_the_digest_is_reported(server, destination, capsys):
     download(server.url, destination)
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == f"downloading {server.url}\n"
+    digest = hashlib.sha256(BODY).hexdigest()
+    assert captured.err == f"downloaded {server.url}, SHA-256 {digest}\n"
 
 
 @pytest.mark.parametrize("length", [True, False])

@@ -18,7 +18,6 @@ from ferplus_keras.training import devices
 from ferplus_keras.training.train import train
 from tests import tiny
 
-sys.modules[tiny.MODULE] = tiny
 MODELS["Tiny"] = tiny.SPEC
 devices.list_gpus = lambda: ["cpu:0", "cpu:1"]
 train(TrainConfig(
