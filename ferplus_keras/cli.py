@@ -205,12 +205,6 @@ def _write_sample_data(arguments: argparse.Namespace) -> None:
     print(f"fer2013.csv, fer2013new.csv and faces.png are in {folder}")
 
 
-def _predict(name: str, argv: Sequence[str]) -> Parsed:
-    from ferplus_keras.inference.command import predict
-
-    return predict, argv
-
-
 def _sweep(name: str, argv: Sequence[str]) -> Parsed:
     from ferplus_keras.sweep import command
 
@@ -231,8 +225,9 @@ COMMANDS = {
     ),
     "predict": Command(
         "classify the faces in photos and video; the same as predict.py",
-        _predict,
+        _module("inference.command:predict", "predict.py"),
     ),
+    "fetch": Command("download YuNet's file for predict", _module("inference.weights:fetch")),
     "app": Command("serve a page", _module("inference.app.command:app")),
     "explain": Command("show which pixels decided", _module("explain.command:explain")),
     "export": Command("write a model for another runtime", _module("export.command:export")),

@@ -73,6 +73,8 @@ def write_picture(image: np.ndarray, path: Path) -> None:
     import cv2
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    good, content = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not good:
+        raise InputError(f"OpenCV cannot write the picture {path}")
     with replacing(path) as temporary:
-        if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-            raise InputError(f"OpenCV cannot write the picture {path}")
+        temporary.write_bytes(content)

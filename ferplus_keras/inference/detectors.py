@@ -111,7 +111,7 @@ def _auto(weights: str | Path | None) -> Detector:
             detector = _mtcnn(None)
         except InputError as second:
             raise InputError(f"{error}; and {second}; or choose --faces whole") from None
-        _say_once(f"note: detecting faces by MTCNN, which finds fewer: {error}")
+        say_once(f"note: detecting faces by MTCNN, which finds fewer: {error}")
         return detector
 
 
@@ -237,5 +237,6 @@ def _as_faces(found: Iterable) -> list[DetectedFace]:
 
 
 @functools.cache
-def _say_once(text: str) -> None:
+def say_once(text: str) -> None:
+    """Print a line on standard error, once per process."""
     print(text, file=sys.stderr)

@@ -1,9 +1,10 @@
-"""Frames of videos and cameras, in and out."""
+"""Frames of videos, cameras and streams, in and out."""
 
 from __future__ import annotations
 
 import os
 import queue
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,79 +16,97 @@ import numpy as np
 from ferplus_keras.backend import leaving_out
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
+from ferplus_keras.inference.detectors import say_once
+from ferplus_keras.inference.sources import Source, shown_name
 
 AHEAD = 16
 """Frames of a file that are decoded before they are asked for, at most."""
 
+CODECS = ("avc1", "mp4v")
+"""Codecs of annotated copies, the first that this OpenCV can write: H.264, which browsers play."""
+
+NOTE = (
+    "note: annotated copies have no sound{codec}. With FFmpeg: ffmpeg -i COPY -i ORIGINAL -map 0:v "
+    "-map '1:a?' -c:v {encoder} NEW.mp4"
+)
+
 
 class Video(NamedTuple):
-    """An open video or camera.
+    """An open video, camera or stream.
 
     Attributes:
-        name: the file, or "camera 0".
-        frames: (h, w, 3) uint8 RGB each; to be read once.
-        rate: frames a second.
-        count: number of frames; 0 where it is not known.
+        name: the file, address or "camera 0".
+        frames: seconds and (h, w, 3) uint8 RGB of each frame; to be read once.
+        rate: frames per second, on average.
+        count: number of frames that the file announces; 0 where it is not known.
+        live: whether it has no end, and frames are dropped that nobody has time for.
     """
 
     name: str
-    frames: Iterator[np.ndarray]
+    frames: Iterator[tuple[float, np.ndarray]]
     rate: float
     count: int
+    live: bool
 
 
-def open_video(source: int | Path) -> Video:
-    """Open a video or a camera; its frames are decoded in a thread.
-
-    A file waits for its reader; of a camera, frames that nobody had time for are dropped.
+def open_video(source: Source) -> Video:
+    """Open a video, a camera or a stream; its frames are decoded in a thread.
 
     Args:
-        source: file, or number of a camera.
+        source: file, address, or number of a camera.
 
     Raises:
         InputError: it cannot be opened or has no frames.
     """
     import cv2
 
-    camera = isinstance(source, int)
-    name = f"camera {source}" if camera else str(source)
-    if not camera and not source.is_file():
+    name = shown_name(source)
+    if isinstance(source, Path) and not source.is_file():
         raise InputError(f"no video at {name}")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's words would name no file
     with leaving_out(b""):  # OpenCV's neither; the line below says it
-        capture = cv2.VideoCapture(source if camera else str(source))
+        if isinstance(source, Path):
+            with _plain_name(source) as plain:
+                capture = cv2.VideoCapture(plain)
+        else:
+            capture = cv2.VideoCapture(source)
         opened = capture.isOpened()
         good, first = capture.read() if opened else (False, None)
     if not opened:
-        raise InputError(
-            f"cannot open {name}: "
-            + ("is it connected, and not in use?" if camera else "no video, or damaged")
-        )
+        hint = "no video, or damaged" if isinstance(source, Path) else "no answer, or no video"
+        hint = "is it connected, and not in use?" if isinstance(source, int) else hint
+        raise InputError(f"cannot open {name}: {hint}")
     if not good:
         raise InputError(f"{name} has no frames that can be read")
     rate = capture.get(cv2.CAP_PROP_FPS)
-    count = 0 if camera else max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-    frames = _decoded(capture, first, drop=camera)
-    return Video(name, frames, rate if 1 <= rate <= 1000 else 25.0, count)
+    rate = rate if 1 <= rate <= 1000 else 25.0
+    count = 0 if isinstance(source, int) else max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+    live = not isinstance(source, Path) and not count
+    return Video(name, _decoded(capture, first, rate, live), rate, count, live)
 
 
-def _decoded(capture, first: np.ndarray, drop: bool) -> Iterator[np.ndarray]:
+def _decoded(
+    capture, first: np.ndarray, rate: float, live: bool
+) -> Iterator[tuple[float, np.ndarray]]:
     """Yield the frames of an open capture, which a thread decodes and closes."""
     import cv2
 
-    waiting: queue.Queue = queue.Queue(1 if drop else AHEAD)
+    waiting: queue.Queue = queue.Queue(1 if live else AHEAD)
     stopped = threading.Event()
 
     def decode() -> None:
-        frame = first
+        frame, index, seconds = first, 0, 0.0
+        begun = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if live else 0.0
         try:
             while frame is not None and not stopped.is_set():
-                if drop:
+                if live:
                     with suppress(queue.Empty):
                         waiting.get_nowait()
-                waiting.put(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+                stamp = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 - begun
+                seconds = stamp if stamp > seconds else max(index / rate, seconds)
+                waiting.put((seconds, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))
                 good, frame = capture.read()
-                frame = frame if good else None
+                frame, index = frame if good else None, index + 1
         finally:
             capture.release()
             waiting.put(None)
@@ -95,8 +114,8 @@ def _decoded(capture, first: np.ndarray, drop: bool) -> Iterator[np.ndarray]:
     thread = threading.Thread(target=decode, daemon=True, name="decode")
     thread.start()
     try:
-        while (frame := waiting.get()) is not None:
-            yield frame
+        while (item := waiting.get()) is not None:
+            yield item
     finally:
         stopped.set()
         while thread.is_alive():  # it may be waiting for room
@@ -108,7 +127,8 @@ def _decoded(capture, first: np.ndarray, drop: bool) -> Iterator[np.ndarray]:
 def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
     """Yield a function that adds a frame (h, w, 3) uint8 RGB to an .mp4 file.
 
-    The file appears when the block succeeds.
+    The file appears when the block succeeds. Its codec is the first of `CODECS` that can be
+    written; once per process a line says what the copies lack.
 
     Raises:
         InputError: it cannot be written.
@@ -116,14 +136,24 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Non
     import cv2
 
     made: list = []
-    with replacing(path) as temporary:
+
+    def make(name: str, size: tuple[int, int]):
+        for codec in CODECS:
+            with leaving_out(b""):  # FFmpeg's words about encoders that are not there
+                writer = cv2.VideoWriter(name, cv2.VideoWriter_fourcc(*codec), rate, size)
+            if writer.isOpened():
+                h264 = codec == CODECS[0]
+                lacks = "" if h264 else ", and browsers do not play them: OpenCV has no H.264 here"
+                encoder = "copy" if h264 else "libx264 -pix_fmt yuv420p"
+                say_once(NOTE.format(codec=lacks, encoder=encoder))
+                return writer
+        raise InputError(f"OpenCV cannot write the video {path}")
+
+    with replacing(path) as temporary, _plain_name(temporary) as name:
 
         def add(frame: np.ndarray) -> None:
             if not made:
-                code = cv2.VideoWriter_fourcc(*"mp4v")
-                made.append(cv2.VideoWriter(str(temporary), code, rate, frame.shape[1::-1]))
-                if not made[0].isOpened():
-                    raise InputError(f"OpenCV cannot write the video {path}")
+                made.append(make(name, frame.shape[1::-1]))
             made[0].write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
 
         try:
@@ -131,3 +161,16 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Non
         finally:
             for writer in made:
                 writer.release()
+
+
+@contextmanager
+def _plain_name(path: Path) -> Iterator[str]:
+    """Yield a name of a file that OpenCV takes: a link where its own is not UTF-8."""
+    try:
+        str(path).encode()
+        yield str(path)
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder) / f"video{path.suffix}"
+            link.symlink_to(path.absolute())
+            yield str(link)

@@ -1,37 +1,50 @@
-"""What predict.py was asked about: files, folders, patterns and standard input, told apart."""
+"""What predict.py was asked about: files, folders, patterns, addresses and standard input."""
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ferplus_keras.data.face_image import SUFFIXES
+from ferplus_keras.data.pictures import SUFFIXES
 from ferplus_keras.errors import InputError, UsageError
 
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
-"""Endings of the files that count as videos."""
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpeg", ".mpg", ".wmv", ".asf", ".flv"),
+    *(".3gp", ".3g2", ".mts", ".m2ts", ".ts", ".ogv", ".vob", ".mjpeg"),
+)
+"""Endings of the files that count as videos: what OpenCV's FFmpeg plays."""
+
+ADDRESSES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://")
+"""What the address of a stream or a video begins with."""
 
 STANDARD_INPUT = "-"
 
 _COPIES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".mp4")
 """Formats that an annotated copy keeps; others become .png and .mp4."""
 
+Source = Path | str | int
+"""A file, the address of a video, or the number of a camera."""
 
-def find_sources(words: Sequence[str]) -> list[Path]:
-    """Return the files that the words of a command line mean, each once, in order.
+
+def find_sources(words: Sequence[str]) -> list[Path | str]:
+    """Return the files and addresses that the words of a command line mean, each once, in order.
 
     Args:
-        words: files; folders, whose pictures and videos are taken, subfolders too, hidden ones
-            not; patterns such as `photos/*.jpg` (also where the shell left them alone); "-" reads
-            one of these a line from standard input.
+        words: files; folders, whose pictures and videos are taken, also behind links and in
+            subfolders, hidden ones not; patterns such as `photos/*.jpg` (also where the shell left
+            them alone); addresses of videos; "-" reads one of these per line from standard input.
 
     Raises:
         InputError: a word names nothing, or a folder has neither pictures nor videos.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path | str, None] = {}
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="surrogateescape")  # names need not be UTF-8
     for word in words:
         for name in sys.stdin.read().splitlines() if word == STANDARD_INPUT else [word]:
             if name.strip():
@@ -41,13 +54,20 @@ def find_sources(words: Sequence[str]) -> list[Path]:
     return list(found)
 
 
-def is_video(path: Path) -> bool:
-    """Tell by its ending whether a file is a video."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def is_video(source: Source) -> bool:
+    """Tell whether a source is a video: a camera, an address, or a file by its ending."""
+    return not isinstance(source, Path) or source.suffix.lower() in VIDEO_SUFFIXES
 
 
-def copy_paths(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Return where the annotated copy of each file goes.
+def shown_name(source: Source) -> str:
+    """Return what a source is called in tables and messages: never its password."""
+    if isinstance(source, int):
+        return f"camera {source}"
+    return str(source) if isinstance(source, Path) else re.sub(r"//[^/@]*@", "//", source)
+
+
+def copy_paths(sources: Sequence[Path | str], folder: Path) -> dict[Path | str, Path]:
+    """Return where the annotated copy of each source goes.
 
     They keep their names and lie as the files lie below the folder that they share, so that equal
     names in different folders stay apart. A format that is not written is appended as another
@@ -56,14 +76,18 @@ def copy_paths(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
     Raises:
         UsageError: a copy would take the place of a file.
     """
-    whole = {file: file.absolute() for file in files}
-    shared = os.path.commonpath([path.parent for path in whole.values()]) if files else ""
+    whole = {file: file.absolute() for file in sources if isinstance(file, Path)}
+    shared = os.path.commonpath([path.parent for path in whole.values()]) if whole else ""
     copies = {}
-    for file, path in whole.items():
-        copy = folder / path.relative_to(shared)
-        if path.suffix.lower() not in _COPIES:
-            copy = copy.with_name(copy.name + (".mp4" if is_video(path) else ".png"))
-        copies[file] = copy
+    for source in sources:
+        if isinstance(source, Path):
+            copy = folder / whole[source].relative_to(shared)
+            if copy.suffix.lower() not in _COPIES:
+                copy = copy.with_name(copy.name + (".mp4" if is_video(source) else ".png"))
+        else:
+            name = re.sub(r"\W+", "_", shown_name(source)).strip("_")
+            copy = folder / f"{name}.mp4"
+        copies[source] = copy
     taken = {path.resolve() for path in whole.values()}
     for copy in copies.values():
         if copy.resolve() in taken:
@@ -73,22 +97,51 @@ def copy_paths(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
     return copies
 
 
-def _files(name: str) -> list[Path]:
+def _files(name: str) -> list[Path | str]:
+    if name.lower().startswith(ADDRESSES):
+        return [name]
     path = Path(name)
     if path.is_dir():
-        wanted = SUFFIXES + VIDEO_SUFFIXES
-        inside = (file for file in path.rglob("*") if file.suffix.lower() in wanted)
-        files = sorted(file for file in inside if file.is_file() and not _hidden(file, path))
-        if not files:
-            raise InputError(f"no pictures or videos in {path} (looked for {', '.join(wanted)})")
-        return files
+        return _inside(path)
     if path.exists():
         return [path]
-    files = [file for file in sorted(map(Path, glob.glob(name, recursive=True))) if file.is_file()]
-    if not files:
-        raise InputError(f"no file, folder or pattern match for {name}")
-    return files
+    for pattern in (name, name.replace("[", "[[]")):  # a folder's name may have brackets
+        files = sorted(map(Path, glob.glob(pattern, recursive=True)))
+        if files := [file for file in files if file.is_file()]:
+            return files
+    raise InputError(f"no file, folder or pattern match for {name}")
 
 
-def _hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+def _inside(folder: Path) -> list[Path]:
+    """Return the pictures and videos in a folder; say how many other files there are."""
+    found, others = [], Counter()
+    for file in _walk(folder, set()):
+        if file.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES:
+            found.append(file)
+        else:
+            others[file.suffix.lower() or "without ending"] += 1
+    if not found:
+        looked_for = ", ".join(SUFFIXES + VIDEO_SUFFIXES)
+        raise InputError(f"no pictures or videos in {folder} (looked for {looked_for})")
+    if others:
+        endings = ", ".join(f"{count} {ending}" for ending, count in others.most_common(5))
+        print(
+            f"note: skipped {others.total()} files in {folder} that are neither pictures nor "
+            f"videos by their endings ({endings})",
+            file=sys.stderr,
+        )
+    return sorted(found)
+
+
+def _walk(folder: Path, above: set[Path]) -> Iterator[Path]:
+    """Yield the files below a folder that are not hidden, links followed, but not in circles."""
+    real = folder.resolve()
+    if real in above:
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _walk(path, above | {real})
+        elif path.is_file():
+            yield path

@@ -1,9 +1,15 @@
-"""What predict.py hands over: a printed table, JSON, CSV, and the old submission format."""
+"""What predict.py hands over: a printed table, JSON, CSV, and the old submission format.
+
+File names that are not UTF-8 keep their bytes (`surrogateescape`).
+"""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
+import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,15 +17,40 @@ from pathlib import Path
 from ferplus_keras.files import replacing
 from ferplus_keras.inference.predictor import Prediction
 
+STANDARD_OUTPUT = Path("-")
+
 Found = Sequence[tuple[Path, Sequence[Prediction]]]
 """Pictures with their faces."""
 
-Moment = tuple[int, float]
-"""A frame of a video, counted from 0, and its seconds."""
+AddFaces = Callable[..., None]
+"""add(file, faces, numbers=None, moment=None): write one line for each face of a picture or frame.
+
+`numbers` are the faces' own; without them they are counted from 0. `moment` is the frame's number
+in its video and its seconds.
+"""
+
+
+def escape_output() -> None:
+    """Let standard output and error take every character, whatever their encoding.
+
+    What the encoding cannot express is escaped by a back slash; the bytes of names that are not
+    UTF-8 go out as they are.
+    """
+
+    def escape(error: UnicodeError) -> tuple:
+        try:
+            return codecs.lookup_error("surrogateescape")(error)
+        except UnicodeError:
+            return codecs.lookup_error("backslashreplace")(error)
+
+    codecs.register_error("bytes-or-backslash", escape)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="bytes-or-backslash")
 
 
 def format_table(found: Found) -> str:
-    """Return one aligned line a face: picture, box, label, confidence, runner-up."""
+    """Return one aligned line per face: picture, box, label, confidence, runner-up."""
     lines = [("picture", "x, y, width, height", "expression", "", "next")]
     for path, faces in found:
         if not faces:
@@ -58,26 +89,25 @@ def picture_entry(path: Path, faces: Sequence[Prediction]) -> dict:
     }
 
 
-def to_json(entries: Sequence[dict]) -> str:
-    """Return what was found in pictures and videos as JSON, one entry each."""
-    return json.dumps(entries, indent=2, ensure_ascii=False)
-
-
-AddFaces = Callable[..., None]
-"""add(file, faces, numbers=None, moment=None): write one line for each face of a picture or frame.
-
-`numbers` are the faces' own; without them they are counted from 0.
-"""
+def to_json(entries: Sequence[dict], encoding: str = "utf-8") -> str:
+    r"""Return what was found as JSON, one entry per file; \u stands for what `encoding` lacks."""
+    text = json.dumps(entries, indent=2, ensure_ascii=False)
+    text = re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(entries, indent=2)
+    return text
 
 
 @contextmanager
 def csv_table(path: Path, class_names: Sequence[str], video: bool = False) -> Iterator[AddFaces]:
     """Yield a function that adds faces to a CSV file, which appears when the block succeeds.
 
-    Its columns: file, (frame, seconds,) face, x, y, width, height, label, a probability a class.
+    Its columns: file, (frame, seconds,) face, x, y, width, height, label, a probability per class.
 
     Args:
-        path: file to write.
+        path: file to write, or `STANDARD_OUTPUT`.
         class_names: the classes, in order.
         video: whether it has the columns frame and seconds; they stay empty for pictures.
     """
@@ -89,7 +119,7 @@ def csv_table(path: Path, class_names: Sequence[str], video: bool = False) -> It
             file: Path | str,
             faces: Sequence[Prediction],
             numbers: Sequence[int] | None = None,
-            moment: Moment | None = None,
+            moment: tuple[int, float] | None = None,
         ) -> None:
             when = [moment[0], f"{moment[1]:.3f}"] if moment else ["" for _ in moments]
             for number, face in zip(numbers or range(len(faces)), faces, strict=True):
@@ -98,13 +128,6 @@ def csv_table(path: Path, class_names: Sequence[str], video: bool = False) -> It
                 writer.writerow([str(file), *when, number, *box, face.label, *shares])
 
         yield add
-
-
-def write_csv(found: Found, class_names: Sequence[str], path: Path) -> None:
-    """Write the faces of pictures as `csv_table` does."""
-    with csv_table(path, class_names) as add:
-        for file, faces in found:
-            add(file, faces)
 
 
 def write_submission(found: Found, path: Path) -> None:
@@ -118,7 +141,13 @@ def write_submission(found: Found, path: Path) -> None:
 
 @contextmanager
 def _writer(path: Path, header: Sequence[str]) -> Iterator:
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    if path == STANDARD_OUTPUT:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(header)
+        yield writer
+        return
+    utf8 = {"encoding": "utf-8", "errors": "surrogateescape"}
+    with replacing(path) as temporary, temporary.open("w", newline="", **utf8) as file:
         writer = csv.writer(file)
         writer.writerow(header)
         yield writer

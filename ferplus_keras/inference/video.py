@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ferplus_keras.inference.annotate import annotate
-from ferplus_keras.inference.detectors import Box, shrink
-from ferplus_keras.inference.detectors import DetectedFace as FoundFace
+from ferplus_keras.inference.detectors import DetectedFace, shrink
 from ferplus_keras.inference.frames import open_video, video_writer
 from ferplus_keras.inference.predictor import Prediction, Predictor
+from ferplus_keras.inference.sources import Source
 from ferplus_keras.inference.tables import AddFaces
 from ferplus_keras.inference.tracking import Tracker
 from ferplus_keras.progress import progress_bar
@@ -29,13 +29,13 @@ SMOOTHING = 0.8
 """Share of the earlier probabilities in a face's running mean."""
 
 CHUNK = 16
-"""Frames whose faces the network sees together; a camera's are seen one by one."""
+"""Frames whose faces the network sees together; those of a live source one by one."""
 
-Seen = tuple[int, Prediction]
-"""A face's number and what it expresses."""
+LONGEST_GAP = 250
+"""Most times that an annotated copy repeats a frame to keep in step with its source."""
 
-Followed = tuple[np.ndarray, list[tuple[int, Box, float]]]
-"""A frame with its faces: number, box, tilt."""
+Followed = tuple[float, np.ndarray, list[tuple[int, DetectedFace]]]
+"""Seconds, frame, and the number and place of each face in it."""
 
 
 @dataclass
@@ -43,15 +43,19 @@ class FaceSummary:
     """One face of a video.
 
     Attributes:
-        frames: in how many it was seen.
-        first: the first of them, from 0.
+        first: the first frame that shows it, from 0.
+        begins: seconds at that frame.
+        frames: in how many frames it was seen.
         last: the last of them.
+        ends: seconds at that frame.
         total: sum of its probabilities, class -> sum.
     """
 
     first: int
+    begins: float
     frames: int = 0
     last: int = 0
+    ends: float = 0.0
     total: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -59,9 +63,9 @@ class FaceSummary:
         """Class -> mean probability."""
         return {name: value / self.frames for name, value in self.total.items()}
 
-    def add(self, frame: int, face: Prediction) -> None:
+    def add(self, frame: int, seconds: float, face: Prediction) -> None:
         """Count a frame in."""
-        self.frames, self.last = self.frames + 1, frame
+        self.frames, self.last, self.ends = self.frames + 1, frame, seconds
         for name, value in face.probabilities.items():
             self.total[name] = self.total.get(name, 0.0) + value
 
@@ -71,11 +75,13 @@ class VideoSummary:
     """What was found in a video.
 
     Attributes:
-        name: the file, or "camera 0".
-        rate: its frames a second.
-        frames: how many were looked at.
+        name: the file, its address, or "camera 0".
+        rate: its frames per second.
+        frames: how many were read.
         taken: seconds that took.
         faces: number of each face -> what was seen of it.
+        problem: what is wrong with the video, one line, or None.
+        stopped: what ended it early, such as Ctrl-C, or None.
     """
 
     name: str
@@ -83,6 +89,8 @@ class VideoSummary:
     frames: int = 0
     taken: float = 0.0
     faces: dict[int, FaceSummary] = field(default_factory=dict)
+    problem: str | None = None
+    stopped: KeyboardInterrupt | None = None
 
     def __str__(self) -> str:
         speed = self.frames / max(self.taken, 1e-9)
@@ -91,7 +99,7 @@ class VideoSummary:
             label, share = max(face.probabilities.items(), key=lambda item: item[1])
             lines.append(
                 f"  face {number}: {label} {share:.1%} on average, seen in {face.frames} frames "
-                f"({face.first / self.rate:.1f} to {face.last / self.rate:.1f} s)"
+                f"({face.begins:.1f} to {face.ends:.1f} s)"
             )
         return "\n".join(lines if self.faces else [*lines, "  no face found"])
 
@@ -109,11 +117,13 @@ class VideoSummary:
             }
             for number, face in self.faces.items()
         ]
-        return {"file": self.name, "frames": self.frames, "rate": self.rate, "faces": faces}
+        problem = {"error": self.problem} if self.problem else {}
+        found = {"file": self.name, "frames": self.frames, "rate": self.rate, "faces": faces}
+        return found | problem
 
 
 def predict_video(
-    source: int | Path,
+    source: Source,
     predictor: Predictor,
     *,
     every: int = EVERY,
@@ -121,11 +131,13 @@ def predict_video(
     copy: Path | None = None,
     add_to_table: AddFaces | None = None,
 ) -> VideoSummary:
-    """Look at a whole video and write what was asked for.
+    """Read a video to its end and write what was asked for.
+
+    Ctrl-C ends it early and keeps table and copy of what was read so far.
 
     Args:
-        source: file, or number of a camera, which Ctrl-C or `seconds` ends.
-        predictor: what finds and judges the faces.
+        source: file, address, or number of a camera.
+        predictor: what finds and classifies the faces.
         every: frames from one detection to the next.
         seconds: stop after this much video.
         copy: .mp4 file for the annotated copy.
@@ -136,34 +148,45 @@ def predict_video(
     """
     video = open_video(source)
     summary = VideoSummary(video.name, video.rate)
-    limit = None if seconds is None else max(round(seconds * video.rate), 1)
-    total = min(filter(None, (video.count, limit)), default=None)
-    camera = isinstance(source, int)
-    predictor.detect(np.zeros((64, 64, 3), np.uint8))  # loads the detector, before time is taken
+    most = None if seconds is None else max(round(seconds * video.rate), 1)
+    total = min(filter(None, (video.count, most)), default=None)
+    written = 0
     started = time.perf_counter()
     with ExitStack() as stack:
         add_frame = stack.enter_context(video_writer(copy, video.rate)) if copy else None
         bar = stack.enter_context(progress_bar(total=total, desc=video.name, unit=" frames"))
         try:
-            seen = predict_frames(video.frames, predictor, every, 1 if camera else CHUNK)
-            for index, (frame, found) in enumerate(seen):
+            seen = predict_frames(video.frames, predictor, every, 1 if video.live else CHUNK)
+            for index, (moment, frame, found) in enumerate(seen):
+                if seconds is not None and index and moment >= seconds - 0.5 / video.rate:
+                    break
                 faces = [face for _, face in found]
                 for number, face in found:
-                    summary.faces.setdefault(number, FaceSummary(index)).add(index, face)
+                    known = summary.faces.setdefault(number, FaceSummary(index, moment))
+                    known.add(index, moment, face)
                 if add_to_table:
                     numbers = [number for number, _ in found]
-                    add_to_table(video.name, faces, numbers, (index, index / video.rate))
+                    add_to_table(video.name, faces, numbers, (index, moment))
                 if add_frame:
-                    add_frame(annotate(frame, faces))
+                    drawn = annotate(frame, faces)
+                    due = round(moment * video.rate) + 1  # frames, if there were no gaps
+                    for _ in range(min(due - written, LONGEST_GAP)):
+                        add_frame(drawn)
+                    written = max(written, due)
                 summary.frames += 1
-                if camera:
+                if video.live:
                     bar.set_postfix_str(", ".join(face.label for face in faces), refresh=False)
                 bar.update()
-                if summary.frames == limit:
-                    break
-        except KeyboardInterrupt:
-            if not camera:
+            else:
+                if video.count - summary.frames > max(2, video.count // 50):
+                    summary.problem = (
+                        f"{video.name} announces {video.count} frames, but only {summary.frames} "
+                        "can be read: it is cut off or damaged"
+                    )
+        except KeyboardInterrupt as stop:
+            if not summary.frames:
                 raise
+            summary.stopped = None if video.live else stop
         finally:
             video.frames.close()
     summary.taken = time.perf_counter() - started
@@ -171,13 +194,16 @@ def predict_video(
 
 
 def predict_frames(
-    frames: Iterable[np.ndarray], predictor: Predictor, every: int = EVERY, chunk_size: int = CHUNK
-) -> Iterator[tuple[np.ndarray, list[Seen]]]:
-    """Yield each frame with its faces: their numbers and smoothed predictions.
+    frames: Iterable[tuple[float, np.ndarray]],
+    predictor: Predictor,
+    every: int = EVERY,
+    chunk_size: int = CHUNK,
+) -> Iterator[tuple[float, np.ndarray, list[tuple[int, Prediction]]]]:
+    """Yield each frame's seconds, the frame, and its faces: numbers and smoothed predictions.
 
     Args:
-        frames: (h, w, 3) uint8 RGB each.
-        predictor: what finds and judges the faces.
+        frames: seconds and (h, w, 3) uint8 RGB of each frame.
+        predictor: what finds and classifies the faces.
         every: frames from one detection to the next; in between they are followed.
         chunk_size: frames whose faces the network sees together.
     """
@@ -187,47 +213,33 @@ def predict_frames(
     means: dict[int, np.ndarray] = {}
     chunk: list[Followed] = []
     due = 0
-    for index, frame in enumerate(frames):
-        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    for index, (seconds, frame) in enumerate(frames):
+        small, scale = shrink(frame, DETECTED_SIDE)
+        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         tracker.follow(grey)
         if index >= due or tracker.lost:
-            tracker.correct(grey, _detect(frame, predictor))
-            due = index + every
-        faces = [(track.number, track.box, track.tilt) for track in tracker.visible]
-        chunk.append((frame, faces))
+            tracker.correct(grey, predictor.detect(small))
+            due = index + (1 if predictor.whole else every)
+        faces = [(track.number, track.face.enlarged(scale)) for track in tracker.visible]
+        chunk.append((seconds, frame, faces))
         if len(chunk) == chunk_size:
-            yield from _judge(chunk, predictor, means)
+            yield from _classified(chunk, predictor, means)
             known = {track.number for track in tracker.tracks}
             means = {number: mean for number, mean in means.items() if number in known}
             chunk = []
-    yield from _judge(chunk, predictor, means)
+    yield from _classified(chunk, predictor, means)
 
 
-def _detect(frame: np.ndarray, predictor: Predictor) -> list[FoundFace]:
-    small, scale = shrink(frame, DETECTED_SIDE)
-    return [face.enlarged(scale) for face in predictor.detect(small)]
-
-
-def _judge(
+def _classified(
     chunk: list[Followed], predictor: Predictor, means: dict[int, np.ndarray]
-) -> Iterator[tuple[np.ndarray, list[Seen]]]:
+) -> Iterator[tuple[float, np.ndarray, list[tuple[int, Prediction]]]]:
     """Yield the frames of a chunk with their predictions; `means` goes on from chunk to chunk."""
-    crops = [
-        predictor.crop(frame, _tilted(box, tilt))
-        for frame, faces in chunk
-        for _, box, tilt in faces
-    ]
-    answers = iter(predictor.probabilities(np.array(crops)) if crops else ())
-    for frame, faces in chunk:
+    crops = [predictor.crop(frame, face) for _, frame, faces in chunk for _, face in faces]
+    rows = iter(predictor.probabilities(np.array(crops)) if crops else ())
+    for seconds, frame, faces in chunk:
         found = []
-        for number, box, _ in faces:
-            answer = next(answers)
-            mean = means.get(number, answer)
-            means[number] = SMOOTHING * mean + (1 - SMOOTHING) * answer
-            found.append((number, predictor.describe(box, means[number])))
-        yield frame, found
-
-
-def _tilted(box: Box, tilt: float) -> FoundFace:
-    angle = np.radians(tilt)
-    return FoundFace(box, 1.0, np.array([[0, 0], [np.cos(angle), np.sin(angle)]]))
+        for number, face in faces:
+            row = next(rows)
+            means[number] = SMOOTHING * means.get(number, row) + (1 - SMOOTHING) * row
+            found.append((number, predictor.describe(face.box, means[number])))
+        yield seconds, frame, found

@@ -19,6 +19,7 @@ from ferplus_keras.inference.detectors import (
     DetectedFace,
     find_detector,
     overlap,
+    say_once,
 )
 from ferplus_keras.inference.predictor import Predictor
 from tests.inference.test_light import run_without
@@ -251,7 +252,7 @@ def test_without_yunets_file_mtcnn_takes_its_place_and_says_so_once(monkeypatch,
         raise InputError("cannot download it")
 
     monkeypatch.setattr(detectors_module, "find_yunet", missing)
-    detectors_module._say_once.cache_clear()
+    monkeypatch.setattr(detectors_module, "say_once", say_once)
     for _ in range(2):
         find_detector("auto")
     said = capsys.readouterr().err

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
+from ferplus_keras.arguments import LineParser
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.cli import main, predict_command
 from ferplus_keras.inference import predictor as predictor_module
-from ferplus_keras.inference.command import build_parser
+from ferplus_keras.inference.command import add_arguments
 from ferplus_keras.inference.frames import open_video, video_writer
 from tests.conftest import REPOSITORY
 from tests.inference.faces import by_brightness, grounds, head, lay
@@ -155,7 +156,7 @@ def test_the_detector_and_the_network_are_asked_in_batches(light, album, capsys,
         ("album --seconds 0", 2, "--seconds: expected more than 0, got 0.0"),
         ("album --faces haar", 2, "invalid choice: 'haar'"),
         ("album --faces yunet", 1, "cannot download http://127.0.0.1:9/yunet.onnx"),
-        ("album --jsn", 2, "unrecognized arguments: --jsn"),
+        ("album --jsn", 2, "unknown argument '--jsn'; did you mean '--json'?"),
         ("album --save_dir album", 2, "would overwrite"),
         ("album --save_dir album/one/a.png", 1, "cannot write to album/one/a.png"),
         ("album --csv album/one/a.png/f.csv", 1, "cannot write to album/one/a.png"),
@@ -198,7 +199,8 @@ def test_an_onnx_model_needs_no_training_libraries(exported, album):
 
 def test_the_documented_flags_are_those_of_the_parser():
     text = (REPOSITORY / "docs/predict.md").read_text(encoding="utf-8")
-    parser = build_parser()
+    parser = LineParser()
+    add_arguments(parser)
     known = {word for action in parser._actions for word in action.option_strings if "--" in word}
     assert set(re.findall(r"`?(--\w+)", text.split("## How a face")[0])) == known - {"--help"}
     for line in re.findall(r"^(?:find .*\| )?python predict\.py (.*)$", text, re.M):

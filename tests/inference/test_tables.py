@@ -34,7 +34,9 @@ def test_json_and_csv_and_submission(tmp_path):
         "confidence": 0.8,
         "probabilities": {"cross": 0.2, "glad": 0.8},
     }
-    tables.write_csv(FOUND, ("cross", "glad"), tmp_path / "f.csv")
+    with tables.csv_table(tmp_path / "f.csv", ("cross", "glad")) as add:
+        for file, faces in FOUND:
+            add(file, faces)
     with (tmp_path / "f.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["file", "face", "x", "y", "width", "height", "label", "cross", "glad"]

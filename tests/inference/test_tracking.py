@@ -38,7 +38,7 @@ def follow(places, every=10, seeds=(1, 2), side=60, detect=None):
         if index % every == 0 or tracker.lost:
             shown = detect(index, boxes) if detect else boxes
             tracker.correct(grey, [DetectedFace(box, 1.0, None) for box in shown])
-        found.append({track.number: track.box for track in tracker.visible})
+        found.append({track.number: track.face.box for track in tracker.visible})
     return found
 
 

@@ -44,7 +44,8 @@ def decoding():
 def test_frames_come_back_as_they_were_written(clip):
     video = open_video(clip)
     assert (video.rate, video.count, video.name) == (30, FRAMES, str(clip))
-    frames = list(video.frames)
+    moments, frames = zip(*video.frames, strict=True)
+    np.testing.assert_allclose(moments, np.arange(FRAMES) / 30, atol=1e-3)
     assert len(frames) == FRAMES
     for index in (0, 20, FRAMES - 1):
         difference = frames[index].astype(int) - frame(index)
@@ -122,8 +123,8 @@ def test_the_annotated_copy_and_the_table_and_the_summary(light, clip, tmp_path)
         assert row["label"] == entry["faces"][int(row["face"])]["label"]
 
     copy = open_video(tmp_path / "copy.mp4")
-    plain = list(open_video(clip).frames)
-    drawn = list(copy.frames)
+    plain = [frame for _, frame in open_video(clip).frames]
+    drawn = [frame for _, frame in copy.frames]
     assert (len(drawn), copy.rate) == (FRAMES, 30)
     differs = np.abs(drawn[30].astype(int) - plain[30]).max(axis=2) > 60
     rows, columns = np.nonzero(differs)
@@ -142,9 +143,9 @@ def test_scores_are_smoothed_within_a_face(light):
     predictor = Predictor()
     raw = [list(face.probabilities.values()) for (face,) in predictor(pictures)]
     for chunk_size in (1, 3, 16):  # chunks change nothing
-        seen = predict_frames(pictures, predictor, every=1, chunk_size=chunk_size)
+        seen = predict_frames(enumerate(pictures), predictor, every=1, chunk_size=chunk_size)
         expected = np.array(raw[0])
-        for index, (_, ((number, face),)) in enumerate(seen):
+        for index, (_, _, ((number, face),)) in enumerate(seen):
             expected = SMOOTHING * expected + (1 - SMOOTHING) * np.array(raw[index])
             assert number == 0
             np.testing.assert_allclose(list(face.probabilities.values()), expected, atol=1e-5)
@@ -155,7 +156,7 @@ def test_faces_are_detected_now_and_then_on_a_small_copy(light):
     asked = []
     predictor.detect = lambda image: asked.append(image.shape) or red_patches(image)
     large = [cv2.resize(frame(index), (960, 720)) for index in range(20)]
-    found = [faces for _, faces in predict_frames(large, predictor, every=8)]
+    found = [faces for *_, faces in predict_frames(enumerate(large), predictor, every=8)]
     assert asked == [(360, 480, 3)] * 3
     for index, faces in enumerate(found):
         ((_, first), _) = sorted(faces)
@@ -177,7 +178,8 @@ class Camera:
         return True, frame(self.index % 20)[..., ::-1].copy()
 
     def get(self, what):
-        return {cv2.CAP_PROP_FPS: 0, cv2.CAP_PROP_FRAME_COUNT: -1}[what]
+        known = {cv2.CAP_PROP_FPS: 0, cv2.CAP_PROP_FRAME_COUNT: -1}
+        return known.get(what, 1000 + 40 * self.index)  # CAP_PROP_POS_MSEC
 
     def release(self):
         pass
@@ -186,7 +188,8 @@ class Camera:
 def test_a_camera_runs_until_its_time_is_up(light, monkeypatch, tmp_path):
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
     summary = predict_video(0, Predictor(), seconds=0.4)
-    assert (summary.name, summary.frames) == ("camera 0", 10)  # at 25 frames/s, when it tells none
+    assert summary.name == "camera 0"
+    assert 1 <= summary.frames <= 10  # at 25 frames/s, less those that nobody had time for
     assert not decoding()
 
 
@@ -205,7 +208,7 @@ def test_ctrl_c_ends_a_camera_and_keeps_what_it_saw(light, monkeypatch, tmp_path
         patch.setattr(cv2, "VideoCapture", Camera)
         summary = predict_video(0, predictor, copy=tmp_path / "camera.mp4")
     assert summary.frames == 5
-    assert open_video(tmp_path / "camera.mp4").count == 5
+    assert open_video(tmp_path / "camera.mp4").count >= 5  # in step, dropped frames or not
     assert not decoding()
 
 
