@@ -19,23 +19,18 @@ _ORDER, _PIXELS, _TARGETS, _MIX = range(4)
 
 
 class _Epoch(NamedTuple):
-    """One epoch's number and its rows in reading order, (n,) int64."""
-
     number: int
-    order: np.ndarray
+    order: np.ndarray  # (n,) int64: rows as they are read
 
 
 class Batches(keras.utils.PyDataset):
     """A split as a sequence of batches, each a function of (seed, epoch, position) alone.
 
     Backend, number of workers and order of reading change nothing. Keras counts no epochs for its
-    data sets and reads batches before the first one, so a callback's `on_epoch_begin` says which
-    epoch begins, by `set_epoch`. Pass `shuffle=False` to `fit`: by default it reads the batches in
-    an order of its own, drawn from Python's global `random`.
-
-    Keras's own worker threads are not used: in Keras 3.15 its queue keeps batches that were
-    prepared before an epoch began and hands them out in it, while the epoch's last ones slip into
-    the next. Here each batch is prepared for one (epoch, index) and can be returned for no other.
+    data sets and reads batches before the first one, so a callback's `on_epoch_begin` calls
+    `set_epoch`. Pass `shuffle=False` to `fit`: its own order is drawn from Python's global
+    `random`. Keras's worker threads are not used: in Keras 3.15 its queue hands out batches that
+    were prepared before an epoch began, and the epoch's last ones slip into the next.
 
     Args:
         split: images (n, s, s) or (n, s, s, 3) uint8 (a read-only memory map will do), targets

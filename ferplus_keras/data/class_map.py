@@ -94,11 +94,7 @@ def merge_classes(
 ) -> Labels:
     """Return labels of the new classes, merged as the kind of the targets says.
 
-    Args:
-        labels: of the old classes.
-        class_names: the old classes, in the order of the targets.
-        class_map: as `find_class_map` makes it.
-        kind: what the targets mean.
+    `labels` are of the old classes `class_names`, and `class_map` is of `find_class_map`.
     """
     if class_map == find_class_map(None, class_names):
         return labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -125,7 +125,7 @@ class Source:
         columns = [[VOTE_COLUMNS.index(name) for name in old] for old in self.classes.members]
         return np.stack([votes[:, chosen].sum(axis=1) for chosen in columns], axis=1)
 
-    def counts(self, rule: LabelRule, evaluation: LabelRule, labels: Mapping[str, Labels]) -> dict:
+    def counts(self, rule: LabelRule, evaluation: LabelRule, labels: dict[str, Labels]) -> dict:
         """Return the rows and classes of `labels`, split name to `Labels`, as `label_counts`."""
         names = {
             "dataset_name": self.label_set.name,

@@ -4,7 +4,6 @@ import csv
 import io
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from ferplus_keras.data.tables import at_line, find_delimiter
 from ferplus_keras.emotions import FACE_SIZE, FER2013_CLASSES, SPLITS
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import sha256
+from ferplus_keras.progress import progress_bar
 
 PIXELS_PER_ROW = FACE_SIZE * FACE_SIZE
 USAGES = tuple(SPLITS.values())
@@ -109,16 +109,14 @@ def _read(source: Path, folder: Path) -> cache.Entry:
         cached = cache.load(folder, source)
         if cached and cached.stamp == stamp:
             return cached
-        with ThreadPoolExecutor(1) as pool:  # without an entry to compare with, hash beside parsing
-            hashed = pool.submit(sha256, source)
-            unchanged = cached is not None and cached.sha256 == hashed.result()
-            if unchanged:
-                entry = cached._replace(stamp=stamp)
-            else:
-                images, *codes = _parse(source)
-                digits = ("".join(map(str, array)) for array in codes)
-                extra = dict(zip(_CODED, digits, strict=True))
-                entry = cache.Entry(images, extra, stamp, hashed.result())
+        digest = sha256(source)
+        unchanged = cached is not None and cached.sha256 == digest
+        if unchanged:
+            entry = cached._replace(stamp=stamp)
+        else:
+            images, *codes = _parse(source)
+            digits = ("".join(map(str, array)) for array in codes)
+            entry = cache.Entry(images, dict(zip(_CODED, digits, strict=True)), stamp, digest)
         if cache.stamp(source) != stamp:
             raise InputError(f"{source} changed while it was read; try again when it is complete")
     except OSError as error:
@@ -129,13 +127,11 @@ def _read(source: Path, folder: Path) -> cache.Entry:
 
 def _parse(source: Path) -> FaceRows:
     """Parse the file with a progress bar by bytes, shown on a terminal only."""
-    from tqdm import tqdm
-
+    shown = {"unit": "B", "unit_scale": True, "disable": None}
     size = source.stat().st_size
-    units = {"unit": "B", "unit_scale": True}
     with (
         open_csv(source) as (stream, file),
-        tqdm(desc=f"reading {source.name}", total=size, leave=False, disable=None, **units) as bar,
+        progress_bar(total=size, desc=f"reading {source.name}", **shown) as bar,
     ):
         rows = parse_rows(stream, str(source), lambda: bar.update(file.tell() - bar.n))
     rows[0].flags.writeable = False

@@ -17,12 +17,8 @@ CSV_NAMES = ("fer2013.csv", "icml_face_data.csv")
 
 FILE_NAMES = (
     *CSV_NAMES,
-    "fer2013.csv.gz",
-    "icml_face_data.csv.gz",
-    "fer2013.csv.zip",
-    "fer2013.zip",
-    "icml_face_data.csv.zip",
-    "fer2013.tar.gz",
+    *("fer2013.csv.gz", "icml_face_data.csv.gz", "fer2013.csv.zip", "fer2013.zip"),
+    *("icml_face_data.csv.zip", "fer2013.tar.gz"),
 )
 """File names looked for in a data folder, the preferred one first; then any other .zip."""
 
@@ -33,6 +29,7 @@ WHERE_TO_GET_IT = (
 )
 
 _BUFFER_BYTES = 1 << 20
+_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
 
 
 class Fer2013Missing(InputError):
@@ -42,13 +39,11 @@ class Fer2013Missing(InputError):
 def find_fer2013(data_dir: str | Path) -> Path:
     """Return the file that holds fer2013.csv.
 
+    That is the file as given; or, in a folder, the first of `FILE_NAMES` that is there; or the
+    first other .zip by name that holds one of `CSV_NAMES`.
+
     Args:
         data_dir: a folder, or the file itself under any name.
-
-    Returns:
-        The file as given; or, in a folder, the first of `FILE_NAMES` that is there: plain files
-        before archives, fer2013 before icml_face_data. Without any of them, the first other .zip
-        by name that holds one of `CSV_NAMES`.
 
     Raises:
         Fer2013Missing: there is no such path, or the folder holds none of these files.
@@ -81,13 +76,9 @@ def find_fer2013(data_dir: str | Path) -> Path:
 
 @contextmanager
 def open_csv(path: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
-    """Open the CSV text in `path`, unpacked on the fly: nothing is ever held whole.
+    """Open the CSV text in `path`, unpacked on the fly, whatever the file is called.
 
-    The form (plain, gzip, zip, tar in gzip) is recognised by the first bytes, not by the name.
     Reading the stream to its end verifies the archive's checksum.
-
-    Args:
-        path: a file as `find_fer2013` returns it.
 
     Yields:
         The stream of CSV bytes, and the file itself, whose `tell()` says how far reading got.
@@ -100,12 +91,11 @@ def open_csv(path: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
         with path.open("rb") as file:
             magic = file.peek(4)[:4]
             if magic.startswith(b"PK"):
-                with zipfile.ZipFile(file) as archive:
-                    name = _member_name(archive.namelist())
-                    if name is None:
-                        raise _no_csv_inside(path)
-                    with archive.open(name) as member:
-                        yield io.BufferedReader(member, _BUFFER_BYTES), file
+                with (
+                    zipfile.ZipFile(file) as archive,
+                    archive.open(_require_member(path, archive.namelist())) as member,
+                ):
+                    yield io.BufferedReader(member, _BUFFER_BYTES), file
             elif magic.startswith(b"\x1f\x8b"):
                 with gzip.GzipFile(fileobj=file) as unpacked:
                     start = unpacked.read(512)
@@ -114,12 +104,14 @@ def open_csv(path: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
                         yield io.BufferedReader(unpacked, _BUFFER_BYTES), file
                         return
                     with tarfile.open(fileobj=unpacked, mode="r|") as archive:
-                        yield _tar_member(archive, path), file
+                        members = (m for m in archive if m.isfile() and _member_name([m.name]))
+                        member = next(members, None) or _require_member(path, [])
+                        yield archive.extractfile(member), file
                     while unpacked.read(_BUFFER_BYTES):  # up to the checksum at the end
                         pass
             else:
                 yield file, file
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError) as error:
+    except _DAMAGE as error:
         raise InputError(
             f"{path} is damaged or cut off ({error}); download or copy it again"
         ) from error
@@ -129,18 +121,14 @@ def open_csv(path: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
         raise InputError(f"cannot unpack {path}: {error}; unpack it yourself") from error
 
 
-def _tar_member(archive: tarfile.TarFile, path: Path) -> io.BufferedReader:
-    for member in archive:
-        if member.isfile() and _member_name([member.name]):
-            return archive.extractfile(member)
-    raise _no_csv_inside(path)
-
-
 def _member_name(names: list[str]) -> str | None:
     """Return the archive member to read, None when there is none."""
     found = {PurePosixPath(name).name: name for name in names}
     return next((found[name] for name in CSV_NAMES if name in found), None)
 
 
-def _no_csv_inside(path: Path) -> InputError:
-    return InputError(f"{path} holds no {' or '.join(CSV_NAMES)}; {WHERE_TO_GET_IT}")
+def _require_member(path: Path, names: list[str]) -> str:
+    name = _member_name(names)
+    if name is None:
+        raise InputError(f"{path} holds no {' or '.join(CSV_NAMES)}; {WHERE_TO_GET_IT}")
+    return name

@@ -106,11 +106,11 @@ def read_votes(data_dir: str | Path) -> Votes:
     if not (folder / VOTES_FILE).is_file():
         raise InputError(f"no {VOTES_FILE} in '{folder}'; {WHERE_TO_GET_IT}")
     source = (folder / VOTES_FILE).resolve()
-    table = read_table(source, ("Usage", "Image name", *VOTE_COLUMNS))
-    if not table.rows:
+    table, sha256 = read_table(source, ("Usage", "Image name", *VOTE_COLUMNS))
+    if not table:
         raise InputError(f"{source} has a header but no rows; {WHERE_TO_GET_IT}")
-    votes = np.empty((len(table.rows), len(VOTE_COLUMNS)), np.int64)
-    for index, (line, row) in enumerate(table.rows):
+    votes = np.empty((len(table), len(VOTE_COLUMNS)), np.int64)
+    for index, (line, row) in enumerate(table):
         where = f"{at_line(str(source), index + 2)}: expected"
         if line != index + 2:
             raise InputError(f"{where} {len(VOTE_COLUMNS) + 2} columns, found an empty line")
@@ -127,6 +127,6 @@ def read_votes(data_dir: str | Path) -> Votes:
                 "cut off or damaged"
             ) from None
     usage, names = (
-        np.array([row[column] for _, row in table.rows]) for column in ("Usage", "Image name")
+        np.array([row[column] for _, row in table]) for column in ("Usage", "Image name")
     )
-    return Votes(votes, usage, names, source, table.sha256)
+    return Votes(votes, usage, names, source, sha256)

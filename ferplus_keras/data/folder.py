@@ -39,43 +39,8 @@ class FaceFile(NamedTuple):
 
 
 LAYOUTS: Registry[Callable[[Path], list[FaceFile] | None]] = Registry("folder layout")
-"""Name -> function from a data folder to its pictures, None where the folder is laid out otherwise;
-the first that knows the folder is taken."""
-
-
-@LAYOUTS.register("list")
-def _listed(folder: Path) -> list[FaceFile] | None:
-    """Read labels.csv: path,label and, if need be, split."""
-    source = folder / LABELS_FILE
-    if not source.is_file():
-        return None
-    files: dict[str, FaceFile] = {}
-    for line, row in read_table(source, ("path", "label")).rows:
-        where = at_line(str(source), line)
-        path, label, split = row["path"], row["label"], row.get("split")
-        if "\\" in path and not (folder / path).exists():  # written on Windows
-            path = path.replace("\\", "/")
-        if not path or not label:
-            raise InputError(f"{where}: expected a path and a label, found {path!r}, {label!r}")
-        if split is not None and split not in SPLITS:
-            raise InputError(f"{where}: expected a split of {', '.join(SPLITS)}, found '{split}'")
-        if path in files:
-            raise InputError(f"{where}: {path} is listed twice")
-        files[path] = FaceFile(path, label, split)
-    return list(files.values())
-
-
-@LAYOUTS.register("folders of splits")
-def _of_splits(folder: Path) -> list[FaceFile] | None:
-    """List SPLIT/CLASS/*."""
-    names = [path.name for path in _subfolders(folder)]
-    given = [name for name in names if name in SPLITS]
-    if not given:
-        return None
-    for name in names:
-        if name not in SPLITS:
-            raise unknown(f"split folder in {folder}", name, SPLITS)
-    return [file for split in given for file in _of_classes(folder, split)]
+"""Name -> function from a data folder to its pictures, None where it is laid out otherwise. The
+last one entered that knows the folder is taken."""
 
 
 @LAYOUTS.register("folders of classes")
@@ -103,6 +68,41 @@ def _of_classes(folder: Path, split: str | None = None) -> list[FaceFile]:
             file=sys.stderr,
         )
     return files
+
+
+@LAYOUTS.register("folders of splits")
+def _of_splits(folder: Path) -> list[FaceFile] | None:
+    """List SPLIT/CLASS/*."""
+    names = [path.name for path in _subfolders(folder)]
+    given = [name for name in names if name in SPLITS]
+    if not given:
+        return None
+    for name in names:
+        if name not in SPLITS:
+            raise unknown(f"split folder in {folder}", name, SPLITS)
+    return [file for split in given for file in _of_classes(folder, split)]
+
+
+@LAYOUTS.register("list")
+def _listed(folder: Path) -> list[FaceFile] | None:
+    """Read labels.csv: path,label and, if need be, split."""
+    source = folder / LABELS_FILE
+    if not source.is_file():
+        return None
+    files: dict[str, FaceFile] = {}
+    for line, row in read_table(source, ("path", "label"))[0]:
+        where = at_line(str(source), line)
+        path, label, split = row["path"], row["label"], row.get("split")
+        if "\\" in path and not (folder / path).exists():  # written on Windows
+            path = path.replace("\\", "/")
+        if not path or not label:
+            raise InputError(f"{where}: expected a path and a label, found {path!r}, {label!r}")
+        if split is not None and split not in SPLITS:
+            raise InputError(f"{where}: expected a split of {', '.join(SPLITS)}, found '{split}'")
+        if path in files:
+            raise InputError(f"{where}: {path} is listed twice")
+        files[path] = FaceFile(path, label, split)
+    return list(files.values())
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -138,7 +138,7 @@ def read_folder(data_dir: str | Path, cache_dir: str | Path | None = None) -> Fi
     folder = Path(data_dir).resolve()
     if not folder.is_dir():
         raise InputError(f"expected a folder of pictures at {data_dir}, but there is none")
-    listings = (layout(folder) for layout in LAYOUTS.values())
+    listings = (layout(folder) for layout in reversed(LAYOUTS.values()))
     files = sorted(next(files for files in listings if files is not None))
     if not files:
         raise InputError(

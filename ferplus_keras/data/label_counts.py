@@ -12,15 +12,12 @@ from ferplus_keras.emotions import SPLITS
 def count_labels(
     row_splits: np.ndarray, labels: Mapping[str, Labels], class_names: Sequence[str]
 ) -> dict:
-    """Count the rows of every split and of all together.
+    """Count the rows of every split and of all together, as `dataset.label_counts` returns them.
 
     Args:
         row_splits: (n,) str, name of every row's split.
         labels: split name to the labels, of all n rows, that it goes by.
         class_names: the C classes.
-
-    Returns:
-        "classes", "splits" and "total", as `dataset.label_counts` describes them.
     """
 
     def counts(rows: int, reasons: Counter, targets: np.ndarray) -> dict:

@@ -93,11 +93,8 @@ LABEL_RULES: Registry[LabelRule] = Registry("label rule")
 def label_rule(name: str, description: str, **attributes: Any) -> Callable[[Apply], Apply]:
     """Return a decorator that enters a function from votes to `Labels` in `LABEL_RULES`.
 
-    Args:
-        name: as on the command line.
-        description: one line.
-        **attributes: further ones of `LabelRule`; rows are evaluated with the rule itself unless
-            `evaluate_with` says otherwise.
+    `attributes` are further ones of `LabelRule`; rows are evaluated with the rule itself unless
+    `evaluate_with` says otherwise.
 
     Example:
         >>> @label_rule("unanimous", "every vote for one class", evaluate_with="majority")
@@ -107,9 +104,8 @@ def label_rule(name: str, description: str, **attributes: Any) -> Callable[[Appl
     """
 
     def enter(apply: Apply) -> Apply:
-        LABEL_RULES[name] = LabelRule(
-            name, description, apply, **{"evaluate_with": name, **attributes}
-        )
+        settings = {"evaluate_with": name} | attributes
+        LABEL_RULES[name] = LabelRule(name, description, apply, **settings)
         return apply
 
     return enter

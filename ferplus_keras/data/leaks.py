@@ -12,14 +12,7 @@ EXCLUDED = "listed in --exclude"
 
 
 def duplicate_groups(images: np.ndarray) -> np.ndarray:
-    """Number the groups of pixel-identical faces.
-
-    Args:
-        images: (n, ...) uint8.
-
-    Returns:
-        (n,) int64: the number of the first row with the same pixels.
-    """
+    """Return for each face (n, ...) uint8 the first row with the same pixels, (n,) int64."""
     first: dict[bytes, int] = {}
     return np.array(
         [first.setdefault(image.tobytes(), row) for row, image in enumerate(images)], np.int64
@@ -27,17 +20,14 @@ def duplicate_groups(images: np.ndarray) -> np.ndarray:
 
 
 def leaked_rows(groups: np.ndarray, in_train: np.ndarray) -> np.ndarray:
-    """Tell which rows have a duplicate across the border between training and testing.
+    """Tell which rows have a duplicate across the border between training and testing, (n,) bool.
 
     For training rows that is a duplicate among validation or test rows, for the others one among
     training rows. Validation and test rows are not compared with each other.
 
     Args:
-        groups: (n,) int, equal where the pixels are equal, 0 to n - 1.
+        groups: (n,) int, as `duplicate_groups` returns them.
         in_train: (n,) bool.
-
-    Returns:
-        (n,) bool.
     """
     trained = np.bincount(groups[in_train], minlength=len(groups)) > 0
     tested = np.bincount(groups[~in_train], minlength=len(groups)) > 0
@@ -45,27 +35,23 @@ def leaked_rows(groups: np.ndarray, in_train: np.ndarray) -> np.ndarray:
 
 
 def read_excluded(path: str | Path, rows: int) -> tuple[np.ndarray, str]:
-    """Return the rows that a CSV file lists, and the file's hash.
+    """Return which rows a CSV file lists, (rows,) bool, and the file's SHA-256.
 
     Args:
         path: CSV file with a column `row`, counted from 0; its other columns are not used.
         rows: number of rows of the data set.
 
-    Returns:
-        (rows,) bool, True where listed; SHA-256 of the file.
-
     Raises:
-        InputError: the file cannot be read, has no column `row`, or lists what is not the number
-            of a row.
+        InputError: `read_table` refuses the file, or it lists what is not the number of a row.
     """
     name = f"--exclude {path}"
-    table = read_table(Path(path), ("row",), name)
+    table, sha256 = read_table(Path(path), ("row",), name)
     excluded = np.zeros(rows, bool)
-    for line, fields in table.rows:
+    for line, fields in table:
         field = fields["row"]
         if not (field.isascii() and field.isdigit() and int(field) < rows):
             raise InputError(
                 f"{at_line(name, line)}: expected a row from 0 to {rows - 1}, found '{field[:20]}'"
             )
         excluded[int(field)] = True
-    return excluded, table.sha256
+    return excluded, sha256

@@ -56,12 +56,7 @@ def cutmix(
 
 
 def smooth(targets: np.ndarray, amount: float) -> np.ndarray:
-    """Give every class an equal part of `amount` of each target (Szegedy et al. 2016).
-
-    Args:
-        targets: (b, C) float32.
-        amount: share that is spread, 0 to 1.
-    """
+    """Give every class an equal part of `amount`, 0 to 1, of each target (Szegedy et al. 2016)."""
     total = targets.sum(axis=1, keepdims=True)
     return targets * np.float32(1 - amount) + total * np.float32(amount / targets.shape[1])
 

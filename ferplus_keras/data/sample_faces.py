@@ -23,29 +23,16 @@ MINIMUM_ROWS = 400
 SPLIT_SHARES = {"Training": 0.8, "PublicTest": 0.1, "PrivateTest": 0.1}
 """`Usage` -> share of the rows, in the files' order of rows; FER2013's own proportions."""
 
-KIND_SHARES = {
-    "neutral": 0.2,
-    "happiness": 0.2,
-    "surprise": 0.14,
-    "sadness": 0.13,
-    "anger": 0.11,
-    "disgust": 0.06,
-    "fear": 0.06,
-    "contempt": 0.06,
-    "from behind": 0.02,
-    "not a face": 0.02,
-}
+_KINDS = (*FERPLUS_CLASSES, "from behind", "not a face")
+KIND_SHARES = dict(
+    zip(_KINDS, (0.2, 0.2, 0.14, 0.13, 0.11, 0.06, 0.06, 0.06, 0.02, 0.02), strict=True)
+)
 """What a row shows -> share of the rows: uneven like FER+, but every class can be learnt."""
 
 NEIGHBOURS = {
-    "neutral": "contempt",
-    "happiness": "contempt",
-    "surprise": "fear",
-    "sadness": "fear",
-    "anger": "disgust",
-    "disgust": "anger",
-    "fear": "surprise",
-    "contempt": "happiness",
+    **{"neutral": "contempt", "happiness": "contempt", "contempt": "happiness"},
+    **{"surprise": "fear", "fear": "surprise", "sadness": "fear"},
+    **{"anger": "disgust", "disgust": "anger"},
 }
 """Class -> the class it is most easily taken for: gets stray votes and half of a mixed drawing."""
 

@@ -5,27 +5,16 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from ferplus_keras.errors import InputError
 
 DELIMITERS = (",", ";", "\t")
 
 
-class Table(NamedTuple):
-    """The rows of a CSV file.
-
-    Attributes:
-        rows: line number in the file, and column name to text, of every row that is not empty.
-        sha256: hash of the file's bytes.
-    """
-
-    rows: list[tuple[int, dict[str, str]]]
-    sha256: str
-
-
-def read_table(path: Path, columns: Sequence[str], name: str | None = None) -> Table:
-    """Read a CSV file with a header line; blanks around fields do not count.
+def read_table(
+    path: Path, columns: Sequence[str], name: str | None = None
+) -> tuple[list[tuple[int, dict[str, str]]], str]:
+    """Read a CSV file with a header line; blanks around fields and empty lines do not count.
 
     UTF-8 and UTF-16, quotes, further columns, and semicolons or tabs instead of commas are
     accepted.
@@ -34,6 +23,9 @@ def read_table(path: Path, columns: Sequence[str], name: str | None = None) -> T
         path: the file.
         columns: names that the header must have.
         name: what messages call the file; None for its path.
+
+    Returns:
+        Line number in the file, and column name to text, of every row; the SHA-256 of the file.
 
     Raises:
         InputError: the file cannot be read or is not CSV, the header lacks a column, or a row has
@@ -57,13 +49,14 @@ def read_table(path: Path, columns: Sequence[str], name: str | None = None) -> T
             f"{name}: expected the columns {', '.join(columns)} in line 1; missing "
             f"{', '.join(missing)}; found {', '.join(header) or 'nothing'}"
         )
-    rows = [(line, fields) for line, fields in rows if any(fields)]
+    table = []
     for line, fields in rows:
-        if len(fields) != len(header):
-            found = f"expected {len(header)} columns, found {len(fields)}"
-            raise InputError(f"{at_line(name, line)}: {found}")
-    named = [(line, dict(zip(header, fields, strict=True))) for line, fields in rows]
-    return Table(named, hashlib.sha256(data).hexdigest())
+        if any(fields):
+            if len(fields) != len(header):
+                found = f"expected {len(header)} columns, found {len(fields)}"
+                raise InputError(f"{at_line(name, line)}: {found}")
+            table.append((line, dict(zip(header, fields, strict=True))))
+    return table, hashlib.sha256(data).hexdigest()
 
 
 def find_delimiter(header: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from ferplus_keras.data.dataset import label_counts, load_dataset, load_split
-from ferplus_keras.data.folder import read_folder
+from ferplus_keras.data.folder import LAYOUTS, FaceFile, read_folder
 from ferplus_keras.data.pictures import read_face
 from ferplus_keras.errors import InputError, UsageError
 
@@ -260,3 +260,23 @@ def test_pictures_of_a_phone_are_read_or_named(tmp_path):
     (tmp_path / "a/IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50))
     with pytest.raises(InputError, match=r"1 of 43 .*\n  a/IMG_1.HEIC: a HEIC .* pillow-heif"):
         read_folder(tmp_path)
+
+
+def test_another_layout_is_one_decorated_function(tmp_path):
+    """Here the class is the first letter of a file's name; its own split comes by the pixels."""
+    written = write_faces(tmp_path, {"pictures": 30})
+    for number, path in enumerate(written):
+        os.rename(tmp_path / path, tmp_path / f"{'ab'[number % 2]}{number}.png")
+    (tmp_path / "pictures").rmdir()
+
+    @LAYOUTS.register("first letter")
+    def first_letter(folder):
+        return [FaceFile(path.name, path.name[0], None) for path in folder.glob("*.png")] or None
+
+    try:
+        found = read_folder(tmp_path)
+    finally:
+        del LAYOUTS["first letter"]
+    assert found.class_names == ("a", "b")
+    assert len(found.images) == 30
+    assert [path[0] for path in found.paths] == ["ab"[row.argmax()] for row in found.opinions]
