@@ -16,8 +16,7 @@ from typing import Any
 from ferplus_keras.arguments import as_words
 from ferplus_keras.config import PLACES, TrainConfig, read_config
 from ferplus_keras.run import Run, Status
-from ferplus_keras.training.schedules import check_policy
-from ferplus_keras.training.stages import stage_configs
+from ferplus_keras.training.schedules import plan_stages
 
 TRAIN = (sys.executable, "-m", "ferplus_keras", "train")
 POLL_SECONDS = 0.2
@@ -169,6 +168,5 @@ def train_words(run: Run, settings: dict[str, Any]) -> list[str]:
 def check_settings(words: Sequence[str], prog: str) -> TrainConfig:
     """Return the settings of a training, or raise UsageError for what it could not follow."""
     config = read_config(TrainConfig, words, prog)
-    for stage in stage_configs(config):
-        check_policy(stage)
+    plan_stages(config)
     return config

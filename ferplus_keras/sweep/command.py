@@ -65,16 +65,16 @@ def sweep(plan: Plan, folder: Path, workers: int = 1, program: Sequence[str] = T
 
     def take() -> Job | None:
         while claim := trials.claim():
-            run = trials.run(claim.number)
-            if run.is_trained:  # its training outlived its sweep
-                finish(claim.number, 0, False)
-                os.close(claim.log)
-                continue
-            verb = "resumes" if run.status is Status.INTERRUPTED else "begins"
-            kept = ", ".join(f"{flag} {value}" for flag, value in claim.kept.items())
-            print(f"trial {claim.number} {verb}: {kept}", flush=True)
-            words = train_words(run, plan.settings(claim.kept))
-            return Job([*program, *words], claim.log, partial(finish, claim.number))
+            number, kept, log = claim
+            run = trials.run(number)
+            if not run.is_trained:
+                verb = "resumes" if run.status is Status.INTERRUPTED else "begins"
+                described = ", ".join(f"{flag} {value}" for flag, value in kept.items())
+                print(f"trial {number} {verb}: {described}", flush=True)
+                words = train_words(run, plan.settings(kept))
+                return Job([*program, *words], log, partial(finish, number))
+            finish(number, 0, False)  # its training outlived its sweep
+            os.close(log)
         return None
 
     def finish(number: int, code: int, stopped: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,11 +86,6 @@ class Plan:
     base: dict[str, Any]
     search: dict[str, Space]
 
-    @property
-    def better(self) -> Callable:
-        """`max` or `min`."""
-        return max if METRICS[self.metric] == "maximize" else min
-
     def grid(self) -> list[dict[str, Any]]:
         """Return every combination as trials keep it, the last flag changing fastest."""
         values = itertools.product(*(space.grid() for space in self.search.values()))
@@ -103,16 +98,14 @@ class Plan:
 
     def to_plain(self) -> dict[str, Any]:
         """Return the YAML that reads as this plan."""
-        search = {flag: space.plain for flag, space in self.search.items()}
-        return {**vars(self), "search": search}
+        return {**vars(self), "search": {flag: space.plain for flag, space in self.search.items()}}
 
 
 def read_plan(path: Path, overrides: Sequence[str] = (), trials: int | None = None) -> Plan:
     """Return the sweep of a YAML file; `overrides` are train.py flags, `trials` wins over its own.
 
     Raises:
-        UsageError: an unknown key, flag, value, sampler or metric, or a setting that cannot be
-            searched; one line.
+        UsageError: a key, flag, value, sampler or metric that is unknown or does not fit; one line.
     """
     written = read_yaml(path, f"no sweep file {path}; recipes/sweeps/ has examples")
     if not isinstance(written, dict):
@@ -138,14 +131,12 @@ def read_plan(path: Path, overrides: Sequence[str] = (), trials: int | None = No
     combinations = plan.grid() if sampler == "grid" else []
     for combination in combinations:
         check_settings(as_words(plan.settings(combination)), PROG)
-    trials = written.get("trials") if trials is None else trials
-    if trials is None and not combinations:
+    trials = written.get("trials", len(combinations) or None) if trials is None else trials
+    if trials is None:
         raise UsageError(f"{path}: sampler {sampler} needs trials: N")
-    if trials is not None and (type(trials) is not int or trials < 1):
+    if type(trials) is not int or trials < 1:
         raise UsageError(f"{path}: expected a whole number for trials, 1 or more, got {trials}")
-    if combinations:
-        trials = min(trials or len(combinations), len(combinations))
-    return dataclasses.replace(plan, trials=trials)
+    return dataclasses.replace(plan, trials=min(trials, len(combinations) or trials))
 
 
 def _flags(path: Path, written: dict, key: str) -> dict[str, Any]:
@@ -171,43 +162,35 @@ def _base(path: Path, written: dict, overrides: Sequence[str], search: dict) -> 
             raise UsageError(f"--{flag} is the sweep's to set; its folder is --sweep_dir")
     below = as_words({"config": written.get("config"), **_flags(path, written, "base")})
     settings = to_plain(read_config(TrainConfig, [*below, *overrides], PROG))
-    default = to_plain(TrainConfig()) | settings.fromkeys((*OWN, *search))
-    settings |= settings.fromkeys((*OWN, *search))
+    default = to_plain(TrainConfig()) | {flag: settings[flag] for flag in (*OWN, *search)}
     return {flag: value for flag, value in settings.items() if value != default[flag]}
 
 
 def _read_space(written: Any, *, grid: bool) -> Space:
     """Return what YAML says about one searched flag, or raise ValueError."""
     if isinstance(written, list):
-        if not written:
-            raise ValueError("expected one choice or more, got an empty list")
         labels = [_label(value) for value in written]
-        for label in labels:
-            if labels.count(label) > 1:
-                raise ValueError(f"{label} is given twice")
-        return Space(written)
-    if not isinstance(written, dict):
+        if twice := [label for label in labels if labels.count(label) > 1]:
+            raise ValueError(f"{twice[0]} is given twice")
+        plain = written
+    elif isinstance(written, dict):
+        plain = dict.fromkeys(RANGE_KEYS) | {"log": False, "int": False} | written
+        for key, value in written.items():
+            if key not in RANGE_KEYS:
+                raise ValueError(unknown("setting", str(key), RANGE_KEYS))
+            if key in ("log", "int") and not isinstance(value, bool):
+                raise ValueError(f"expected true or false for {key}, got {value}")
+        for key in ("low", "high", "step"):
+            if plain[key] is not None:
+                plain[key] = _number(key, plain[key], whole=plain["int"])
+            elif key != "step":
+                raise ValueError(f"a range needs low and high; {key} is missing")
+        if plain["step"] is None:
+            del plain["step"]
+            if grid and (plain["log"] or not plain["int"]):
+                raise ValueError("a grid needs a list of choices, or low, high and step")
+    else:
         raise ValueError(f"expected a list of choices or {{low: …, high: …}}, got {written}")
-    plain = dict.fromkeys(RANGE_KEYS) | {"log": False, "int": False} | written
-    for key in plain:
-        if key not in RANGE_KEYS:
-            raise ValueError(unknown("setting", str(key), RANGE_KEYS))
-        if key in ("log", "int") and not isinstance(plain[key], bool):
-            raise ValueError(f"expected true or false for {key}, got {plain[key]}")
-    for key in ("low", "high", "step"):
-        if plain[key] is not None:
-            plain[key] = _number(key, plain[key], whole=plain["int"])
-        elif key == "step":
-            del plain[key]
-        else:
-            raise ValueError(f"a range needs low and high; {key} is missing")
-    if not plain["low"] < plain["high"]:
-        raise ValueError(f"expected low below high, got {plain['low']} and {plain['high']}")
-    if grid and "step" not in plain and (plain["log"] or not plain["int"]):
-        raise ValueError(
-            "a grid needs a list of choices, or low, high and step; "
-            "sampler tpe or random draws from a range"
-        )
     space = Space(plain)
     space.distribution()  # Optuna refuses what does not go together
     return space

@@ -21,32 +21,6 @@ PICTURE_SECONDS = 10
 """Age from which the picture is drawn anew while trials go on: it takes a second."""
 
 
-def sweep_table(trials: Trials) -> pd.DataFrame:
-    """Return one row per trial, by number.
-
-    Columns: number, state (complete, failed, running or interrupted), one for each searched flag,
-    the metric, best_epoch, seconds of training, and error; what is not known is missing.
-    """
-    import pandas as pd
-
-    rows = []
-    for trial in trials.all():
-        number, run, state = trial.number, trials.run(trial.number), trial.state.name
-        row = {"number": number, "state": "complete", **trial.params, trials.plan.metric: None}
-        row |= {"best_epoch": None, "seconds": None, "error": None}
-        if state == "COMPLETE":
-            best = trials.best_epoch(number)
-            row |= {trials.plan.metric: trial.value, "best_epoch": best and best["epoch"]}
-            row["seconds"] = run.record().get("seconds") if (run / RECORD).is_file() else None
-        elif state == "FAIL":
-            row |= {"state": "failed", "error": read_error(run / LOG)}
-        else:
-            row["state"] = "running" if trials.is_running(number) else "interrupted"
-        rows.append(row)
-    numbers = {trials.plan.metric: float, "best_epoch": "Int64", "seconds": float}
-    return pd.DataFrame(rows).astype(numbers).round({"seconds": 1}) if rows else pd.DataFrame()
-
-
 def write_report(trials: Trials, *, last: bool) -> pd.DataFrame:
     """Write sweep.csv and, once a trial is complete, best.yaml and sweep.png.
 
@@ -55,18 +29,34 @@ def write_report(trials: Trials, *, last: bool) -> pd.DataFrame:
         last: whether this process writes no more; sweep.png may else be some seconds behind.
 
     Returns:
-        As `sweep_table`.
+        What sweep.csv holds, one row per trial by number: number, state (complete, failed, running
+        or interrupted), the searched flags, the metric, best_epoch, seconds, error.
     """
-    table = sweep_table(trials)
-    if len(table):
-        with replacing(trials.folder / "sweep.csv") as temporary:
-            table.to_csv(temporary, index=False)
-        if (table["state"] == "complete").any():
-            _write_best(trials, table)
-            picture = trials.folder / "sweep.png"
-            age = time.time() - picture.stat().st_mtime if picture.is_file() else math.inf
-            if last or age > PICTURE_SECONDS:
-                _draw(trials, picture)
+    import pandas as pd
+
+    metric = trials.plan.metric
+    rows = []
+    for trial in trials.all():
+        number, run = trial.number, trials.run(trial.number)
+        state = {"COMPLETE": "complete", "FAIL": "failed"}.get(trial.state.name)
+        state = state or ("running" if trials.is_running(number) else "interrupted")
+        best = trials.best_epoch(number) if state == "complete" else None
+        record = run.record() if best and (run / RECORD).is_file() else {}
+        error = read_error(run / LOG) if state == "failed" else None
+        ends = [trial.value, best and best["epoch"], record.get("seconds"), error]
+        rows.append([number, state, *(trial.params[flag] for flag in trials.plan.search), *ends])
+    ends = [metric, "best_epoch", "seconds", "error"]
+    table = pd.DataFrame(rows, columns=["number", "state", *trials.plan.search, *ends])
+    table = table.astype({metric: float, "best_epoch": "Int64", "seconds": float})
+    with replacing(trials.folder / "sweep.csv") as temporary:
+        table.round({"seconds": 1}).to_csv(temporary, index=False)
+    ranked = _ranked(trials, table)
+    if len(ranked):
+        _write_best(trials, ranked)
+        picture = trials.folder / "sweep.png"
+        age = time.time() - picture.stat().st_mtime if picture.is_file() else math.inf
+        if last or age > PICTURE_SECONDS:
+            _draw(trials, picture)
     return table
 
 
@@ -90,12 +80,11 @@ def _ranked(trials: Trials, table: pd.DataFrame) -> pd.DataFrame:
     return complete.sort_values(metric, ascending=METRICS[metric] == "minimize", kind="stable")
 
 
-def _write_best(trials: Trials, table: pd.DataFrame) -> None:
+def _write_best(trials: Trials, ranked: pd.DataFrame) -> None:
     """Write the settings of the best trial as a recipe."""
     import yaml
 
-    ranked, metric, name = _ranked(trials, table), trials.plan.metric, trials.folder.resolve().name
-    best = ranked.iloc[0]
+    best, metric, name = ranked.iloc[0], trials.plan.metric, trials.folder.resolve().name
     settings = trials.plan.settings(trials.all()[best["number"]].params)
     recipe = yaml.safe_dump({"name": f"{name}_best", **settings}, sort_keys=False)
     with replacing(trials.folder / "best.yaml") as temporary:
@@ -114,15 +103,15 @@ def _draw(trials: Trials, path: Path) -> None:
     from optuna.visualization import matplotlib as plots
 
     search = trials.plan.search
+    wanted = {plots.plot_optimization_history: {}, plots.plot_slice: {"params": [*search]}}
     choices = [flag for flag, space in search.items() if space.choices]
-    wanted = [(plots.plot_optimization_history, {}), (plots.plot_slice, {"params": [*search]})]
     if len(choices) == 2:
-        wanted.append((plots.plot_rank, {"params": choices}))
+        wanted[plots.plot_rank] = {"params": choices}
     strips = []
     layout = {"figure.constrained_layout.use": True}
     with warnings.catch_warnings(), plt.rc_context(layout):  # Optuna sets a style
         warnings.simplefilter("ignore")  # and calls its plots experimental
-        for plot, options in wanted:
+        for plot, options in wanted.items():
             plot(trials.study, target_name=trials.plan.metric, **options)
             figure = plt.gcf()
             figure.set(figwidth=max(8, 2.6 * len(search)), figheight=4.8, dpi=120)

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ferplus_keras.config import PLACES
 from ferplus_keras.errors import InputError
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
     import optuna
 
 LOG = "train.log"
-
-
-class Claim(NamedTuple):
-    """A trial that this process runs: its number, parameters and locked log."""
-
-    number: int
-    kept: dict[str, Any]
-    log: int
 
 
 class Trials:
@@ -67,21 +59,21 @@ class Trials:
         """Return every trial so far, by number."""
         return self.study.get_trials(deepcopy=False)
 
-    def claim(self) -> Claim | None:
-        """Return an interrupted trial, else a new one, else None: every trial has its worker."""
+    def claim(self) -> tuple[int, dict[str, Any], int] | None:
+        """Return number, parameters and locked log of a trial to run; None: all have a worker."""
         from optuna.trial import TrialState, create_trial
 
         with self.locked():
             trials = self.all()
             for trial in trials:
                 if trial.state == TrialState.RUNNING:
-                    log = lock_log(self.run(trial.number) / LOG)
+                    log = self._lock(trial.number)
                     if log is not None:
-                        return Claim(trial.number, trial.params, log)
+                        return trial.number, trial.params, log
             number = len(trials)
             if number >= self.plan.trials:
                 return None
-            log = lock_log(self.run(number) / LOG)
+            log = self._lock(number)
             if log is None:  # its training outlived a journal that somebody removed
                 raise InputError(f"{self.run(number).folder} is in use; choose another --sweep_dir")
             space = {flag: space.distribution() for flag, space in self.plan.search.items()}
@@ -89,11 +81,14 @@ class Trials:
             self.study.add_trial(
                 create_trial(state=TrialState.RUNNING, params=kept, distributions=space)
             )
-        return Claim(number, kept, log)
+        return number, kept, log
+
+    def _lock(self, number: int) -> int | None:
+        return lock_log(self.run(number) / LOG)
 
     def is_running(self, number: int) -> bool:
         """Say whether some process runs a trial that has no result yet."""
-        log = lock_log(self.run(number) / LOG)
+        log = self._lock(number)
         if log is not None:
             os.close(log)
         return log is None
@@ -101,8 +96,9 @@ class Trials:
     def best_epoch(self, number: int) -> dict[str, float] | None:
         """Return the line of a trial's training.csv that is best by the sweep's metric."""
         metric = self.plan.metric
+        better = max if METRICS[metric] == "maximize" else min
         epochs = [epoch for epoch in self.run(number).history() if math.isfinite(epoch[metric])]
-        return self.plan.better(epochs, key=lambda epoch: epoch[metric]) if epochs else None
+        return better(epochs, key=lambda epoch: epoch[metric], default=None)
 
     def finish(self, number: int) -> float | None:
         """Write a trial's best metric to the journal, or that it failed; return it."""
@@ -137,15 +133,14 @@ def _keep_plan(plan: Plan, path: Path) -> None:
         return own | {f: v for f, v in plain["base"].items() if f not in PLACES} | plain["search"]
 
     now = plan.to_plain()
-    if path.is_file():
-        was, given = shared(yaml.safe_load(path.read_text(encoding="utf-8"))), shared(now)
-        for key in was | given:
-            old, new = (found.get(key, "the default") for found in (was, given))
-            if old != new:
-                raise InputError(
-                    f"{path.parent} holds a sweep with another {key}: it was {old}, now {new}; "
-                    "keep it as it was, or choose another --sweep_dir"
-                )
+    before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else now
+    for key in shared(before) | shared(now):
+        was, given = (shared(plain).get(key, "the default") for plain in (before, now))
+        if was != given:
+            raise InputError(
+                f"{path.parent} holds a sweep with another {key}: it was {was}, now {given}; "
+                "keep it as it was, or choose another --sweep_dir"
+            )
     with replacing(path) as temporary:
         temporary.write_text(yaml.safe_dump(now, sort_keys=False), encoding="utf-8")
 
