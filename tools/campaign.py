@@ -144,10 +144,10 @@ class Campaign:
     def _trained(self, entry: Entry, log: int, code: int, stopped: bool) -> Job | None:
         if stopped:
             print(f"{entry.name} stopped", flush=True)
-        elif code or not self.checkpoint(entry).is_trained:
-            self._fail(entry, read_error(self.log(entry)))
-        else:
+        elif self.checkpoint(entry).is_trained:
             return self._job(entry, log)
+        else:
+            self._fail(entry, read_error(self.log(entry)))
         return None
 
     def _evaluated(self, entry: Entry, code: int, stopped: bool) -> None:

@@ -69,14 +69,14 @@ def read_plan(path: Path, recipes_dir: Path, *, pilot: bool = False) -> list[Ent
             given twice; one line.
     """
     written = read_yaml(path, f"no plan {path}; recipes/campaigns/ has examples")
-    _check_keys(path, written, ("runs", "study", "ensembles"))
     reader = _Reader(path, recipes_dir, pilot)
+    reader.check(written, (), ("runs", "study", "ensembles"))
     entries = [entry for run in written.get("runs") or [] for entry in reader.runs(run)]
     if written.get("study"):
         entries += reader.study(written["study"])
     names = [entry.name for entry in entries]
     for group in written.get("ensembles") or []:
-        _check_keys(path, group, ("name", "members", "test"), needed=("name", "members"))
+        reader.check(group, ("name", "members"), ("test",))
         members = tuple(name for name in group["members"] if not pilot or name in names)
         for member in members:
             if member not in names:
@@ -104,30 +104,34 @@ class _Reader:
 
     def runs(self, run: Any) -> Iterator[Entry]:
         """Yield one entry per seed."""
-        _check_keys(
-            self.path, run, ("recipe", "name", "seeds", "settings", "test"), needed=("recipe",)
-        )
+        self.check(run, ("recipe",), ("name", "seeds", "settings", "test"))
         for suffix, seed in self._seeds(run):
             name = run.get("name", run["recipe"]) + suffix
-            yield self._training(
-                name, run, (run.get("settings") or {}) | seed, test=_checked_test(run)
-            )
+            settings = (run.get("settings") or {}) | seed
+            yield self._training(name, run, settings, test=_checked_test(run))
 
     def study(self, study: Any) -> Iterator[Entry]:
         """Yield the base with every seed, then each variant once."""
-        _check_keys(
-            self.path,
-            study,
-            ("name", "recipe", "seeds", "settings", "variants"),
-            needed=("name", "recipe", "variants"),
-        )
+        self.check(study, ("name", "recipe", "variants"), ("seeds", "settings"))
         changes = {f"base{suffix}": seed for suffix, seed in self._seeds(study)}
+        more = {"test": {"splits": ["validation"]}, "study": study["name"]}
         for name, changed in (changes | study["variants"]).items():
             settings = (study.get("settings") or {}) | (changed or {})
-            test = {"splits": ["validation"]}
-            yield self._training(
-                f"{study['name']}_{name}", study, settings, test=test, study=study["name"]
+            yield self._training(f"{study['name']}_{name}", study, settings, **more)
+
+    def check(self, entry: Any, needed: tuple[str, ...], optional: tuple[str, ...]) -> None:
+        """Refuse an unknown or missing key of the plan or of an entry in it."""
+        keys = (*needed, *optional)
+        if not isinstance(entry, dict):
+            raise UsageError(
+                f"{self.path}: expected 'key: value' lines with {', '.join(keys)}; got {entry}"
             )
+        for key in entry:
+            if key not in keys:
+                raise unknown(f"key in {self.path}", str(key), keys)
+        for key in needed:
+            if not entry.get(key):
+                raise UsageError(f"{self.path}: expected {key}: in the entry {entry}")
 
     def _seeds(self, entry: dict[str, Any]) -> list[tuple[str, dict[str, int]]]:
         """Return the suffix of the name and the setting of each seed; none for seed 0."""
@@ -183,14 +187,3 @@ def _inside(value: Any, checkpoints_dir: Path) -> Any:
     if isinstance(value, tuple):
         return [_inside(part, checkpoints_dir) for part in value]
     return str(checkpoints_dir / value.removeprefix(CHECKPOINTS)) if any(_runs_in(value)) else value
-
-
-def _check_keys(path: Path, entry: Any, keys: tuple[str, ...], needed: tuple = ()) -> None:
-    if not isinstance(entry, dict):
-        raise UsageError(f"{path}: expected 'key: value' lines with {', '.join(keys)}; got {entry}")
-    for key in entry:
-        if key not in keys:
-            raise unknown(f"key in {path}", str(key), keys)
-    for key in needed:
-        if not entry.get(key):
-            raise UsageError(f"{path}: expected {key}: in the entry {entry}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ferplus_keras.arguments import as_words
 from ferplus_keras.errors import InputError, unknown
 from ferplus_keras.registry import Registry
 from tools.plan import read_plan
@@ -84,21 +85,21 @@ def _recipes(sources: Sources, _: str) -> str:
     for recipe, published in _published_figures(sources.published).items():
         if not (sources.recipes / f"{recipe}.yaml").is_file():
             raise InputError(f"{sources.published} names a recipe {recipe} that is not there")
-        cells = ["not yet run", *[NOTHING] * 5]
-        if of_recipe := runs.get(recipe):
-            evaluation = of_recipe[0]["evaluation"]
+        reached = "not yet run | – | – | – | – | –"
+        if found := runs.get(recipe):
+            evaluation = found[0]["evaluation"]
             has_rules = evaluation["dataset_name"].startswith("FERPlus")
-            cells = [
-                _over_seeds(of_recipe, "validation"),
-                _over_seeds(of_recipe, "test"),
-                _mean(_accuracy(result, "test", "leak_free") for result in of_recipe),
-                _mean(_accuracy(result, "test", "ms_majority") for result in of_recipe),
-                evaluation["label_rule"] if has_rules else NOTHING,
-                str(len(of_recipe)),
-            ]
-        rows.append([f"[`{recipe}`]({sources.recipes.name}/{recipe}.yaml)", published, *cells])
-    heads = "recipe|published|validation|test|without leaks|by `ms_majority`|label rule|seeds"
-    return _table(heads, rows)
+            rule = evaluation["label_rule"] if has_rules else NOTHING
+            leak_free, by_microsoft = (
+                _mean(_accuracy(result, "test", part) for result in found)
+                for part in ("leak_free", "ms_majority")
+            )
+            splits = f"{_over_seeds(found, 'validation')} | {_over_seeds(found, 'test')}"
+            reached = f"{splits} | {leak_free} | {by_microsoft} | {rule} | {len(found)}"
+        link = f"[`{recipe}`]({sources.recipes.name}/{recipe}.yaml)"
+        rows.append(f"{link} | {published} | {reached}")
+    heads = "recipe | published | validation | test | without leaks | by `ms_majority`"
+    return _table(f"{heads} | label rule | seeds", rows)
 
 
 @TABLES.register("evaluations")
@@ -111,52 +112,39 @@ def _evaluations(sources: Sources, _: str) -> str:
     rows = []
     for result in sorted(read_results(sources.results).values(), key=place):
         evaluation, networks = result["evaluation"], result["networks"]
-        splits = evaluation["splits"]
+        models = " + ".join(dict.fromkeys(network["model"] for network in networks))
+        models += f" ×{len(networks)}" if len(networks) > 1 else ""
         views = evaluation["tta"] if evaluation["tta"] != "none" else NOTHING
         if evaluation["average"] != "probabilities":
             views += f", {evaluation['average']}"
-        models = " + ".join(dict.fromkeys(network["model"] for network in networks))
+        ends = [_accuracy(result, "test", part) for part in ("leak_free", "ms_majority")]
+        ends.append(evaluation["splits"].get("test", {}).get("macro_f1"))
         rows.append(
-            [
-                f"`{result['name']}`",
-                models + (f" ×{len(networks)}" if len(networks) > 1 else ""),
-                f"{sum(network['parameters'] for network in networks):,}",
-                views,
-                _with_interval(splits.get("validation")),
-                _with_interval(splits.get("test")),
-                _percent(_accuracy(result, "test", "leak_free")),
-                _percent(_accuracy(result, "test", "ms_majority")),
-                _percent(splits.get("test", {}).get("macro_f1")),
-            ]
+            f"`{result['name']}` | {models} | {sum(net['parameters'] for net in networks):,} | "
+            f"{views} | {_over_seeds([result], 'validation')} | {_over_seeds([result], 'test')} | "
+            f"{' | '.join(map(_percent, ends))}"
         )
-    heads = (
-        "result|network|parameters|views|validation|test|without leaks|by `ms_majority`|macro F1"
-    )
-    return _table(heads, rows)
+    heads = "result | network | parameters | views | validation | test | without leaks"
+    return _table(f"{heads} | by `ms_majority` | macro F1", rows)
 
 
 @TABLES.register("runs")
 def _runs(sources: Sources, _: str) -> str:
     """Return a row per training: length, speed, machine and source."""
     rows = []
-    for network in _networks(sources):
-        hours, minutes = divmod(round(network["seconds"] / 60), 60)
-        hardware = network["hardware"]
-        cores = f"{hardware['cores']} core" + ("s" if hardware["cores"] != 1 else "")
+    for net in _networks(sources):
+        hours, minutes = divmod(round(net["seconds"] / 60), 60)
+        processor, cores, gpus = (net["hardware"][key] for key in ("processor", "cores", "gpus"))
+        machine = ", ".join(gpus) or f"{cores} core{'s' * (cores != 1)} of {processor}"
+        commit = f"`{net['commit'][:8]}`" if net["commit"] else NOTHING
         rows.append(
-            [
-                f"`{network['name']}`",
-                str(network["seed"]),
-                f"{network['train_rows']:,}",
-                f"{network['epoch']} of {network['epochs']}",
-                f"{hours}:{minutes:02} h",
-                f"{network['images_per_second']:,.0f}",
-                ", ".join(hardware["gpus"]) or f"{cores} of {hardware['processor']}",
-                f"{network['backend']}, Keras {network['versions']['keras']}",
-                f"`{network['commit'][:8]}`" if network["commit"] else NOTHING,
-            ]
+            f"`{net['name']}` | {net['seed']} | {net['train_rows']:,} | "
+            f"{net['epoch']} of {net['epochs']} | {hours}:{minutes:02} h | "
+            f"{net['images_per_second']:,.0f} | {machine} | "
+            f"{net['backend']}, Keras {net['versions']['keras']} | {commit}"
         )
-    return _table("run|seed|rows|chosen epoch|time|images/s|hardware|backend|commit", rows)
+    heads = "run | seed | rows | chosen epoch | time | images/s | hardware | backend | commit"
+    return _table(heads, rows)
 
 
 @TABLES.register("commands")
@@ -175,17 +163,17 @@ def _rules(sources: Sources, name: str) -> str:
         raise unknown("result", name, results)
     evaluation = results[name]["evaluation"]
     splits = evaluation["splits"]
-    rows: dict[str, list[Result]] = {
-        f"`{evaluation['label_rule']}`": [*splits.values()],
+    found: dict[str, Iterable[Result]] = {
+        f"`{evaluation['label_rule']}`": splits.values(),
         "– without leaks": [split["leak_free"] for split in splits.values()],
     }
     for rule in next(iter(splits.values()))["label_rules"]:
-        rows[f"`{rule}`"] = [split["label_rules"][rule] for split in splits.values()]
-    cells = [
-        [head, *(f"{_percent(scores['accuracy'])} of {scores['n']:,}" for scores in row)]
-        for head, row in rows.items()
+        found[f"`{rule}`"] = [split["label_rules"][rule] for split in splits.values()]
+    rows = [
+        " | ".join([head, *(f"{_percent(row['accuracy'])} of {row['n']:,}" for row in scores)])
+        for head, scores in found.items()
     ]
-    return _table("|".join(["label rule", *splits]), cells)
+    return _table(" | ".join(["label rule", *splits]), rows)
 
 
 @TABLES.register("study")
@@ -203,8 +191,8 @@ def _study(sources: Sources, name: str) -> str:
 
     def flags(settings: dict[str, Any]) -> str:
         changed = {key: value for key, value in settings.items() if shared.get(key) != value}
-        parts = {k: v if isinstance(v, list) else [v] for k, v in changed.items()}
-        return " ".join(f"`--{key} {' '.join(map(str, part))}`" for key, part in parts.items())
+        parts = {key: as_words({key: value}) for key, value in changed.items()}
+        return " ".join(f"`{' '.join(words)}`" for words in parts.values())
 
     variants: dict[str, list[Result]] = {}
     for result in results.values():
@@ -216,22 +204,18 @@ def _study(sources: Sources, name: str) -> str:
     for changed, of_variant in [("the base", base), *ordered]:
         scores = [result["evaluation"]["splits"]["validation"] for result in of_variant]
         gain = statistics.mean(split["accuracy"] for split in scores) - level
+        against = NOTHING if of_variant is base else f"{100 * gain:+.1f}"
         rows.append(
-            [
-                changed,
-                _over_seeds(of_variant, "validation"),
-                NOTHING if of_variant is base else f"{100 * gain:+.1f}",
-                _mean(split["macro_f1"] for split in scores),
-                f"{statistics.mean(split['loss'] for split in scores):.3f}",
-                str(len(of_variant)),
-            ]
+            f"{changed} | {_over_seeds(of_variant, 'validation')} | {against} | "
+            f"{_mean(split['macro_f1'] for split in scores)} | "
+            f"{statistics.mean(split['loss'] for split in scores):.3f} | {len(scores)}"
         )
     for plan in sorted((sources.recipes / "campaigns").glob("*.yaml")):
         for entry in read_plan(plan, sources.recipes):
             if entry.study == name and entry.name not in results:
                 missing = flags(entry.settings) or "the base"
-                rows.append([missing, "not yet run", *[NOTHING] * 4])
-    return _table("changed|validation|against the base|macro F1|log loss|seeds", rows)
+                rows.append(f"{missing} | not yet run | – | – | – | –")
+    return _table("changed | validation | against the base | macro F1 | log loss | seeds", rows)
 
 
 def _published_figures(page: Path) -> dict[str, str]:
@@ -264,12 +248,13 @@ def _accuracy(result: Result, split: str, part: str | None = None) -> float | No
 
 def _over_seeds(results: list[Result], split: str) -> str:
     """Return one run's accuracy with its interval, or mean and standard deviation of several."""
-    if len(results) == 1:
-        return _with_interval(results[0]["evaluation"]["splits"].get(split))
     values = [_accuracy(result, split) for result in results]
     if None in values:
         return NOTHING
-    return f"{_mean(values)} ± {100 * statistics.stdev(values):.2f}"
+    if len(values) > 1:
+        return f"{_mean(values)} ± {100 * statistics.stdev(values):.2f}"
+    low, high = results[0]["evaluation"]["splits"][split]["accuracy_interval"]
+    return f"{_mean(values)} ({100 * low:.1f}–{100 * high:.1f})"
 
 
 def _mean(values: Iterable[float | None]) -> str:
@@ -277,18 +262,10 @@ def _mean(values: Iterable[float | None]) -> str:
     return NOTHING if None in values else _percent(statistics.mean(values))
 
 
-def _with_interval(scores: dict[str, Any] | None) -> str:
-    if scores is None:
-        return NOTHING
-    low, high = scores["accuracy_interval"]
-    return f"{_percent(scores['accuracy'])} ({100 * low:.1f}–{100 * high:.1f})"
-
-
 def _percent(value: float | None) -> str:
     return NOTHING if value is None else f"{100 * value:.2f}"
 
 
-def _table(heads: str, rows: list[list[str]]) -> str:
-    columns = heads.split("|")
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _table(heads: str, rows: list[str]) -> str:
+    rule = " | ".join(["---"] * len(heads.split(" | ")))
+    return "\n".join(f"| {line} |" for line in [heads, rule, *rows])
