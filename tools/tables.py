@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from ferplus_keras.arguments import as_words
 from ferplus_keras.errors import InputError, unknown
 from ferplus_keras.registry import Registry
+from tools import marks
 from tools.plan import read_plan
 
-BEGIN = "<!-- results:"
-MARK = re.compile(rf"({BEGIN} (\w+) ?(\S*) -->\n)(?:(?!{BEGIN}).)*?(<!-- end -->)", re.DOTALL)
+MARK = marks.pattern("results")
 """A table's place: `<!-- results: KIND [NAME] -->` … `<!-- end -->`."""
 
 NOTHING = "–"
@@ -41,16 +41,12 @@ TABLES: Registry[Callable[[Sources, str], str]] = Registry("table")
 
 
 def fill(text: str, sources: Sources) -> str:
-    """Return a Markdown text with every marked table made anew.
+    """Return a Markdown text with every marked table regenerated.
 
     Raises:
         InputError: a mark names an unknown table or has no end, or a result cannot be read.
     """
-    for begin in re.finditer(BEGIN, text):
-        if not MARK.match(text, begin.start()):
-            line = text[begin.start() :].splitlines()[0]
-            raise InputError(f"no <!-- end --> after the mark {line}: add it below the table")
-    return MARK.sub(lambda mark: f"{mark[1]}{TABLES[mark[2]](sources, mark[3])}\n{mark[4]}", text)
+    return marks.fill(text, "results", lambda kind, name: TABLES[kind](sources, name))
 
 
 def read_results(folder: Path) -> dict[str, Result]:

@@ -30,13 +30,13 @@ VIEWS: Registry[Callable[[np.ndarray], list[np.ndarray]]] = Registry("kind of vi
 
 @PRESETS.register("none")
 def none(albumentations: Any, size: int) -> list:
-    """Return nothing: faces stay as they are."""
+    """Leave faces as they are."""
     return []
 
 
 @PRESETS.register("wtomin")
 def wtomin(albumentations: Any, size: int) -> list:
-    """Return the older project's three steps: slight zoom and stretch, light, mirror image.
+    """Crop 80–100 % of the area, vary the brightness, flip (the older project).
 
     Its crop went straight to 224x224; here the model enlarges the face itself.
     """
@@ -49,10 +49,11 @@ def wtomin(albumentations: Any, size: int) -> list:
 
 @PRESETS.register("khaireddin")
 def khaireddin(albumentations: Any, size: int) -> list:
-    """Return the steps of usef-kh/fer (Khaireddin & Chen 2021, arXiv 2105.03588).
+    """Crop, vary the brightness, shift 20 %, rotate 10°, flip, move 4 pixels, erase (Khaireddin).
 
-    Its resized crop asks for 0.8 to 1.2 of the area, of which what exceeds the face never fits;
-    its random 40x40 crop is a move by up to 4 of 48 pixels here: the network looks at the centre.
+    The steps of usef-kh/fer (Khaireddin & Chen 2021, arXiv 2105.03588). Its resized crop asks for
+    0.8 to 1.2 of the area, of which more than 1 never fits. Its random 40x40 crop is a move by up
+    to 4 of 48 pixels here, since the network looks at the centre.
     """
     pixels = size // 12
     return [
@@ -68,7 +69,10 @@ def khaireddin(albumentations: Any, size: int) -> list:
 
 @PRESETS.register("microsoft")
 def microsoft(albumentations: Any, size: int) -> list:
-    """Return the steps of Microsoft's FERPlus code (Barsoum et al. 2016, arXiv 1608.01041)."""
+    """Rotate 20°, shift 8 %, scale by 1.05, skew by 0.05, flip (Barsoum et al. 2016).
+
+    The steps of Microsoft's FERPlus code (arXiv 1608.01041).
+    """
     skew = math.degrees(math.atan(0.05))
     return [
         albumentations.Affine(
@@ -84,7 +88,10 @@ def microsoft(albumentations: Any, size: int) -> list:
 
 @PRESETS.register("strong")
 def strong(albumentations: Any, size: int) -> list:
-    """Return what trains small networks from scratch here: more of everything, edges repeated."""
+    """Flip, rotate 15°, shift 10 %, scale by 0.85–1.15, shear, vary the brightness, erase.
+
+    Trains this project's small network from scratch. Edges are repeated.
+    """
     import cv2
 
     return [
@@ -143,19 +150,19 @@ def augmentation(name: str) -> Augmentation:
 
 @VIEWS.register("none")
 def _as_they_are(images: np.ndarray) -> list[np.ndarray]:
-    """Return the faces as they are."""
+    """Return the face itself."""
     return [images]
 
 
 @VIEWS.register("flip")
 def _flip(images: np.ndarray) -> list[np.ndarray]:
-    """Return the faces and their mirror images."""
+    """Return the face and its mirror image."""
     return [images, np.ascontiguousarray(images[:, :, ::-1])]
 
 
 @VIEWS.register("ten_crop")
 def _ten_crop(images: np.ndarray) -> list[np.ndarray]:
-    """Return the centre and four corners, mirrored too (Krizhevsky et al. 2012).
+    """Return crops of the centre and the four corners, mirrored too (Krizhevsky et al. 2012).
 
     A face is moved by a twelfth, 4 of 48 pixels, towards the opposite corner, its border repeated.
     A network that looks at the centre 40x40 pixels thus sees exactly the 40x40 crop of that corner.

@@ -116,7 +116,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 @data_set(
     "Folder",
-    "own pictures in --data_dir (docs/own_data.md)",
+    "your own pictures in --data_dir (docs/own_data.md)",
     rules=only_rule("own labels", "the label of the picture's folder or list"),
 )
 def read_folder(data_dir: str | Path, cache_dir: str | Path | None = None) -> FileRows:

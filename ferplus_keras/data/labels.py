@@ -111,9 +111,7 @@ def label_rule(name: str, description: str, **attributes: Any) -> Callable[[Appl
     return enter
 
 
-@label_rule(
-    "majority", "most votes, at least half of them (the wtomin project)", class_weights="wtomin"
-)
+@label_rule("majority", "most votes, at least half of them (wtomin)", class_weights="wtomin")
 def majority(votes: np.ndarray) -> Labels:
     """Label by the most votes, as the wtomin FER+ fine-tuning project does.
 
@@ -124,7 +122,9 @@ def majority(votes: np.ndarray) -> Labels:
     return _first_maximum(votes, lambda held, total: 2 * held < total)
 
 
-@label_rule("albanie_majority", "most votes, more than half of them without single ones (Albanie)")
+@label_rule(
+    "albanie_majority", "most votes, more than half of them, single votes ignored (Albanie)"
+)
 def albanie_majority(votes: np.ndarray) -> Labels:
     """Label by the most votes, as the VGG group's benchmark loader does (Albanie et al. 2018).
 
@@ -158,7 +158,7 @@ _MS_SOFT = {"evaluate_with": "ms_majority", "kind": DISTRIBUTION}
 @label_rule("ms_crossentropy", "the leading classes' shares of the votes (Microsoft)", **_MS_SOFT)
 @label_rule(
     "ms_probability",
-    "one class drawn anew at every read by the leading shares (Microsoft)",
+    "one class, drawn by the leading classes' shares at every read (Microsoft)",
     draw=True,
     **_MS_SOFT,
 )

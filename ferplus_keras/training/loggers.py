@@ -20,9 +20,10 @@ LOGGERS: Registry[Callable[[Run, dict[str, Any]], list[Callback]]] = Registry("l
 
 @LOGGERS.register("tensorboard")
 def tensorboard(run: Run, settings: dict[str, Any]) -> list[Callback]:
-    """Write events to logs/ of the run; needs TensorFlow whatever the backend.
+    """Write TensorBoard's events to `logs/`.
 
-    It is on by default, so where it is missing training goes on without it.
+    Needs TensorFlow whatever the backend. It is on by default, so it is skipped where it is
+    missing.
     """
     missing = [name for name in ("tensorflow", "tensorboard") if not find_spec(name)]
     if missing:
@@ -37,10 +38,11 @@ def tensorboard(run: Run, settings: dict[str, Any]) -> list[Callback]:
 
 @LOGGERS.register("wandb")
 def wandb(run: Run, settings: dict[str, Any]) -> list[Callback]:
-    """Send settings and numbers to Weights & Biases, or keep them with WANDB_MODE=offline.
+    """Send settings and numbers to Weights & Biases.
 
-    Project and mode are wandb's own: $WANDB_PROJECT, $WANDB_MODE and so on. Its identifier of the
-    run is kept in run.json, so that stages and resumed trainings continue one run there.
+    With WANDB_MODE=offline they stay on the machine. Project and mode are wandb's own settings:
+    $WANDB_PROJECT, $WANDB_MODE and so on. The run's identifier is kept in run.json, so stages and
+    resumed trainings continue the same run there.
     """
     import keras
 
@@ -72,7 +74,7 @@ def wandb(run: Run, settings: dict[str, Any]) -> list[Callback]:
 
 @LOGGERS.register("none")
 def none(run: Run, settings: dict[str, Any]) -> list[Callback]:
-    """Log nothing more."""
+    """Log nothing else."""
     return []
 
 

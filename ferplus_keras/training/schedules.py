@@ -84,23 +84,23 @@ def spans_all_epochs(name: str) -> bool:
 
 @policy("constant")
 def constant(plan: Plan, epoch: float) -> float:
-    """Keep the learning rate."""
+    """Keep the learning rate constant."""
     return 1.0
 
 
 @policy("step")
 def step(plan: Plan, epoch: float) -> float:
-    """Decay every `decay_epochs` epochs.
+    """Multiply by `--lr_factor` (0.1) every `--lr_decay_epochs`, counted from one.
 
-    As in the older project the count starts at one, so that with 10 the tenth epoch is the first
-    at a tenth: factor ** floor((epoch + 1) / decay_epochs), epochs from 0.
+    As in the older project: with 10, the tenth epoch is the first at a tenth. Epochs from 0:
+    factor ** floor((epoch + 1) / decay_epochs).
     """
     return plan.decay ** ((int(epoch) + 1) // plan.decay_epochs)
 
 
 @policy("piecewise")
 def piecewise(plan: Plan, epoch: float) -> float:
-    """Decay after each of the epochs `milestones`."""
+    """Multiply by `--lr_factor` (0.1) after each of the epochs `--lr_milestones`."""
     return plan.decay ** sum(epoch >= milestone for milestone in plan.milestones)
 
 
@@ -112,13 +112,13 @@ def cosine(plan: Plan, epoch: float) -> float:
 
 @policy("cosine_restarts")
 def cosine_restarts(plan: Plan, epoch: float) -> float:
-    """Fall along half a cosine, anew every `decay_epochs` epochs (Loshchilov & Hutter 2017)."""
+    """Fall along half a cosine, restarting every `--lr_decay_epochs` (Loshchilov & Hutter 2017)."""
     return _half_cosine((epoch - plan.warmup) / plan.decay_epochs % 1)
 
 
 @policy("one_cycle", spans_all_epochs=True)
 def one_cycle(plan: Plan, epoch: float) -> float:
-    """Rise from 1/25 for 30 % of the epochs, then fall to nothing (Smith & Topin 2018)."""
+    """Rise from 1/25 for 30 % of the epochs, then fall to 0 (Smith & Topin 2018)."""
     done, rise = epoch / plan.epochs, 0.3
     if done < rise:
         return 1 - (1 - 1 / 25) * _half_cosine(done / rise)
@@ -165,7 +165,11 @@ def rate_per_step(rates: np.ndarray) -> keras.optimizers.schedules.LearningRateS
 
 
 def waiting(plan: Plan) -> list[keras.callbacks.Callback]:
-    """Return the callback of a policy that waits for validation; none for a planned one."""
+    """Multiply by `--lr_factor` (0.5) after `--lr_patience` epochs without a better `--lr_monitor`.
+
+    Returns:
+        The callback of a policy that waits for validation; none for a planned policy.
+    """
     import keras
 
     if POLICIES[plan.policy] is not None:

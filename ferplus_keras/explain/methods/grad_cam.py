@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @method("Grad-CAM", "Selvaraju et al. 2017, arXiv 1610.02391", needs_feature_map=True)
 def grad_cam(network: Network, faces: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return the last feature map's channels, weighed by their mean derivative, where positive.
+    """Return the last feature map's channels, weighted by their mean derivative, where positive.
 
     The map is as coarse as the features (6x6 in CompactFER, 2x2 in ResNet50 at 48 pixels) and is
     enlarged bilinearly to the part of the face that the network looks at.

@@ -27,7 +27,7 @@ def occlusion(
     patch: int = PATCH,
     stride: int = STRIDE,
 ) -> np.ndarray:
-    """Return, for each pixel, the mean fall of the score over the patches that cover it.
+    """Return the mean fall of the score over the patches that cover each pixel.
 
     Needs no derivative, but as many passes per face as the patch has places. The last place in
     each direction always touches the border of the part that the network looks at.
