@@ -12,7 +12,7 @@ import numpy as np
 
 from ferplus_keras.data import cache
 from ferplus_keras.data.fer2013_files import WHERE_TO_GET_IT, find_fer2013, open_csv
-from ferplus_keras.data.registry import FileRows, data_set, only_rule, split_names
+from ferplus_keras.data.registry import FileRows, data_set, only_rule
 from ferplus_keras.data.tables import at_line, find_delimiter
 from ferplus_keras.emotions import FACE_SIZE, FER2013_CLASSES, SPLITS
 from ferplus_keras.errors import InputError
@@ -21,6 +21,7 @@ from ferplus_keras.progress import progress_bar
 
 PIXELS_PER_ROW = FACE_SIZE * FACE_SIZE
 USAGES = tuple(SPLITS.values())
+"""Values of the `Usage` column, in the order of `SPLITS`."""
 
 _CODED = ("emotions", "usage")
 """What a cache entry holds beside the faces, as strings of digits."""
@@ -36,25 +37,6 @@ FaceRows = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Images (n, 48, 48) uint8, emotions (n,) int8 from 0 to 6, positions in `USAGES` (n,) uint8."""
 
 
-class Fer2013(NamedTuple):
-    """All rows of fer2013.csv, in file order.
-
-    Attributes:
-        images: (n, 48, 48) uint8 grey levels, 0-255, read-only, memory-mapped from the cache
-            where that could be written.
-        emotions: (n,) int8, position in `emotions.FER2013_CLASSES`, 0-6.
-        usage: (n,) str: Training, PublicTest or PrivateTest.
-        source: the file that was read.
-        sha256: hash of that file's bytes, as 64 hexadecimal digits.
-    """
-
-    images: np.ndarray
-    emotions: np.ndarray
-    usage: np.ndarray
-    source: Path
-    sha256: str
-
-
 _RULES = only_rule("emotion column", "FER2013's own label")
 _WITHOUT_DISGUST = [name for name in FER2013_CLASSES if name != "disgust"]
 
@@ -66,16 +48,8 @@ _WITHOUT_DISGUST = [name for name in FER2013_CLASSES if name != "disgust"]
     FER2013_CLASSES,
     rules=_RULES,
 )
-def fer2013(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
-    """Read fer2013.csv with its own labels; raises as `read_fer2013`."""
-    fer = read_fer2013(data_dir, cache_dir)
-    labels = np.eye(len(FER2013_CLASSES), dtype=np.float32)[fer.emotions]
-    hashes = {fer.source.name: fer.sha256}
-    return FileRows(labels, split_names(fer.usage), fer.images, FER2013_CLASSES, hashes)
-
-
-def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> Fer2013:
-    """Return the rows of fer2013.csv.
+def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> FileRows:
+    """Return the rows of fer2013.csv in file order, with its own labels.
 
     The first call parses the text (one to two seconds for Kaggle's 301 MB) and stores the pixels in
     the cache folder; later calls map them into memory, for as long as the file keeps its size and
@@ -97,8 +71,12 @@ def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> F
         np.frombuffer(entry.extra[name].encode("ascii"), np.uint8) - np.uint8(ord("0"))
         for name in _CODED
     )
-    return Fer2013(
-        entry.faces, emotions.astype(np.int8), np.array(USAGES)[usage], source, entry.sha256
+    return FileRows(
+        opinions=np.eye(len(FER2013_CLASSES), dtype=np.float32)[emotions],
+        splits=np.array(list(SPLITS))[usage],
+        images=entry.faces,
+        class_names=FER2013_CLASSES,
+        hashes={source.name: entry.sha256},
     )
 
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ferplus_keras.data.labels import LabelRule, Labels
-from ferplus_keras.emotions import SPLITS
 from ferplus_keras.registry import Registry
 
 
@@ -90,8 +89,3 @@ def only_rule(name: str, description: str) -> dict[str, LabelRule]:
         return Labels(labels, np.ones(len(labels), bool), np.full(len(labels), ""))
 
     return {name: LabelRule(name, description, apply, evaluate_with=name)}
-
-
-def split_names(usage: np.ndarray) -> np.ndarray:
-    """Return the names of splits, (n,) str, for values of the Usage column, (n,) str."""
-    return np.select([usage == value for value in SPLITS.values()], list(SPLITS), default="")

@@ -20,6 +20,11 @@ class Rows(NamedTuple):
     usage: np.ndarray
     votes: np.ndarray
 
+    @property
+    def splits(self) -> list[str]:
+        names = {usage: name for name, usage in SPLITS.items()}
+        return [names[usage] for usage in self.usage]
+
 
 def random_rows(rows: int = 30, seed: int = 0) -> Rows:
     """Two thirds training rows, then validation, then test; clear votes for one emotion each."""

@@ -48,10 +48,9 @@ def test_a_second_start_maps_the_pixels(source, cache, parsed, monkeypatch):
         assert isinstance(found.images, np.memmap)
         assert not found.images.flags.writeable
         np.testing.assert_array_equal(found.images, ROWS.images)
-        np.testing.assert_array_equal(found.emotions, ROWS.emotions)
-        np.testing.assert_array_equal(found.usage, ROWS.usage)
-    assert first.sha256 == second.sha256
-    assert first.emotions.dtype == second.emotions.dtype == np.int8
+        np.testing.assert_array_equal(found.opinions, np.eye(7)[ROWS.emotions])
+        assert found.splits.tolist() == ROWS.splits
+    assert first.hashes == second.hashes
 
 
 def test_a_touched_file_is_hashed_but_not_parsed(source, cache, parsed, monkeypatch):
@@ -139,8 +138,8 @@ def test_a_damaged_or_foreign_entry_is_rebuilt(source, cache, parsed, damage):
     for _ in range(2):
         found = read_fer2013(source, cache)
         np.testing.assert_array_equal(found.images, ROWS.images)
-        np.testing.assert_array_equal(found.emotions, ROWS.emotions)
-        np.testing.assert_array_equal(found.usage, ROWS.usage)
+        np.testing.assert_array_equal(found.opinions, np.eye(7)[ROWS.emotions])
+        assert found.splits.tolist() == ROWS.splits
     assert parsed == [source, source]
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]
 

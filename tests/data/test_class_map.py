@@ -8,7 +8,7 @@ from ferplus_keras.cli import main
 from ferplus_keras.config import TrainConfig, read_config, to_plain
 from ferplus_keras.data.class_map import LEFT_OUT, ClassMap, find_class_map, merge_classes
 from ferplus_keras.data.dataset import load_split
-from ferplus_keras.data.ferplus import read_votes
+from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.data.labels import LABEL_RULES, Labels
 from ferplus_keras.data.targets import RIGHT_SET
 from ferplus_keras.emotions import FERPLUS_CLASSES
@@ -128,7 +128,7 @@ def plain_merge(target, groups, *, kind):
 @pytest.mark.parametrize("name", ["distribution", "ms_multi_target"])
 def test_merging_equals_a_plain_loop_on_the_real_votes(real_data, name):
     rule = LABEL_RULES[name]
-    labels = rule.apply(read_votes(real_data).votes)
+    labels = rule.apply(ferplus_votes(real_data).opinions)
     class_map = ClassMap(("bad", "fine"), (("sadness", "anger", "fear"), ("neutral", "happiness")))
     found = merge_classes(labels, FERPLUS_CLASSES, class_map, kind=rule.kind)
     expected = [

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ferplus_keras.data.ferplus import read_votes
+from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.errors import InputError
 from tests.data.csv_files import random_rows, text, votes_lines
 
@@ -22,17 +22,16 @@ LINES = votes_lines(ROWS)
 )
 def test_votes_are_read_as_they_were_written(tmp_path, data):
     (tmp_path / "fer2013new.csv").write_bytes(data)
-    votes = read_votes(tmp_path)
-    np.testing.assert_array_equal(votes.votes, ROWS.votes)
-    assert votes.votes.dtype == np.int64
-    np.testing.assert_array_equal(votes.usage, ROWS.usage)
-    assert votes.image_names[3] == "fer0000003.png"
+    votes = ferplus_votes(tmp_path)
+    np.testing.assert_array_equal(votes.opinions, ROWS.votes)
+    assert votes.opinions.dtype == np.int64
+    assert votes.splits.tolist() == ROWS.splits
 
 
 def test_a_file_beside_it_will_do_as_data_dir(tmp_path):
     (tmp_path / "fer2013new.csv").write_bytes(text(LINES))
     (tmp_path / "fer2013.csv").touch()
-    assert read_votes(tmp_path / "fer2013.csv").source == tmp_path / "fer2013new.csv"
+    assert list(ferplus_votes(tmp_path / "fer2013.csv").hashes) == ["fer2013new.csv"]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +50,7 @@ def test_a_wrong_row_is_refused_by_its_number(tmp_path, row, expected):
     path = tmp_path / "fer2013new.csv"
     path.write_bytes(text([*LINES[:4], row, *LINES[5:]]))
     with pytest.raises(InputError) as caught:
-        read_votes(tmp_path)
+        ferplus_votes(tmp_path)
     message = str(caught.value)
     assert f"{path}: line 5 (data row 4, counted from 1): " in message
     assert expected in message
@@ -61,7 +60,7 @@ def test_a_wrong_row_is_refused_by_its_number(tmp_path, row, expected):
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (b"", "missing Usage, Image name, neutral"),
+        (b"", "missing Usage, neutral"),
         (b"<html>\n", "missing Usage"),
         (text(LINES[:1]), "has a header but no rows"),
         (text([line.rpartition(b",")[0] for line in LINES]), "missing NF"),
@@ -74,7 +73,7 @@ def test_another_file_is_refused(tmp_path, data, expected):
     if data is not None:
         (tmp_path / "fer2013new.csv").write_bytes(data)
     with pytest.raises(InputError) as caught:
-        read_votes(tmp_path)
+        ferplus_votes(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert expected in str(caught.value)
 
@@ -91,4 +90,4 @@ def test_another_file_is_refused(tmp_path, data, expected):
 )
 def test_votes_that_a_spreadsheet_saved_are_read(tmp_path, data):
     (tmp_path / "fer2013new.csv").write_bytes(data)
-    np.testing.assert_array_equal(read_votes(tmp_path).votes, ROWS.votes)
+    np.testing.assert_array_equal(ferplus_votes(tmp_path).opinions, ROWS.votes)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ferplus_keras.data.dataset import load_dataset, load_split
-from ferplus_keras.data.ferplus import read_votes
+from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.data.labels import LABEL_RULES, NOTHING_LEFT, UNKNOWN_FIRST, Labels, label_rule
 from ferplus_keras.data.targets import RIGHT_SET
 from ferplus_keras.emotions import SPLITS
@@ -25,7 +25,7 @@ KEPT = {
 
 @pytest.fixture(scope="module")
 def real_votes(real_data):
-    return read_votes(real_data)
+    return ferplus_votes(real_data)
 
 
 @pytest.fixture(scope="module")
@@ -141,19 +141,19 @@ def test_a_rule_equals_its_plain_loop_on_random_votes(random_votes, name):
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_rule_equals_its_plain_loop_on_the_real_votes(real_votes, name):
-    assert_equals_plain_loop(name, real_votes.votes)
+    assert_equals_plain_loop(name, real_votes.opinions)
 
 
 @pytest.mark.parametrize("name", KEPT)
 def test_what_a_rule_keeps_of_the_real_votes(real_votes, name):
-    keep = LABEL_RULES[name].apply(real_votes.votes).keep
-    kept = tuple(np.count_nonzero(keep[real_votes.usage == usage]) for usage in SPLITS.values())
+    keep = LABEL_RULES[name].apply(real_votes.opinions).keep
+    kept = tuple(np.count_nonzero(keep[real_votes.splits == name]) for name in SPLITS)
     assert kept == KEPT[name]
 
 
 def test_the_published_class_counts_of_the_majority_rule(real_votes):
     """32,733 divided by them gives the wtomin project's class weights."""
-    targets = LABEL_RULES["majority"].apply(real_votes.votes).targets
+    targets = LABEL_RULES["majority"].apply(real_votes.opinions).targets
     assert targets.sum(axis=0).tolist() == [11_929, 9_187, 4_133, 3_875, 2_667, 152, 648, 142]
 
 

@@ -4,10 +4,10 @@ import pytest
 
 from ferplus_keras.data.dataset import load_dataset
 from ferplus_keras.data.drawn_face import EXPRESSIONS, blend, draw_face, draw_person
-from ferplus_keras.data.ferplus import read_votes
+from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.data.sample_faces import MINIMUM_ROWS, draw_rows, write_sample_data
-from ferplus_keras.emotions import FERPLUS_CLASSES
+from ferplus_keras.emotions import FERPLUS_CLASSES, SPLITS
 from ferplus_keras.errors import InputError, UsageError
 
 ROWS, SEED = 1000, 3
@@ -45,21 +45,23 @@ def test_the_files_hold_what_was_drawn_in_the_real_order(folder, drawn):
         emotion, pixels, written_usage = line.split(",")
         assert (int(emotion), written_usage) == (drawing.emotion, usage)
         np.testing.assert_array_equal(np.array(pixels.split(), int).reshape(48, 48), drawing.pixels)
-    votes = read_votes(folder)
-    np.testing.assert_array_equal(votes.votes, [drawing.votes for drawing in drawings])
-    assert votes.usage.tolist() == usages
+    votes = ferplus_votes(folder)
+    np.testing.assert_array_equal(votes.opinions, [drawing.votes for drawing in drawings])
+    assert [SPLITS[name] for name in votes.splits] == usages
     assert usages == ["Training"] * 800 + ["PublicTest"] * 100 + ["PrivateTest"] * 100
 
 
 def test_annotators_doubt_as_many_rows_as_in_a_plausible_data_set(folder):
-    votes = read_votes(folder)
-    assert np.all(votes.votes.sum(axis=1) == 10)
-    faceless = votes.votes[:, 9] == 10
-    np.testing.assert_array_equal(faceless, votes.image_names == "")
+    votes = ferplus_votes(folder)
+    assert np.all(votes.opinions.sum(axis=1) == 10)
+    lines = (folder / "fer2013new.csv").read_text().splitlines()
+    names = [line.split(",")[1] for line in lines[1:]]
+    faceless = votes.opinions[:, 9] == 10
+    np.testing.assert_array_equal(faceless, np.array(names) == "")
     assert 0.01 < faceless.mean() < 0.03
-    dropped = 1 - LABEL_RULES["majority"].apply(votes.votes).keep.mean()
+    dropped = 1 - LABEL_RULES["majority"].apply(votes.opinions).keep.mean()
     assert 0.03 < dropped < 0.06
-    assert 0.02 < np.mean(votes.votes.max(axis=1) <= 6) < 0.2
+    assert 0.02 < np.mean(votes.opinions.max(axis=1) <= 6) < 0.2
 
 
 def test_same_seed_same_bytes_and_other_seed_other_faces(folder, tmp_path):
