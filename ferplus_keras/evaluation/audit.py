@@ -12,7 +12,7 @@ import numpy as np
 from ferplus_keras.config import default_data_dir
 from ferplus_keras.data.dataset import DATASETS, open_source
 from ferplus_keras.data.labels import LABEL_RULES
-from ferplus_keras.evaluation.audit_findings import Rows, examine, find
+from ferplus_keras.evaluation.audit_findings import Rows, find
 from ferplus_keras.files import replacing, require_writable
 
 
@@ -37,24 +37,19 @@ def audit(arguments: argparse.Namespace) -> None:
     require_writable(folder, "--output_dir")
     source = open_source(arguments.data_dir, arguments.dataset_name, arguments.cache_dir)
     rule = source.label_set.rule(arguments.label_rule)
-    fer = None
-    if source.label_set.uses_votes:
+    voted, fer = source.label_set.uses_votes, None
+    if voted:
         fer2013 = open_source(arguments.data_dir, "FER", arguments.cache_dir).rows
         columns = [source.class_names.index(name) for name in fer2013.class_names]
         fer = np.array(columns)[fer2013.opinions.argmax(axis=1)]
-    rows = examine(
-        source.rows.images,
-        source.rows.splits,
-        source.label(rule),
-        source.class_names,
-        votes=source.rows.opinions if source.label_set.uses_votes else None,
-        fer=fer,
-    )
+    votes = source.rows.opinions if voted else None
+    images, splits = source.rows.images, source.rows.splits
+    rows = Rows(images, splits, source.label(rule), source.class_names, votes, fer)
     findings = find(rows, rule.name)
     write_lists(rows, folder)
     with replacing(folder / "audit.json") as path:
         path.write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
-    title = "FER2013 and FER+" if source.label_set.uses_votes else source.label_set.name
+    title = "FER2013 and FER+" if voted else source.label_set.name
     write_audit_page(findings, rows, folder / "audit.html", title)
     print(format_findings(findings))
     print(f"\naudit.html, audit.json, rows.csv and lists for --exclude are in {folder}")
@@ -80,9 +75,6 @@ def write_lists(rows: Rows, folder: Path) -> None:
     if rows.fer is not None:
         chosen["disagreements.csv"] = training & rows.labels.keep & (rows.label != rows.fer)
 
-    def rounded(values: np.ndarray | None) -> list[str] | str:
-        return "" if values is None else [f"{value:.3f}" for value in values]
-
     table = pandas.DataFrame(
         {
             "row": number,
@@ -90,8 +82,8 @@ def write_lists(rows: Rows, folder: Path) -> None:
             "fer2013_label": "" if rows.fer is None else names[rows.fer],
             "label": np.where(rows.labels.keep, names[rows.label], ""),
             "dropped_because": rows.labels.reasons,
-            "agreement": rounded(rows.agreement),
-            "entropy": rounded(rows.entropy),
+            "agreement": "" if rows.votes is None else rows.agreement,
+            "entropy": "" if rows.votes is None else rows.entropy,
             "same_as_row": np.where(rows.groups == number, "", rows.groups.astype(str)),
             "leaked": rows.leaked.astype(int),
             "constant": rows.constant.astype(int),
@@ -99,34 +91,32 @@ def write_lists(rows: Rows, folder: Path) -> None:
     )
     for name, wanted in chosen.items():
         with replacing(folder / name) as path:
-            table[wanted].to_csv(path, index=False)
+            table[wanted].to_csv(path, index=False, float_format="%.3f")
 
 
 def format_findings(findings: dict[str, Any]) -> str:
     """Return the summary as a table."""
+    import pandas
 
-    def share(value: float | None) -> str:
-        return "not defined" if value is None else f"{value:.1%}"
-
-    voted = "disagreement" in findings
-    lines = [
+    shown = {"rows": "{:,}", "kept": "{:,}", "leaked": "{:,}"}
+    if "disagreement" in findings:
+        shown |= {"unanimous": "{:.1%}", "pair_agreement": "{:.1%}"}
+    table = pandas.DataFrame(
+        {
+            key: {
+                name: "not defined" if split[key] is None else text.format(split[key])
+                for name, split in findings["splits"].items()
+            }
+            for key, text in shown.items()
+        }
+    ).rename(columns={"unanimous": "all agree", "pair_agreement": "two agree"})
+    last = f"{findings['twins']['groups']:,} groups of duplicates"
+    if "disagreement" in findings:
+        last += (
+            ", {:,} with the same votes; FER2013 labels {rows:,} kept rows otherwise ({share:.1%})"
+        ).format(findings["twins"]["same_votes"], **findings["disagreement"])
+    return (
         f"{findings['rows']:,} rows, {findings['distinct_images']:,} distinct images, "
         f"{findings['constant_images']:,} of one grey level; "
-        f"{findings['label_rule']} keeps {findings['kept']:,}",
-        f"{'':<12}{'rows':>8}{'kept':>8}{'leaked':>8}"
-        + (f"{'all agree':>12}{'two agree':>12}" if voted else ""),
-    ]
-    for name, split in findings["splits"].items():
-        line = f"{name:<12}{split['rows']:>8,}{split['kept']:>8,}{split['leaked']:>8,}"
-        if voted:
-            line += f"{share(split['unanimous']):>12}{share(split['pair_agreement']):>12}"
-        lines.append(line)
-    duplicates = findings["twins"]
-    line = f"{duplicates['groups']:,} groups of duplicates"
-    if voted:
-        differ = findings["disagreement"]
-        line += (
-            f", {duplicates['same_votes']:,} with the same votes; FER2013 labels "
-            f"{differ['rows']:,} kept rows otherwise ({share(differ['share'])})"
-        )
-    return "\n".join([*lines, line])
+        f"{findings['label_rule']} keeps {findings['kept']:,}\n{table.to_string()}\n{last}"
+    )

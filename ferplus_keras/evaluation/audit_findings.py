@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -15,11 +14,8 @@ from ferplus_keras.data.labels import Labels
 from ferplus_keras.data.leaks import leaked_rows
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
 
-AMBIGUOUS = 12
-"""Faces that are named because their votes are spread the most."""
-
-LARGEST = 12
-"""Groups of duplicates that are named."""
+NAMED = 12
+"""Most ambiguous faces, and largest groups of duplicates, that are named."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,62 +27,47 @@ class Rows:
         splits: (n,) str: train, validation or test.
         labels: of the label rule.
         class_names: the C classes.
-        votes: (n, 10) int; None where nobody voted.
+        votes: (n, 10) int; None where nobody voted, and then there is no entropy and agreement.
         fer: (n,) int, FER2013's label, position in `class_names`; None without votes.
-        groups: (n,) int64, first row with the same pixels.
-        leaked: (n,) bool, a duplicate lies on the other side of training.
-        constant: (n,) bool, all pixels are alike.
-        entropy: (n,) float, of the votes for emotions, in bits; 0 without votes.
-        agreement: (n,) float, share of all votes that the first choice got.
     """
 
     images: np.ndarray
     splits: np.ndarray
     labels: Labels
     class_names: tuple[str, ...]
-    votes: np.ndarray | None
-    fer: np.ndarray | None
-    groups: np.ndarray
-    leaked: np.ndarray
-    constant: np.ndarray
-    entropy: np.ndarray | None
-    agreement: np.ndarray | None
+    votes: np.ndarray | None = None
+    fer: np.ndarray | None = None
 
     @cached_property
     def label(self) -> np.ndarray:
         """Class under the label rule, (n,) int; of a dropped row 0."""
         return self.labels.targets.argmax(axis=1)
 
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """First row with the same pixels, (n,) int64."""
+        return duplicate_groups(self.images)
 
-def examine(
-    images: np.ndarray,
-    splits: np.ndarray,
-    labels: Labels,
-    class_names: Sequence[str],
-    votes: np.ndarray | None = None,
-    fer: np.ndarray | None = None,
-) -> Rows:
-    """Return what is known of every row; the arguments are the attributes of `Rows`."""
-    groups = duplicate_groups(images)
-    flat = images.reshape(len(images), -1)
-    entropy = agreement = None
-    if votes is not None:
-        shares = _shares(votes[:, : VOTE_COLUMNS.index("unknown")])
-        entropy = 0 - (shares * np.log2(np.maximum(shares, 1e-12))).sum(axis=1)  # never -0.0
-        agreement = _shares(votes).max(axis=1)
-    return Rows(
-        images=images,
-        splits=splits,
-        labels=labels,
-        class_names=tuple(class_names),
-        votes=votes,
-        fer=fer,
-        groups=groups,
-        leaked=leaked_rows(groups, splits == "train"),
-        constant=flat.min(axis=1) == flat.max(axis=1),
-        entropy=entropy,
-        agreement=agreement,
-    )
+    @cached_property
+    def leaked(self) -> np.ndarray:
+        """Whether a duplicate lies on the other side of training, (n,) bool."""
+        return leaked_rows(self.groups, self.splits == "train")
+
+    @cached_property
+    def constant(self) -> np.ndarray:
+        """Whether all pixels are alike, (n,) bool."""
+        return np.ptp(self.images, axis=(1, 2)) == 0
+
+    @cached_property
+    def entropy(self) -> np.ndarray:
+        """Entropy of the votes for emotions, (n,) float, in bits; 0 without such votes."""
+        shares = _shares(self.votes[:, : VOTE_COLUMNS.index("unknown")])
+        return 0 - (shares * np.log2(np.maximum(shares, 1e-12))).sum(axis=1)  # never -0.0
+
+    @cached_property
+    def agreement(self) -> np.ndarray:
+        """Share of all votes that the first choice got, (n,) float."""
+        return _shares(self.votes).max(axis=1)
 
 
 def find(rows: Rows, label_rule: str) -> dict[str, Any]:
@@ -129,7 +110,7 @@ def find(rows: Rows, label_rule: str) -> dict[str, Any]:
         },
         "ambiguous": [
             {"row": int(row), "votes": rows.votes[row].tolist()}
-            for row in np.argsort(-rows.entropy, kind="stable")[:AMBIGUOUS]
+            for row in np.argsort(-rows.entropy, kind="stable")[:NAMED]
         ],
     }
 
@@ -168,12 +149,10 @@ def pair_agreement(votes: np.ndarray) -> float | None:
     Args:
         votes: (n, 10) int.
     """
+    votes = votes[votes.sum(axis=1) >= 2]
     total = votes.sum(axis=1)
-    voted = total >= 2
-    if not voted.any():
-        return None
-    same = (votes * (votes - 1)).sum(axis=1)[voted]
-    return float((same / (total * (total - 1))[voted]).mean())
+    same = (votes * (votes - 1)).sum(axis=1)
+    return float((same / (total * (total - 1))).mean()) if len(votes) else None
 
 
 def find_duplicates(rows: Rows) -> dict[str, Any]:
@@ -185,14 +164,14 @@ def find_duplicates(rows: Rows) -> dict[str, Any]:
         [rows of each group whose votes differ]}.
     """
     order = np.argsort(rows.groups, kind="stable")
-    starts = np.flatnonzero(np.diff(rows.groups[order], prepend=-1))
+    starts = np.flatnonzero(np.diff(rows.groups[order]))
     groups = [
         group
-        for group in np.split(order, starts[1:])
+        for group in np.split(order, starts + 1)
         if len(group) > 1 and not rows.constant[group[0]]
     ]
     label = np.where(rows.labels.keep, rows.label, -1)
-    largest = sorted(groups, key=len, reverse=True)[:LARGEST]
+    largest = sorted(groups, key=len, reverse=True)[:NAMED]
     found = {
         "groups": len(groups),
         "rows": sum(map(len, groups)),
@@ -213,16 +192,12 @@ def find_shared(rows: Rows) -> list[dict[str, Any]]:
         [{"splits": (a, b), "images": distinct ones, "rows": (of a with a duplicate in b, of b with
         a duplicate in a)}].
     """
-    counts = {
-        name: np.bincount(rows.groups[rows.splits == name], minlength=len(rows.groups))
-        for name in SPLITS
-    }
     found = []
     for pair in combinations(SPLITS, 2):
-        first, second = (counts[name] for name in pair)
-        common = (first > 0) & (second > 0)
-        inside = (int(first[common].sum()), int(second[common].sum()))
-        found.append({"splits": pair, "images": int(common.sum()), "rows": inside})
+        first, second = (rows.groups[rows.splits == name] for name in pair)
+        inside = (int(np.isin(first, second).sum()), int(np.isin(second, first).sum()))
+        images = len(np.intersect1d(first, second))
+        found.append({"splits": pair, "images": images, "rows": inside})
     return found
 
 

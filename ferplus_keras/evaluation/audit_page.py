@@ -22,7 +22,7 @@ def write_audit_page(
 
     Args:
         findings: as `audit_findings.find` returns them.
-        rows: as `audit_findings.examine` returns them.
+        rows: as the audit read them.
         path: HTML file, replaced whole.
         title: heading of the page.
         seed: draws the sample faces.

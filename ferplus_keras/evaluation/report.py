@@ -65,56 +65,52 @@ def write_predictions(evaluations: Mapping[str, Evaluation], path: Path) -> None
 
 def format_report(report: dict[str, Any]) -> str:
     """Return the scores as tables: splits, label rules and members, then each class."""
-    splits = report["splits"]
+    import pandas
+
+    views = "" if report["tta"] == "none" else f", test-time augmentation {report['tta']}"
     lines = [
-        f"{report['model']} on {report['dataset_name']}, label rule {report['label_rule']}"
-        + (f", test-time augmentation {report['tta']}" if report["tta"] != "none" else ""),
-        *(
-            ["a trial: trained on {limit_train:,} rows only".format(**report["trial"])]
-            if "trial" in report
-            else []
-        ),
-        f"{'split':<26}{'n':>7}{'accuracy (95 % interval)':>27}"
-        + "".join(f"{name:>19}" for name in _SHOWN),
+        f"{report['model']} on {report['dataset_name']}, label rule {report['label_rule']}{views}"
     ]
     if "trial" in report:
-        lines.insert(1, f"a trial: trained on {report['trial']['limit_train']:,} rows only")
-    for name, split in splits.items():
-        cells = "".join(f"{_number(split[score]):>19}" for score in _SHOWN)
-        lines.append(f"{name:<26}{split['n']:>7}{_with_interval(split):>27}{cells}")
+        lines.append(f"a trial: trained on {report['trial']['limit_train']:,} rows only")
+    rows, notes, f1 = [], [], {}
+    for name, split in report["splits"].items():
+        rows.append((name, split))
         if split["leak_free"]["n"] < split["n"]:
-            lines.append(_indented("without leaks", split["leak_free"]))
-        lines += [_indented(rule, found) for rule, found in split["label_rules"].items()]
+            rows.append((f"{name} without leaks", split["leak_free"]))
+        rows += [(f"{name} {rule}", found) for rule, found in split["label_rules"].items()]
         for member in report.get("members", ()):
-            lines.append(_indented(Path(member["checkpoint"]).parent.name, member["splits"][name]))
+            title = Path(member["checkpoint"]).parent.name
+            rows.append((f"{name} {title}", member["splits"][name]))
         if split.get("annotators"):
-            lines.append(
-                "  against the other annotators: model {model_accuracy:.4f}, held-out annotator "
-                "{annotator_accuracy:.4f}".format(**split["annotators"])
+            notes.append(
+                f"{name}, against the other annotators: "
+                "model {model_accuracy:.4f}, held-out annotator {annotator_accuracy:.4f}".format(
+                    **split["annotators"]
+                )
             )
-    lines += ["", f"{'F1 (faces)':<12}" + "".join(f"{name:>18}" for name in splits)]
-    for class_name in report["class_names"]:
-        cells = []
-        for split in splits.values():
-            of_class = split["per_class"][class_name]
-            cells.append(f"{_number(of_class['f1'])} ({of_class['support']})")
-        lines.append(f"{class_name:<12}" + "".join(f"{cell:>18}" for cell in cells))
-    return "\n".join(lines)
+        f1[name] = {
+            of: f"{format_number(scores['f1'])} ({scores['support']})"
+            for of, scores in split["per_class"].items()
+        }
+    titles, found = zip(*rows, strict=True)
+    table = pandas.DataFrame(map(format_summary, found), titles).fillna("")
+    classes = pandas.DataFrame(f1).rename_axis("F1 (faces)", axis="columns")
+    return "\n".join([*lines, table.to_string(), *notes, "", classes.to_string()])
 
 
-_SHOWN = ("loss", "macro_f1", "balanced_accuracy", "calibration_error")
-"""Scores of the printed table, beside the accuracy."""
+def format_summary(scores: dict[str, Any]) -> dict[str, Any]:
+    """Return the scores of one line of a table, as text."""
+    accuracy = format_number(scores["accuracy"])
+    if scores["accuracy"] is not None:
+        accuracy += " ({:.4f}-{:.4f})".format(*scores["accuracy_interval"])
+    shown = {"n": scores["n"], "accuracy (95 % interval)": accuracy}
+    if "loss" in scores:
+        for name in ("loss", "macro_f1", "balanced_accuracy", "calibration_error"):
+            shown[name] = format_number(scores[name])
+    return shown
 
 
-def _indented(name: str, found: dict[str, Any]) -> str:
-    return f"  {name:<24}{found['n']:>7}{_with_interval(found):>27}"
-
-
-def _with_interval(found: dict[str, Any]) -> str:
-    if found["accuracy"] is None:
-        return "not defined"
-    return "{:.4f} ({:.4f}-{:.4f})".format(found["accuracy"], *found["accuracy_interval"])
-
-
-def _number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
+    """Return four decimals."""
     return "not defined" if value is None else f"{value:.4f}"

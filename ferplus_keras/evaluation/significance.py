@@ -19,22 +19,17 @@ def mcnemar(only_first: int, only_second: int) -> float:
         only_first: faces that the first gets right and the second does not.
         only_second: the other way round.
     """
-    from scipy.stats import binom
+    from scipy.stats import binomtest
 
-    fewer = min(only_first, only_second)
-    return float(min(1.0, 2 * binom.cdf(fewer, only_first + only_second, 0.5)))
+    tosses = only_first + only_second
+    return float(binomtest(only_first, tosses).pvalue) if tosses else 1.0
 
 
 def difference_interval(only_first: int, only_second: int, rows: int) -> list[float]:
-    """Return the 95 % interval of the second's accuracy minus the first's.
+    """Return the 95 % interval of the second's accuracy minus the first's, on `rows` faces.
 
     A paired bootstrap over the faces: a resampled face brings both answers along. Only how many
     faces one alone gets right counts, and these counts are multinomial.
-
-    Args:
-        only_first: as for `mcnemar`.
-        only_second: as for `mcnemar`.
-        rows: all faces, 1 or more.
     """
     shares = np.array([only_first, only_second, rows - only_first - only_second]) / rows
     drawn = np.random.default_rng(0).multinomial(rows, shares, RESAMPLES)
@@ -42,13 +37,9 @@ def difference_interval(only_first: int, only_second: int, rows: int) -> list[fl
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Return p values corrected for their number (Holm 1979), in the same order.
-
-    Args:
-        values: p of each test.
-    """
-    found, largest = [0.0] * len(values), 0.0
-    for rank, index in enumerate(np.argsort(values, kind="stable")):
-        largest = max(largest, min(1.0, values[index] * (len(values) - rank)))
-        found[index] = largest
-    return found
+    """Return p values corrected for their number (Holm 1979), in the same order."""
+    order = np.argsort(values, kind="stable")
+    left = len(values) - np.arange(len(values))
+    found = np.empty(len(values))
+    found[order] = np.minimum(1, np.maximum.accumulate(np.take(values, order) * left))
+    return found.tolist()

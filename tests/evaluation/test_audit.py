@@ -11,7 +11,7 @@ from ferplus_keras.data.duplicates import duplicate_groups
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.data.leaks import read_excluded
 from ferplus_keras.emotions import FERPLUS_CLASSES
-from ferplus_keras.evaluation.audit_findings import examine, find, pair_agreement
+from ferplus_keras.evaluation.audit_findings import Rows, find, pair_agreement
 
 SPLITS = ("train", "validation", "test")
 
@@ -29,7 +29,7 @@ def small():
     votes[[1, 21]] = votes[0]
     votes[31] = [0, 0, 0, 10, 0, 0, 0, 0, 0, 0]
     labels = LABEL_RULES["majority"].apply(votes)
-    return examine(images, splits, labels, FERPLUS_CLASSES, votes, fer)
+    return Rows(images, splits, labels, FERPLUS_CLASSES, votes, fer)
 
 
 def test_groups_are_named_by_their_first_row(small):
