@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from ferplus_keras.config import default_data_dir
 from ferplus_keras.data.dataset import DATASETS, open_source
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.evaluation.audit_findings import Rows, find
+from ferplus_keras.evaluation.report import write_json
 from ferplus_keras.files import replacing, require_writable
 
 
@@ -47,8 +47,7 @@ def audit(arguments: argparse.Namespace) -> None:
     rows = Rows(images, splits, source.label(rule), source.class_names, votes, fer)
     findings = find(rows, rule.name)
     write_lists(rows, folder)
-    with replacing(folder / "audit.json") as path:
-        path.write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
+    write_json(findings, folder / "audit.json")
     title = "FER2013 and FER+" if voted else source.label_set.name
     write_audit_page(findings, rows, folder / "audit.html", title)
     print(format_findings(findings))

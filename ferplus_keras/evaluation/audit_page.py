@@ -27,6 +27,12 @@ def write_audit_page(
         title: heading of the page.
         seed: draws the sample faces.
     """
+
+    def label(row: int) -> str:
+        if rows.labels.keep[row]:
+            return f"label {rows.class_names[rows.label[row]]}"
+        return f"dropped, {rows.labels.reasons[row]}"
+
     duplicates = findings["twins"]
     write_page(
         path,
@@ -48,8 +54,8 @@ def write_audit_page(
             for row in group
         ],
         ambiguous=[
-            _card(rows, found["row"], _described(rows, found["row"]))
-            for found in findings.get("ambiguous", ())
+            _card(rows, row, f"row {row}, {rows.splits[row]}: {label(row)}")
+            for row in (found["row"] for found in findings.get("ambiguous", ()))
         ],
     )
 
@@ -59,26 +65,20 @@ def _strips(rows: Rows, rng: np.random.Generator) -> list[dict[str, Any]]:
     strips = []
     for index, name in enumerate(rows.class_names):
         of_class = np.flatnonzero(rows.labels.keep & (rows.label == index))
-        if not of_class.size:
-            continue
-        _, firsts = np.unique(rows.groups[of_class], return_index=True)
-        drawn = np.sort(rng.choice(of_class[firsts], min(SHOWN, firsts.size), replace=False))
-        mean = rows.images[of_class].mean(axis=0).round().astype(np.uint8)
-        faces = [(int(row), png(rows.images[row])) for row in drawn]
-        strips.append({"name": name, "rows": of_class.size, "mean": png(mean), "faces": faces})
+        if of_class.size:
+            firsts = of_class[np.unique(rows.groups[of_class], return_index=True)[1]]
+            drawn = np.sort(rng.choice(firsts, min(SHOWN, firsts.size), replace=False))
+            mean = rows.images[of_class].mean(axis=0).round().astype(np.uint8)
+            faces = [(int(row), png(rows.images[row])) for row in drawn]
+            strips.append({"name": name, "rows": of_class.size, "mean": png(mean), "faces": faces})
     return strips
 
 
 def _card(rows: Rows, row: int, text: str) -> dict[str, Any]:
     """Return what a card shows of a row: face, text and votes."""
-    votes = rows.votes is not None and [
-        (name, [(number / 10, str(number or ""))])
-        for name, number in zip(VOTE_COLUMNS, rows.votes[row].tolist(), strict=True)
-    ]
-    return {"row": row, "png": png(rows.images[row]), "text": text, "votes": votes}
-
-
-def _described(rows: Rows, row: int) -> str:
-    if rows.labels.keep[row]:
-        return f"row {row}, {rows.splits[row]}: label {rows.class_names[rows.label[row]]}"
-    return f"row {row}, {rows.splits[row]}: dropped, {rows.labels.reasons[row]}"
+    votes = [] if rows.votes is None else rows.votes[row].tolist()
+    return {
+        "png": png(rows.images[row]),
+        "text": text,
+        "votes": [(votes[i] / 10, str(votes[i] or "")) for i in range(len(votes))],
+    }

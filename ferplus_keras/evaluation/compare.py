@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import InputError
 from ferplus_keras.evaluation.compare_reports import Report, common_rows, read_reports
+from ferplus_keras.evaluation.report import SHOWN, write_json
 from ferplus_keras.evaluation.significance import difference_interval, holm, mcnemar
-from ferplus_keras.files import replacing, require_writable
+from ferplus_keras.files import require_writable
 
 DESCRIPTION = """\
 Set evaluations side by side and say whether their difference could be chance.
@@ -22,14 +22,7 @@ Set evaluations side by side and say whether their difference could be chance.
 reads report.json and predictions.csv, which test.py wrote there, compares every run with the first
 on the rows that both have, prints tables and writes compare.json and compare.png."""
 
-SCORES = (
-    "accuracy",
-    "accuracy_interval",
-    "macro_f1",
-    "balanced_accuracy",
-    "loss",
-    "calibration_error",
-)
+SCORES = ("accuracy", "accuracy_interval", *SHOWN)
 """Scores of a report that are set side by side."""
 
 PROTOCOL = {
@@ -72,8 +65,7 @@ def compare(arguments: argparse.Namespace) -> None:
     folder = arguments.output_dir
     require_writable(folder, "--output_dir")
     draw_comparison(found, folder / "compare.png")
-    with replacing(folder / "compare.json") as temporary:
-        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    write_json(found, folder / "compare.json")
     print(format_comparison(found))
     print(f"\ncompare.json and compare.png are in {folder}")
 

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from ferplus_keras.classifier import Classifier, mean_probabilities
-from ferplus_keras.config import EvaluateConfig, default_data_dir
+from ferplus_keras.config import EvaluateConfig
 from ferplus_keras.data.dataset import DATASETS, NoRows, Source, Split, open_source
-from ferplus_keras.data.votes import LabelRule
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.calibration import fit_temperature
 from ferplus_keras.evaluation.page import write_report_page
 from ferplus_keras.evaluation.plots import draw_confusion
-from ferplus_keras.evaluation.report import format_report, write_predictions, write_report
+from ferplus_keras.evaluation.report import format_report, write_json, write_predictions
 from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.files import require_writable, sha256
 from ferplus_keras.provenance import versions
@@ -38,36 +37,38 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         with fractions, not percentages.
 
     Raises:
+        UsageError: neither a checkpoint nor a run was named.
         InputError: a checkpoint or the data cannot be used, or do not belong together.
     """
     started = time.perf_counter()
-    paths = _checkpoints(config)
-    folder = Path(config.output_dir) if config.output_dir else paths[0].parent
+    named = config.checkpoint_path or (config.name and [Path(config.checkpoints_dir, config.name)])
+    if not named:
+        raise UsageError("expected --checkpoint_path FILE_OR_FOLDER … or --name RUN")
+    paths = [find_checkpoint(path) for path in named]
+    folder = Path(config.output_dir or paths[0].parent)
     require_writable(folder, "--output_dir")
     members = [
         Classifier.open(path, model_name=config.model_name, image_size=config.image_size)
         for path in paths
     ]
     for member in members:
-        if config.model_name and config.model_name != member.info.model_name:
-            raise InputError(
-                f"{member.path} is a {member.info.model_name}, not a {config.model_name}"
-            )
-    source, rule, class_map = _open_data(config, members[0])
+        name = member.info.model_name
+        if config.model_name and config.model_name != name:
+            raise InputError(f"{member.path} is a {name}, not a {config.model_name}")
+    source, protocol = _open_data(config, members[0])
     members = [member.arranged(source.class_names) for member in members]
-    splits = {name: _split_by_rule(source, name, rule) for name in config.splits}
+    rules = {name: _split_by_rule(source, name, protocol["label_rule"]) for name in config.splits}
     evaluations = {
-        name: _evaluate_split(source, name, rules, members, config)
-        for name, rules in splits.items()
+        name: _evaluate_split(source, name, splits, members, config)
+        for name, splits in rules.items()
     }
     write_predictions(evaluations, folder / PREDICTIONS)
-    report = _report(config, source, rule, members, evaluations)
-    report["class_map"] = class_map and list(class_map)
+    report = _report(protocol, members, evaluations)
     report["evaluation_id"] = sha256(folder / PREDICTIONS)
     report["seconds"]["total"] = time.perf_counter() - started
     draw_confusion(report, folder / CONFUSION)
     write_report_page(report, evaluations, folder / PAGE)
-    write_report(report, folder / REPORT)
+    write_json(report, folder / REPORT)
     print(format_report(report))
     took, network = time.perf_counter() - started, report["seconds"]["network"]
     print(
@@ -77,27 +78,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     return report
 
 
-def _checkpoints(config: EvaluateConfig) -> list[Path]:
-    """Return the files to evaluate.
-
-    Raises:
-        UsageError: neither a checkpoint nor a run was named.
-        InputError: there is no such file.
-    """
-    if config.checkpoint_path:
-        return [find_checkpoint(path) for path in config.checkpoint_path]
-    if config.name:
-        return [find_checkpoint(Path(config.checkpoints_dir) / config.name)]
-    raise UsageError("expected --checkpoint_path FILE_OR_FOLDER … or --name RUN")
-
-
-def _open_data(
-    config: EvaluateConfig, member: Classifier
-) -> tuple[Source, LabelRule, tuple[str, ...] | None]:
-    """Read the data; return it, the main label rule and the class map.
-
-    The flags decide, and where they are silent, the checkpoint.
-    """
+def _open_data(config: EvaluateConfig, member: Classifier) -> tuple[Source, dict[str, Any]]:
+    """Read the data, as the flags and else the checkpoint say; return them and the protocol."""
     info = member.info
     own_name = info.dataset_name if info.class_names else "FERPlus"  # an .hdf5 file knows neither
     dataset_name = config.dataset_name or own_name
@@ -106,36 +88,43 @@ def _open_data(
     rule = label_set.rule(config.label_rule or (info.evaluation_rule if own else "majority"))
     class_map = config.class_map or (info.class_map if own else None)
     source = open_source(
-        config.data_dir or Run(member.path.parent).data_dir() or default_data_dir(),
+        config.data_dir or Run(member.path.parent).data_dir(),
         dataset_name,
         config.cache_dir,
         class_map=class_map,
         class_names=info.class_names if own and not label_set.class_names else None,
     )
-    return source, rule, class_map
+    return source, {
+        "dataset_name": dataset_name,
+        "label_rule": rule.name,
+        "class_map": class_map and list(class_map),
+        "class_names": list(source.class_names),
+        "data": source.hashes,
+        "tta": config.tta,
+        "average": config.average,
+    }
 
 
-def _split_by_rule(source: Source, name: str, rule: LabelRule) -> dict[str, Split | None]:
-    """Return one split under every label rule, the main one first; None where one keeps no row."""
-    found: dict[str, Split | None] = {rule.name: source.split(name, rule)}
-    for other in source.label_set.rules.values():
-        if other.name != rule.name:
-            try:
-                found[other.name] = source.split(name, other)
-            except NoRows:
-                found[other.name] = None
+def _split_by_rule(source: Source, name: str, main: str) -> dict[str, Split | None]:
+    """Return one split under every label rule, `main` first; None where a rule keeps no row."""
+    found: dict[str, Split | None] = {main: source.split(name, main)}
+    for rule in source.label_set.rules:
+        try:
+            found[rule] = found.get(rule) or source.split(name, rule)
+        except NoRows:
+            found[rule] = None
     return found
 
 
 def _evaluate_split(
     source: Source,
     name: str,
-    rules: dict[str, Split | None],
+    splits: dict[str, Split | None],
     members: Sequence[Classifier],
     config: EvaluateConfig,
 ) -> Evaluation:
     """Ask every network about every row once, whichever rules keep it."""
-    kept = [split for split in rules.values() if split is not None]
+    kept = [split for split in splits.values() if split is not None]
     every = np.unique(np.concatenate([split.row_ids for split in kept]))
     images = np.empty((len(every), *kept[0].images.shape[1:]), np.uint8)
     for split in kept:
@@ -151,66 +140,46 @@ def _evaluate_split(
         for number, member in enumerate(members, start=1)
     ]
     mean = mean_probabilities(answers, config.average)
-    main, *others = rules.items()
-    rows = np.searchsorted(every, main[1].row_ids)
-    return Evaluation(
-        main[1],
-        mean[rows],
-        source.votes(main[1]),
-        {
-            rule: split and Evaluation(split, mean[np.searchsorted(every, split.row_ids)])
-            for rule, split in others
-        },
-        [answer[rows] for answer in answers],
-    )
+    main, *others = splits
+    rows = np.searchsorted(every, splits[main].row_ids)
+    under_others = {
+        rule: split and Evaluation(split, mean[np.searchsorted(every, split.row_ids)])
+        for rule in others
+        for split in (splits[rule],)
+    }
+    votes = source.votes(splits[main])
+    members_alone = [answer[rows] for answer in answers]
+    return Evaluation(splits[main], mean[rows], votes, under_others, members_alone)
 
 
 def _report(
-    config: EvaluateConfig,
-    source: Source,
-    rule: LabelRule,
-    members: Sequence[Classifier],
-    evaluations: dict[str, Evaluation],
+    protocol: dict[str, Any], members: Sequence[Classifier], evaluations: dict[str, Evaluation]
 ) -> dict[str, Any]:
-    first = members[0].describe()
     temperature = None
     if "validation" in evaluations:
         found = evaluations["validation"]
         temperature = fit_temperature(found.labels, found.probabilities)
+    described = [member.describe() for member in members]
     report = {
         "splits": {name: found.scores(temperature) for name, found in evaluations.items()},
-        "model": " + ".join(member.info.model_name for member in members),
-        "image_size": first["image_size"],
-        "dataset_name": source.label_set.name,
-        "label_rule": rule.name,
-        "class_map": None,
-        "class_names": list(source.class_names),
-        "data": source.hashes,
-        "trained_with": first["trained_with"],
-        "checkpoint": first["checkpoint"],
-        "checkpoint_sha256": first["checkpoint_sha256"],
-        "epoch": first["epoch"],
-        "tta": config.tta,
-        "average": config.average,
+        **described[0],
+        "model": " + ".join(of["model"] for of in described),
+        **protocol,
         "temperature": temperature,
         "backend": " + ".join(dict.fromkeys(map(_backend, members))),
         "versions": versions(),
         "seconds": {"network": sum(member.seconds for member in members)},
     }
-    limits = [_limit_train(member.path) for member in members]
-    if any(limits):
-        report["trial"] = {"limit_train": min(filter(None, limits))}
+    limits = list(filter(None, map(_limit_train, members)))
+    if limits:
+        report["trial"] = {"limit_train": min(limits)}
     if len(members) > 1:
-        report["members"] = [
-            member.describe()
-            | {
-                "splits": {
-                    name: Evaluation(found.split, found.members[index]).summary()
-                    for name, found in evaluations.items()
-                }
+        for index, of in enumerate(described):
+            of["splits"] = {
+                name: Evaluation(found.split, found.members[index]).summary()
+                for name, found in evaluations.items()
             }
-            for index, member in enumerate(members)
-        ]
+        report["members"] = described
     return report
 
 
@@ -223,14 +192,9 @@ def _backend(member: Classifier) -> str:
     return backend()
 
 
-def _limit_train(checkpoint: Path) -> int | None:
+def _limit_train(member: Classifier) -> int | None:
     """Return the --limit_train of the run that a checkpoint belongs to."""
     try:
-        return Run(checkpoint.parent).settings().get("limit_train")
+        return Run(member.path.parent).settings().get("limit_train")
     except InputError:  # a bare file
         return None
-
-
-def data_dir_of_run(folder: Path) -> str:
-    """Shim: moved to `Run(folder).data_dir()`."""
-    return Run(folder).data_dir() or default_data_dir()

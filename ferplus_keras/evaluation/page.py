@@ -109,8 +109,8 @@ def _face(found: Evaluation, row: int) -> dict[str, Any]:
         "predicted": split.class_names[found.predicted[row]],
         "confidence": float(scores.max()),
         "leaked": split.leaked is not None and bool(split.leaked[row]),
-        "heads": list(columns),
-        "rows": [(split.class_names[i], [of[i] for of in columns.values()]) for i in shown],
+        "names": [split.class_names[i] for i in shown],
+        "columns": {head: [of[i] for i in shown] for head, of in columns.items()},
     }
 
 

@@ -16,14 +16,17 @@ from ferplus_keras.files import replacing
 DIGITS = "%.9g"
 """Enough to read back a float32 exactly."""
 
+SHOWN = ("loss", "macro_f1", "balanced_accuracy", "calibration_error")
+"""Scores beside the accuracy in tables."""
+
 SEPARATOR = "|"
 """Stands between several right classes of one row."""
 
 
-def write_report(report: dict[str, Any], path: Path) -> None:
-    """Write report.json whole."""
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Write a JSON file whole."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def write_predictions(evaluations: Mapping[str, Evaluation], path: Path) -> None:
@@ -106,7 +109,7 @@ def format_summary(scores: dict[str, Any]) -> dict[str, Any]:
         accuracy += " ({:.4f}-{:.4f})".format(*scores["accuracy_interval"])
     shown = {"n": scores["n"], "accuracy (95 % interval)": accuracy}
     if "loss" in scores:
-        for name in ("loss", "macro_f1", "balanced_accuracy", "calibration_error"):
+        for name in SHOWN:
             shown[name] = format_number(scores[name])
     return shown
 

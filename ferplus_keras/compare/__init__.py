@@ -1,1 +1,0 @@
-"""Evaluations side by side: which is better, and whether that could be chance."""
