@@ -8,6 +8,16 @@ from ferplus_keras.errors import InputError
 STACK = ("keras", "h5py", "albumentations", "sklearn", "scipy", "matplotlib", "filelock")
 """Modules that training and evaluation need beside a backend; every backend's extra brings them."""
 
+SERVER = (
+    "fastapi",
+    "fastapi_offline",
+    "uvicorn",
+    "websockets",
+    "python_multipart",
+    "prometheus_client",
+)
+"""Modules that the server needs; the extra `serve` brings them."""
+
 EXTRAS = {
     **dict.fromkeys((*STACK, "tensorflow"), "tensorflow"),
     "jax": "jax",
@@ -21,7 +31,7 @@ EXTRAS = {
     "mtcnn": "faces",
     "optuna": "sweep",
     "pandas": "sweep",
-    "gradio": "app",
+    **dict.fromkeys(SERVER, "serve"),
 }
 """Module -> extra that brings it; instead of tensorflow also tensorflow-cpu, jax or torch."""
 

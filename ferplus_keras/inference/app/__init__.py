@@ -1,1 +1,0 @@
-"""A page in the browser: pictures in, expressions and their reasons out."""

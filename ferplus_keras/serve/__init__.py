@@ -1,0 +1,1 @@
+"""Serve a classifier: one REST interface and one page."""

@@ -1,0 +1,2 @@
+"use strict";
+SwaggerUIBundle({ dom_id: "#swagger", url: "openapi.json", deepLinking: true, validatorUrl: null });

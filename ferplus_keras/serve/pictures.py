@@ -1,0 +1,84 @@
+"""Pictures out of requests: held in memory, checked by their header, then decoded."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ferplus_keras.data.face_image import read_picture
+from ferplus_keras.errors import InputError
+from ferplus_keras.serve.limits import Limits, Refused
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Pillow's decoders that a stranger may reach; some of the others start programs."""
+
+
+async def uploads(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
+    """Return name and content of each file of a request, multipart or raw.
+
+    Raises:
+        Refused: 415 another content type, 422 no file or a damaged form, 413 too many files.
+    """
+    from python_multipart.exceptions import FormParserError
+    from starlette.datastructures import UploadFile
+    from starlette.formparsers import MultiPartException, MultiPartParser
+
+    class InMemory(MultiPartParser):
+        spool_max_size = limits.request_bytes + 1  # a larger file would be written to disk
+
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/octet-stream" or kind.startswith("image/"):
+        content = await request.body()
+        if not content:
+            raise Refused(422, "the body is empty; expected a picture")
+        return [("", content)]
+    if kind != "multipart/form-data":
+        raise Refused(
+            415,
+            "expected multipart/form-data with files, or one picture as image/* or "
+            f"application/octet-stream; got {kind[:80] or 'no content type'}",
+        )
+    try:
+        # One file and field more than allowed are parsed, so that too many are told from damaged.
+        form = await InMemory(
+            request.headers, request.stream(), max_files=limits.files + 1, max_fields=limits.files
+        ).parse()
+    except (MultiPartException, FormParserError) as error:
+        status = 413 if "Too many files" in str(error) else 422
+        raise Refused(status, f"cannot read the form: {error}") from None
+    files = [each for _, each in form.multi_items() if isinstance(each, UploadFile)]
+    if len(files) > limits.files:
+        raise Refused(413, f"expected at most {limits.files} files per request, got {len(files)}")
+    if not files:
+        raise Refused(422, "the form holds no file; expected pictures in the field 'files'")
+    return [(each.filename or "", await each.read()) for each in files]
+
+
+def decode(content: bytes, most_pixels: int) -> np.ndarray:
+    """Return a picture (h, w, 3) uint8 RGB, upright.
+
+    Raises:
+        Refused: 415 no picture, 413 too many pixels by its header, 422 damaged.
+    """
+    from PIL import Image
+
+    too_large = f"expected at most {most_pixels / 1e6:g} million pixels"
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            if picture.width * picture.height > most_pixels:
+                raise Refused(413, f"{too_large}, got {picture.width} x {picture.height}")
+            return read_picture(picture)
+    except Image.DecompressionBombError:
+        raise Refused(413, too_large) from None
+    except Image.UnidentifiedImageError:
+        raise Refused(
+            415, "not a picture that can be read; expected JPEG, PNG, WebP, GIF, TIFF or BMP"
+        ) from None
+    except (InputError, OSError, ValueError, SyntaxError, TypeError, EOFError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise Refused(422, f"the picture is damaged or of an unknown kind: {reason}") from None

@@ -1,0 +1,350 @@
+"""A server on a port: its document, slow clients, traces, the command and a browser."""
+
+import dataclasses
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+
+from ferplus_keras import extras
+from ferplus_keras.cli import main
+from ferplus_keras.serve.guard import Guard
+from ferplus_keras.serve.limits import Limits
+from ferplus_keras.serve.listen import listen, make_server, url
+from ferplus_keras.serve.metrics import Metrics
+from ferplus_keras.serve.server import make_app
+from tests.conftest import REPOSITORY
+from tests.serve.conftest import encoded, two_faces
+
+PNG = {"content-type": "image/png"}
+LIMITS = dataclasses.replace(Limits(), grace=0.6, request_bytes=4_000_000)
+
+
+@pytest.fixture(scope="module")
+def address(engine):
+    """Return the address of a server that runs in a thread."""
+    metrics = Metrics()
+    app = Guard(make_app(engine, LIMITS, metrics), LIMITS, (), None, metrics)
+    with listen("127.0.0.1", 0) as taken:
+        server = make_server(app, LIMITS)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
+        thread.start()
+        yield url(taken)
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def client(address):
+    with httpx.Client(base_url=address, trust_env=False, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+def connect(address):
+    """Return a function that connects and sends some bytes."""
+    place = urlsplit(address)
+
+    def make(content: bytes) -> socket.socket:
+        connection = socket.create_connection((place.hostname, place.port), timeout=10)
+        connection.sendall(content)
+        return connection
+
+    return make
+
+
+def test_only_what_the_document_names_exists(client):
+    from ferplus_keras.serve.server import FILES
+
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {*FILES, "/v1/predict", "/v1/predict-faces", "/v1/models"} <= set(paths)
+    for path, operations in paths.items():
+        for method in ("get", "post", "put", "delete"):
+            status = client.request(method, path).status_code
+            assert (status == 405) == (method not in operations), (method, path)
+    others = (
+        "/redoc",
+        "/v1",
+        "/v1/stream",
+        "/docs/",
+        "/docs/oauth2-redirect",
+        "/static",
+        "/%2e%2e/",
+    )
+    for path in others:
+        assert client.get(path).status_code == 404, path
+
+
+def test_the_document_holds_for_requests_made_from_it(address, tmp_path):
+    command = Path(sys.executable).with_name("schemathesis")
+    if not command.is_file():
+        pytest.skip("schemathesis is not installed")
+    words = ["run", f"{address}openapi.json", "--max-examples", "4", "--no-color", "--seed", "5"]
+    command = [command, "--config-file", REPOSITORY / "schemathesis.toml"]
+    done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
+def test_the_page_and_its_documentation_load_nothing_from_elsewhere(client):
+    for path in ("/", "/docs"):
+        reply = client.get(path)
+        policy = reply.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "http" not in policy
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        for found in re.findall(r"""(?:src|href)=["']?([^"'> ]+)""", reply.text):
+            assert not urlsplit(found).netloc
+            if not found.startswith("#"):
+                assert client.get(f"/{found.removeprefix('./')}").status_code == 200, found
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHost: 127"])
+def test_a_request_that_does_not_come_is_not_waited_for(begun, connect):
+    began = time.monotonic()
+    with connect(begun) as slow:
+        assert slow.recv(100) == b""
+    assert 0.4 < time.monotonic() - began < 5
+
+
+def test_slow_bodies_end_and_take_no_turn_from_others(connect, client):
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n"
+    slow = [connect(head + b"Content-Length: 999\r\n\r\nxx") for _ in range(150)]
+    reply = client.post("/v1/predict", content=encoded(two_faces()), headers=PNG)
+    assert reply.status_code == 200
+    for each in slow:
+        with each:
+            assert each.recv(12) == b"HTTP/1.1 408"
+
+
+def test_a_large_upload_learns_why_it_is_refused(client):
+    reply = client.post("/v1/predict", content=b"x" * 20_000_000, headers=PNG)
+    assert reply.status_code == 413
+    pieces = (b"x" * 1_000_000 for _ in range(20))  # without a length
+    assert client.post("/v1/predict", content=pieces, headers=PNG).status_code == 413
+
+
+def test_only_this_machine_is_listened_to(address):
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", urlsplit(address).port), timeout=5)
+
+
+def test_nothing_is_written_and_nobody_is_called(client, capfd):
+    rng = np.random.default_rng(3)
+    large = encoded(rng.integers(0, 256, (900, 1200, 3), np.uint8))
+    assert len(large) > 3_000_000  # a form's parser would lay it on the disk
+    here, watching, seen = threading.get_ident(), True, []
+
+    def watch(event: str, arguments: tuple) -> None:
+        if watching and threading.get_ident() != here:
+            if event in (
+                "socket.connect",
+                "socket.getaddrinfo",
+                "subprocess.Popen",
+                "tempfile.mkstemp",
+            ):
+                seen.append((event, arguments))
+            if event == "open" and (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                seen.append((event, arguments))
+
+    sys.addaudithook(watch)
+    query = "detector=whole&explain=occlusion&crops=true"
+    for path in ("predict", "predict-faces"):
+        asked = query if path == "predict" else query.partition("&")[2]
+        files = {"files": ("my secret.png", large)}
+        assert client.post(f"/v1/{path}?{asked}", files=files).status_code == 200
+        assert client.post(f"/v1/{path}?{asked}", files={"files": ("x", b"no")}).status_code == 415
+    client.get("/docs")
+    watching = False
+    assert seen == []
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "expected"),
+    [
+        (["--checkpoint_path", "no/such.onnx"], 1, r"no model at no/such.onnx"),
+        (["--faces", "yunet", "--faces_weights", "no.onnx"], 1, r".*no\.onnx"),
+        (["--port", "70000"], 2, r"--port: expected 0 to 65535, got 70000"),
+        (["--max_upload_mb", "0"], 2, r"--max_upload_mb: expected more than 0, got 0"),
+        (["--max_rate", "nan"], 2, r"--max_rate: expected more than 0, got nan"),
+    ],
+)
+@pytest.mark.parametrize("command", ["serve", "app"])
+def test_mistakes_are_one_line(command, words, code, expected, capsys):
+    assert main([command, *words]) == code
+    assert re.fullmatch(rf"error: {expected}.*\n", capsys.readouterr().err)
+
+
+def test_a_token_must_fit_a_header(monkeypatch, capsys):
+    monkeypatch.setenv("FERPLUS_TOKEN", "two words")
+    assert main(["serve"]) == 2
+    assert "FERPLUS_TOKEN: expected ASCII" in capsys.readouterr().err
+
+
+def test_a_taken_port_is_said_before_models_are_opened(tmp_path, capsys):
+    damaged = tmp_path / "damaged.onnx"
+    damaged.touch()
+    with listen("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        words = ["--checkpoint_path", str(damaged), "--port", port, "--faces", "whole"]
+        assert main(["serve", *words]) == 1
+    error = capsys.readouterr().err
+    assert re.fullmatch(
+        rf"error: cannot listen on 127.0.0.1 port {port}: .*choose another --port.*\n", error
+    )
+
+
+def test_without_fastapi_its_extra_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "fastapi" else True)
+    assert main(["serve"]) == 1
+    assert "pip install 'ferplus-keras[serve]'" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_it_and_leaves_nothing(tmp_path):
+    temporary, cache = tmp_path / "tmp", tmp_path / "cache"
+    temporary.mkdir()
+    kept = {"TMPDIR": str(temporary), "XDG_CACHE_HOME": str(cache), "HOME": "/nonexistent"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ferplus_keras", "serve", "--faces", "whole", "--port", "0"],
+        cwd=tmp_path,
+        env={**os.environ, **kept, "PYTHONPATH": str(REPOSITORY), "FERPLUS_TOKEN": "open"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        line = process.stdout.readline()
+        place = re.match(r"The page is at (http://127\.0\.0\.1:\d+/)", line)
+        assert place, process.stderr.read()
+        files = {"files": ("my secret.png", encoded(two_faces()))}
+        token = {"authorization": "Bearer open"}
+        asked = f"{place[1]}v1/predict-faces"
+        assert httpx.post(asked, files=files, trust_env=False).status_code == 401
+        assert httpx.post(asked, files=files, headers=token, trust_env=False).status_code == 200
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, errors
+    assert (output, errors.strip()) == ("", "interrupted")
+    assert list(temporary.iterdir()) == []
+    assert not cache.exists()
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as engine:
+        camera = [f"--use-fake-{what}-for-media-stream" for what in ("ui", "device")]
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *camera])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """Return a function that opens the page; nothing may be loaded from elsewhere or fail."""
+    hosts, faults, contexts = set(), [], []
+
+    def make(width: int = 1280, **kwargs):
+        context = browser.new_context(viewport={"width": width, "height": 900}, **kwargs)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+        page.on("pageerror", lambda fault: faults.append(fault))
+        page.goto(address)
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert hosts - {""} == {urlsplit(address).netloc}
+    assert faults == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pictures_in_a_browser(width, scheme, open_page, tmp_path):
+    good, bad = tmp_path / "=good.png", tmp_path / "bad.png"
+    good.write_bytes(encoded(two_faces()))
+    bad.write_bytes(b"no picture")
+    page = open_page(width, color_scheme=scheme)
+    page.set_input_files("#files", [good, bad])
+    page.wait_for_selector("#list .fault")
+    page.wait_for_selector(".card .crop")
+    assert page.locator(".card .number").all_inner_texts() == ["1", "2"]
+    assert page.locator("#boxes .tag text").all_text_contents() == ["1", "2"]
+    page.hover(".card >> nth=1")
+    assert page.locator("#boxes .on").get_attribute("data-number") == "2"
+    page.focus("#boxes g[data-number='1']")
+    assert page.locator(".card.on").get_attribute("data-number") == "1"
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("() => document.activeElement.dataset.number") == "2"
+    page.click(".card >> nth=1 >> text=Why?")
+    page.wait_for_selector(".card .map[src^=data]")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    with page.expect_download() as saved:
+        page.click("#csv-button")
+    header, *rows = Path(saved.value.path()).read_text().splitlines()
+    assert header.startswith("file,face,x,y,width,height,label,neutral,")
+    assert [row.split(",")[:6] for row in rows] == [
+        ["'=good.png", "0", "0.0", "0.0", "48.0", "48.0"],
+        ["'=good.png", "1", "48.0", "0.0", "48.0", "48.0"],
+    ]
+    page.click("text=bad.png")
+    assert "This picture cannot be used" in page.inner_text("#cards")
+
+
+def test_paste_example_and_settings_in_a_browser(open_page):
+    page = open_page()
+    page.click("text=Try this example")
+    page.wait_for_selector(".card .crop")
+    page.click("text=Settings")
+    page.select_option("#detector", "whole")
+    page.wait_for_selector("#title >> text=1 face")
+    page.keyboard.press("Escape")
+    page.click("text=Clear")
+    page.evaluate(
+        """async () => {
+            const blob = await (await fetch("example.jpg")).blob();
+            const held = new DataTransfer();
+            held.items.add(new File([blob], "pasted.jpg", { type: "image/jpeg" }));
+            document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: held }));
+        }"""
+    )
+    page.wait_for_selector("#title >> text=pasted.jpg")
+    page.wait_for_selector(".card .crop")
+
+
+def test_the_camera_in_a_browser(open_page):
+    page = open_page(permissions=["camera"])
+    page.click("text=Use the camera")
+    page.wait_for_selector(".card[data-number='2']")
+    page.click("#snap-button")
+    page.wait_for_selector("#title >> text=camera")
+    page.wait_for_selector(".card[data-number='2'] >> text=Why?")
+
+
+def test_the_documentation_in_a_browser(open_page, address):
+    page = open_page()
+    page.goto(f"{address}docs")
+    page.wait_for_selector('#swagger [data-path="/v1/predict-faces"]')
