@@ -29,7 +29,7 @@ TIMEOUT = 10
 """Seconds without an answer after which the server counts as out of reach."""
 
 
-def find_yunet() -> Path:
+def find_yunet(fetch: bool = True) -> Path:
     """Return YuNet's file, from `$FERPLUS_WEIGHTS_DIR` or the cache folder, else fetched to it.
 
     Raises:
@@ -41,6 +41,8 @@ def find_yunet() -> Path:
         if (folder / YUNET).is_file():
             _check((folder / YUNET).read_bytes(), str(folder / YUNET))
             return folder / YUNET
+    if not fetch:
+        raise InputError(f"{YUNET} is not here; python -m ferplus_keras fetch downloads it")
     try:
         request = Request(YUNET_URL, headers={"User-Agent": "ferplus-keras"})
         with urlopen(request, timeout=TIMEOUT) as response:

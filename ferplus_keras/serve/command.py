@@ -7,13 +7,14 @@ import ipaddress
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.extras import SERVER, require
-from ferplus_keras.inference.faces import DETECTORS, Detector, find_detector
+from ferplus_keras.inference.detectors import DETECTORS, find_detector
+from ferplus_keras.inference.weights import find_yunet
 from ferplus_keras.serve.limits import MEGABYTE, Limits
 
 DESCRIPTION = """\
@@ -99,9 +100,8 @@ def serve(arguments: argparse.Namespace) -> None:
     )
 
     from ferplus_keras.serve.engine import Engine
-    from ferplus_keras.serve.guard import Guard
+    from ferplus_keras.serve.guard import Guard, Metrics
     from ferplus_keras.serve.listen import listen, make_server, url
-    from ferplus_keras.serve.metrics import Metrics
     from ferplus_keras.serve.server import make_app
 
     with listen(arguments.host, arguments.port) as taken:
@@ -142,22 +142,28 @@ def find_models(paths: Sequence[Path]) -> dict[str, Path]:
     return models
 
 
-def find_detectors(wanted: str | None, weights: Path | None) -> dict[str, Detector]:
-    """Return the detectors that can be used here, the default one first.
+def find_detectors(wanted: str | None, weights: Path | None) -> dict[str, Callable | str]:
+    """Return the detectors that can be used here without fetching a file, the default one first.
 
     Args:
-        wanted: row of `DETECTORS` that must be among them, or None.
-        weights: file of the detector `yunet`, or None.
+        wanted: row of `DETECTORS` that must be among them; None or "auto" takes any.
+        weights: YuNet's file; None takes the one that is on this machine.
 
     Raises:
         InputError: what the one asked for needs is missing.
     """
-    first = wanted or ("yunet" if weights else None)
+    first = None if wanted == "auto" else wanted
+    first = "yunet" if weights and not first else first
     found = {}
-    for name in sorted(DETECTORS, key=lambda name: name != first):
+    for name in sorted(
+        (name for name in DETECTORS if name != "auto"), key=lambda name: name != first
+    ):
         try:
-            found[name] = find_detector(name, weights)
-        except InputError:
+            file = (weights or find_yunet(fetch=False)) if name == "yunet" else None
+            found[name] = name if name == "whole" else find_detector(name, file)
+        except InputError as error:
             if name == first:
                 raise
+            if first is None:
+                print(f"note: the detector {name} is not offered: {error}", file=sys.stderr)
     return found

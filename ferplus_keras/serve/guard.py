@@ -11,27 +11,26 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 from urllib.parse import urlsplit
 
-from ferplus_keras.serve.limits import MEGABYTE, Limits, Refused
-from ferplus_keras.serve.metrics import Metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data: blob:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-)
-"""Content security policy: a browser loads nothing from elsewhere and sends nothing elsewhere."""
+from ferplus_keras.serve.limits import MEGABYTE, Limits, Refused
 
 HEADERS = {
-    b"content-security-policy": POLICY.encode(),
+    b"content-security-policy": (
+        b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        b"img-src 'self' data: blob:; media-src 'self' blob:; base-uri 'none'; "
+        b"form-action 'none'; frame-ancestors 'none'"
+    ),
     b"cross-origin-resource-policy": b"same-origin",
     b"referrer-policy": b"no-referrer",
     b"x-content-type-options": b"nosniff",
     b"cache-control": b"no-store",
 }
+"""Sent with every answer: a browser loads nothing from elsewhere and sends nothing elsewhere."""
 
 PROTECTED = ("/v1", "/metrics")
 """Where a token is needed, if there is one; the page and its documentation hold no secret."""
@@ -41,6 +40,25 @@ LINGER = 3
 
 CLIENTS = 10_000
 """Addresses whose rate is remembered."""
+
+Receive = Callable[[], Awaitable[dict]]
+Send = Callable[[dict], Awaitable[None]]
+
+
+class Metrics:
+    """What Prometheus may read of one server; nothing of what it was shown."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        own = {"registry": self.registry, "namespace": "ferplus"}
+        self.requests = Counter("requests", "Requests answered.", ["route", "status"], **own)
+        self.seconds = Histogram("request_seconds", "Seconds per request.", ["route"], **own)
+        self.active = Gauge("active_requests", "Requests that are worked on.", **own)
+        self.held = Gauge("held_bytes", "Bodies of requests in memory.", **own)
+        self.streams = Gauge("streams", "Cameras that are connected.", **own)
+        self.faces = Counter("faces", "Faces classified.", ["model"], **own)
+        sizes = [1, 2, 4, 8, 16, 32, 64]
+        self.batches = Histogram("batch_faces", "Faces per batch.", buckets=sizes, **own)
 
 
 class Guard:
@@ -59,23 +77,19 @@ class Guard:
     ) -> None:
         self.app = app
         self.limits = limits
-        self.hosts = {"localhost", *(host.lower() for host in hosts)}
+        self.hosts = {host.lower() for host in hosts}
         self.token = token
         self.metrics = metrics
         self.active = self.streams = self.held = 0
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: dict, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._websocket(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+        handle = {"http": self._http, "websocket": self._websocket}
+        await handle.get(scope["type"], self.app)(scope, receive, send)
 
-    async def _http(self, scope: dict, receive: Any, send: Any) -> None:
-        began, status, unread = time.perf_counter(), 0, True
+    async def _http(self, scope: dict, receive: Receive, send: Send) -> None:
+        began, status, unread, body = time.perf_counter(), 0, True, bytearray()
 
         async def receiving() -> dict:
             nonlocal unread
@@ -87,12 +101,9 @@ class Guard:
             nonlocal status
             if event["type"] == "http.response.start":
                 status = event["status"]
-                own = {name for name, _ in event.get("headers", ())}
-                added = [pair for pair in HEADERS.items() if pair[0] not in own]
-                event = {**event, "headers": [*event.get("headers", ()), *added]}
+                event = {**event, "headers": [*event.get("headers", ()), *HEADERS.items()]}
             await send(event)
 
-        body = bytearray()
         try:
             self._admit(scope)
             await self._read(scope, receiving, body)
@@ -104,8 +115,10 @@ class Guard:
                         await receiving()
             if not status:
                 await _refuse(answer, refused)
-        except Exception as error:  # a defect: said without what it was about
-            _report(error)
+        except Exception as error:  # a defect; its message could name a picture
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{type(error).__name__} at {last.filename}:{last.lineno}"
+            print(f"internal error: {place}", file=sys.stderr, flush=True)
             if not status:
                 await _refuse(answer, Refused(500, "internal error"))
         finally:
@@ -114,34 +127,31 @@ class Guard:
             self.metrics.requests.labels(route, status).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
 
-    async def _read(self, scope: dict, receive: Any, body: bytearray) -> None:
+    async def _read(self, scope: dict, receive: Receive, body: bytearray) -> None:
         """Read the whole body, so that a slow client takes no turn from the others."""
-        limits, began = self.limits, time.monotonic()
-        too_large = Refused(
-            413, f"expected at most {limits.request_bytes / MEGABYTE:g} MB per request"
-        )
+        limits, began, more = self.limits, time.monotonic(), True
+        too_large = f"expected at most {limits.request_bytes / MEGABYTE:g} MB per request"
         length = _header(scope, b"content-length")
         if length.isdigit() and int(length) > limits.request_bytes:
-            raise too_large
-        more = True
+            raise Refused(413, too_large)
         while more:
             left = began + limits.grace + len(body) / limits.slowest - time.monotonic()
             try:
                 event = await asyncio.wait_for(receive(), max(left, 0.001))
             except TimeoutError:
-                raise Refused(408, "the body came too slowly") from None
+                raise Refused(408, "the request arrived too slowly") from None
             if event["type"] == "http.disconnect":
                 raise Refused(400, "the client has gone")
-            chunk, more = event.get("body", b""), event.get("more_body", False)
-            body += chunk
-            self.held += len(chunk)
+            more = event.get("more_body", False)
+            body += event.get("body", b"")
+            self.held += len(event.get("body", b""))
             self.metrics.held.set(self.held)
             if len(body) > limits.request_bytes:
-                raise too_large
+                raise Refused(413, too_large)
             if self.held > limits.held_bytes:
                 raise Refused(503, "too many uploads at the moment; try again")
 
-    async def _work(self, scope: dict, body: bytes, receive: Any, send: Any) -> None:
+    async def _work(self, scope: dict, body: bytes, receive: Receive, send: Send) -> None:
         events = [{"type": "http.request", "body": body}]
 
         async def replay() -> dict:
@@ -161,18 +171,13 @@ class Guard:
             self.active -= counted
             self.metrics.active.set(self.active)
 
-    async def _websocket(self, scope: dict, receive: Any, send: Any) -> None:
+    async def _websocket(self, scope: dict, receive: Receive, send: Send) -> None:
         try:
             self._admit(scope)
             if self.streams >= self.limits.streams:
                 raise Refused(503, f"{self.streams} cameras are connected; try again")
         except Refused as refused:
-            await receive()
-            if "websocket.http.response" in scope.get("extensions", {}):
-                await _refuse(send, refused, "websocket.http.response")
-            else:
-                await send({"type": "websocket.close", "code": 1008, "reason": str(refused)[:120]})
-            return
+            return await _refuse(send, refused, "websocket.http.response")
         self.streams += 1
         self.metrics.streams.set(self.streams)
         try:
@@ -182,45 +187,33 @@ class Guard:
             self.metrics.streams.set(self.streams)
 
     def _admit(self, scope: dict) -> None:
-        """Check host, origin, token and rate.
-
-        A name that leads here without being one of ours belongs to a page that rebound its own
-        (DNS rebinding); an address cannot be rebound.
-        """
-        host = _header(scope, b"host")
-        if not self._is_ours(host):
+        """Check host, origin, token and rate."""
+        host = _header(scope, b"host").lower()
+        # A name that leads here without being ours belongs to a page that rebound its own (DNS
+        # rebinding); an address cannot be rebound.
+        name = _name(host)
+        if name not in {"localhost", *self.hosts} and not _is_address(name):
             raise Refused(421, f"not served as {host[:80]!r}; name it with --allowed_hosts")
-        origin = _header(scope, b"origin")
-        # Behind a proxy that changes Host, its name is among the allowed ones.
-        if (
-            origin
-            and urlsplit(origin).netloc.lower() != host.lower()
-            and ((urlsplit(origin).hostname or "") not in self.hosts - {"localhost"})
-        ):
+        origin = _header(scope, b"origin").lower()
+        # A proxy that does not pass on the name it is called by is among the allowed ones.
+        own = urlsplit(origin).netloc == host or _name(urlsplit(origin).netloc) in self.hosts
+        if origin and not own:
             raise Refused(403, "requests from pages of other origins are not answered")
         if not scope["path"].startswith(PROTECTED):
             return
-        if _header(scope, b"sec-fetch-site") in ("cross-site", "same-site") and not origin:
+        if not origin and _header(scope, b"sec-fetch-site") in ("cross-site", "same-site"):
             raise Refused(403, "requests from pages of other origins are not answered")
         if self.token and not hmac.compare_digest(_token(scope).encode(), self.token.encode()):
             raise Refused(401, "expected the header 'Authorization: Bearer …' with the token")
         if scope.get("method") != "GET":
             self._count((scope.get("client") or [""])[0])
 
-    def _is_ours(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-            ipaddress.ip_address(name)
-        except ValueError:
-            return not host.startswith("[") and host.partition(":")[0].lower() in self.hosts
-        return True
-
     def _count(self, client: str) -> None:
         """Take one request from a client's bucket, which fills at the rate."""
-        now, rate = time.monotonic(), self.limits.rate
-        left, since = self._buckets.pop(client, (max(rate, 1.0), now))
-        left = min(left + (now - since) * rate, max(rate, 1.0)) - 1
-        self._buckets[client] = (max(left, 0.0), now)  # the clients of longest ago stand first
+        now, rate, most = time.monotonic(), self.limits.rate, max(self.limits.rate, 1.0)
+        left, since = self._buckets.pop(client, (most, now))
+        left = min(left + (now - since) * rate, most) - 1
+        self._buckets[client] = (max(left, 0.0), now)  # clients of longest ago stand first
         while len(self._buckets) > CLIENTS:
             del self._buckets[next(iter(self._buckets))]
         if left < 0:
@@ -231,6 +224,21 @@ def _header(scope: dict, wanted: bytes) -> str:
     return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
 
 
+def _name(host: str) -> str:
+    """Return a Host header without its port, or "" if it is malformed."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
+
+
 def _token(scope: dict) -> str:
     """Return the token of a request; a browser's WebSocket carries it as a subprotocol."""
     kind, _, token = _header(scope, b"authorization").partition(" ")
@@ -239,27 +247,17 @@ def _token(scope: dict) -> str:
     for each in _header(scope, b"sec-websocket-protocol").split(","):
         kind, _, coded = each.strip().partition(".")
         if kind == "bearer":
-            try:
+            with contextlib.suppress(ValueError):
                 return base64.urlsafe_b64decode(coded + "=" * (-len(coded) % 4)).decode()
-            except ValueError:
-                break
     return ""
 
 
-async def _refuse(send: Any, refused: Refused, kind: str = "http.response") -> None:
+async def _refuse(send: Send, refused: Refused, kind: str = "http.response") -> None:
     body = json.dumps({"detail": str(refused)}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    headers += {401: [(b"www-authenticate", b"Bearer")]}.get(refused.status, [])
-    headers += [(b"retry-after", b"1")] if refused.status in (429, 503) else []
+    if refused.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if refused.status in (429, 503):
+        headers.append((b"retry-after", b"1"))
     await send({"type": f"{kind}.start", "status": refused.status, "headers": headers})
     await send({"type": f"{kind}.body", "body": body})
-
-
-def _report(error: Exception) -> None:
-    """Print where a defect is, but no value and no message: they could name a picture."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    print(
-        f"internal error: {type(error).__name__} at {last.filename}:{last.lineno}",
-        file=sys.stderr,
-        flush=True,
-    )

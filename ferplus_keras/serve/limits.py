@@ -9,35 +9,21 @@ MEGABYTE = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """What one server accepts.
-
-    Attributes:
-        request_bytes: largest body of a request.
-        held_bytes: bodies of all requests together, which are held in memory.
-        pixels: largest picture, compared with its header before it is decoded.
-        files: pictures per request.
-        frame_bytes: largest camera frame.
-        concurrent: requests that are worked on at a time.
-        streams: cameras at a time.
-        rate: requests per second and client address, and how many may come at once.
-        grace: seconds in which a body of any speed may arrive.
-        slowest: bytes per second that a body must average after that.
-        answer_seconds: longest time from a complete request to the end of its response.
-        idle_seconds: a camera that sends nothing for longer is disconnected.
-    """
+    """What one server accepts."""
 
     request_bytes: int = 50 * MEGABYTE
-    held_bytes: int = 512 * MEGABYTE
-    pixels: int = 40_000_000
+    held_bytes: int = 512 * MEGABYTE  # bodies of all requests together, which are held in memory
+    pixels: int = 40_000_000  # per picture, by its header
     files: int = 100
     frame_bytes: int = 4 * MEGABYTE
-    concurrent: int = 128
+    concurrent: int = 128  # requests that are worked on
     streams: int = 16
-    rate: float = 1000
-    grace: float = 15
-    slowest: float = 50_000
-    answer_seconds: float = 60
-    idle_seconds: float = 30
+    connections: int = 900  # a process may open 1024 files on most systems
+    rate: float = 1000  # requests per second and client address, and as many at once
+    grace: float = 15  # seconds in which a header or a body may arrive at any speed
+    slowest: float = 50_000  # bytes per second that a body must average after that
+    answer_seconds: float = 60  # from the complete request to the end of its response
+    idle_seconds: float = 30  # until a camera that sends nothing is disconnected
 
 
 class Refused(Exception):
@@ -46,4 +32,3 @@ class Refused(Exception):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status = status
-        self.detail = detail

@@ -12,16 +12,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from ferplus_keras.errors import InputError
 from ferplus_keras.serve.limits import Limits
 
-MOST_CONNECTIONS = 900
-"""Fewer than the files that a process may open on most systems."""
-
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take a port, so that nobody else does while models are opened.
-
-    Args:
-        host: name or address to listen on.
-        port: 0 takes any that is free.
+    """Take a port, so that nobody else does while models are opened; 0 takes any that is free.
 
     Raises:
         InputError: the port is taken or not allowed, or the host is not this machine's.
@@ -67,11 +60,12 @@ def make_server(app: Any, limits: Limits) -> uvicorn.Server:
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            if self.timer is not None and self.conn.their_state is not h11.IDLE:
+            waiting = self.conn.their_state is h11.IDLE
+            if waiting and self.timer is None:
+                self.timer = self.loop.call_later(limits.grace, self.transport.close)
+            elif self.timer is not None and not waiting:
                 self.timer.cancel()
                 self.timer = None
-            elif self.timer is None and self.conn.their_state is h11.IDLE:
-                self.timer = self.loop.call_later(limits.grace, self.transport.close)
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
@@ -94,7 +88,7 @@ def make_server(app: Any, limits: Limits) -> uvicorn.Server:
         log_level="critical",
         access_log=False,
         server_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
+        limit_concurrency=limits.connections,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=1,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ferplus_keras.data.face_image import read_picture
+from ferplus_keras.data.pictures import read_picture
 from ferplus_keras.errors import InputError
 from ferplus_keras.serve.limits import Limits, Refused
 
@@ -24,12 +24,8 @@ async def uploads(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
     Raises:
         Refused: 415 another content type, 422 no file or a damaged form, 413 too many files.
     """
-    from python_multipart.exceptions import FormParserError
     from starlette.datastructures import UploadFile
     from starlette.formparsers import MultiPartException, MultiPartParser
-
-    class InMemory(MultiPartParser):
-        spool_max_size = limits.request_bytes + 1  # a larger file would be written to disk
 
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/octet-stream" or kind.startswith("image/"):
@@ -43,17 +39,14 @@ async def uploads(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
             "expected multipart/form-data with files, or one picture as image/* or "
             f"application/octet-stream; got {kind[:80] or 'no content type'}",
         )
+    parser = MultiPartParser(request.headers, request.stream(), max_files=limits.files)
+    parser.spool_max_size = limits.request_bytes + 1  # a larger file would be written to disk
     try:
-        # One file and field more than allowed are parsed, so that too many are told from damaged.
-        form = await InMemory(
-            request.headers, request.stream(), max_files=limits.files + 1, max_fields=limits.files
-        ).parse()
-    except (MultiPartException, FormParserError) as error:
-        status = 413 if "Too many files" in str(error) else 422
-        raise Refused(status, f"cannot read the form: {error}") from None
+        form = await parser.parse()
+    except MultiPartException as error:
+        status = 413 if "Too many files" in error.message else 422
+        raise Refused(status, f"cannot read the form: {error.message}") from None
     files = [each for _, each in form.multi_items() if isinstance(each, UploadFile)]
-    if len(files) > limits.files:
-        raise Refused(413, f"expected at most {limits.files} files per request, got {len(files)}")
     if not files:
         raise Refused(422, "the form holds no file; expected pictures in the field 'files'")
     return [(each.filename or "", await each.read()) for each in files]

@@ -1,24 +1,30 @@
 """The routes: pictures, faces, camera, models, health, metrics, documentation and the page."""
 
 import asyncio
+import base64
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
+import cv2
 import fastapi_offline
+import numpy as np
 from fastapi import FastAPI, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from prometheus_client import generate_latest
 from pydantic import BaseModel, Field
 
 import ferplus_keras
-from ferplus_keras.data.views import VIEWS
+from ferplus_keras.data.augment import VIEWS
+from ferplus_keras.errors import InputError
+from ferplus_keras.explain.explanations import methods_of
 from ferplus_keras.explain.methods import METHODS
-from ferplus_keras.serve import explanations
-from ferplus_keras.serve.engine import WHOLE, Engine, png
+from ferplus_keras.serve.engine import WHOLE, Engine
+from ferplus_keras.serve.guard import Metrics
 from ferplus_keras.serve.limits import Limits, Refused
-from ferplus_keras.serve.metrics import Metrics
 from ferplus_keras.serve.pictures import decode, uploads
 
 PAGE = Path(__file__).with_name("page")
@@ -37,15 +43,16 @@ FILES = {
 }
 """Path -> file and its type: the page and the documentation, which load nothing else."""
 
-MOST_PROBABLE = "most_probable"
-"""Stands for each face's most probable class."""
-
 DESCRIPTION = """\
 Find faces and classify what they express. Pictures are held in memory for the answer only.
 
-A camera connects to `/v1/stream` by WebSocket, sends each frame as one binary message (a JPEG, PNG
-or WebP) and gets one JSON message per frame that was processed. Frames that arrive while another
-one is processed replace each other; the newest one is answered next."""
+A camera connects to `/v1/stream` by WebSocket, with the query of `/v1/predict`, sends each frame as
+one binary message (a picture file) and gets one JSON message per frame that was processed: `frame`,
+its number from 1, and the fields of a picture. Frames that arrive while another one is processed
+replace each other; the newest one is answered next."""
+
+MOST_PROBABLE = "most_probable"
+"""Stands for each face's most probable class."""
 
 
 class Explanation(BaseModel):
@@ -102,8 +109,6 @@ class Choices(BaseModel):
     models: list[Model]
     detectors: list[str]
     tta: list[str]
-    request_bytes: int
-    files: int
 
 
 class Problem(BaseModel):
@@ -128,108 +133,82 @@ REFUSALS = {
     }.items()
 }
 
+BYTES = {"type": "string", "format": "binary"}
+FORM = {"files": {"type": "array", "minItems": 1, "items": BYTES}}
+KINDS = ("image/jpeg", "image/png", "application/octet-stream")
 UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {
-                        "files": {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {"type": "string", "format": "binary"},
-                        }
-                    },
-                }
-            },
-            **{
-                kind: {"schema": {"type": "string", "format": "binary", "minLength": 1}}
-                for kind in ("image/jpeg", "image/png", "application/octet-stream")
-            },
-        },
-    }
+    "multipart/form-data": {
+        "schema": {"type": "object", "required": ["files"], "properties": FORM}
+    },
+    **{kind: {"schema": {**BYTES, "minLength": 1}} for kind in KINDS},
 }
 
 
 def make_app(engine: Engine, limits: Limits, metrics: Metrics) -> FastAPI:
     """Return the application; it expects a `guard.Guard` before it."""
-    methods = {name: explanations.methods(each) for name, each in engine.classifiers.items()}
-    some_methods = [name for name in METHODS if any(name in each for each in methods.values())]
-    all_classes = dict.fromkeys(
-        name for each in engine.classifiers.values() for name in each.class_names
-    )
+    models = engine.classifiers
+    methods = {name: [each.name for each in methods_of(models[name])] for name in models}
+    known_methods = [name for name in METHODS if any(name in some for some in methods.values())]
+    known_classes = dict.fromkeys(name for each in models.values() for name in each.class_names)
+    detectors = list(dict.fromkeys(detector for _, detector in engine.predictors))
 
     class Faces(BaseModel):
-        model: Literal[tuple(engine.classifiers)] = next(iter(engine.classifiers))
+        model: Literal[tuple(models)] = next(iter(models))
         tta: Annotated[Literal[tuple(VIEWS)], Field(description="views to average over")] = "none"
         explain: Annotated[
-            Literal[("none", *some_methods)], Field(description="method that explains each face")
+            Literal[("none", *known_methods)], Field(description="method that explains each face")
         ] = "none"
         explain_class: Annotated[
-            Literal[(MOST_PROBABLE, *all_classes)], Field(description="class to explain")
+            Literal[(MOST_PROBABLE, *known_classes)], Field(description="class to explain")
         ] = MOST_PROBABLE
         crops: Annotated[bool, Field(description="also return what the network saw")] = False
 
     class Pictures(Faces):
-        detector: Literal[tuple(engine.detectors)] = next(iter(engine.detectors))
+        detector: Literal[tuple(detectors)] = detectors[0]
 
-    async def seen(name: str, content: bytes, asked: Faces) -> Picture:
-        classifier = engine.classifiers[asked.model]
+    async def classified(name: str, content: bytes, asked: Faces) -> Picture:
         detector = getattr(asked, "detector", WHOLE)
-        found = await engine.find(partial(decode, content, limits.pixels), asked.model, detector)
-        rows = await engine.probabilities(found.crops, asked.model, asked.tta)
+        (width, height), boxes, crops = await engine.find(
+            partial(decode, content, limits.pixels), asked.model, detector
+        )
+        rows = await engine.probabilities(crops, asked.model, asked.tta)
         metrics.faces.labels(asked.model).inc(len(rows))
+        describe = engine.predictors[asked.model, detector].describe
         faces = []
-        for box, crop, row in zip(found.boxes, found.crops, rows, strict=True):
-            face = Face(
-                number=len(faces) + 1,
-                box=[round(float(side), 1) for side in box],
-                label=classifier.class_names[row.argmax()],
-                confidence=row.max(),
-                probabilities=dict(zip(classifier.class_names, map(float, row), strict=True)),
-                crop=png(crop) if asked.crops else None,
-            )
+        for number, (box, crop, row) in enumerate(zip(boxes, crops, rows, strict=True), start=1):
+            face = Face(number=number, **vars(describe(box, row)))
+            face.box = [round(side, 1) for side in face.box]
+            if asked.crops:
+                face.crop = _png(crop)
             if asked.explain != "none":
                 chosen = face.label if asked.explain_class == MOST_PROBABLE else asked.explain_class
-                drawn = await engine.explain(crop, asked.model, chosen, asked.explain)
+                try:
+                    drawn = await engine.explain(crop, asked.model, chosen, asked.explain)
+                except InputError as error:  # of another model's methods and classes
+                    raise Refused(422, str(error)) from None
                 face.explanation = Explanation(
                     method=asked.explain,
                     class_name=chosen,
                     signed=not METHODS[asked.explain].absolute,
-                    picture=drawn,
+                    picture=_png(drawn),
                 )
             faces.append(face)
-        width, height = found.size
         return Picture(name=name, width=width, height=height, faces=faces)
 
     async def answer(request: Request, asked: Faces) -> Answer:
-        if asked.explain not in ("none", *methods[asked.model]):
-            known = ", ".join(methods[asked.model])
-            raise Refused(422, f"explain: expected {known} for {asked.model}, got {asked.explain}")
-        if asked.explain_class not in (MOST_PROBABLE, *engine.classifiers[asked.model].class_names):
-            raise Refused(422, f"explain_class: {asked.model} has no class {asked.explain_class}")
-
-        async def one(name: str, content: bytes) -> Picture | Refused:
-            try:
-                return await seen(name, content, asked)
-            except Refused as refused:
-                return refused
-
         files = await uploads(request, limits)
-        pictures = await asyncio.gather(*(one(*file) for file in files))
-        refused = [each for each in pictures if isinstance(each, Refused)]
-        if len(refused) == len(pictures):
-            raise refused[0]
+        work = [classified(*file, asked) for file in files]
+        found = await asyncio.gather(*work, return_exceptions=True)
+        wrong = [each for each in found if isinstance(each, Exception)]
+        for error in wrong:
+            if not isinstance(error, Refused) or len(wrong) == len(found):
+                raise error
+        pictures = [
+            Picture(name=name, error=str(each)) if isinstance(each, Refused) else each
+            for (name, _), each in zip(files, found, strict=True)
+        ]
         return Answer(
-            model=asked.model,
-            detector=getattr(asked, "detector", WHOLE),
-            pictures=[
-                Picture(name=name, error=str(each)) if isinstance(each, Refused) else each
-                for (name, _), each in zip(files, pictures, strict=True)
-            ],
+            model=asked.model, detector=getattr(asked, "detector", WHOLE), pictures=pictures
         )
 
     app = FastAPI(
@@ -241,11 +220,18 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.add_exception_handler(Refused, lambda _, error: _problem(error.status, str(error)))
+    app.add_exception_handler(
+        Refused, lambda _, error: JSONResponse({"detail": str(error)}, error.status)
+    )
     app.add_exception_handler(RequestValidationError, _wrong_setting)
-    short = {"response_model_exclude_none": True, "responses": REFUSALS}
+    upload = {
+        "tags": ["pictures"],
+        "responses": REFUSALS,
+        "response_model_exclude_none": True,
+        "openapi_extra": {"requestBody": {"required": True, "content": UPLOAD}},
+    }
 
-    @app.post("/v1/predict", tags=["pictures"], openapi_extra=UPLOAD, **short)
+    @app.post("/v1/predict", **upload)
     async def predict(request: Request, asked: Annotated[Pictures, Query()]) -> Answer:
         """Find the faces of pictures and classify them.
 
@@ -254,29 +240,10 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics) -> FastAPI:
         """
         return await answer(request, asked)
 
-    @app.post("/v1/predict-faces", tags=["pictures"], openapi_extra=UPLOAD, **short)
+    @app.post("/v1/predict-faces", **upload)
     async def predict_faces(request: Request, asked: Annotated[Faces, Query()]) -> Answer:
         """Classify pictures that are cropped faces."""
         return await answer(request, asked)
-
-    @app.get("/v1/models", tags=["server"], responses=REFUSALS)
-    async def models() -> Choices:
-        """List what requests may ask for."""
-        return Choices(
-            models=[
-                Model(
-                    name=name,
-                    network=each.info.model_name,
-                    class_names=each.class_names,
-                    explanations=methods[name],
-                )
-                for name, each in engine.classifiers.items()
-            ],
-            detectors=list(engine.detectors),
-            tta=list(VIEWS),
-            request_bytes=limits.request_bytes,
-            files=limits.files,
-        )
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket, asked: Annotated[Pictures, Query()]) -> None:
@@ -299,14 +266,14 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics) -> FastAPI:
                 came.clear()
                 frame = {"frame": count}
                 try:
-                    found = await seen("", newest, asked)
+                    found = await classified("", newest, asked)
                     frame |= found.model_dump(exclude_none=True)
                 except Refused as refused:
-                    frame |= {"error": str(refused)}
+                    frame["error"] = str(refused)
                 async with asyncio.timeout(limits.idle_seconds):
                     await socket.send_json(frame)
             await receiving
-        except (WebSocketDisconnect, RuntimeError):  # closed by the client
+        except (WebSocketDisconnect, RuntimeError):  # the client has gone
             pass
         except TimeoutError:
             await socket.close(1001, "idle for too long")
@@ -315,35 +282,48 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics) -> FastAPI:
         finally:
             receiving.cancel()
 
+    @app.get("/v1/models", tags=["server"], responses=REFUSALS)
+    async def list_models() -> Choices:
+        """List what requests may ask for."""
+        listed = [
+            Model(
+                name=name,
+                network=each.info.model_name,
+                class_names=each.class_names,
+                explanations=methods[name],
+            )
+            for name, each in models.items()
+        ]
+        return Choices(models=listed, detectors=detectors, tta=list(VIEWS))
+
     @app.get("/healthz", tags=["server"])
     async def healthz() -> dict[Literal["status"], Literal["ready"]]:
         """Say that every model is loaded; before that, nothing is answered."""
         return {"status": "ready"}
 
-    def serve_text(path: str, media_type: str, text: Callable[[], bytes], tag: str) -> None:
+    def serve_text(path: str, media_type: str, text: Callable[[], str | bytes], tag: str) -> None:
         async def get() -> Response:
             return Response(text(), media_type=media_type)
 
         documented = {200: {"content": {media_type.partition(";")[0]: {}}}}
-        name = path.strip("/") or "page"
-        app.get(
-            path, tags=[tag], summary=name, name=name, response_class=Response, responses=documented
-        )(get)
+        route = app.get(path, tags=[tag], response_class=Response, responses=documented)
+        get.__name__ = path.strip("/") or "page"
+        route(get)
 
-    serve_text("/metrics", "text/plain; version=0.0.4; charset=utf-8", metrics.text, "server")
-    serve_text(
-        "/openapi.json", "application/json", lambda: JSONResponse(app.openapi()).body, "page"
-    )
+    kind = "text/plain; version=0.0.4; charset=utf-8"
+    serve_text("/metrics", kind, lambda: generate_latest(metrics.registry), "server")
+    serve_text("/openapi.json", "application/json", lambda: json.dumps(app.openapi()), "page")
     for path, (file, media_type) in FILES.items():
-        content = file.read_bytes()
-        serve_text(path, media_type, lambda content=content: content, "page")
+        serve_text(path, media_type, partial(bytes, file.read_bytes()), "page")
     return app
-
-
-def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"detail": detail}, status, headers)
 
 
 def _wrong_setting(_: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
-    return _problem(422, f"{first['loc'][-1]}: {first['msg']}")
+    return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}"}, 422)
+
+
+def _png(picture: np.ndarray) -> str:
+    """Return a picture (h, w) grey or (h, w, 3) RGB uint8 as a PNG's data URL."""
+    encoded = cv2.imencode(".png", picture if picture.ndim == 2 else picture[..., ::-1])[1]
+    return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

@@ -9,12 +9,11 @@ pytest.importorskip("onnxruntime")
 
 from starlette.testclient import TestClient
 
-from ferplus_keras.inference.faces import find_detector
+from ferplus_keras.inference.detectors import find_detector
 from ferplus_keras.inference.predictor import BUNDLED
 from ferplus_keras.serve.engine import Engine
-from ferplus_keras.serve.guard import Guard
+from ferplus_keras.serve.guard import Guard, Metrics
 from ferplus_keras.serve.limits import Limits
-from ferplus_keras.serve.metrics import Metrics
 from ferplus_keras.serve.server import make_app
 from tests.exports import drawn
 
@@ -50,7 +49,7 @@ def batches() -> list[int]:
 
 @pytest.fixture(scope="session")
 def engine(batches) -> Engine:
-    return Engine({"bundled": BUNDLED}, {"halves": halves, "whole": whole}, batches.append)
+    return Engine({"bundled": BUNDLED}, {"halves": halves}, batches.append)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from starlette.testclient import WebSocketDenialResponse
 
-from ferplus_keras.serve.engine import FoundFaces
 from tests.serve.conftest import encoded, two_faces
 
 PNG = {"content-type": "image/png"}
@@ -52,7 +51,7 @@ def test_too_much_at_once(serve):
     few = serve(files=2)
     reply = few.post("/v1/predict", files=[("files", picture)] * 3)
     assert reply.status_code == 413
-    assert "at most 2 files" in reply.json()["detail"]
+    assert "Maximum number of files is 2" in reply.json()["detail"]
     assert few.post("/v1/predict", files=[("files", picture)] * 2).status_code == 200
     full = serve(held_bytes=len(picture) - 1)
     assert full.post("/v1/predict", content=picture, headers=PNG).status_code == 503
@@ -87,7 +86,7 @@ def test_requests_at_a_time_are_limited(serve, engine, monkeypatch):
     async def find(*_):
         entered.set()
         await asyncio.to_thread(leave.wait)
-        return FoundFaces((1, 1), [], np.empty((0, 48, 48), np.uint8))
+        return (1, 1), [], np.empty((0, 48, 48), np.uint8)
 
     monkeypatch.setattr(engine, "find", find)
     statuses = []

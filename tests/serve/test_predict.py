@@ -5,12 +5,16 @@ import io
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
 from ferplus_keras.data.pictures import as_face
-from ferplus_keras.inference.predictor import Predictor
-from ferplus_keras.serve import explanations
+from ferplus_keras.explain.methods import METHODS
+from ferplus_keras.inference.predictor import BUNDLED, Predictor
 from ferplus_keras.serve.engine import Engine
-from tests.serve.conftest import encoded, two_faces, whole
+from ferplus_keras.serve.guard import Guard, Metrics
+from ferplus_keras.serve.limits import Limits
+from ferplus_keras.serve.server import make_app
+from tests.serve.conftest import encoded, two_faces
 
 
 def from_data_url(url: str) -> np.ndarray:
@@ -83,15 +87,27 @@ def test_a_face_is_explained_for_the_class_that_is_asked_for(client):
 
 def test_a_run_folder_is_explained_by_every_method(tiny_checkpoint):
     pytest.importorskip("keras")
-    engine = Engine({"run": tiny_checkpoint.parent}, {"whole": whole})
-    classifier = engine.classifiers["run"]
-    assert explanations.methods(classifier) == list(explanations.METHODS)
-    face = as_face(two_faces()[:, :48])
-    maps = [
-        explanations.explained(classifier, face, "fear", name) for name in ("saliency", "occlusion")
-    ]
-    assert maps[0].shape == maps[1].shape == (48, 48, 3)
-    assert (maps[0] != maps[1]).any()
+    limits, metrics = Limits(), Metrics()
+    engine = Engine({"run": tiny_checkpoint.parent, "bundled": BUNDLED}, {})
+    app = Guard(make_app(engine, limits, metrics), limits, (), None, metrics)
+    client = TestClient(app, base_url="http://localhost")
+    run, bundled = client.get("/v1/models").json()["models"]
+    assert run["explanations"] == list(METHODS)
+    assert bundled["explanations"] == ["occlusion"]
+
+    def explained(model: str, method: str):
+        url = f"/v1/predict-faces?model={model}&explain={method}&explain_class=fear"
+        return client.post(url, files={"files": encoded(two_faces()[:, :48])})
+
+    pictures = set()
+    for method in METHODS:
+        (face,) = explained("run", method).json()["pictures"][0]["faces"]
+        assert face["explanation"]["signed"] != METHODS[method].absolute
+        pictures.add(face["explanation"]["picture"])
+    assert len(pictures) == len(METHODS)
+    refused = explained("bundled", "saliency")
+    assert refused.status_code == 422
+    assert "saliency" in refused.json()["detail"]
 
 
 def test_models_lists_what_may_be_asked_for(client):
