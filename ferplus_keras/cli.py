@@ -227,7 +227,9 @@ COMMANDS = {
         "classify the faces in photos and video; the same as predict.py",
         _module("inference.command:predict", "predict.py"),
     ),
-    "fetch": Command("download YuNet's file for predict", _module("inference.weights:fetch")),
+    "fetch": Command(
+        "download YuNet's file for predict and serve", _module("inference.weights:fetch")
+    ),
     "serve": Command("serve a page and a REST interface", _module("serve.command:serve")),
     "app": Command("the same as serve", _module("serve.command:serve")),
     "explain": Command("show which pixels decided", _module("explain.command:explain")),
