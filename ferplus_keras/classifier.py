@@ -14,7 +14,7 @@ from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import sha256
-from ferplus_keras.formats import Run, one_at_a_time, open_network
+from ferplus_keras.formats import Predict, one_at_a_time, open_network
 from ferplus_keras.models.checkpoint import CheckpointInfo
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.run import find_checkpoint
@@ -45,7 +45,7 @@ class Classifier:
     """
 
     info: CheckpointInfo
-    run: Run
+    run: Predict
     path: Path | None = None
     network: keras.Model | None = None
     columns: tuple[int, ...] | None = None

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 from ferplus_keras.config import default_data_dir
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import InputError, UsageError, unknown
-from ferplus_keras.explain.methods import ALL, METHODS, Method, find_methods
+from ferplus_keras.explain.methods import METHODS, Method
 from ferplus_keras.files import require_writable
 from ferplus_keras.run import Run
 
 if TYPE_CHECKING:
     from ferplus_keras.explain.scores import Scores
+
+ALL = "all"
+"""Stands for every method."""
 
 DESCRIPTION = """\
 Show which pixels of a face a network's decision rests on.
@@ -61,9 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def explain(arguments: argparse.Namespace) -> None:
     """Run `explain` and print where its files are.
 
-    Args:
-        arguments: as `add_arguments` describes them.
-
     Raises:
         UsageError: an unknown method, class or split, or a batch size below 1.
         InputError: checkpoint or data cannot be used, or a method that was asked for cannot
@@ -76,7 +76,11 @@ def explain(arguments: argparse.Namespace) -> None:
     from ferplus_keras.explain.faces import read_pictures, read_rows
     from ferplus_keras.explain.sheets import draw_class_means, draw_explanations
 
-    methods = find_methods(arguments.method or ["saliency" if arguments.split else ALL])
+    wanted = arguments.method or ["saliency" if arguments.split else ALL]
+    for name in wanted:
+        if name not in (*METHODS, ALL):
+            raise unknown("method", name, (*METHODS, ALL))
+    methods = [each for each in METHODS.values() if ALL in wanted or each.name in wanted]
     if arguments.split and arguments.split not in SPLITS:
         raise unknown("split", arguments.split, SPLITS)
     if arguments.batch_size < 1:

@@ -18,8 +18,7 @@ from ferplus_keras.explain.scores import Scores
 from ferplus_keras.files import replacing
 from ferplus_keras.progress import progress_bar
 
-_TURN = threading.Lock()
-"""Held by `explain_face`: gradients are not made for several threads."""
+_TURN = threading.Lock()  # gradients are not made for several threads
 
 
 @lru_cache(maxsize=8)
@@ -43,7 +42,7 @@ def methods_of(classifier: Classifier) -> list[Method]:
 def explain_face(
     classifier: Classifier, face: np.ndarray, class_name: str, method: str
 ) -> np.ndarray:
-    """Return which pixels of a face speak for a class; may be called from any thread.
+    """Return which pixels of a face speak for a class, (s, s) float32; safe from any thread.
 
     Args:
         classifier: any classifier. A Keras network is explained by its logits; an export, which
@@ -51,9 +50,6 @@ def explain_face(
         face: (s, s) uint8, as the classifier takes it.
         class_name: class to explain.
         method: row of `METHODS`.
-
-    Returns:
-        (s, s) float32.
 
     Raises:
         UsageError: an unknown class or method.
@@ -69,13 +65,7 @@ def explain_face(
 def explain_faces(
     network: Scores, faces: Faces, methods: Sequence[Method], class_name: str | None = None
 ) -> dict[str, np.ndarray]:
-    """Explain faces by every method.
-
-    Args:
-        network: the classifier.
-        faces: one or more faces.
-        methods: rows of `METHODS`.
-        class_name: class to explain; None takes each face's most probable one.
+    """Explain faces by some methods; `class_name` None means each face's most probable class.
 
     Returns:
         The arrays of explanations.npz: `maps` (n, m, s, s) float32, each in its method's own units;
@@ -114,7 +104,7 @@ def class_means(
         network: the classifier.
         split: faces whose classes are the network's, in its order.
         methods: rows of `METHODS`.
-        class_name: class to explain; None takes each face's true class.
+        class_name: class to explain; None means each face's true class.
         name: shown beside the progress bar.
 
     Returns:

@@ -13,17 +13,11 @@ from ferplus_keras.errors import InputError
 
 
 class Faces(NamedTuple):
-    """Faces with what is known of them.
-
-    Attributes:
-        images: (n, s, s) uint8, 0-255.
-        names: n texts: the file's name or "row 12".
-        labels: n true classes; None where not known.
-    """
+    """Faces (n, s, s) uint8, what each is called, and its true class where it is known."""
 
     images: np.ndarray
-    names: tuple[str, ...]
-    labels: tuple[str | None, ...]
+    names: list[str]
+    labels: list[str | None]
 
 
 def read_pictures(patterns: Sequence[str]) -> tuple[Faces, list[str]]:
@@ -44,7 +38,9 @@ def read_pictures(patterns: Sequence[str]) -> tuple[Faces, list[str]]:
         if path.is_dir():
             paths = sorted(child for child in path.iterdir() if child.suffix.lower() in SUFFIXES)
         else:
-            paths = [path] if path.exists() else sorted(map(Path, glob.glob(pattern)))
+            paths = (
+                [path] if path.exists() else sorted(map(Path, glob.glob(pattern, recursive=True)))
+            )
         if not paths:
             failures.append(f"no picture at {pattern}")
         for path in paths:
@@ -55,19 +51,13 @@ def read_pictures(patterns: Sequence[str]) -> tuple[Faces, list[str]]:
                 failures.append(f"cannot read {path} as a picture")
     if not images:
         raise InputError("; ".join(failures))
-    return Faces(np.stack(images), tuple(names), (None,) * len(images)), failures
+    return Faces(np.stack(images), names, [None] * len(images)), failures
 
 
 def read_rows(rows: Sequence[int], source: Source, rule_name: str) -> Faces:
-    """Return rows of a data set, labelled by a rule.
+    """Return rows of a data set, counted from 0 as in predictions.csv, labelled by a rule.
 
-    Args:
-        rows: rows counted from 0, as in predictions.csv.
-        source: the data set.
-        rule_name: the label rule.
-
-    Returns:
-        The faces; the label of a row that the rule drops is None.
+    The label of a row that the rule drops is None.
 
     Raises:
         InputError: there is no such row.
@@ -81,6 +71,6 @@ def read_rows(rows: Sequence[int], source: Source, rule_name: str) -> Faces:
     classes = rule.kind.labels(labels.targets)
     return Faces(
         np.stack([images[row] for row in rows]),
-        tuple(f"row {row}" if paths is None else str(paths[row]) for row in rows),
-        tuple(source.class_names[classes[row]] if labels.keep[row] else None for row in rows),
+        [f"row {row}" if paths is None else str(paths[row]) for row in rows],
+        [source.class_names[classes[row]] if labels.keep[row] else None for row in rows],
     )

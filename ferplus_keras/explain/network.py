@@ -27,11 +27,7 @@ class Network(Scores):
     equalised value.
 
     Scores are logits: the last layer's sums before softmax or sigmoid, which do not saturate. The
-    network itself is not changed.
-
-    Args:
-        classifier: with a network as `build_model` builds it.
-        batch_size: as for `Scores`.
+    network, one as `build_model` builds it, is not changed.
     """
 
     has_gradients = True
@@ -63,14 +59,9 @@ class Network(Scores):
         return self._batched(self._prepare.predict_on_batch, np.asarray(faces, np.float32))
 
     def gradients(self, faces: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Return the derivative of each face's logit with respect to its pixels.
+        """Return the derivative of the logit of class (n,) int by each pixel of faces (n, s, s).
 
-        Args:
-            faces: (n, s, s) grey levels 0-255.
-            classes: (n,) int, the class of each face whose logit is meant.
-
-        Returns:
-            (n, s, s) float32, logits per grey level.
+        It is (n, s, s) float32, in logits per grey level.
         """
         return self.to_faces(self.image_gradients(self.images(faces), classes) / self._std)
 
@@ -81,13 +72,9 @@ class Network(Scores):
         )
 
     def to_faces(self, values: np.ndarray) -> np.ndarray:
-        """Carry values at the images' pixels back to the faces'; sums stay what they are.
+        """Carry values (n, size, size, channels) of the images' pixels back to the faces'.
 
-        Args:
-            values: (n, size, size, channels).
-
-        Returns:
-            (n, s, s) float32, 0 outside `box`.
+        Sums stay what they are. The result is (n, s, s) float32, 0 outside `box`.
         """
         side, inside = self.classifier.face_size, slice(*self.box)
         faces = np.zeros((len(values), side, side), np.float32)
@@ -108,12 +95,7 @@ class Network(Scores):
     def feature_maps(self, faces: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the output of `feature_layer` and each logit's derivative with respect to it.
 
-        Args:
-            faces: (n, s, s) grey levels 0-255.
-            classes: (n,) int.
-
-        Returns:
-            Two (n, h, w, channels) float32.
+        Both are (n, h, w, channels) float32.
         """
         images = self.images(faces)
         maps = self._batched(self._features.predict_on_batch, images)
@@ -147,10 +129,7 @@ class Network(Scores):
         return keras.ops.convert_to_numpy(enlarged)[0, :, :, 0]
 
     def _batched(self, function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
-        """Apply a function to batches of rows and join what it returns.
-
-        A short last batch is filled up with its last row: a new shape would be compiled anew.
-        """
+        """Join a function's results on batches, the last filled up: a new shape is compiled."""
         rows = len(arrays[0])
         size = min(rows, self.batch_size)
         parts = []

@@ -19,8 +19,7 @@ class Scores:
 
     Attributes:
         class_names: the C classes.
-        box: the square of a face that it looks at: first row and column, and those after the last.
-            An export does not tell, so all of it.
+        box: (first, end) of the rows and columns of a face that it looks at; here all of them.
         grey: grey level (0-255) that means little to it: the mean that it subtracts, else 128.
         feature_layer: name of the last layer with a map of more than 1x1 features, if any.
     """

@@ -26,10 +26,7 @@ def draw_explanations(
     Args:
         found: as `explain_faces` returns it.
         images: (n, s, s) uint8, the faces.
-        folder: where the pages go.
-
-    Returns:
-        The files written.
+        folder: where the pages go; their paths are returned.
     """
     rows = [
         (_title(found, index), [face, *(heat_overlay(face, each) for each in found["maps"][index])])
@@ -49,12 +46,7 @@ def draw_explanations(
 
 
 def draw_class_means(found: Mapping[str, np.ndarray], path: Path) -> None:
-    """Draw each class's mean face and its mean maps: of all faces, and of those recognised.
-
-    Args:
-        found: as `class_means` returns it.
-        path: file to write.
-    """
+    """Draw the mean face of each class and its mean maps, as `class_means` returns them."""
     rows = []
     for index, name in enumerate(found["class_names"]):
         total, right = found["counts"][:, index]

@@ -56,9 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def export(arguments: argparse.Namespace) -> None:
     """Run `export` and print what was written and how far its answers are off.
 
-    Args:
-        arguments: as `add_arguments` describes them.
-
     Raises:
         UsageError: arguments that do not go together.
         InputError: checkpoint, data or output cannot be used, a package is missing, or the export

@@ -20,7 +20,7 @@ from ferplus_keras.classifier import Classifier
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.extras import require
 from ferplus_keras.files import require_writable
-from ferplus_keras.formats import FORMATS, Format, one_line
+from ferplus_keras.formats import FORMATS, one_line
 from ferplus_keras.models.checkpoint import read_info
 
 EXPORTS = tuple(name for name, form in FORMATS.items() if form.precisions)
@@ -45,8 +45,7 @@ class Exported(NamedTuple):
     """The outcome of an export.
 
     Attributes:
-        path: the file or folder.
-        size: its bytes.
+        path: the file or folder, of `size` bytes.
         faces: number of faces on which it was compared.
         difference: largest difference of a probability.
         agreement: share of faces with the same most probable class.
@@ -162,11 +161,27 @@ def export(
             for folder in ("new", "old"):
                 (work / folder).mkdir()
             with leaving_out(*NOISE):
-                _write(form, original, made, kind, precision, calibration)
+                try:
+                    form.write(original.network, original.info, made, precision, calibration)
+                except (InputError, MemoryError):
+                    raise
+                except Exception as error:  # each converter has its own kinds
+                    raise InputError(
+                        f"a {original.info.model_name} cannot be exported to {kind} as "
+                        f"{precision}: {one_line(error)}"
+                    ) from error
                 exported = replace(Classifier.open(made), path=target)
                 exported.run(faces[:1])  # some runtimes say a word at their first batch
             found = exported.probabilities(faces, name=kind)
-            difference, agreement = _compare(found, expected, kind, precision)
+            difference = float(np.abs(found - expected).max())
+            agreement = float(np.mean(found.argmax(axis=1) == expected.argmax(axis=1)))
+            if not difference <= TOLERANCE[precision] or agreement < AGREEMENT:
+                raise InputError(
+                    f"the {kind} export as {precision} answers differently: probabilities differ "
+                    f"by up to {difference:.3g} (allowed {TOLERANCE[precision]:g}), "
+                    f"{agreement:.0%} of the faces keep their class (at least {AGREEMENT:.0%}); "
+                    "nothing was written"
+                )
             _put(work, target.parent)
         finally:
             os.close(lock)
@@ -180,35 +195,6 @@ def export(
         agreement,
         labels and tuple(float(np.mean(x.argmax(axis=1) == labels(x))) for x in (expected, found)),
     )
-
-
-def _write(
-    form: type[Format], original: Classifier, made: Path, kind: str, precision: str, calibration
-) -> None:
-    try:
-        form.write(original.network, original.info, made, precision, calibration)
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:  # each converter has its own kinds
-        raise InputError(
-            f"a {original.info.model_name} cannot be exported to {kind} as {precision}: "
-            f"{one_line(error)}"
-        ) from error
-
-
-def _compare(
-    found: np.ndarray, expected: np.ndarray, kind: str, precision: str
-) -> tuple[float, float]:
-    """Return the largest difference and the share of faces that keep their class, or refuse."""
-    difference = float(np.abs(found - expected).max())
-    agreement = float(np.mean(found.argmax(axis=1) == expected.argmax(axis=1)))
-    if not difference <= TOLERANCE[precision] or agreement < AGREEMENT:
-        raise InputError(
-            f"the {kind} export as {precision} answers differently: probabilities differ by up to "
-            f"{difference:.3g} (allowed {TOLERANCE[precision]:g}), {agreement:.0%} of the faces "
-            f"keep their class (at least {AGREEMENT:.0%}); nothing was written"
-        )
-    return difference, agreement
 
 
 def _put(work: Path, folder: Path) -> None:
@@ -225,15 +211,8 @@ def _put(work: Path, folder: Path) -> None:
         for target in moved:
             if target.exists():
                 os.replace(target, work / "new" / target.name)
-        _restore(work, folder)
+        _put_back(work, folder)
         raise InputError(f"cannot write {target}: {error.strerror}") from error
-
-
-def _restore(work: Path, folder: Path) -> None:
-    """Move what was replaced back to where nothing has taken its place."""
-    for path in (work / "old").glob("*"):
-        if not (folder / path.name).exists():
-            os.replace(path, folder / path.name)
 
 
 def _sweep(folder: Path) -> None:
@@ -243,7 +222,14 @@ def _sweep(folder: Path) -> None:
             lock = os.open(work, os.O_RDONLY)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _restore(work, folder)
+                _put_back(work, folder)
                 shutil.rmtree(work)
             finally:
                 os.close(lock)
+
+
+def _put_back(work: Path, folder: Path) -> None:
+    """Move what was replaced back to where nothing has taken its place."""
+    for path in (work / "old").glob("*"):
+        if not (folder / path.name).exists():
+            os.replace(path, folder / path.name)

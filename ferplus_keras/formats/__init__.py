@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -32,32 +32,26 @@ KEY = MEMBER.removesuffix(".json")
 PRECISIONS = ("float32", "float16", "int8")
 """What an export stores its weights as; int8 also computes in 8 bits."""
 
-Run = Callable[[np.ndarray], np.ndarray]
+Predict = Callable[[np.ndarray], np.ndarray]
 """From faces (n, s, s) uint8 to (n, C) float32 probabilities; may be called from any thread."""
 
 
 class Opened(NamedTuple):
-    """A network ready to run.
-
-    Attributes:
-        info: what the file says of itself; `info.class_names` names the C outputs.
-        run: from faces to probabilities.
-        network: the Keras network behind it; None for an export.
-    """
+    """A network ready to run, what its file says of it, and the Keras network behind it, if any."""
 
     info: CheckpointInfo
-    run: Run
+    run: Predict
     network: keras.Model | None = None
 
 
 class Format:
-    """A file format of trained networks.
+    """A file format of trained networks: how to open it, and how to write it if it is an export.
 
     Attributes:
         title: its name in messages.
         suffixes: endings of its files, the written one first; "" for a folder.
         beside: endings of further files that belong to it.
-        runs_in: what runs it.
+        runs_in: what runs it, for readers.
         runtime: modules that opening it needs.
         modules: modules that writing it needs beside TensorFlow and `runtime`.
         precisions: those of `PRECISIONS` it can be written in; none if it is not an export.
@@ -74,26 +68,22 @@ class Format:
     hints: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
-    def open(path: Path, **hints: Any) -> Opened:
+    def open(path: Path, **hints: str | int | None) -> Opened:
         """Open a file. Whatever it raises becomes one line that names the file."""
         raise NotImplementedError
 
     @staticmethod
     def write(
-        model: keras.Model,
-        info: CheckpointInfo,
-        path: Path,
-        precision: str,
-        faces: np.ndarray | None,
+        model: keras.Model, info: CheckpointInfo, path: Path, precision: str, faces: np.ndarray
     ) -> None:
-        """Write a network.
+        """Write a network of Keras on TensorFlow.
 
         Args:
-            model: network on TensorFlow, from faces to probabilities.
+            model: the network.
             info: what the file is to carry.
             path: file or folder, which does not exist yet.
             precision: one of `precisions`.
-            faces: (n, s, s) uint8 on which int8 measures its ranges; else None.
+            faces: (n, s, s) uint8 on which int8 measures its ranges.
         """
         raise NotImplementedError
 
@@ -102,35 +92,21 @@ FORMATS: Registry[type[Format]] = Registry("format")
 """Every format by name."""
 
 
-def find_format(path: Path) -> type[Format]:
-    """Return the format of the file or folder at `path`.
-
-    Raises:
-        InputError: no format has its ending.
-    """
-    ending = "" if path.is_dir() else path.suffix.lower() or None
-    for form in FORMATS.values():
-        if ending in form.suffixes:
-            return form
-    endings = [suffix for form in FORMATS.values() for suffix in form.suffixes if suffix]
-    raise InputError(
-        f"{path} is not a model that can be run: expected {', '.join(endings)} or the folder of a "
-        "SavedModel"
-    )
-
-
-def open_network(path: Path, **hints: Any) -> Opened:
-    """Open a network of any format.
-
-    Args:
-        path: an existing file or folder.
-        **hints: passed on to the formats that take them.
+def open_network(path: Path, **hints: str | int | None) -> Opened:
+    """Open a file or folder, which exists, by the format of its ending.
 
     Raises:
         InputError: it is damaged, of another kind or without class names, or its runtime is not
             installed.
     """
-    form = find_format(path)
+    ending = "" if path.is_dir() else path.suffix.lower() or None
+    form = next((form for form in FORMATS.values() if ending in form.suffixes), None)
+    if form is None:
+        endings = [suffix for form in FORMATS.values() for suffix in form.suffixes if suffix]
+        raise InputError(
+            f"{path} is not a model that can be run: expected {', '.join(endings)} or the folder "
+            "of a SavedModel"
+        )
     require(form.runtime, f"running {path}")
     try:
         return form.open(path, **{name: hints.get(name) for name in form.hints})
@@ -146,11 +122,7 @@ def dump_info(info: CheckpointInfo) -> str:
 
 
 def carried_info(text: str | None, path: Path) -> CheckpointInfo:
-    """Return what an exported file carries.
-
-    Raises:
-        InputError: it carries nothing.
-    """
+    """Return what an exported file carries; raises InputError if it carries nothing."""
     if not text:
         raise InputError(
             f"{path} does not say which classes its outputs are: it was not exported by "
@@ -159,7 +131,7 @@ def carried_info(text: str | None, path: Path) -> CheckpointInfo:
     return info_from_json(text)
 
 
-def one_at_a_time(run: Run) -> Run:
+def one_at_a_time(run: Predict) -> Predict:
     """Return `run` behind a lock, for runtimes that are not made for several threads."""
     lock = threading.Lock()
 

@@ -6,15 +6,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from ferplus_keras.formats import (
-    FORMATS,
-    PRECISIONS,
-    Format,
-    Opened,
-    carried_info,
-    dump_info,
-    one_at_a_time,
-)
+from ferplus_keras import formats
+from ferplus_keras.formats import FORMATS, Format, Opened
 from ferplus_keras.models.checkpoint import MEMBER
 
 
@@ -26,7 +19,7 @@ class LiteRT(Format):
     suffixes = (".tflite",)
     runs_in = "LiteRT (phones, boards)"
     runtime = ("ai_edge_litert",)
-    precisions = PRECISIONS
+    precisions = formats.PRECISIONS
 
     @staticmethod
     def open(path: Path) -> Opened:
@@ -40,11 +33,11 @@ class LiteRT(Format):
                 text = archive.read(MEMBER).decode()
         except (zipfile.BadZipFile, KeyError):
             text = None
-        info = carried_info(text, path)
+        info = formats.carried_info(text, path)
         runner = Interpreter(str(path)).get_signature_runner()
         (given,) = runner.get_input_details()
         (answer,) = runner.get_output_details()
-        return Opened(info, one_at_a_time(lambda faces: runner(**{given: faces})[answer]))
+        return Opened(info, formats.one_at_a_time(lambda faces: runner(**{given: faces})[answer]))
 
     @staticmethod
     def write(model, info, path, precision, faces) -> None:
@@ -62,4 +55,4 @@ class LiteRT(Format):
                 converter.representative_dataset = lambda: ([face[None]] for face in faces)
             path.write_bytes(converter.convert())
         with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr(MEMBER, dump_info(info))
+            archive.writestr(MEMBER, formats.dump_info(info))

@@ -5,15 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from ferplus_keras.formats import (
-    FORMATS,
-    KEY,
-    Format,
-    Opened,
-    carried_info,
-    dump_info,
-    one_at_a_time,
-)
+from ferplus_keras import formats
+from ferplus_keras.formats import FORMATS, KEY, Format, Opened
 
 
 @FORMATS.register("openvino")
@@ -34,10 +27,10 @@ class OpenVINO(Format):
 
         model = openvino.Core().read_model(path)
         text = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
-        info = carried_info(text, path)
+        info = formats.carried_info(text, path)
         # Left alone, it computes in bfloat16 where the processor can.
         compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        return Opened(info, one_at_a_time(lambda faces: compiled(faces)[0]))
+        return Opened(info, formats.one_at_a_time(lambda faces: compiled(faces)[0]))
 
     @staticmethod
     def write(model, info, path, precision, faces) -> None:
@@ -47,5 +40,5 @@ class OpenVINO(Format):
         with tempfile.TemporaryDirectory() as folder:
             model.export(folder, format="tf_saved_model", verbose=False)
             converted = openvino.Core().read_model(folder)
-        converted.set_rt_info(dump_info(info), KEY)
+        converted.set_rt_info(formats.dump_info(info), KEY)
         openvino.save_model(converted, path, compress_to_fp16=precision == "float16")

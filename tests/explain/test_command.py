@@ -34,7 +34,7 @@ def pictures(trained, tmp_path):
 
 def test_pictures_become_grey_48x48(trained, pictures):
     faces, failures = read_pictures([str(pictures), str(pictures / "[01].png")])
-    assert faces.names == ("0.png", "1.png", "2.png", "0.png", "1.png")
+    assert faces.names == ["0.png", "1.png", "2.png", "0.png", "1.png"]
     np.testing.assert_array_equal(faces.images[:2], trained.faces[:2])
     assert not failures
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ferplus_keras.errors import InputError, unknown
+from ferplus_keras.errors import InputError
 from ferplus_keras.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ferplus_keras.explain.network import Scores
+    from ferplus_keras.explain.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class Method:
             in every run.
         absolute: whether a map only tells how much a pixel matters, 0 or more. In the others, what
             is above 0 speaks for the class and what is below 0 against it.
-        scores_suffice: whether it needs only scores, and so also explains exports; the others need
-            the Keras network's gradients.
+        scores_suffice: whether it explains exports too; the others need gradients.
         needs_feature_map: whether the network must have a two-dimensional feature map.
     """
 
@@ -56,11 +55,7 @@ class Method:
         return None
 
     def __call__(self, network: Scores, faces: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Return maps (n, s, s) float32 of faces (n, s, s) uint8 for classes (n,) int.
-
-        Raises:
-            InputError: the method cannot explain this network.
-        """
+        """Return what `function` returns; raises InputError for a network it cannot explain."""
         if reason := self.refusal(network):
             raise InputError(f"{self.name}: {reason}; choose another --method")
         return self.function(network, faces, classes)
@@ -69,36 +64,15 @@ class Method:
 METHODS: Registry[Method] = Registry("method")
 """Every method by name."""
 
-ALL = "all"
-"""Stands for every method."""
-
 
 def method(title: str, source: str, **traits: bool) -> Callable[[Callable], Callable]:
-    """Return a decorator that enters a function in `METHODS` under its own name.
-
-    Args:
-        title: as for `Method`.
-        source: as for `Method`.
-        **traits: `absolute`, `scores_suffice` and `needs_feature_map`, where true.
-    """
+    """Return a decorator that enters a function in `METHODS` under its own name."""
 
     def enter(function: Callable) -> Callable:
         METHODS[function.__name__] = Method(function.__name__, title, source, function, **traits)
         return function
 
     return enter
-
-
-def find_methods(names: list[str]) -> list[Method]:
-    """Return the methods of these names, in the table's order; `all` stands for every one.
-
-    Raises:
-        UsageError: there is no method of that name; the nearest spelling is named.
-    """
-    for name in names:
-        if name not in (*METHODS, ALL):
-            raise unknown("method", name, (*METHODS, ALL))
-    return [entry for entry in METHODS.values() if ALL in names or entry.name in names]
 
 
 for _module in pkgutil.iter_modules(__path__):

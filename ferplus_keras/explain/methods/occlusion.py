@@ -21,11 +21,7 @@ STRIDE = 4
 
 @method("occlusion", "Zeiler & Fergus 2014, arXiv 1311.2901", scores_suffice=True)
 def occlusion(
-    network: Scores,
-    faces: np.ndarray,
-    classes: np.ndarray,
-    patch: int = PATCH,
-    stride: int = STRIDE,
+    network: Scores, faces: np.ndarray, classes: np.ndarray, patch=PATCH, stride=STRIDE
 ) -> np.ndarray:
     """Return the mean fall of the score over the patches that cover each pixel.
 
