@@ -1,3 +1,4 @@
+import fcntl
 import importlib.util
 import os
 import re
@@ -21,7 +22,7 @@ from ferplus_keras.export.export import EXPORTS, TOLERANCE
 from ferplus_keras.formats import FORMATS
 from ferplus_keras.models.checkpoint import load_checkpoint
 from tests.conftest import REPOSITORY
-from tests.exports import INFO, drawn
+from tests.exports import INFO, drawn, write_checkpoint
 
 WRITTEN = [(kind, precision) for kind, row in FORMATS.items() for precision in row.precisions]
 
@@ -260,6 +261,53 @@ def test_an_older_export_is_replaced_whole_or_kept(
     assert {path.name for path in tmp_path.iterdir()} == {
         path.name for path in exported(kind).path.parent.iterdir()
     }
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_checkpoint_trained_in_mixed_precision_is_exported(
+    policy, exported, tiny_network, tmp_path
+):
+    exported("onnx")
+    import keras
+
+    path = tmp_path / "model_max_acc.keras"
+    keras.config.set_dtype_policy(policy)
+    try:
+        write_checkpoint(path)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    for kind in EXPORTS:
+        target = export_module.default_target(path, kind, "float32")
+        done = export_module.export(path, target, kind, "float32", drawn(20))
+        assert done.difference < 1e-5
+
+
+@pytest.mark.parametrize("killed_while_moving", [False, True])
+def test_the_next_export_clears_what_a_killed_one_left(
+    killed_while_moving, exported, tiny_checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(FORMATS, "onnx", without_converting("onnx", exported("onnx")))
+    work = tmp_path / ".export-killed"
+    (work / "new").mkdir(parents=True)
+    (work / "old").mkdir()
+    (work / "new" / "model.tflite").write_bytes(b"half")
+    (work / "old" / "model.tflite").write_bytes(b"older")
+    if not killed_while_moving:
+        (tmp_path / "model.tflite").write_bytes(b"newer")
+    busy = tmp_path / ".export-busy"
+    busy.mkdir()
+    descriptor = os.open(busy, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # as by another process at work
+    try:
+        target = tmp_path / exported("onnx").path.name
+        export_module.export(tiny_checkpoint, target, "onnx", "float32", drawn(20))
+    finally:
+        os.close(descriptor)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [".export-busy", "model.tflite", target.name]
+    )
+    expected = b"older" if killed_while_moving else b"newer"
+    assert (tmp_path / "model.tflite").read_bytes() == expected
 
 
 BY_JAX = """

@@ -1,13 +1,15 @@
 import importlib.util
 import shutil
 
+import numpy as np
 import pytest
 
 from ferplus_keras import extras
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.errors import InputError
-from ferplus_keras.formats import FORMATS
+from ferplus_keras.formats import FORMATS, Format, Opened
 from ferplus_keras.models.checkpoint import MEMBER
+from tests.exports import INFO, drawn
 
 SUFFIXES = sorted(s for form in FORMATS.values() for s in form.suffixes if s)
 
@@ -87,4 +89,23 @@ def test_a_missing_runtime(kind, exported, monkeypatch):
         lambda name: None if name == missing else importlib.util.find_spec(name),
     )
     with pytest.raises(InputError, match=rf"needs {missing}, .* pip install 'ferplus-keras\["):
+        Classifier.open(path)
+
+
+def test_a_new_format_is_one_class(tmp_path, monkeypatch):
+    class Means(Format):
+        title = "means"
+        suffixes = (".means",)
+
+        @staticmethod
+        def open(path):
+            middle = float(path.read_text())
+            return Opened(INFO, lambda faces: np.tile(middle, (len(faces), len(INFO.class_names))))
+
+    monkeypatch.setitem(FORMATS, "means", Means)
+    path = tmp_path / "model.means"
+    path.write_text("0.125")
+    assert (Classifier.open(path).probabilities(drawn(3)) == 0.125).all()
+    path.write_text("much\nnoise")
+    with pytest.raises(InputError, match=r"cannot read .*model\.means as means: could not convert"):
         Classifier.open(path)
