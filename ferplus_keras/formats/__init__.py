@@ -92,21 +92,27 @@ FORMATS: Registry[type[Format]] = Registry("format")
 """Every format by name."""
 
 
+def find_format(path: Path) -> type[Format]:
+    """Return the format of a file or folder; raises InputError if none has its ending."""
+    ending = "" if path.is_dir() else path.suffix.lower() or None
+    for form in FORMATS.values():
+        if ending in form.suffixes:
+            return form
+    endings = [suffix for form in FORMATS.values() for suffix in form.suffixes if suffix]
+    raise InputError(
+        f"{path} is not a model that can be run: expected {', '.join(endings)} or the folder of a "
+        "SavedModel"
+    )
+
+
 def open_network(path: Path, **hints: str | int | None) -> Opened:
-    """Open a file or folder, which exists, by the format of its ending.
+    """Open an existing file or folder by the format of its ending.
 
     Raises:
         InputError: it is damaged, of another kind or without class names, or its runtime is not
             installed.
     """
-    ending = "" if path.is_dir() else path.suffix.lower() or None
-    form = next((form for form in FORMATS.values() if ending in form.suffixes), None)
-    if form is None:
-        endings = [suffix for form in FORMATS.values() for suffix in form.suffixes if suffix]
-        raise InputError(
-            f"{path} is not a model that can be run: expected {', '.join(endings)} or the folder "
-            "of a SavedModel"
-        )
+    form = find_format(path)
     require(form.runtime, f"running {path}")
     try:
         return form.open(path, **{name: hints.get(name) for name in form.hints})
