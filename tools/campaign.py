@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
@@ -34,7 +35,7 @@ from tools.plan import Entry, read_plan
 from tools.record import write_result
 
 TEST = (*TRAIN[:-1], "test")
-RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class Campaign:
@@ -207,11 +208,12 @@ def _main(argv: Sequence[str]) -> None:
     parser.add_argument("--pilot", action="store_true", help="one short epoch of one seed each")
     arguments = parser.parse_args(argv)
     require(STACK, "training")
+    os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     from ferplus_keras.data.dataset import load_split
 
     queue = Queue(arguments.parallel, arguments.time_limit)
     campaign = Campaign(
-        read_plan(arguments.plan, RECIPES, pilot=arguments.pilot),
+        read_plan(arguments.plan, ROOT / "recipes", pilot=arguments.pilot),
         arguments.data_dir.resolve(),
         arguments.output_dir.resolve(),
         largest_weights=int(arguments.largest_weights * 2**20),

@@ -8,13 +8,17 @@ import statistics
 import pytest
 from matplotlib.figure import Figure
 
+from ferplus_keras.classifier import Classifier
 from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config
+from ferplus_keras.data.dataset import open_source
+from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.errors import InputError
 from tests.conftest import REPOSITORY
 from tools.results import draw_histories, main
 from tools.tables import MARK, TABLES, Sources, fill, read_results
 
 OWN = Sources(REPOSITORY / "results", REPOSITORY / "recipes", REPOSITORY / "docs" / "recipes.md")
+BUNDLED = REPOSITORY / "ferplus_keras" / "inference" / "compact_fer.onnx"
 FILES = sorted((REPOSITORY / "results").rglob("*.json"))
 
 
@@ -58,6 +62,19 @@ def test_kept_results_are_whole_and_their_commands_are_read(path, monkeypatch):
         assert network["hardware"]["processor"] or network["hardware"]["gpus"]
         assert re.fullmatch("[0-9a-f]{40}", network["commit"] or "0" * 40)
         assert re.fullmatch("[0-9a-f]{64}", network["checkpoint_sha256"])
+
+
+def test_kept_accuracy_by_sets_of_right_classes_is_that_of_a_plain_loop(real_data):
+    kept = read_results(OWN.results)["compact_fer"]["evaluation"]["splits"]["test"]
+    source = open_source(str(real_data), "FERPlus", None)
+    split = source.split("test", LABEL_RULES["ms_multi_target"])
+    right = 0
+    probabilities = Classifier.open(BUNDLED).probabilities(split.images)
+    for target, row in zip(split.targets, probabilities, strict=True):
+        right += target[list(row).index(max(row))] > 0
+    under_rule = kept["label_rules"]["ms_multi_target"]
+    assert under_rule["n"] == len(split.images)
+    assert under_rule["accuracy"] == pytest.approx(right / len(split.images), abs=5e-4)
 
 
 def scores(accuracy, n=100):
