@@ -1,17 +1,21 @@
-# make demo   install, draw a small data set, train and evaluate on it
-# make test   install, then lint, tests and README: everything CI runs
+# make demo    install, draw a small data set, train and evaluate on it
+# make quick   install, then lint and the tests that take seconds
+# make test    install, then lint, tests and README: everything CI runs
 PYTHON ?= python3
 VENV ?= .venv
 TENSORFLOW ?= tensorflow-cpu
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo quick test lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m ferplus_keras sample-data demo/data --overwrite
 	$(BIN)/python train.py --config recipes/demo.yaml --overwrite
 	$(BIN)/python test.py --checkpoint_path demo/checkpoints/demo
+
+quick: $(VENV)/.installed-dev lint
+	$(BIN)/python -m pytest -m "not slow"
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest

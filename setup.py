@@ -16,8 +16,10 @@ TRAINING = [
     "albumentations>=2.0.8,<2.1",
     "filelock>=3.16,<5",
     "h5py>=3.12,<4",
+    "jinja2>=3.1,<4",
     "keras>=3.15,<3.16",
     "matplotlib>=3.9,<4",
+    "pandas>=2.2,<4",
     "scikit-learn>=1.5,<2",
     "scipy>=1.14,<2",
 ]
@@ -72,7 +74,6 @@ setup(
             *EXPORT,
             *FACES,
             *SWEEP,
-            "pandas>=2.2,<4",
             "pytest>=8,<10",
             "ruff>=0.14,<0.18",
             "scikit-image>=0.24,<1",

@@ -5,7 +5,10 @@ from importlib.util import find_spec
 
 from ferplus_keras.errors import InputError
 
-STACK = ("keras", "h5py", "albumentations", "sklearn", "scipy", "matplotlib", "filelock")
+STACK = (
+    *("keras", "h5py", "albumentations", "sklearn", "scipy", "matplotlib", "filelock", "pandas"),
+    "jinja2",
+)
 """Modules that training and evaluation need beside a backend; every backend's extra brings them."""
 
 SERVER = (

@@ -62,17 +62,11 @@ class Interruptible(keras.callbacks.Callback):
         self.asked = KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
         raise self.asked
 
-    def on_train_batch_begin(self, batch: int, logs=None) -> None:
+    def on_train_batch_begin(self, number: int, logs=None) -> None:
         if self.asked:
             raise self.asked
 
-    def on_test_batch_begin(self, batch: int, logs=None) -> None:
-        if self.asked:
-            raise self.asked
-
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
-        if self.asked:
-            raise self.asked
+    on_test_batch_begin = on_epoch_end = on_train_batch_begin
 
     def restore(self) -> None:
         """Put the signal handlers back that were there before training."""
