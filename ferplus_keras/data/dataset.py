@@ -9,37 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
+from ferplus_keras.data import leaks
 from ferplus_keras.data.class_map import ClassMap, find_class_map, merge_classes
 from ferplus_keras.data.fer2013_files import Fer2013Missing
 from ferplus_keras.data.ferplus import ferplus_votes
-from ferplus_keras.data.folder import read_folder  # noqa: F401 (enters its data set)
-from ferplus_keras.data.label_counts import count_labels, format_label_counts
+from ferplus_keras.data.folder import read_folder  # noqa: F401 (enters a data set)
+from ferplus_keras.data.label_counts import count_labels, format_label_counts  # noqa: F401
 from ferplus_keras.data.labels import LabelRule, Labels
-from ferplus_keras.data.leaks import (
-    DUPLICATE,
-    EXCLUDED,
-    duplicate_groups,
-    leaked_rows,
-    read_excluded,
-)
 from ferplus_keras.data.registry import DATASETS, FileRows, LabelSet
-from ferplus_keras.data.split import Split, limit_split
+from ferplus_keras.data.split import Split, limit_split  # noqa: F401
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
 from ferplus_keras.errors import InputError, unknown
-
-__all__ = [
-    "DATASETS",
-    "Dataset",
-    "NoRows",
-    "Source",
-    "Split",
-    "format_label_counts",
-    "label_counts",
-    "limit_split",
-    "load_dataset",
-    "load_split",
-    "open_source",
-]
 
 
 class NoRows(InputError):
@@ -73,7 +53,8 @@ class Source:
     @cached_property
     def leaked(self) -> np.ndarray:
         """Whether a row has the pixels of a row across the border of training, (n,) bool."""
-        return leaked_rows(duplicate_groups(self.rows.images), self.rows.splits == "train")
+        groups = leaks.duplicate_groups(self.rows.images)
+        return leaks.leaked_rows(groups, self.rows.splits == "train")
 
     def label(self, rule: LabelRule) -> Labels:
         """Return the labels of all rows under a rule, classes merged."""
@@ -229,10 +210,10 @@ def load_dataset(
     hashes = dict(source.hashes)
     train = source.label(rule)
     if exclude:
-        excluded, hashes[Path(exclude).name] = read_excluded(exclude, len(train.keep))
-        train = train.without(excluded, EXCLUDED)
+        excluded, hashes[Path(exclude).name] = leaks.read_excluded(exclude, len(train.keep))
+        train = train.without(excluded, leaks.EXCLUDED)
     if drop_leaks:
-        train = train.without(source.leaked, DUPLICATE)
+        train = train.without(source.leaked, leaks.DUPLICATE)
     labels = dict.fromkeys(SPLITS, source.label(evaluation)) | {"train": train}
     rules = dict.fromkeys(SPLITS, evaluation) | {"train": rule}
     return Dataset(

@@ -6,7 +6,7 @@ import io
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -126,21 +126,18 @@ def _read_file(file: Path | Any) -> np.ndarray:
 
     _register_heif()
     limit = f"expected at most {MOST_PIXELS // 10**6} million pixels"
-    with _one_line():
+    with _one_line(), file.open("rb") if isinstance(file, Path) else nullcontext(file) as opened:
         try:
             # Pillow warns of large pictures: `MOST_PIXELS` is the limit here.
             with _OPENING, warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                picture = Image.open(file)
-            with picture:
-                if picture.width * picture.height > MOST_PIXELS:
-                    raise InputError(f"{limit}, found {picture.width} x {picture.height}")
-                return _as_rgb(picture)
+                picture = Image.open(opened)
+            if picture.width * picture.height > MOST_PIXELS:
+                raise InputError(f"{limit}, found {picture.width} x {picture.height}")
+            return _as_rgb(picture)
         except UnidentifiedImageError:
-            if isinstance(file, Path):
-                raise InputError(_unidentified(file.read_bytes()[:40])) from None
-            file.seek(0)
-            raise InputError(_unidentified(file.read(40))) from None
+            opened.seek(0)
+            raise InputError(_unidentified(opened.read(40))) from None
         except Image.DecompressionBombError:
             raise InputError(limit) from None
 
