@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ferplus_keras.config import default_data_dir
 from ferplus_keras.data.dataset import DATASETS, open_source
 from ferplus_keras.data.labels import LABEL_RULES
-from ferplus_keras.evaluation.audit_findings import Rows, find
+from ferplus_keras.evaluation.audit_findings import examine, find
 from ferplus_keras.evaluation.report import write_json
 from ferplus_keras.files import replacing, require_writable
+
+if TYPE_CHECKING:
+    import pandas
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,24 +40,22 @@ def audit(arguments: argparse.Namespace) -> None:
     require_writable(folder, "--output_dir")
     source = open_source(arguments.data_dir, arguments.dataset_name, arguments.cache_dir)
     rule = source.label_set.rule(arguments.label_rule)
-    voted, fer = source.label_set.uses_votes, None
-    if voted:
+    votes, fer, title = None, None, source.label_set.name
+    if source.label_set.uses_votes:
         fer2013 = open_source(arguments.data_dir, "FER", arguments.cache_dir).rows
-        columns = [source.class_names.index(name) for name in fer2013.class_names]
-        fer = np.array(columns)[fer2013.opinions.argmax(axis=1)]
-    votes = source.rows.opinions if voted else None
-    images, splits = source.rows.images, source.rows.splits
-    rows = Rows(images, splits, source.label(rule), source.class_names, votes, fer)
-    findings = find(rows, rule.name)
-    write_lists(rows, folder)
+        fer = np.take(fer2013.class_names, fer2013.opinions.argmax(axis=1))
+        votes, title = source.rows.opinions, "FER2013 and FER+"
+    images, names = source.rows.images, source.class_names
+    table = examine(images, source.rows.splits, source.label(rule), names, votes, fer)
+    findings = find(table, rule.name, names, votes)
+    write_lists(table, folder)
     write_json(findings, folder / "audit.json")
-    title = "FER2013 and FER+" if voted else source.label_set.name
-    write_audit_page(findings, rows, folder / "audit.html", title)
+    write_audit_page(findings, table, images, votes, folder / "audit.html", title)
     print(format_findings(findings))
     print(f"\naudit.html, audit.json, rows.csv and lists for --exclude are in {folder}")
 
 
-def write_lists(rows: Rows, folder: Path) -> None:
+def write_lists(table: pandas.DataFrame, folder: Path) -> None:
     """Write rows.csv (every row) and, with the same columns, what may be left out of training.
 
     Each has the column `row` (as `Split.row_ids` numbers rows) that `--exclude` reads: leaks.csv
@@ -62,35 +63,21 @@ def write_lists(rows: Rows, folder: Path) -> None:
     and, where there are votes, disagreements.csv (kept training rows that FER2013 labels
     otherwise).
     """
-    import pandas
-
-    names = np.array(rows.class_names)
-    training, number = rows.splits == "train", np.arange(len(rows.splits))
+    training = table["split"] == "train"
+    own, label = table["fer2013_label"], table["label"]
     chosen = {
-        "rows.csv": number >= 0,
-        "leaks.csv": training & rows.leaked,
-        "constant.csv": rows.constant,
+        "rows.csv": table["row"] >= 0,
+        "leaks.csv": training & table["leaked"],
+        "constant.csv": table["constant"],
     }
-    if rows.fer is not None:
-        chosen["disagreements.csv"] = training & rows.labels.keep & (rows.label != rows.fer)
-
-    table = pandas.DataFrame(
-        {
-            "row": number,
-            "split": rows.splits,
-            "fer2013_label": "" if rows.fer is None else names[rows.fer],
-            "label": np.where(rows.labels.keep, names[rows.label], ""),
-            "dropped_because": rows.labels.reasons,
-            "agreement": "" if rows.votes is None else rows.agreement,
-            "entropy": "" if rows.votes is None else rows.entropy,
-            "same_as_row": np.where(rows.groups == number, "", rows.groups.astype(str)),
-            "leaked": rows.leaked.astype(int),
-            "constant": rows.constant.astype(int),
-        }
-    )
+    if (own != "").any():
+        chosen["disagreements.csv"] = training & (label != "") & (label != own)
+    same = table["group"].astype(str).where(table["group"] != table["row"], "")
+    written = table.assign(group=same).rename(columns={"group": "same_as_row"})
+    written = written.astype({"leaked": int, "constant": int})
     for name, wanted in chosen.items():
         with replacing(folder / name) as path:
-            table[wanted].to_csv(path, index=False, float_format="%.3f")
+            written[wanted].to_csv(path, index=False, float_format="%.3f")
 
 
 def format_findings(findings: dict[str, Any]) -> str:

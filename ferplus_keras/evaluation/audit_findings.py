@@ -2,76 +2,84 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ferplus_keras.data.duplicates import duplicate_groups
 from ferplus_keras.data.labels import Labels
-from ferplus_keras.data.leaks import leaked_rows
+from ferplus_keras.data.leaks import duplicate_groups, leaked_rows
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
+
+if TYPE_CHECKING:
+    import pandas
 
 NAMED = 12
 """Most ambiguous faces, and largest groups of duplicates, that are named."""
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """What is known of every row, in file order.
+def examine(
+    images: np.ndarray,
+    splits: np.ndarray,
+    labels: Labels,
+    class_names: Sequence[str],
+    votes: np.ndarray | None = None,
+    fer: np.ndarray | None = None,
+) -> pandas.DataFrame:
+    """Return what is known of every row, in file order.
 
-    Attributes:
+    Args:
         images: (n, s, s) uint8.
         splits: (n,) str: train, validation or test.
         labels: of the label rule.
         class_names: the C classes.
-        votes: (n, 10) int; None where nobody voted, and then there is no entropy and agreement.
-        fer: (n,) int, FER2013's label, position in `class_names`; None without votes.
+        votes: (n, 10) int; None where nobody voted.
+        fer: (n,) str, FER2013's own label; None where there is no other label.
+
+    Returns:
+        Columns row, split, fer2013_label, label ("" where the row is dropped), dropped_because,
+        agreement (share of all votes that the first choice got), entropy (of the votes for
+        emotions, in bits), group (the first row with the same pixels), leaked (whether a duplicate
+        lies on the other side of training) and constant (whether all pixels are alike).
     """
+    import pandas
 
-    images: np.ndarray
-    splits: np.ndarray
-    labels: Labels
-    class_names: tuple[str, ...]
-    votes: np.ndarray | None = None
-    fer: np.ndarray | None = None
-
-    @cached_property
-    def label(self) -> np.ndarray:
-        """Class under the label rule, (n,) int; of a dropped row 0."""
-        return self.labels.targets.argmax(axis=1)
-
-    @cached_property
-    def groups(self) -> np.ndarray:
-        """First row with the same pixels, (n,) int64."""
-        return duplicate_groups(self.images)
-
-    @cached_property
-    def leaked(self) -> np.ndarray:
-        """Whether a duplicate lies on the other side of training, (n,) bool."""
-        return leaked_rows(self.groups, self.splits == "train")
-
-    @cached_property
-    def constant(self) -> np.ndarray:
-        """Whether all pixels are alike, (n,) bool."""
-        return np.ptp(self.images, axis=(1, 2)) == 0
-
-    @cached_property
-    def entropy(self) -> np.ndarray:
-        """Entropy of the votes for emotions, (n,) float, in bits; 0 without such votes."""
-        shares = _shares(self.votes[:, : VOTE_COLUMNS.index("unknown")])
-        return 0 - (shares * np.log2(np.maximum(shares, 1e-12))).sum(axis=1)  # never -0.0
-
-    @cached_property
-    def agreement(self) -> np.ndarray:
-        """Share of all votes that the first choice got, (n,) float."""
-        return _shares(self.votes).max(axis=1)
+    agreement = entropy = np.nan
+    if votes is not None:
+        shares = _shares(votes[:, : VOTE_COLUMNS.index("unknown")])
+        entropy = 0 - (shares * np.log2(np.maximum(shares, 1e-12))).sum(axis=1)  # never -0.0
+        agreement = _shares(votes).max(axis=1)
+    groups = duplicate_groups(images)
+    return pandas.DataFrame(
+        {
+            "row": np.arange(len(images)),
+            "split": splits,
+            "fer2013_label": "" if fer is None else fer,
+            "label": np.where(labels.keep, np.take(class_names, labels.targets.argmax(axis=1)), ""),
+            "dropped_because": labels.reasons,
+            "agreement": agreement,
+            "entropy": entropy,
+            "group": groups,
+            "leaked": leaked_rows(groups, splits == "train"),
+            "constant": np.ptp(images, axis=(1, 2)) == 0,
+        }
+    )
 
 
-def find(rows: Rows, label_rule: str) -> dict[str, Any]:
+def find(
+    table: pandas.DataFrame,
+    label_rule: str,
+    class_names: Sequence[str],
+    votes: np.ndarray | None = None,
+) -> dict[str, Any]:
     """Return the numbers of the audit, ready for JSON.
+
+    Args:
+        table: as `examine` returns it.
+        label_rule: name of the rule that it was labelled by.
+        class_names: as for `examine`.
+        votes: as for `examine`.
 
     Returns:
         {"label_rule", "rows", "kept", "distinct_images", "constant_images", "constant_rows",
@@ -82,64 +90,60 @@ def find(rows: Rows, label_rule: str) -> dict[str, Any]:
         "mean_entropy"}. The table counts FER2013's label (rows) against the rule's (columns), both
         in the order of the classes.
     """
-    kept = rows.labels.keep
+    import pandas
+
+    def count(names: pandas.Series) -> dict[str, int]:
+        return names.value_counts().reindex(list(class_names), fill_value=0).to_dict()
+
+    kept = table[table["label"] != ""]
+    parts = {name: table[table["split"] == name] for name in SPLITS}
     found = {
         "label_rule": label_rule,
-        "rows": len(rows.splits),
-        "kept": int(kept.sum()),
-        "distinct_images": len(np.unique(rows.groups)),
-        "constant_images": int(rows.constant.sum()),
-        "constant_rows": np.flatnonzero(rows.constant).tolist(),
-        "splits": {name: _of_split(rows, rows.splits == name) for name in SPLITS},
-        "twins": find_duplicates(rows),
-        "shared": find_shared(rows),
+        "rows": len(table),
+        "kept": len(kept),
+        "distinct_images": table["group"].nunique(),
+        "constant_images": int(table["constant"].sum()),
+        "constant_rows": table.index[table["constant"]].tolist(),
+        "splits": {
+            name: {
+                "rows": len(part),
+                "kept": int((part["label"] != "").sum()),
+                "classes": count(part["label"]),
+                "leaked": int(part["leaked"].sum()),
+            }
+            for name, part in parts.items()
+        },
+        "twins": find_duplicates(table, votes),
+        "shared": find_shared(table),
     }
-    if rows.votes is None:
+    if votes is None:
         return found
-    table = np.zeros((len(rows.class_names),) * 2, int)
-    np.add.at(table, (rows.fer[kept], rows.label[kept]), 1)
-    differ = int(table.sum() - np.trace(table))
+    for name, part in parts.items():
+        of_split, agreement = votes[part.index], part["agreement"]
+        found["splits"][name] |= {
+            "fer2013_classes": count(part["fer2013_label"]),
+            "mean_votes": {
+                column: _mean(of_split[:, at]) for at, column in enumerate(VOTE_COLUMNS)
+            },
+            "unanimous": _mean(agreement == 1),
+            "mean_agreement": _mean(agreement),
+            "pair_agreement": pair_agreement(of_split),
+            "mean_entropy": _mean(part["entropy"]),
+        }
     edges = np.arange(0, 3.01, 0.25)  # the last bin holds its upper edge, the most there can be
-    counts, _ = np.histogram(np.clip(rows.entropy, edges[0], edges[-1]), edges)
+    counts, _ = np.histogram(np.clip(table["entropy"], edges[0], edges[-1]), edges)
+    crossed = pandas.crosstab(kept["fer2013_label"], kept["label"])
+    crossed = crossed.reindex(list(class_names), columns=list(class_names), fill_value=0)
+    differ = int((kept["fer2013_label"] != kept["label"]).sum())
+    ambiguous = table["entropy"].sort_values(ascending=False, kind="stable").index[:NAMED]
     return found | {
         "entropy": {"edges": edges.tolist(), "rows": counts.tolist()},
         "disagreement": {
             "rows": differ,
-            "share": differ / max(found["kept"], 1),
-            "table": table.tolist(),
+            "share": differ / max(len(kept), 1),
+            "table": crossed.to_numpy().tolist(),
         },
-        "ambiguous": [
-            {"row": int(row), "votes": rows.votes[row].tolist()}
-            for row in np.argsort(-rows.entropy, kind="stable")[:NAMED]
-        ],
-    }
-
-
-def _of_split(rows: Rows, chosen: np.ndarray) -> dict[str, Any]:
-    def count(classes: np.ndarray) -> dict[str, int]:
-        counts = np.bincount(classes, minlength=len(rows.class_names)).tolist()
-        return dict(zip(rows.class_names, counts, strict=True))
-
-    def mean(values: np.ndarray) -> float | None:
-        return float(values.mean()) if len(values) else None
-
-    kept = chosen & rows.labels.keep
-    found = {
-        "rows": int(chosen.sum()),
-        "kept": int(kept.sum()),
-        "classes": count(rows.label[kept]),
-        "leaked": int(rows.leaked[chosen].sum()),
-    }
-    if rows.votes is None:
-        return found
-    votes = rows.votes[chosen]
-    return found | {
-        "fer2013_classes": count(rows.fer[chosen]),
-        "mean_votes": {name: mean(votes[:, at]) for at, name in enumerate(VOTE_COLUMNS)},
-        "unanimous": mean(rows.agreement[chosen] == 1),
-        "mean_agreement": mean(rows.agreement[chosen]),
-        "pair_agreement": pair_agreement(votes),
-        "mean_entropy": mean(rows.entropy[chosen]),
+        "ambiguous": [{"row": row, "votes": votes[row].tolist()} for row in ambiguous.tolist()],
     }
 
 
@@ -151,11 +155,10 @@ def pair_agreement(votes: np.ndarray) -> float | None:
     """
     votes = votes[votes.sum(axis=1) >= 2]
     total = votes.sum(axis=1)
-    same = (votes * (votes - 1)).sum(axis=1)
-    return float((same / (total * (total - 1))).mean()) if len(votes) else None
+    return _mean((votes * (votes - 1)).sum(axis=1) / (total * (total - 1)))
 
 
-def find_duplicates(rows: Rows) -> dict[str, Any]:
+def find_duplicates(table: pandas.DataFrame, votes: np.ndarray | None) -> dict[str, Any]:
     """Count the groups of identical images; images of one grey level are none.
 
     Returns:
@@ -163,29 +166,22 @@ def find_duplicates(rows: Rows) -> dict[str, Any]:
         the first, "rows": how many}]} and, where there are votes, {"same_votes", "votes_differ":
         [rows of each group whose votes differ]}.
     """
-    order = np.argsort(rows.groups, kind="stable")
-    starts = np.flatnonzero(np.diff(rows.groups[order]))
-    groups = [
-        group
-        for group in np.split(order, starts + 1)
-        if len(group) > 1 and not rows.constant[group[0]]
-    ]
-    label = np.where(rows.labels.keep, rows.label, -1)
+    alike = table[~table["constant"] & table.duplicated("group", keep=False)]
+    groups = [rows.tolist() for rows in alike.groupby("group").groups.values()]
     largest = sorted(groups, key=len, reverse=True)[:NAMED]
     found = {
         "groups": len(groups),
-        "rows": sum(map(len, groups)),
-        "same_label": sum(len(set(label[group])) == 1 for group in groups),
-        "largest": [{"row": int(group[0]), "rows": len(group)} for group in largest],
+        "rows": len(alike),
+        "same_label": int((alike.groupby("group")["label"].nunique() == 1).sum()),
+        "largest": [{"row": group[0], "rows": len(group)} for group in largest],
     }
-    if rows.votes is not None:
-        differ = [group for group in groups if (rows.votes[group] != rows.votes[group[0]]).any()]
-        found["same_votes"] = len(groups) - len(differ)
-        found["votes_differ"] = [group.tolist() for group in differ]
+    if votes is not None:
+        differ = [group for group in groups if (votes[group] != votes[group[0]]).any()]
+        found |= {"same_votes": len(groups) - len(differ), "votes_differ": differ}
     return found
 
 
-def find_shared(rows: Rows) -> list[dict[str, Any]]:
+def find_shared(table: pandas.DataFrame) -> list[dict[str, Any]]:
     """Count what each pair of splits has in common, images of one grey level included.
 
     Returns:
@@ -194,12 +190,15 @@ def find_shared(rows: Rows) -> list[dict[str, Any]]:
     """
     found = []
     for pair in combinations(SPLITS, 2):
-        first, second = (rows.groups[rows.splits == name] for name in pair)
-        inside = (int(np.isin(first, second).sum()), int(np.isin(second, first).sum()))
-        images = len(np.intersect1d(first, second))
-        found.append({"splits": pair, "images": images, "rows": inside})
+        first, second = (table["group"][table["split"] == name] for name in pair)
+        inside = (int(first.isin(second).sum()), int(second.isin(first).sum()))
+        found.append({"splits": pair, "images": len(np.intersect1d(first, second)), "rows": inside})
     return found
 
 
 def _shares(votes: np.ndarray) -> np.ndarray:
     return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
+
+
+def _mean(values: Any) -> float | None:
+    return float(np.mean(values)) if len(values) else None

@@ -47,23 +47,21 @@ def read_reports(paths: Sequence[Path], split: str) -> list[Report]:
         InputError: a file is missing, damaged or of another evaluation than the one beside it, the
             split was not evaluated, or the classes differ.
     """
-    folders = []
     for path in paths:
         if not path.is_dir() and not (path.is_file() and path.name in (REPORT, PREDICTIONS)):
             raise InputError(
                 f"expected a folder, {REPORT} or {PREDICTIONS} written by test.py, got {path}"
             )
-        folders.append(path if path.is_dir() else path.parent)
-    if len(folders) < 2:
-        raise UsageError(f"expected two or more runs to compare, got {len(folders)}")
+    folders = [path if path.is_dir() else path.parent for path in paths]
     places = [folder.resolve() for folder in folders]
-    for number, place in enumerate(places):
-        if place in places[:number]:
-            raise UsageError(f"expected different runs, got {folders[number]} twice")
-    for length in range(1, max(len(place.parts) for place in places) + 1):
-        names = ["/".join(place.parts[-length:]) for place in places]
-        if len(set(names)) == len(names):  # the shortest ends that tell them apart
-            break
+    if len(places) < 2:
+        raise UsageError(f"expected two or more runs to compare, got {len(places)}")
+    if len(set(places)) < len(places):
+        twice = next(at for at, place in enumerate(places) if place in places[:at])
+        raise UsageError(f"expected different runs, got {folders[twice]} twice")
+    longest = max(len(place.parts) for place in places)
+    ends = (["/".join(place.parts[-n:]) for place in places] for n in range(1, longest + 1))
+    names = next(names for names in ends if len(set(names)) == len(names))
     reports = [_read(*found, split) for found in zip(folders, names, strict=True)]
     expected = reports[0].content["class_names"]
     for report in reports[1:]:

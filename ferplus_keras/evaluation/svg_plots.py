@@ -5,51 +5,29 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ferplus_keras import templates
 from ferplus_keras.evaluation.calibration import BINS
 
 if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-COLOURS = {f"#0c0c{index:02x}": f"var(--c{index})" for index in range(10)}
-QUIET, LINE, HEAT = "#0d0d01", "#0d0d02", "#0d0d03"
-THEME = COLOURS | {
+STYLE = templates.FOLDER / "plots.mplstyle"
+QUIET, HEAT = "#0d0d01", "#0d0d03"
+THEME = {
+    **{f"#0c0c{index:02x}": f"var(--c{index})" for index in range(10)},
     QUIET: "var(--quiet)",
-    LINE: "var(--line)",
+    "#0d0d02": "var(--line)",
     HEAT: "rgb(var(--heat) / .25)",
 }
 """Colour that Matplotlib draws with -> the style sheet's variable that takes its place."""
 
-LINES = [
-    {"color": colour, "linestyle": ("-", "--", ":")[index % 3]}
-    for index, colour in enumerate(COLOURS)
-]
-"""Lines in turn, as the key of a plot shows them; colour alone never tells two apart."""
-
-STYLE = {
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": QUIET,
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "figure.constrained_layout.use": True,
-    "font.size": 11,
-    "grid.color": LINE,
-    "lines.linewidth": 1.8,
-    "svg.fonttype": "none",
-    "xtick.color": QUIET,
-    "xtick.major.pad": 7,
-    "xtick.major.size": 0,
-    "ytick.color": QUIET,
-    "ytick.major.size": 0,
-}
+GUIDE = {"color": QUIET, "linestyle": "--", "linewidth": 1}
 
 POINTS = 120
 """Points of a ROC curve that are drawn."""
@@ -69,16 +47,10 @@ def plot_reliability(
     def draw(axes: Axes) -> None:
         _percentages(axes, "confidence", "accuracy")
         heights = 0.25 * np.array(found["rows"]) / max(found["rows"])
-        left = np.arange(BINS) / BINS
-        axes.bar(left, heights, 0.93 / BINS, align="edge", color=HEAT, linewidth=0)
-        for bins, line in zip((found, scaled), LINES, strict=False):
-            if bins:
-                known = [
-                    pair
-                    for pair in zip(bins["confidence"], bins["accuracy"], strict=True)
-                    if pair[0] is not None
-                ]
-                axes.plot(*zip(*known, strict=True), marker="o", markersize=4.5, **line)
+        axes.bar(np.arange(BINS) / BINS, heights, 0.93 / BINS, align="edge", color=HEAT)
+        for bins in filter(None, (found, scaled)):
+            known = np.array([bins["confidence"], bins["accuracy"]], float)
+            axes.plot(*known[:, np.array(bins["rows"]) > 0], marker="o", markersize=4.5)
 
     return _svg(draw, description)
 
@@ -97,16 +69,17 @@ def plot_roc(labels: np.ndarray, probabilities: np.ndarray, description: str) ->
         _percentages(axes, "others taken for the class", "faces of the class found")
         for index, scores in enumerate(probabilities.T):
             truth = labels == index
+            wrong = right = np.zeros(0)  # an empty line keeps the colours in step with the classes
             if truth.any() and not truth.all():
                 wrong, right, _ = roc_curve(truth, scores)
-                drawn = np.unique(np.linspace(0, len(wrong) - 1, POINTS).round().astype(int))
-                axes.plot(wrong[drawn], right[drawn], **LINES[index % len(LINES)])
+            drawn = np.linspace(0, len(wrong) - 1, min(len(wrong), POINTS)).round().astype(int)
+            axes.plot(wrong[drawn], right[drawn])
 
     return _svg(draw, description)
 
 
 def plot_history(rows: Sequence[dict[str, float]], epoch: int | None) -> list[tuple[str, Markup]]:
-    """Plot whatever training.csv has of training and validation, by epoch.
+    """Plot whatever training.csv has of both training and validation, by epoch.
 
     Args:
         rows: one dictionary per epoch, as `Run.history` returns them.
@@ -119,57 +92,48 @@ def plot_history(rows: Sequence[dict[str, float]], epoch: int | None) -> list[tu
         return []
     plots = []
     for name in rows[0]:
-        keys = (name, f"val_{name}")
         lines = [
             [(row["epoch"], row[key]) for row in rows if math.isfinite(row.get(key, math.nan))]
-            for key in keys
+            for key in (name, f"val_{name}")
         ]
         if not all(lines):
             continue
-        last = f"last epoch {lines[0][-1][1]:.3f}, validation {lines[1][-1][1]:.3f}"
-        description = f"Training curve: {name}; {last}"
-        if epoch:
-            description += f"; the checkpoint is of epoch {epoch}"
 
         def draw(axes: Axes, name: str = name, lines: list = lines) -> None:
             if epoch:
-                axes.axvline(epoch, color=QUIET, linestyle="--", linewidth=1)
-            for points, line in zip(lines, LINES, strict=False):
+                axes.axvline(epoch, **GUIDE)
+            for points in lines:
                 marker = "o" if len(points) < 40 else None
-                axes.plot(*zip(*points, strict=True), marker=marker, markersize=3.5, **line)
-            axes.set_xlabel("epoch")
-            axes.set_ylabel(name)
+                axes.plot(*zip(*points, strict=True), marker=marker, markersize=3.5)
+            axes.set(xlabel="epoch", ylabel=name)
             axes.xaxis.get_major_locator().set_params(integer=True)
 
-        plots.append((name, _svg(draw, description, height=2.9)))
+        last = f"last epoch {lines[0][-1][1]:.3f}, validation {lines[1][-1][1]:.3f}"
+        plots.append((name, _svg(draw, f"Training curve: {name}; {last}", height=2.9)))
     return plots
 
 
 def _percentages(axes: Axes, x: str, y: str) -> None:
     """Make both axes run from 0 to 100 %, with a dashed diagonal."""
-    from matplotlib.ticker import PercentFormatter
-
     axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel=x, ylabel=y)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1))
-    axes.plot([0, 1], [0, 1], color=QUIET, linestyle="--", linewidth=1)
+        axis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.plot([0, 1], [0, 1], **GUIDE)
 
 
-def _svg(draw, description: str, height: float = 4) -> Markup:
+def _svg(draw: Callable[[Axes], None], description: str, height: float = 4) -> Markup:
     """Return what `draw` puts into axes as an SVG element."""
     import matplotlib
     from markupsafe import Markup, escape
     from matplotlib.figure import Figure
 
     drawn = io.StringIO()
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": description}):
+    with matplotlib.rc_context({"svg.hashsalt": description}, STYLE):
         figure = Figure(figsize=(4.8, height))
         draw(figure.add_subplot())
         figure.savefig(drawn, format="svg", transparent=True)
-    text = drawn.getvalue()
-    box = re.search(r'viewBox="[^"]*"', text)[0]
-    text = text[text.index(">", text.index("<svg")) + 1 :]
+    box, text = re.search(r'<svg.*?(viewBox="[^"]*").*?>(.*)', drawn.getvalue(), re.S).groups()
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
-    text = re.sub(r' id="[a-zA-Z.]+\d*_\d+"', "", text)  # groups; two plots would share them
+    text = re.sub(r' id="[a-zA-Z.]+\d*_\d+"', "", text)  # of groups: two plots would share them
     text = re.sub("#0[cd]0[cd][0-9a-f]{2}", lambda found: THEME[found[0]], text)
     return Markup(f'<svg {box} role="img" aria-label="{escape(description)}">{text}')

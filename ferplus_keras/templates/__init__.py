@@ -15,6 +15,8 @@ from ferplus_keras.files import replacing
 if TYPE_CHECKING:
     import jinja2
 
+FOLDER = Path(__file__).parent
+
 PERCENT = "\N{NO-BREAK SPACE}%"
 
 
@@ -37,7 +39,7 @@ def environment() -> jinja2.Environment:
     import jinja2
 
     found = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from ferplus_keras.cli import main
-from ferplus_keras.data.duplicates import duplicate_groups
 from ferplus_keras.data.labels import LABEL_RULES
-from ferplus_keras.data.leaks import read_excluded
+from ferplus_keras.data.leaks import duplicate_groups, read_excluded
 from ferplus_keras.emotions import FERPLUS_CLASSES
-from ferplus_keras.evaluation.audit_findings import Rows, find, pair_agreement
+from ferplus_keras.evaluation.audit_findings import examine, find, pair_agreement
 
 SPLITS = ("train", "validation", "test")
 
@@ -24,16 +23,16 @@ def small():
     images[[1, 21, 31]] = images[0]
     images[[5, 25]] = 7
     splits = np.repeat(SPLITS, (20, 10, 10))
-    fer = rng.integers(0, 7, 40)
+    fer = rng.choice(FERPLUS_CLASSES[:7], 40)
     votes = rng.multinomial(10, [0.4, 0.3, 0.05, 0.05, 0.05, 0.02, 0.05, 0.02, 0.05, 0.01], 40)
     votes[[1, 21]] = votes[0]
     votes[31] = [0, 0, 0, 10, 0, 0, 0, 0, 0, 0]
     labels = LABEL_RULES["majority"].apply(votes)
-    return Rows(images, splits, labels, FERPLUS_CLASSES, votes, fer)
+    return images, votes, labels, examine(images, splits, labels, FERPLUS_CLASSES, votes, fer)
 
 
 def test_groups_are_named_by_their_first_row(small):
-    groups = duplicate_groups(small.images)
+    groups = duplicate_groups(small[0])
     expected = np.arange(40)
     expected[[1, 21, 31]] = 0
     expected[25] = 5
@@ -41,8 +40,8 @@ def test_groups_are_named_by_their_first_row(small):
 
 
 def test_numbers_equal_plain_loops(small):
-    rows, votes = small, small.votes
-    found = find(rows, "majority")
+    _, votes, labels, rows = small
+    found = find(rows, "majority", FERPLUS_CLASSES, votes)
     assert found["distinct_images"] == 36
     assert found["constant_images"] == 2
     assert found["twins"]["groups"] == 1  # blank images are no duplicates
@@ -56,8 +55,10 @@ def test_numbers_equal_plain_loops(small):
 
     differ = 0
     for row in range(40):
-        if rows.labels.keep[row]:
-            differ += rows.fer[row] != rows.labels.targets[row].argmax()
+        if labels.keep[row]:
+            label = FERPLUS_CLASSES[labels.targets[row].argmax()]
+            assert rows["label"][row] == label
+            differ += rows["fer2013_label"][row] != label
         shares = votes[row, :8] / max(votes[row, :8].sum(), 1)
         entropy = -sum(share * np.log2(share) for share in shares if share)
         assert rows.entropy[row] == pytest.approx(entropy)
@@ -74,9 +75,10 @@ def test_numbers_equal_plain_loops(small):
 
 
 def test_images_shared_by_splits_equal_plain_loops(small):
-    shared = find(small, "majority")["shared"]
+    images, votes, _, rows = small
+    shared = find(rows, "majority", FERPLUS_CLASSES, votes)["shared"]
     pictures = {name: [] for name in SPLITS}
-    for image, split in zip(small.images, small.splits, strict=True):
+    for image, split in zip(images, rows["split"], strict=True):
         pictures[split].append(image.tobytes())
     assert len(shared) == 3
     for (a, b), pair in zip(combinations(pictures, 2), shared, strict=True):
@@ -92,7 +94,7 @@ def test_images_shared_by_splits_equal_plain_loops(small):
 
 
 def test_pair_agreement_equals_a_plain_loop(small):
-    votes = small.votes
+    votes = small[1]
     chances = []
     for row in votes:
         annotators = [k for k in range(10) for _ in range(row[k])]
