@@ -1,27 +1,30 @@
-"""How wide to cut detected faces out, so that they look like FER2013's: one table of margins.
+"""How to cut detected faces out, so that they look like FER2013's: recall and accuracy in a table.
 
-Validation faces are enlarged and laid on pictures, found again by the detector, cut out with each
-margin, as they lie and turned until their eyes are level, and judged by the model; beside it stands
-its accuracy on the faces themselves.
+Validation faces are enlarged and laid on photographs, found again by the detector, cut out with
+each margin, once as squares on the detector's box and once as `inference.crop` fits them, both
+turned until the eyes are level, and classified; beside it stands the accuracy on the faces
+themselves.
 
-    python benchmarks/face_crop.py --data_dir D [--checkpoint_path M] [--rows 900] [--tilt 30]
+    python benchmarks/face_crop.py --data_dir D [--faces yunet] [--rows 900] [--tilt 30]
 
-Needs scikit-image for the pictures.
+`--fit` prints instead what least squares on training faces give for the constants of
+`inference.crop`. Needs scikit-image for the photographs.
 """
 
 import argparse
+import time
 
 import cv2
 import numpy as np
 
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.dataset import limit_split, load_split
-from ferplus_keras.inference.faces import crop_face, find_detector
+from ferplus_keras.inference.crop import crop_face
+from ferplus_keras.inference.detectors import DETECTORS, DetectedFace, find_detector, overlap
 from ferplus_keras.inference.predictor import BUNDLED
-from ferplus_keras.inference.tracking import overlap
 from ferplus_keras.progress import progress_bar
 
-MARGINS = (-0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
+MARGINS = (-0.1, -0.05, -0.025, 0.0, 0.025, 0.05, 0.1, 0.2)
 GRID, CELL = 3, 320
 
 
@@ -54,50 +57,86 @@ def lay(face, ground, place, angle):
     ground[inside > 0] = turned[inside > 0, None]
 
 
-def main():
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data_dir", required=True)
-    parser.add_argument("--checkpoint_path", default=BUNDLED)
-    parser.add_argument("--faces", default="mtcnn")
-    parser.add_argument("--faces_weights")
-    parser.add_argument("--rows", type=int, default=900)
-    parser.add_argument("--tilt", type=float, default=0, help="largest angle, in degrees")
-    arguments = parser.parse_args()
-
-    split = limit_split(load_split(arguments.data_dir, "validation"), arguments.rows, seed=0)
-    labels = split.targets.argmax(axis=1)
-    classify = Classifier.open(arguments.checkpoint_path).probabilities
-    detect = find_detector(arguments.faces, arguments.faces_weights)
-    ways = [(margin, level) for margin in MARGINS for level in (False, True)]
-    crops = {way: np.zeros_like(split.images) for way in ways}
-    found = np.zeros(len(labels), bool)
-    sides, row = [], 0
-    with progress_bar(total=len(labels), desc="faces", unit=" faces") as bar:
-        for picture, boxes in canvases(split.images, arguments.tilt, np.random.default_rng(0)):
+def find(faces, tilt, detect):
+    """Yield row, picture, true box and detected face of each face that is found again."""
+    row = 0
+    with progress_bar(total=len(faces), desc="faces", unit=" faces") as bar:
+        for picture, boxes in canvases(faces, tilt, np.random.default_rng(0)):
             detected = detect(picture)
             for box in boxes:
                 best = max(detected, key=lambda face: overlap(box, face.box), default=None)
                 if best is not None and overlap(box, best.box) > 0.2:
-                    found[row] = True
-                    sides.append(max(best.box[2:]) / box[2])
-                    for margin, level in ways:
-                        tilt = best.tilt if level else 0.0
-                        crops[margin, level][row] = crop_face(picture, best.box, margin, tilt)
+                    yield row, picture, box, best
                 row += 1
                 bar.update()
-    direct = classify(np.array(split.images[found])).argmax(axis=1) == labels[found]
-    print(f"{arguments.faces} finds {found.sum()} of {len(found)} faces ({found.mean():.1%});")
-    print(f"its box is {np.median(sides):.2f} of FER2013's side (median)")
-    print(f"accuracy on the found faces as they are: {direct.mean():.4f}")
-    print(f"{'':>8}{'as it lies':>22}{'eyes level':>22}")
+
+
+def fit(found):
+    """Print side and middle of the true boxes as shares of the detected ones."""
+    sides, levels = [], []
+    for _, _, truth, face in found:
+        x, y, width, height = face.box
+        angle = np.radians(face.tilt)
+        down = np.array([-np.sin(angle), np.cos(angle)]) / height
+        middle = np.array([x + width / 2, y + height / 2])
+        true_middle = np.array(truth[:2]) + truth[2] / 2
+        sides.append((width / height, truth[2] / height))
+        levels.append(((face.eyes.mean(axis=0) - middle) @ down, (true_middle - middle) @ down))
+    for name, pairs in (("side: height, width", sides), ("middle: level, eyes", levels)):
+        given, true = np.array(pairs).T
+        share, constant = np.polyfit(given, true, 1)
+        rest = (true - constant - share * given).std()
+        print(f"{name}: {constant:.3f}, {share:.3f} (leaves {rest:.3f} of {true.std():.3f})")
+
+
+def main():
+    """Print the table, or the fit."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data_dir", required=True)
+    parser.add_argument("--checkpoint_path", default=BUNDLED)
+    parser.add_argument("--faces", choices=list(DETECTORS), default="yunet")
+    parser.add_argument("--faces_weights")
+    parser.add_argument("--rows", type=int, default=900)
+    parser.add_argument("--tilt", type=float, default=0, help="largest angle, in degrees")
+    parser.add_argument("--fit", action="store_true")
+    arguments = parser.parse_args()
+
+    detect = find_detector(arguments.faces, arguments.faces_weights)
+    name = "train" if arguments.fit else "validation"
+    split = limit_split(load_split(arguments.data_dir, name), arguments.rows, seed=0)
+    found = find(split.images, arguments.tilt, detect)
+    if arguments.fit:
+        fit(found)
+        return
+    started = time.process_time()
+    crops, rows = {}, []
+    for row, picture, _, face in found:
+        rows.append(row)
+        x, y, width, height = face.box
+        middle, side = (x + width / 2, y + height / 2), max(width, height)
+        turned = cv2.getRotationMatrix2D(middle, face.tilt, 1)
+        level = cv2.warpAffine(picture, turned, picture.shape[1::-1])
+        for margin in MARGINS:
+            place = [value - side * (1 + margin) / 2 for value in middle]
+            square = DetectedFace((*place, side * (1 + margin), side * (1 + margin)))
+            crops.setdefault((margin, "square"), []).append(crop_face(level, square, 0))
+            crops.setdefault((margin, "fitted"), []).append(crop_face(picture, face, margin))
+    seconds = (time.process_time() - started) / np.ceil(len(split.images) / GRID**2)
+    labels = split.labels()[rows]
+    classifier = Classifier.open(arguments.checkpoint_path)
+
+    def accuracy(images):
+        return (classifier.probabilities(images).argmax(axis=1) == labels).mean()
+
+    direct = accuracy(np.array(split.images[rows]))
+    print(f"{arguments.faces} finds {len(rows)} of {len(split.images)} faces ", end="")
+    print(f"({len(rows) / len(split.images):.1%}), {seconds:.2f} s of processor time per picture;")
+    print(f"accuracy on the found faces as they are: {direct:.4f}")
+    print(f"{'':>8}{'square on the box':>22}{'fitted':>22}")
     print(f"{'margin':>8}" + f"{'accuracy':>12}{'loss':>10}" * 2)
     for margin in MARGINS:
-        line = f"{margin:>8}"
-        for level in (False, True):
-            right = (classify(crops[margin, level][found]).argmax(axis=1) == labels[found]).mean()
-            line += f"{right:>12.4f}{direct.mean() - right:>+10.4f}"
-        print(line)
+        scores = [accuracy(np.array(crops[margin, way])) for way in ("square", "fitted")]
+        print(f"{margin:>8}" + "".join(f"{s:>12.4f}{direct - s:>+10.4f}" for s in scores))
 
 
 if __name__ == "__main__":

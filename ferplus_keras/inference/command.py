@@ -206,24 +206,27 @@ class _Job:
         many = {"disable": len(paths) < MANY, "desc": "pictures", "unit": " pictures"}
         with progress_bar(total=len(paths), **many) as bar:
             for begin in range(0, len(paths), size):
-                read, found = [], []
-                for path in paths[begin : begin + size]:
-                    try:
-                        picture = read_picture(path)
-                    except InputError as error:
-                        self._fail(path, error)
-                    else:
-                        read.append(path)
-                        found.append(self.predictor.find(picture))
-                        self.cropped += not found[-1][0] and _may_be_a_face(picture)
-                    bar.update()
-                for path, faces in zip(read, self.predictor.classify(found), strict=True):
-                    if self.copies:
-                        write_picture(annotate(picture, faces), self.copies[path])
-                    self.pictures.append((path, faces))
-                    self.entries.append(tables.picture_entry(path, faces))
-                    if self.add_to_table:
-                        self.add_to_table(path, faces)
+                found = []
+                try:
+                    for path in paths[begin : begin + size]:
+                        try:
+                            picture = read_picture(path)
+                        except InputError as error:
+                            self._fail(path, error)
+                        else:
+                            boxes, faces = self.predictor.find(picture)
+                            found.append((path, boxes, faces))
+                            self.cropped += not boxes and _may_be_a_face(picture)
+                        bar.update()
+                finally:  # after Ctrl-C too
+                    answers = self.predictor.classify([rest for _, *rest in found])
+                    for (path, *_), faces in zip(found, answers, strict=True):
+                        if self.copies:
+                            write_picture(annotate(picture, faces), self.copies[path])
+                        self.pictures.append((path, faces))
+                        self.entries.append(tables.picture_entry(path, faces))
+                        if self.add_to_table:
+                            self.add_to_table(path, faces)
 
     def _fail(self, source: Source, error: InputError) -> None:
         self.failures.append(str(error))

@@ -8,19 +8,27 @@ from ferplus_keras.data.pictures import as_face
 from ferplus_keras.inference.detectors import DetectedFace
 
 MARGIN = 0.0
-"""How much larger than the detected box the square is that is cut out, as a share of its side.
-Chosen by `benchmarks/face_crop.py` on validation faces, as was to turn faces upright."""
+"""How much larger than FER2013's frame the square is that is cut out, as a share of its side."""
+
+HEIGHT_SHARE, WIDTH_SHARE = 0.44, 0.67
+"""Side of FER2013's frame around a face: so much of the box's height, and so much of its width.
+Fitted, as `EYES_LEVEL` and `EYES_SHARE`, by `benchmarks/face_crop.py` on training faces."""
+
+EYES_LEVEL, EYES_SHARE = 0.037, 0.31
+"""Where the frame's middle lies below the box's, in heights of the box: the first value, and this
+share of how far the eyes lie below the box's middle."""
 
 
 def crop_face(picture: np.ndarray, face: DetectedFace, margin: float = MARGIN) -> np.ndarray:
-    """Cut a square around a face, turned until its eyes are level.
+    """Cut out a face in the frame that FER2013 would have for it, turned until its eyes are level.
 
-    Where the square reaches over the picture, its edge is repeated.
+    A face without eyes is cut out as a square as wide as the longer side of its box. Where the
+    square reaches over the picture, its edge is repeated.
 
     Args:
         picture: (h, w, 3) uint8, RGB.
         face: where it is.
-        margin: how much larger than the box's longer side the square is, as a share of it.
+        margin: how much larger the square is, as a share of its side.
 
     Returns:
         (48, 48) uint8 grey levels.
@@ -28,13 +36,21 @@ def crop_face(picture: np.ndarray, face: DetectedFace, margin: float = MARGIN) -
     import cv2
 
     x, y, width, height = face.box
-    side = max(round(max(width, height) * (1 + margin)), 1)
+    middle = np.array([x + width / 2, y + height / 2])
+    side = max(width, height)
+    if face.eyes is not None:
+        side = HEIGHT_SHARE * height + WIDTH_SHARE * width
+        angle = np.radians(face.tilt)
+        down = np.array([-np.sin(angle), np.cos(angle)])
+        eyes = (face.eyes.mean(axis=0) - middle) @ down
+        middle = middle + (EYES_LEVEL * height + EYES_SHARE * eyes) * down
+    side = max(round(side * (1 + margin)), 1)
     if face.tilt:
-        turned = cv2.getRotationMatrix2D((x + width / 2, y + height / 2), face.tilt, 1)
-        turned[:, 2] += (side - width) / 2 - x, (side - height) / 2 - y
+        turned = cv2.getRotationMatrix2D(tuple(map(float, middle)), face.tilt, 1)
+        turned[:, 2] += side / 2 - middle
         square = cv2.warpAffine(picture, turned, (side, side), borderMode=cv2.BORDER_REPLICATE)
         return as_face(square)
-    left, top = round(x + (width - side) / 2), round(y + (height - side) / 2)
+    left, top = np.rint(middle - side / 2).astype(int)
     rows = np.clip(np.arange(top, top + side), 0, picture.shape[0] - 1)
     columns = np.clip(np.arange(left, left + side), 0, picture.shape[1] - 1)
     return as_face(picture[rows[:, None], columns])

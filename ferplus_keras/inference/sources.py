@@ -119,15 +119,14 @@ def _inside(folder: Path) -> list[Path]:
         if file.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES:
             found.append(file)
         else:
-            others[file.suffix.lower() or "without ending"] += 1
+            others[file.suffix.lower() or "without"] += 1
     if not found:
         looked_for = ", ".join(SUFFIXES + VIDEO_SUFFIXES)
         raise InputError(f"no pictures or videos in {folder} (looked for {looked_for})")
     if others:
         endings = ", ".join(f"{count} {ending}" for ending, count in others.most_common(5))
         print(
-            f"note: skipped {others.total()} files in {folder} that are neither pictures nor "
-            f"videos by their endings ({endings})",
+            f"note: skipped what is neither picture nor video by its ending in {folder}: {endings}",
             file=sys.stderr,
         )
     return sorted(found)

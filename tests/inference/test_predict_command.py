@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import os
 import re
 import shlex
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,9 +17,10 @@ from ferplus_keras.classifier import Classifier
 from ferplus_keras.cli import main, predict_command
 from ferplus_keras.inference import predictor as predictor_module
 from ferplus_keras.inference.command import add_arguments
+from ferplus_keras.inference.detectors import DETECTORS
 from ferplus_keras.inference.frames import open_video, video_writer
 from tests.conftest import REPOSITORY
-from tests.inference.faces import by_brightness, grounds, head, lay
+from tests.inference.faces import by_brightness, grounds, head, lay, red_patches
 from tests.inference.test_light import run_without
 
 
@@ -123,6 +126,126 @@ def test_bad_files_are_named_and_the_rest_is_finished(light, album, capsys):
     assert out.count("a.png") == 2
     code, out, errors = run(capsys, "album/bad.jpg")
     assert (code, out, len(errors)) == (1, "", 1)
+
+
+def test_json_names_what_could_not_be_read_and_why(light, album, capsys):
+    (album / "album/bad.jpg").write_bytes(b"no picture")
+    (album / "album/bad.mp4").write_bytes(b"no video")
+    code, out, errors = run(capsys, "album", "--json")
+    assert (code, len(errors)) == (1, 3)
+    named = {entry["file"]: entry["error"] for entry in json.loads(out) if "error" in entry}
+    assert named == {
+        "album/bad.jpg": "cannot read album/bad.jpg: no picture, or damaged",
+        "album/bad.mp4": "cannot open album/bad.mp4: no video, or damaged",
+    }
+
+
+def test_the_csv_table_on_standard_output_stands_alone(light, album, capsys):
+    code, out, errors = run(capsys, "album", "--csv", "-")
+    assert (code, errors) == (0, [])
+    rows = list(csv.DictReader(out.splitlines()))
+    assert {row["file"] for row in rows} == {
+        "album/clip.mp4",
+        "album/one/a.png",
+        "album/two/a.png",
+    }
+    code, _, errors = run(capsys, "album", "--csv", "-", "--json")
+    assert (code, len(errors)) == (2, 1)
+
+
+def test_names_that_are_not_utf8_are_answered_and_copied(light, album, capfdbinary):
+    names = [b"caf\xe9.png", b"caf\xe9.mp4"]
+    for name, kind in zip(names, ("one/a.png", "clip.mp4"), strict=True):
+        os.rename(album / "album" / kind, os.path.join(os.fsencode(album), b"album", name))
+    assert predict_command(["album", "--json", "--csv", "f.csv", "--save_dir", "out"]) == 0
+    out, _ = capfdbinary.readouterr()
+    files = [os.fsencode(entry["file"]) for entry in json.loads(out)]
+    assert files[:2] == [b"album/caf\xe9.mp4", b"album/caf\xe9.png"]
+    assert set(names) < set(os.listdir(b"out"))
+    assert b"album/caf\xe9.png,,," in (album / "f.csv").read_bytes()
+    copy = open_video(album / "out" / os.fsdecode(names[1]))
+    assert len(list(copy.frames)) == 12
+
+
+def test_a_video_that_was_cut_off_is_answered_as_far_as_it_goes(light, album, capsys):
+    path = album / "album/clip.mp4"
+    with video_writer(path, 10) as add:
+        for index in range(40):
+            add(np.random.default_rng(index).integers(0, 256, (240, 320, 3)).astype(np.uint8))
+    cut_off(path)
+    code, out, errors = run(capsys, path, "--csv", "f.csv", "--faces", "whole", "--json")
+    assert (code, len(errors)) == (1, 1)
+    ((entry,)) = json.loads(out)
+    read = entry["frames"]
+    assert 5 < read < 35
+    assert len(set((album / "f.csv").read_text().splitlines())) == read + 1
+    assert f"announces 40 frames, but only {read} can be read" in errors[0]
+    assert errors[0] == f"error: {entry['error']}"
+    code, _, errors = run(capsys, path, "--seconds", "0.5", "--faces", "whole")
+    assert (code, errors) == (0, [])
+
+
+def cut_off(path):
+    """Lose the second half of what a video shows, not its table of contents."""
+    content = path.read_bytes()
+    begin = content.index(b"mdat") + 4
+    size = int.from_bytes(content[begin - 8 : begin - 4])
+    end = begin - 8 + (size if size > 1 else content.rindex(b"moov") - 4 - begin + 8)
+    half = (begin + end) // 2
+    path.write_bytes(content[:half] + bytes(end - half) + content[end:])
+
+
+def test_ctrl_c_keeps_what_was_done(light, album, capsys, monkeypatch):
+    asked = []
+
+    def interrupted(picture):
+        asked.append(picture.shape)
+        if len(asked) == 4:  # the clip's two detections and the first picture are done
+            raise KeyboardInterrupt
+        return red_patches(picture)
+
+    monkeypatch.setitem(DETECTORS, "auto", lambda weights: interrupted)
+    code, out, _ = run(capsys, "album", "--csv", "f.csv", "--save_dir", "out")
+    assert code == 130
+    assert "album/clip.mp4: 12 frames" in out
+    assert "album/one/a.png" in out
+    assert "album/two/a.png" not in out
+    assert len((album / "f.csv").read_text().splitlines()) == 1 + 12 + 1
+    assert sorted(path.name for path in (album / "out").rglob("*.*")) == ["a.png", "clip.mp4"]
+
+
+def test_ctrl_c_in_a_video_keeps_table_and_copy(light, album, capsys, monkeypatch):
+    calls = []
+
+    def interrupted(faces):
+        calls.append(len(faces))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return by_brightness().run(faces)
+
+    path = album / "long.mp4"
+    with video_writer(path, 10) as add:
+        for _ in range(60):
+            add(cv2.imread("album/one/a.png")[..., ::-1])
+    monkeypatch.setattr(Classifier, "open", lambda _: replace(by_brightness(), run=interrupted))
+    words = (path, "album/one", "--csv", "f.csv", "--save_dir", "out", "--json")
+    code, out, _ = run(capsys, *words)
+    assert code == 130
+    (entry,) = json.loads(out)
+    assert entry["frames"] == 32  # two chunks
+    assert len((album / "f.csv").read_text().splitlines()) == 33
+    assert open_video(album / "out/long.mp4").count == 32
+
+
+def test_faces_cut_out_already_get_a_hint_at_whole(light, album, capsys):
+    for name in ("x.png", "y.png"):
+        cv2.imwrite(name, np.full((48, 48, 3), 90, np.uint8))
+    assert predict_command(["x.png", "y.png", "album/two/empty.jpg"]) == 0
+    said = capsys.readouterr().err
+    assert "no face was found in 2 small square pictures" in said
+    assert "use --faces whole" in said
+    assert predict_command(["album/two/empty.jpg"]) == 0
+    assert "whole" not in capsys.readouterr().err
 
 
 def test_paths_on_standard_input(light, album, capsys, monkeypatch):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.inference.sources import copy_paths, find_sources
+from ferplus_keras.inference.sources import copy_paths, find_sources, is_video, shown_name
 
 FILES = ("b.jpg", "a.PNG", "notes.txt", "clip.mp4", "below/c.webp", ".hidden.jpg", ".x/d.jpg")
 
@@ -45,6 +45,39 @@ def test_standard_input_names_a_file_a_line(folder, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
     with pytest.raises(InputError, match="standard input named none"):
         find_sources(["-"])
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "e.jpg").touch()
+    (elsewhere / "circle").symlink_to(elsewhere, target_is_directory=True)
+    Path("link").symlink_to(elsewhere, target_is_directory=True)
+    assert [path.as_posix() for path in find_sources(["link"])] == ["link/e.jpg"]
+    assert Path("link/e.jpg") in find_sources(["."])
+
+
+def test_folders_with_brackets_take_patterns(folder):
+    Path("album [2019]").mkdir()
+    Path("album [2019]/x.jpg").touch()
+    for pattern in ("album [2019]/*.jpg", "album [2019]", "album [2019]/x.jpg"):
+        assert find_sources([pattern]) == [Path("album [2019]/x.jpg")]
+
+
+def test_what_a_folder_holds_beside_is_counted(folder, capsys):
+    find_sources(["."])
+    assert capsys.readouterr().err == (
+        "note: skipped what is neither picture nor video by its ending in .: 1 .txt\n"
+    )
+
+
+def test_addresses_are_videos_and_show_no_password(folder):
+    address = "rtsp://user:secret@10.0.0.7:554/live?x=1"
+    (source,) = find_sources([address])
+    assert source == address
+    assert is_video(source)
+    assert shown_name(source) == "rtsp://10.0.0.7:554/live?x=1"
+    (copy,) = copy_paths([source], Path("out")).values()
+    assert copy == Path("out/rtsp_10_0_0_7_554_live_x_1.mp4")
 
 
 @pytest.mark.parametrize(

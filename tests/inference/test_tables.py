@@ -1,7 +1,9 @@
 """What predict.py prints and writes."""
 
 import csv
+import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,36 @@ def test_a_csv_that_is_broken_off_leaves_the_older_one(tmp_path):
         break_off()
     assert path.read_text() == "older"
     assert [file.name for file in tmp_path.iterdir()] == ["f.csv"]
+
+
+def test_names_that_are_not_utf8_keep_their_bytes(tmp_path):
+    path = Path(os.fsdecode(b"caf\xe9.png"))
+    text = tables.to_json([tables.picture_entry(path, [SURE])])
+    assert os.fsencode(json.loads(text.encode())[0]["file"]) == b"caf\xe9.png"
+    with tables.csv_table(tmp_path / "f.csv", ("cross", "glad")) as add:
+        add(path, [SURE])
+    tables.write_submission([(path, [SURE])], tmp_path / "s.csv")
+    for name in ("f.csv", "s.csv"):
+        assert (tmp_path / name).read_bytes().splitlines()[1].startswith(b"caf\xe9.png,")
+
+
+def test_json_is_json_in_every_encoding():
+    entries = [{"file": "笑顔 é 😀.png"}]
+    assert "笑顔 é 😀" in tables.to_json(entries)
+    assert json.loads(tables.to_json(entries, "cp1252").encode("cp1252")) == entries
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"),
+    [
+        ("utf-8", "笑 é ".encode() + b"\xe9"),
+        ("cp1252", b"\\u7b11 \xe9 \xe9"),
+        ("ascii", b"\\u7b11 \\xe9 \xe9"),
+    ],
+)
+def test_output_takes_every_character(monkeypatch, encoding, expected):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr("sys.stdout", stream)
+    tables.escape_output()
+    print("笑 é " + os.fsdecode(b"\xe9"), end="", flush=True)
+    assert stream.buffer.getvalue() == expected

@@ -4,13 +4,16 @@ import csv
 import threading
 import wave
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 import numpy as np
 import pytest
 
+from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError
-from ferplus_keras.inference import tables
+from ferplus_keras.inference import frames, tables
 from ferplus_keras.inference.frames import AHEAD, open_video, video_writer
 from ferplus_keras.inference.predictor import Predictor
 from ferplus_keras.inference.video import SMOOTHING, predict_frames, predict_video
@@ -44,22 +47,96 @@ def decoding():
 def test_frames_come_back_as_they_were_written(clip):
     video = open_video(clip)
     assert (video.rate, video.count, video.name) == (30, FRAMES, str(clip))
-    moments, frames = zip(*video.frames, strict=True)
+    moments, found = zip(*video.frames, strict=True)
     np.testing.assert_allclose(moments, np.arange(FRAMES) / 30, atol=1e-3)
-    assert len(frames) == FRAMES
+    assert len(found) == FRAMES
     for index in (0, 20, FRAMES - 1):
-        difference = frames[index].astype(int) - frame(index)
+        difference = found[index].astype(int) - frame(index)
         assert np.abs(difference).mean() < 8
-        assert frames[index].shape == (240, 320, 3)
+        assert found[index].shape == (240, 320, 3)
     assert not decoding()
 
 
+def vary_rate(path, durations):
+    """Give the frames of an .mp4 file durations of their own, in seconds."""
+    content = bytearray(path.read_bytes())
+    scale_at = content.index(b"mdhd") + 16
+    scale = int.from_bytes(content[scale_at : scale_at + 4])
+    at = content.index(b"stts") - 4
+    old = int.from_bytes(content[at : at + 4])
+    table = b"".join(
+        (1).to_bytes(4) + round(duration * scale).to_bytes(4) for duration in durations
+    )
+    box = b"stts" + bytes(4) + len(durations).to_bytes(4) + table
+    new = (len(box) + 4).to_bytes(4) + box
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
+        size_at = content.index(name) - 4
+        assert size_at > content.index(b"mdat")  # else the frames would move
+        size = int.from_bytes(content[size_at : size_at + 4]) + len(new) - old
+        content[size_at : size_at + 4] = size.to_bytes(4)
+    content[at : at + old] = new
+    path.write_bytes(content)
+
+
+def test_frames_of_a_variable_rate_have_their_own_times(light, clip, tmp_path):
+    path = tmp_path / "phone.mp4"
+    path.write_bytes(clip.read_bytes())
+    durations = np.where(np.arange(FRAMES) % 3 == 0, 3, 1) / 50
+    assert durations.sum() == pytest.approx(FRAMES / 30)
+    vary_rate(path, durations)
+    expected = np.cumsum(durations) - durations
+    moments = [seconds for seconds, _ in open_video(path).frames]
+    np.testing.assert_allclose(moments, expected, atol=2e-3)
+    with tables.csv_table(tmp_path / "f.csv", FERPLUS_CLASSES, video=True) as add:
+        copy = tmp_path / "copy.mp4"
+        summary = predict_video(path, Predictor(), add_to_table=add, copy=copy)
+    with (tmp_path / "f.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            assert float(row["seconds"]) == pytest.approx(expected[int(row["frame"])], abs=2e-3)
+    assert summary.faces[1].ends == pytest.approx(expected[19], abs=2e-3)
+    video = open_video(copy)
+    assert video.count / video.rate == pytest.approx(expected[-1], abs=0.15)  # in step
+    stopped = predict_video(path, Predictor(), seconds=0.7)
+    assert stopped.frames == np.count_nonzero(expected < 0.7 - 0.5 / 30)
+
+
+def test_what_annotated_copies_lack_is_said_with_the_command_that_adds_it(monkeypatch, tmp_path):
+    said = []
+    monkeypatch.setattr(frames, "say_once", said.append)
+    with video_writer(tmp_path / "a.mp4", 10) as add:
+        add(grounds())
+    (note,) = said
+    assert note.startswith("note: annotated copies have no sound")
+    assert "ffmpeg -i COPY -i ORIGINAL -map 0:v -map '1:a?' -c:v " in note
+    monkeypatch.setattr(frames, "CODECS", ("none", "mp4v"))
+    with video_writer(tmp_path / "b.mp4", 10) as add:
+        add(grounds())
+    assert "browsers do not play them: OpenCV has no H.264 here" in said[1]
+    assert "-c:v libx264" in said[1]
+
+
+def test_a_video_by_its_address(light, clip, tmp_path):
+    handler = partial(SimpleHTTPRequestHandler, directory=clip.parent)
+    handler.func.log_message = lambda *args: None
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://user:secret@127.0.0.1:{server.server_port}/{clip.name}"
+        try:
+            summary = predict_video(address, Predictor())
+        finally:
+            server.shutdown()
+    assert summary.frames == FRAMES
+    assert "secret" not in summary.name
+    with pytest.raises(InputError, match=r"cannot open http://127.0.0.1:9/x: no answer, or no vid"):
+        open_video("http://user:secret@127.0.0.1:9/x")
+
+
 def test_a_reader_that_stops_early_stops_the_thread(clip):
-    frames = open_video(clip).frames
-    next(frames)
+    opened = open_video(clip).frames
+    next(opened)
     assert FRAMES > AHEAD + 2
     assert len(decoding()) == 1
-    frames.close()
+    opened.close()
     assert not decoding()
 
 
