@@ -134,7 +134,7 @@ def carried_info(text: str | None, path: Path) -> CheckpointInfo:
             f"{path} does not say which classes its outputs are: it was not exported by "
             "python -m ferplus_keras export"
         )
-    return info_from_json(text)
+    return info_from_json(text, path)
 
 
 def one_at_a_time(run: Predict) -> Predict:

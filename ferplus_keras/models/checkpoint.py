@@ -79,7 +79,7 @@ def read_info(path: str | Path) -> CheckpointInfo:
     path = find_checkpoint(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            return info_from_json(archive.read(MEMBER).decode(), path)
+            return info_from_json(archive.read(MEMBER), path)
     except zipfile.BadZipFile:
         raise InputError(
             f"{path} is not a .keras checkpoint (not a zip archive, {path.stat().st_size} bytes); "
@@ -92,47 +92,41 @@ def read_info(path: str | Path) -> CheckpointInfo:
         ) from None
 
 
-def info_from_json(text: str, source: str | Path = MEMBER) -> CheckpointInfo:
-    """Return what the JSON text of a checkpoint or export says.
-
-    Args:
-        text: as `save_checkpoint` writes it.
-        source: the file it comes from, named in errors.
+def info_from_json(text: str | bytes, source: str | Path = MEMBER) -> CheckpointInfo:
+    """Return what the JSON text in a checkpoint or export says; errors name its `source`.
 
     Raises:
         InputError: it is damaged, or written by a newer version.
     """
     try:
         found = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"cannot read {MEMBER} of {source}: {error}") from None
+    except ValueError:
+        found = None
     if not isinstance(found, dict):
-        raise InputError(f"cannot read {MEMBER} of {source}: expected an object")
+        raise InputError(f"cannot read {MEMBER} of {source}: expected a JSON object")
     fields = {field.name: field for field in dataclasses.fields(CheckpointInfo)}
-    for key in found:
-        if key not in fields:
-            raise InputError(
-                f"{source} was written by a newer version of ferplus_keras (key '{key}' of "
-                f"{MEMBER} is unknown); upgrade to use it"
-            )
+    if newer := sorted(found.keys() - fields.keys()):
+        raise InputError(
+            f"{source} was written by a newer version of ferplus_keras (key '{newer[0]}' of "
+            f"{MEMBER} is unknown); upgrade to use it"
+        )
+    values = {}
     for name, field in fields.items():
-        if name not in found and field.default is not dataclasses.MISSING:
-            continue
-        if not _fits(found.get(name), field.type):
+        value = found.get(name, field.default)
+        values[name] = tuple(value) if isinstance(value, list) else value
+        if not _fits(values[name], field.type):
             raise InputError(
                 f"cannot read {MEMBER} of {source}: expected '{name}' to be {field.type}, "
                 f"got {found.get(name)!r}"
             )
-    return CheckpointInfo(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+    return CheckpointInfo(**values)
 
 
 def _fits(value: Any, kind: str) -> bool:
-    """Tell whether a JSON value is of the type that a field is annotated with."""
-    if value is None:
-        return kind.endswith("| None")
-    if kind.startswith("tuple"):
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    return type(value).__name__ == kind
+    """Tell whether a value is of the type that a field is annotated with."""
+    if isinstance(value, tuple):
+        return kind.startswith("tuple") and all(isinstance(item, str) for item in value)
+    return type(value).__name__ == kind or (value is None and kind.endswith("None"))
 
 
 def load_checkpoint(path: str | Path) -> tuple[keras.Model, CheckpointInfo]:
@@ -154,11 +148,7 @@ def load_checkpoint(path: str | Path) -> tuple[keras.Model, CheckpointInfo]:
 
 
 def load_keras_file(path: Path, purpose: str) -> keras.Model:
-    """Return the network of any .keras file, not compiled.
-
-    Raises:
-        InputError: the archive is damaged or of a kind unknown here; "cannot", then `purpose`.
-    """
+    """Return the network of any .keras file, not compiled; `purpose` is what an error says."""
     import keras
 
     from ferplus_keras.models import layers  # noqa: F401  registers them

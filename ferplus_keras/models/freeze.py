@@ -17,8 +17,6 @@ from ferplus_keras.models.layers import FacePreprocessing
 COLUMNS = ("position", "name", "type", "shape", "parameters", "trainable")
 """What `format_layers` shows unless asked otherwise."""
 
-_HEADERS = {"original_name": "older project's name"}
-
 
 class Boundary(NamedTuple):
     """Where training starts in a network.
@@ -53,11 +51,19 @@ def numbered_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return [layer for layer in model.layers if not isinstance(layer, FacePreprocessing)]
 
 
-def original_name(layer: keras.layers.Layer) -> str:
-    """Return the name a layer had in the older project, such as `conv1/7x7_s2/bn`."""
-    if isinstance(layer, keras.layers.InputLayer):
-        return "input_1"
-    return layer.name.replace("-", "/")
+def find_layer(model: keras.Model, name: str) -> keras.layers.Layer:
+    """Return the layer of a name, spelt as here or as in the older project.
+
+    Raises:
+        UsageError: there is none; the nearest names are given.
+    """
+    spelling = name.replace("/", "-")
+    layers = numbered_layers(model)
+    for layer in layers:
+        if spelling == layer.name or name == _original_name(layer):
+            return layer
+    nearest = get_close_matches(spelling, [layer.name for layer in layers], cutoff=0)
+    raise UsageError(f"unknown layer '{name}'; nearest: {', '.join(nearest)}")
 
 
 def freeze_before(model: keras.Model, position: int | str) -> Boundary:
@@ -79,19 +85,29 @@ def freeze_before(model: keras.Model, position: int | str) -> Boundary:
         UsageError: no such layer, or nothing would be left to train.
     """
     layers = numbered_layers(model)
-    first = _index(layers, position)
+    count = len(layers)
+    try:
+        first = int(position)
+    except ValueError:
+        first = layers.index(find_layer(model, position))
+    if not -count <= first < count:
+        raise UsageError(
+            f"position {first} is outside the network's {count} layers: expected -{count} to -1, "
+            f"0 to freeze nothing, or 1 to {count - 1} to freeze that many layers"
+        )
+    first %= count
     for i, layer in enumerate(layers):
         layer.trainable = i >= first
     trainable = _count(model.trainable_weights)
     weighted = [layer for layer in layers if layer.weights]
     trained = sum(layer.trainable for layer in weighted)
     return Boundary(
-        position=first - len(layers),
-        name=layers[first].name,
-        trainable_params=trainable,
-        frozen_params=_count(model.weights) - trainable,
-        trainable_layers=trained,
-        frozen_layers=len(weighted) - trained,
+        first - count,
+        layers[first].name,
+        trainable,
+        _count(model.weights) - trainable,
+        trained,
+        len(weighted) - trained,
     )
 
 
@@ -99,90 +115,54 @@ def describe_layers(model: keras.Model) -> list[dict]:
     """Describe the layers that have positions, input first.
 
     Returns:
-        One JSON-ready dict a layer: position (negative), name, original_name (the older project's
-        spelling), type, shape (of the output; None is the batch), parameters, trainable.
+        One JSON-ready dict per layer: position (negative), name, original_name (the older
+        project's spelling), type, shape (of the output; None is the batch), parameters, trainable.
     """
     layers = numbered_layers(model)
     return [
         {
-            "position": i - len(layers),
+            "position": position,
             "name": layer.name,
-            "original_name": original_name(layer),
+            "original_name": _original_name(layer),
             "type": type(layer).__name__,
             "shape": list(layer.output.shape),
             "parameters": _count(layer.weights),
             "trainable": layer.trainable,
         }
-        for i, layer in enumerate(layers)
+        for position, layer in enumerate(layers, start=-len(layers))
     ]
 
 
 def format_layers(layers: Sequence[dict], columns: Sequence[str] = COLUMNS) -> str:
-    """Lay the rows of `describe_layers` out as plain text with a header, one line a layer.
+    """Return the rows of `describe_layers` as aligned text: a header, then one line per layer.
 
     Args:
         layers: what `describe_layers` returned.
-        columns: the keys to show, in this order.
-
-    Returns:
-        Aligned text without a final newline; numbers are flush right.
+        columns: the keys to show, in this order; numbers are flush right.
     """
-    header = [_HEADERS.get(column, column) for column in columns]
+    header = [column.replace("original_name", "older project's name") for column in columns]
     cells = [[_cell(layer[column]) for column in columns] for layer in layers]
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    right = [column in ("position", "parameters") for column in columns]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if flush else cell.ljust(width)
-            for cell, width, flush in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in [header, *cells]
-    )
+    formats = [
+        f"{{:{'>' if column in ('position', 'parameters') else '<'}{width}}}"
+        for column, width in zip(columns, widths, strict=True)
+    ]
+    return "\n".join("  ".join(formats).format(*row).rstrip() for row in [header, *cells])
 
 
-def find_layer(model: keras.Model, name: str) -> keras.layers.Layer:
-    """Return the layer of a name, spelt as here or as in the older project.
-
-    Raises:
-        UsageError: there is none; the nearest names are given.
-    """
-    layers = numbered_layers(model)
-    return layers[_index_of_name(layers, name)]
-
-
-def _index(layers: list, position: int | str) -> int:
-    """Return the index of the first layer to train."""
-    try:
-        number = int(position)
-    except ValueError:
-        return _index_of_name(layers, position)
-    count = len(layers)
-    if not -count <= number < count:
-        raise UsageError(
-            f"position {number} is outside the network's {count} layers: expected -{count} to -1, "
-            f"0 to freeze nothing, or 1 to {count - 1} to freeze that many layers"
-        )
-    return number % count
-
-
-def _index_of_name(layers: list, name: str) -> int:
-    spelling = name.replace("/", "-")
-    for i, layer in enumerate(layers):
-        if spelling == layer.name or name == original_name(layer):
-            return i
-    nearest = get_close_matches(spelling, [layer.name for layer in layers], cutoff=0)
-    raise UsageError(f"unknown layer '{name}'; nearest: {', '.join(nearest)}")
-
-
-def _count(weights: list) -> int:
-    return sum(prod(weight.shape) for weight in weights)
-
-
-def _cell(value) -> str:
+def _cell(value: bool | int | list | str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    if isinstance(value, list):
-        return f"({', '.join(map(str, value))})"
-    return value
+    return f"({', '.join(map(str, value))})" if isinstance(value, list) else value
+
+
+def _original_name(layer: keras.layers.Layer) -> str:
+    """Return the name a layer had in the older project, such as `conv1/7x7_s2/bn`."""
+    is_input = isinstance(layer, keras.layers.InputLayer)
+    return "input_1" if is_input else layer.name.replace("-", "/")
+
+
+def _count(weights: list) -> int:
+    return sum(prod(weight.shape) for weight in weights)

@@ -27,13 +27,12 @@ class FacePreprocessing(keras.layers.Layer):
 
     Args:
         image_size: side of the images handed to the backbone, in pixels.
-        mean: value subtracted in each channel, in grey levels (0-255); its length is the number
-            of channels.
-        std: what each channel is divided by then, in grey levels; empty for no division.
+        mean: value (0-255) subtracted in each channel; their number is that of the channels.
+        std: what each channel is divided by then; empty for no division.
         crop: side of the centre of each face that is used, in pixels; None is all of it.
         equalize: normalise the lighting of grey images (`normalise_lighting`) once resized.
-        channel_order: of the images: "bgr", "rgb" or "grey". None, in files from before colour,
-            stands for an order that grey faces do not need.
+        channel_order: of the images: "bgr", "rgb" or "grey"; None in files older than colour,
+            which take grey faces only.
         **kwargs: as for `keras.layers.Layer`.
 
     Call arguments:

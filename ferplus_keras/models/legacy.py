@@ -1,19 +1,18 @@
 """Build a network again from one file of the older project."""
 
-import os
 from pathlib import Path
 
 import keras
 
 from ferplus_keras.errors import InputError
 from ferplus_keras.models.head import HEAD
-from ferplus_keras.models.keras2_files import read_head_config
+from ferplus_keras.models.keras2_files import read_settings
 from ferplus_keras.models.registry import MODELS, build_model
 from ferplus_keras.models.weights import load_weights, open_layers
 
 
 def load_full_model(
-    path: str | os.PathLike, model_name: str | None = None, image_size: int | None = None
+    path: str | Path, model_name: str | None = None, image_size: int | None = None
 ) -> tuple[keras.Model, str]:
     """Load a whole model that the older project saved as .hdf5.
 
@@ -35,24 +34,18 @@ def load_full_model(
     """
     path = Path(path)
     spec = MODELS[model_name or infer_model_name(path)]
-    config = read_head_config(path, HEAD)
-    image_size = image_size or config.image_size
-    model = build_model(
-        spec.name,
-        config.num_classes,
-        weights="none",
-        image_size=image_size,
-        dropout_rate=config.dropout_rate,
-        activation=config.activation,
-    )
+    settings = read_settings(path, HEAD)
+    settings["image_size"] = image_size or settings["image_size"]
+    model = build_model(spec.name, weights="none", **settings)
     if not load_weights(model, path, spec).head:
         raise InputError(
-            f"the layer '{HEAD}' in {path} does not fit {spec.name} at image size {image_size}"
+            f"the layer '{HEAD}' in {path} does not fit {spec.name} at image size "
+            f"{settings['image_size']}"
         )
     return model, spec.name
 
 
-def infer_model_name(path: str | os.PathLike) -> str:
+def infer_model_name(path: str | Path) -> str:
     """Recognise the network of a file by its number of layers with weights.
 
     Raises:
@@ -60,11 +53,11 @@ def infer_model_name(path: str | os.PathLike) -> str:
     """
     with open_layers(Path(path)) as stored:
         names = set(stored) - {HEAD}
-    known = [spec for spec in MODELS.values() if spec.weighted_layers]
-    for spec in known:
+    known = {spec.name: spec for spec in MODELS.values() if spec.weighted_layers}
+    for name, spec in known.items():
         if len(names - set(spec.top_layers)) == spec.weighted_layers:
-            return spec.name
+            return name
     raise InputError(
         f"{path} has {len(names)} layers with weights before its head, and none of "
-        f"{', '.join(spec.name for spec in known)} has"
+        f"{', '.join(known)} has"
     )

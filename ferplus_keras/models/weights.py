@@ -23,8 +23,8 @@ from ferplus_keras.models.checkpoint import load_keras_file
 from ferplus_keras.models.download import download
 from ferplus_keras.models.freeze import numbered_layers
 from ferplus_keras.models.head import HEAD
-from ferplus_keras.models.keras2_files import read_layers
-from ferplus_keras.models.keras_hub_files import fetch_preset, is_vit_file, read_vit_layers
+from ferplus_keras.models.keras2_files import keras2_layers, open_hdf5
+from ferplus_keras.models.keras_hub_files import fetch_preset, vit_layers
 from ferplus_keras.run import find_checkpoint
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class LoadedWeights(NamedTuple):
 
     Attributes:
         path: the file.
-        sha256: of its bytes, hexadecimal.
+        sha256: its digest.
         layers: number of layers that got their weights from it, the head's included.
         left_out: layers of the file that were not used: its top, or a head of another size.
         head: whether the classification head was loaded too.
@@ -58,21 +58,27 @@ class LoadedWeights(NamedTuple):
         return f"{self.layers} layers from {self.path} ({head}{left_out})"
 
 
-def find_weights(spec: ModelSpec, kind: str | os.PathLike) -> Path:
-    """Return the weights file to use, downloading it if it lies nowhere yet.
+def find_weights(spec: ModelSpec, kind: str | os.PathLike | None) -> Path | None:
+    """Return the weights file to use, downloading it if it is nowhere yet.
 
     Args:
         spec: the network.
-        kind: a name in `spec.weights`, such as "vggface2", a file, or a run folder, whose most
-            accurate model is meant. A name's files, with and without top, are looked for in
-            $FERPLUS_WEIGHTS_DIR, then in their folder of Keras' own cache, such as
-            `~/.keras/models/vggface` ($KERAS_HOME replaces `~/.keras`), and the first is then
+        kind: a name in `spec.weights`, such as "vggface2"; None for the first of them; "none"; a
+            file; or a run folder, its most accurate model. A name's files, with and without top,
+            are looked for in $FERPLUS_WEIGHTS_DIR, then in their folder of Keras' own cache, such
+            as `~/.keras/models/vggface` ($KERAS_HOME replaces `~/.keras`), and the first is then
             downloaded to the latter.
+
+    Returns:
+        The file; None for "none".
 
     Raises:
         UsageError: neither a known name nor a path.
         InputError: no such file, or the download failed.
     """
+    kind = spec.default_weights if kind is None else kind
+    if kind == "none":
+        return None
     if kind not in spec.weights:
         path = Path(kind)
         if path.exists():
@@ -100,9 +106,7 @@ def find_weights(spec: ModelSpec, kind: str | os.PathLike) -> Path:
 def load_weights(
     model: keras.Model, source_path: str | os.PathLike, spec: ModelSpec
 ) -> LoadedWeights:
-    """Load a backbone, and the head where it fits, by layer name.
-
-    Nothing is assigned before everything has been checked and read.
+    """Load a backbone, and the head where it fits, by layer name, once everything is checked.
 
     Args:
         model: a network of `build_model`, changed in place.
@@ -121,23 +125,31 @@ def load_weights(
     path = Path(source_path)
     targets = _weighted(model)
     with open_layers(path) as stored:
+        ignored = set(spec.top_layers)
         head_fits = HEAD in stored and not _misfits({HEAD: targets[HEAD]}, stored)
-        ignored = {*spec.top_layers, *(() if head_fits else (HEAD,))}
-        targets = {name: layer for name, layer in targets.items() if name != HEAD or head_fits}
+        if not head_fits:
+            del targets[HEAD]
+            ignored.add(HEAD)
+        known = {*targets, *ignored}
         problems = {
             "missing": [name for name in targets if name not in stored],
-            "unknown here": [name for name in stored if name not in {*targets, *ignored}],
+            "unknown here": [name for name in stored if name not in known],
             "of another shape": _misfits(targets, stored),
         }
-        if any(problems.values()):
+        faults = [
+            f"{len(names)} {what} ({', '.join(names[:2])}{', …' * (len(names) > 2)})"
+            for what, names in problems.items()
+            if names
+        ]
+        if faults:
             raise InputError(
                 f"the weights in {path} are not those of {spec.name}, which has {len(targets)} "
-                f"layers with weights: {_describe(problems)}"
+                f"layers with weights: {'; '.join(faults)}"
             )
         values = [
-            (variable, stored[name][variable_name][()])
-            for name, layer in targets.items()
-            for variable_name, variable in layer_variables(layer).items()
+            (variable, stored[name][key][()])
+            for name, variables in targets.items()
+            for key, variable in variables.items()
         ]
         left_out = tuple(name for name in stored if name in ignored)
     for variable, value in values:
@@ -147,24 +159,17 @@ def load_weights(
 
 @contextmanager
 def open_layers(path: Path) -> Iterator[Layers]:
-    """Open a file of any accepted kind and show its layers that have weights.
-
-    Raises:
-        InputError: the file is missing, damaged or of another kind.
-    """
+    """Open a file of any accepted kind and show its layers that have weights."""
     if not path.is_file():
         raise InputError(f"no weights file at {path}")
     if path.suffix == ".keras":
         yield {
-            name: {
-                key: keras.ops.convert_to_numpy(value)
-                for key, value in layer_variables(layer).items()
-            }
-            for name, layer in _weighted(load_keras_file(path, "read")).items()
+            name: {key: keras.ops.convert_to_numpy(value) for key, value in variables.items()}
+            for name, variables in _weighted(load_keras_file(path, "read")).items()
         }
     else:
-        with (read_vit_layers if is_vit_file(path) else read_layers)(path) as stored:
-            yield stored
+        with open_hdf5(path) as file:
+            yield vit_layers(file) or keras2_layers(file)
 
 
 def layer_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
@@ -173,30 +178,19 @@ def layer_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
     return {v.path.rpartition(f"{layer.name}/")[2]: v for v in layer.weights}
 
 
-def _weighted(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    return {layer.name: layer for layer in numbered_layers(model) if layer.weights}
+def _weighted(model: keras.Model) -> dict[str, dict[str, keras.Variable]]:
+    return {layer.name: layer_variables(layer) for layer in numbered_layers(model) if layer.weights}
 
 
-def _misfits(targets: Mapping[str, keras.layers.Layer], stored: Layers) -> list[str]:
+def _misfits(targets: Mapping[str, Mapping], stored: Layers) -> list[str]:
     """Describe every layer whose values in the file are of other shapes."""
     misfits = []
-    for name, layer in targets.items():
-        wanted, found = (
-            {key: tuple(value.shape) for key, value in variables.items()}
-            for variables in (layer_variables(layer), stored.get(name, {}))
-        )
-        if found and found != wanted:
-            found, wanted = (
-                " ".join(f"{key}{list(shape)}" for key, shape in shapes.items())
-                for shapes in (found, wanted)
-            )
+    for name, wanted in targets.items():
+        shapes = [
+            {key: list(value.shape) for key, value in variables.items()}
+            for variables in (stored.get(name, {}), wanted)
+        ]
+        if shapes[0] and shapes[0] != shapes[1]:
+            found, wanted = (" ".join(f"{k}{shape}" for k, shape in of.items()) for of in shapes)
             misfits.append(f"{name} is {found} instead of {wanted}")
     return misfits
-
-
-def _describe(problems: Mapping[str, list[str]], limit: int = 2) -> str:
-    return "; ".join(
-        f"{len(names)} {what} ({', '.join(names[:limit])}{', …' * (len(names) > limit)})"
-        for what, names in problems.items()
-        if names
-    )

@@ -82,8 +82,8 @@ def test_information_from_before_colour(path):
         (info_without(colour=1), "expected 'colour' to be bool, got 1"),
         (info_without(class_names="happiness"), r"'class_names' to be tuple\[str, ...\]"),
         (info_without(class_map=[1]), r"'class_map' to be tuple\[str, ...\] | None"),
-        ("[]", "expected an object"),
-        ("{", "cannot read"),
+        ("[]", "expected a JSON object"),
+        ("{", "expected a JSON object"),
     ],
 )
 def test_other_information_is_refused_in_one_line(path, text, said):

@@ -9,7 +9,7 @@ import pytest
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.freeze import describe_layers, numbered_layers
 from ferplus_keras.models.head import HEAD
-from ferplus_keras.models.registry import MODELS, build_model, build_with_weights, list_models
+from ferplus_keras.models.registry import MODELS, build_model, list_models
 from tests.conftest import REPOSITORY
 from tests.models.networks import FIGURES, faces, smooth_faces
 from tools.layer_lists import layer_list
@@ -175,7 +175,7 @@ def test_refuses_before_building(monkeypatch, settings, said):
     monkeypatch.setattr("ferplus_keras.models.registry._graph", lambda *_: pytest.fail("built"))
     settings = {"name": "ResNet50", "num_classes": 8, "weights": "none"} | settings
     with pytest.raises(UsageError) as caught:
-        build_with_weights(**settings)
+        build_model(**settings)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -56,7 +56,7 @@ def test_checkpoint_gives_every_weight_back(small, tmp_path):
 @pytest.mark.parametrize(
     ("blocks", "size", "said"),
     [
-        (1, 48, "5 unknown here (block2_attention, block2_norm1, …)"),
+        (1, 48, "5 unknown here (block2_norm1, block2_norm2, …)"),
         (3, 48, "5 missing (block3_norm1, block3_attention, …)"),
         (2, 64, "1 of another shape (tokens"),
     ],
