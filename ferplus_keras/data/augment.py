@@ -1,4 +1,4 @@
-"""What training changes in a face, and the views that testing averages over: two tables.
+"""Augmentation presets for training and test-time views, one table each.
 
 Every preset works on uint8 faces, before the model's own resizing, and is repeatable: the same
 images with the same seed integers give the same pixels, on any machine thread.

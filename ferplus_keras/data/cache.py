@@ -22,7 +22,7 @@ import numpy as np
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
 
-FORMAT = 2
+FORMAT = 3
 """Version of the entries; another one is rebuilt."""
 
 _ABANDONED_AFTER_SECONDS = 3600
@@ -33,13 +33,13 @@ class Entry(NamedTuple):
 
     Attributes:
         faces: (n, s, s) or (n, s, s, 3) uint8.
-        extra: name to text, whatever else was read.
+        extra: name to list of whatever else was read, small and fit for JSON.
         stamp: size and times of the source, as `stamp` returns them.
         sha256: hash of the source's contents.
     """
 
     faces: np.ndarray
-    extra: dict[str, str]
+    extra: dict[str, list]
     stamp: list[int]
     sha256: str
 
@@ -103,7 +103,7 @@ def store(folder: Path, source: Path, entry: Entry, *, faces_too: bool = True) -
             with replacing(path) as partial, partial.open("wb") as file:
                 np.save(file, entry.faces, allow_pickle=False)
         with replacing(folder / f"{_key(source)}.json") as partial:
-            partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
+            partial.write_text(json.dumps(record), encoding="utf-8")
     except (OSError, InputError) as error:
         print(
             f"warning: cannot keep the pixels in the cache folder '{folder}' ({error}): "
@@ -123,5 +123,5 @@ def _key(source: Path) -> str:
     return f"fer2013-{hashlib.sha256(os.fsencode(source)).hexdigest()[:16]}"
 
 
-def _checksum(faces: np.ndarray, extra: dict[str, str]) -> int:
+def _checksum(faces: np.ndarray, extra: dict[str, list]) -> int:
     return zlib.crc32(json.dumps(extra, sort_keys=True).encode(), zlib.crc32(faces))

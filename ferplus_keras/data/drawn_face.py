@@ -7,6 +7,7 @@ the right and y downwards. `draw_face` draws it at four times the final size and
 from collections import namedtuple
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 
 from ferplus_keras.emotions import FACE_SIZE, FERPLUS_CLASSES
@@ -122,13 +123,9 @@ class _Pen:
         return [np.rint(pixels * 2**_SUBPIXEL_BITS).astype(np.int32)[:, None]]
 
     def fill(self, points: np.ndarray, grey: float) -> None:
-        import cv2
-
         cv2.fillPoly(self._canvas, self._pixels(points), grey, cv2.LINE_AA, _SUBPIXEL_BITS)
 
     def line(self, points: np.ndarray, grey: float, width: float) -> None:
-        import cv2
-
         style = (max(1, round(width * self._scale)), cv2.LINE_AA, _SUBPIXEL_BITS)
         cv2.polylines(self._canvas, self._pixels(points), False, grey, *style)
 
@@ -144,8 +141,6 @@ def _arc(x, y, half_width, half_height, start=0.0, end=360.0) -> np.ndarray:
 
 def _background(side: int, rng: np.random.Generator) -> np.ndarray:
     """Return a canvas (side, side) uint8: a wall with a few large, faint shapes."""
-    import cv2
-
     canvas = np.full((side, side), rng.uniform(40, 220), np.uint8)
     for _ in range(3):
         grey = float(np.clip(canvas[0, 0] + rng.uniform(-35, 35), 0, 255))
@@ -156,8 +151,6 @@ def _background(side: int, rng: np.random.Generator) -> np.ndarray:
 
 def _photograph(canvas: np.ndarray, rng: np.random.Generator, nuisance: float) -> np.ndarray:
     """Light the drawing from one side, shrink it, and add the camera's contrast and noise."""
-    import cv2
-
     small = cv2.resize(canvas, (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_AREA)
     direction = rng.uniform(0, 2 * np.pi)
     ramp = np.linspace(-1, 1, FACE_SIZE)

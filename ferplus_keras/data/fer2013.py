@@ -23,9 +23,6 @@ PIXELS_PER_ROW = FACE_SIZE * FACE_SIZE
 USAGES = tuple(SPLITS.values())
 """Values of the `Usage` column, in the order of `SPLITS`."""
 
-_CODED = ("emotions", "usage")
-"""What a cache entry holds beside the faces, as strings of digits."""
-
 _COLUMNS = ("emotion", "pixels", "Usage")
 _BLOCK_BYTES = 1 << 17  # the intermediate arrays of a block stay in the processor's cache
 _LONGEST_HEADER = 1 << 16
@@ -67,13 +64,9 @@ def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> F
     """
     source = find_fer2013(data_dir).resolve()
     entry = _read(source, cache.cache_folder(cache_dir))
-    emotions, usage = (
-        np.frombuffer(entry.extra[name].encode("ascii"), np.uint8) - np.uint8(ord("0"))
-        for name in _CODED
-    )
     return FileRows(
-        opinions=np.eye(len(FER2013_CLASSES), dtype=np.float32)[emotions],
-        splits=np.array(list(SPLITS))[usage],
+        opinions=np.eye(len(FER2013_CLASSES), dtype=np.float32)[entry.extra["emotions"]],
+        splits=np.array(list(SPLITS))[entry.extra["usage"]],
         images=entry.faces,
         class_names=FER2013_CLASSES,
         hashes={source.name: entry.sha256},
@@ -92,9 +85,9 @@ def _read(source: Path, folder: Path) -> cache.Entry:
         if unchanged:
             entry = cached._replace(stamp=stamp)
         else:
-            images, *codes = _parse(source)
-            digits = ("".join(map(str, array)) for array in codes)
-            entry = cache.Entry(images, dict(zip(_CODED, digits, strict=True)), stamp, digest)
+            images, emotions, usage = _parse(source)
+            extra = {"emotions": emotions.tolist(), "usage": usage.tolist()}
+            entry = cache.Entry(images, extra, stamp, digest)
         if cache.stamp(source) != stamp:
             raise InputError(f"{source} changed while it was read; try again when it is complete")
     except OSError as error:

@@ -237,7 +237,7 @@ def distribution(votes: np.ndarray) -> Labels:
 
 
 def not_a_face(votes: np.ndarray) -> np.ndarray:
-    """Tell where more than half of the votes (n, 10) are for not-a-face, (n,) bool."""
+    """Return where more than half of the votes (n, 10) are for not-a-face, (n,) bool."""
     return 2 * votes[:, VOTE_COLUMNS.index("NF")] > votes.sum(axis=1)
 
 
@@ -265,5 +265,5 @@ def _without_single(votes: np.ndarray) -> np.ndarray:
 
 
 def _no_emotion_leads(votes: np.ndarray) -> np.ndarray:
-    """Tell where unknown or not-a-face has more votes than every emotion, (n,) bool."""
+    """Return where unknown or not-a-face has more votes than every emotion, (n,) bool."""
     return votes[:, _NO_EMOTION].max(axis=1) > votes[:, _EMOTIONS].max(axis=1)

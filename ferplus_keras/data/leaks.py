@@ -20,7 +20,7 @@ def duplicate_groups(images: np.ndarray) -> np.ndarray:
 
 
 def leaked_rows(groups: np.ndarray, in_train: np.ndarray) -> np.ndarray:
-    """Tell which rows have a duplicate across the border between training and testing, (n,) bool.
+    """Return which rows have a duplicate across the border between training and testing, (n,) bool.
 
     For training rows that is a duplicate among validation or test rows, for the others one among
     training rows. Validation and test rows are not compared with each other.

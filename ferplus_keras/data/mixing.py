@@ -12,7 +12,7 @@ def mixup(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Blend every face with another one of the batch, and their targets alike.
 
-    Zhang et al. 2018 (arXiv 1710.09412): the share is drawn from Beta(alpha, alpha), once a face.
+    Zhang et al. 2018 (arXiv 1710.09412): the share is drawn from Beta(alpha, alpha), once per face.
 
     Args:
         images: (b, h, w) or (b, h, w, 3) uint8.
@@ -36,7 +36,7 @@ def cutmix(
     """Paste a rectangle of another face of the batch, and mix the targets by its area.
 
     Yun et al. 2019 (arXiv 1905.04899): the area is drawn from Beta(alpha, alpha), its centre
-    uniformly, once a face; what reaches over the edge is cut off.
+    uniformly, once per face; what reaches over the edge is cut off.
 
     Args, returns: as `mixup`.
     """

@@ -19,7 +19,7 @@ class FileRows(NamedTuple):
             that label one-hot, (n, C) float32.
         splits: (n,) str: train, validation or test.
         images: (n, s, s) or (n, s, s, 3) uint8; None where only the votes were read.
-        class_names: the classes that label rules tell apart, in the order of their targets.
+        class_names: the classes that label rules distinguish, in the order of their targets.
         hashes: file name to SHA-256 of every file read.
         paths: (n,) str, the file of each row; None where the rows are those of one file.
     """
@@ -45,7 +45,7 @@ class LabelSet:
         description: one line.
         read: reads the files.
         class_names: the classes, in the order of the targets; a class that the files have besides
-            is left out with its rows. Empty where only the files tell.
+            is left out with its rows. Empty where only the files say which.
         rules: label rules to choose from; where there is but one, it applies whatever is chosen.
         uses_votes: whether rules apply to the votes of fer2013new.csv.
     """

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ferplus_keras.data.drawn_face import EXPRESSIONS, blend, draw_face, draw_person
 from ferplus_keras.emotions import FACE_SIZE, FER2013_CLASSES, FERPLUS_CLASSES, VOTE_COLUMNS
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import replacing
@@ -122,6 +121,8 @@ def _divide(rows: int, shares: dict[str, float]) -> list[tuple[str, int]]:
 
 def _draw_row(kind: str, rng: np.random.Generator) -> Drawing:
     """Draw one row of a kind of `KIND_SHARES` and let the annotators vote."""
+    from ferplus_keras.data.drawn_face import EXPRESSIONS, blend, draw_face, draw_person
+
     chances = dict.fromkeys(VOTE_COLUMNS, 0.0)
     if kind == "not a face":
         emotion = int(rng.integers(len(FER2013_CLASSES)))

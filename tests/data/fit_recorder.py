@@ -90,8 +90,8 @@ def recorded_fit(workers: int) -> list[dict]:
         verbose=0,
     )
     return [  # the targets after an epoch's training batches are validation's
-        summary(list(zip(seen, told[: len(seen)], strict=True)))
-        for seen, told in zip(images, targets, strict=True)
+        summary(list(zip(seen, given[: len(seen)], strict=True)))
+        for seen, given in zip(images, targets, strict=True)
     ]
 
 

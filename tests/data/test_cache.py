@@ -122,9 +122,9 @@ DAMAGES = {
     "other format": lambda array, record: change_record(record, format=0),
     "other source": lambda array, record: change_record(record, source="/elsewhere/fer2013.csv"),
     "other hash": lambda array, record: change_record(record, sha256="0" * 64),
-    "other emotions": lambda array, record: change_extra(record, emotions="0" * 12),
-    "other usage": lambda array, record: change_extra(record, usage="0" * 12),
-    "fewer emotions": lambda array, record: change_extra(record, emotions="0"),
+    "other emotions": lambda array, record: change_extra(record, emotions=[0] * 12),
+    "other usage": lambda array, record: change_extra(record, usage=[0] * 12),
+    "fewer emotions": lambda array, record: change_extra(record, emotions=[0]),
     "other row count": lambda array, record: change_record(record, shape=[11, 48, 48]),
 }
 
@@ -225,7 +225,7 @@ def test_processes_that_start_at_once_all_read_the_right_pixels(source, cache, t
 @pytest.mark.parametrize("shape", [(5, 64, 64), (4, 32, 32, 3), (0, 48, 48)])
 def test_faces_of_any_size_and_colour_are_kept(cache, tmp_path, shape):
     faces = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    entry = pixel_cache.Entry(faces, {"note": "x"}, pixel_cache.stamp(tmp_path), "0" * 64)
+    entry = pixel_cache.Entry(faces, {"notes": ["x", 1]}, pixel_cache.stamp(tmp_path), "0" * 64)
     pixel_cache.store(cache, tmp_path, entry)
     found = pixel_cache.load(cache, tmp_path)
     np.testing.assert_array_equal(found.faces, faces)

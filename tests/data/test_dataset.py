@@ -132,7 +132,7 @@ def test_wrong_names_are_refused_before_any_file_is_read():
         load_split("nowhere", "train")
 
 
-def test_missing_votes_are_told_before_the_pixels_are_parsed(folder, monkeypatch):
+def test_missing_votes_are_reported_before_the_pixels_are_parsed(folder, monkeypatch):
     (folder / "fer2013new.csv").unlink()
     monkeypatch.setattr("ferplus_keras.data.ferplus.read_fer2013", None)
     with pytest.raises(InputError, match=r"no fer2013new\.csv"):
@@ -265,7 +265,7 @@ def test_a_data_set_without_one_class_is_the_other_one_without_its_rows(
 
 
 def test_the_real_leaks(real_data):
-    """All 3,589 rows of each judged split: 279 and 288 have the pixels of a training row."""
+    """All 3,589 rows of the validation and test splits: 279 and 288 have the pixels of a training row."""
     splits = load_dataset(real_data, "FER").splits
     assert {name: np.count_nonzero(split.leaked) for name, split in splits.items()} == {
         "train": 692,
@@ -303,7 +303,7 @@ def test_a_wrong_class_is_refused_before_any_file_is_read():
         load_split("nowhere", "test", "FERPlus7", class_map=["a=contempt", "b=anger"])
 
 
-def test_excluded_rows_and_twins_leave_training_only(tmp_path):
+def test_excluded_rows_and_duplicates_leave_training_only(tmp_path):
     rows = random_rows()
     rows.images[7] = rows.images[22]
     rows.images[9] = rows.images[8]

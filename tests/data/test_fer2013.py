@@ -51,7 +51,7 @@ def test_every_form_reads_alike(tmp_path, name):
     assert not found.images.flags.writeable
 
 
-def test_a_file_is_told_by_its_contents_whatever_its_name(tmp_path):
+def test_a_file_is_recognised_by_its_contents_whatever_its_name(tmp_path):
     for name in FILE_NAMES:
         path = tmp_path / f"{FILE_NAMES.index(name)}.data"
         path.write_bytes(packed_as(name, ROWS))
@@ -158,7 +158,7 @@ def plainly_parsed(data: bytes):
     return rows
 
 
-def test_any_changed_byte_is_judged_as_by_a_plain_loop():
+def test_any_changed_byte_is_accepted_or_refused_as_by_a_plain_loop():
     rng = np.random.default_rng(0)
     original = text(LINES[:3])
     refused = 0

@@ -50,16 +50,16 @@ def test_folders_of_splits_and_classes(tmp_path):
 
 
 def test_without_split_folders_a_fifth_is_set_aside_for_good(tmp_path):
-    """Twins stay together whatever they are called, and more files move none of the others."""
+    """Duplicates stay together whatever they are called, and more files move none of the others."""
     written = write_faces(tmp_path, {"sad": 200, "glad": 100})
     for path, image in list(written.items())[:40]:
-        cv2.imwrite(str(tmp_path / path.replace("sad/", "sad/twin")), image)
+        cv2.imwrite(str(tmp_path / path.replace("sad/", "sad/copy")), image)
     before = splits_of(tmp_path)
     shares = [list(before.values()).count(name) / 340 for name in ("train", "validation", "test")]
     np.testing.assert_allclose(shares, [0.8, 0.1, 0.1], atol=0.06)
-    twins = [path for path in before if "twin" in path]
-    assert len(twins) == 40
-    assert all(before[path] == before[path.replace("twin", "")] for path in twins)
+    copies = [path for path in before if "copy" in path]
+    assert len(copies) == 40
+    assert all(before[path] == before[path.replace("copy", "")] for path in copies)
     assert not any(s.leaked.any() for s in load_dataset(tmp_path, "Folder").splits.values())
     write_faces(tmp_path, {"glad": 50}, seed=1)
     after = splits_of(tmp_path)
@@ -142,7 +142,7 @@ def test_folders_that_cannot_be_meant_are_refused(tmp_path, counts, kind, expect
         load_dataset(tmp_path / "nowhere", "Folder")
 
 
-def test_a_folder_that_is_only_judged_by_a_checkpoints_classes(tmp_path, capsys):
+def test_a_folder_for_testing_goes_by_a_checkpoints_classes(tmp_path, capsys):
     written = write_faces(tmp_path, {"test/fear": 2, "test/anger": 1})
     (tmp_path / "test/fear/notes.txt").write_text("who is who")
     (tmp_path / "test/fear/.hidden.png").touch()

@@ -20,7 +20,7 @@ def test_balanced_draws_every_class_equally_often_by_its_share():
     assert drawn[:, 2].mean() > 0.25
 
 
-def test_a_class_without_rows_is_passed_over():
+def test_a_class_without_rows_is_skipped():
     targets = np.repeat(np.eye(3)[:2], [30, 10], axis=0)
     drawn = targets[balanced(targets, np.random.default_rng(0))]
     assert drawn.sum() == 40
