@@ -9,8 +9,7 @@ ADD --chmod=644 --checksum=sha256:8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4
 
 ARG EXTRAS=serve
 WORKDIR /source
-COPY setup.py pyproject.toml README.md LICENSE ./
-COPY ferplus_keras ferplus_keras
+COPY . .
 RUN pip install --no-cache-dir ".[${EXTRAS}]" && rm -rf /source
 
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

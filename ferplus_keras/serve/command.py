@@ -108,7 +108,7 @@ def serve(arguments: argparse.Namespace) -> None:
         metrics = Metrics()
         engine = Engine(models, detectors, metrics.batches.observe)
         hosts = [arguments.host, *arguments.allowed_hosts]
-        app = Guard(make_app(engine, limits, metrics), limits, hosts, token, metrics)
+        app = make_app(engine, limits, metrics, token=bool(token))
         if not token and not ipaddress.ip_address(taken.getsockname()[0]).is_loopback:
             print(
                 f"Everybody who reaches {arguments.host} can use it; set {TOKEN} to ask for a "
@@ -116,7 +116,7 @@ def serve(arguments: argparse.Namespace) -> None:
                 file=sys.stderr,
             )
         print(f"The page is at {url(taken)} (Ctrl-C ends it)", flush=True)
-        make_server(app, limits).run(sockets=[taken])
+        make_server(Guard(app, limits, hosts, token, metrics), limits).run(sockets=[taken])
 
 
 def find_models(paths: Sequence[Path]) -> dict[str, Path]:

@@ -77,10 +77,13 @@ class Guard:
     ) -> None:
         self.app = app
         self.limits = limits
-        self.hosts = {host.lower() for host in hosts}
+        self.hosts = {host.lower() for host in hosts} - {"localhost"}
         self.token = token
         self.metrics = metrics
         self.active = self.streams = self.held = 0
+        metrics.active.set_function(lambda: self.active)
+        metrics.held.set_function(lambda: self.held)
+        metrics.streams.set_function(lambda: self.streams)
         self._buckets: dict[str, tuple[float, float]] = {}
 
     async def __call__(self, scope: dict, receive: Receive, send: Send) -> None:
@@ -145,7 +148,6 @@ class Guard:
             more = event.get("more_body", False)
             body += event.get("body", b"")
             self.held += len(event.get("body", b""))
-            self.metrics.held.set(self.held)
             if len(body) > limits.request_bytes:
                 raise Refused(413, too_large)
             if self.held > limits.held_bytes:
@@ -161,7 +163,6 @@ class Guard:
         if counted and self.active >= self.limits.concurrent:
             raise Refused(503, f"{self.active} requests are being worked on; try again")
         self.active += counted
-        self.metrics.active.set(self.active)
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
                 await self.app(scope, replay, send)
@@ -169,7 +170,6 @@ class Guard:
             raise Refused(503, "the answer took too long; send fewer or smaller pictures") from None
         finally:
             self.active -= counted
-            self.metrics.active.set(self.active)
 
     async def _websocket(self, scope: dict, receive: Receive, send: Send) -> None:
         try:
@@ -179,24 +179,21 @@ class Guard:
         except Refused as refused:
             return await _refuse(send, refused, "websocket.http.response")
         self.streams += 1
-        self.metrics.streams.set(self.streams)
         try:
             await self.app(scope, receive, send)
         finally:
             self.streams -= 1
-            self.metrics.streams.set(self.streams)
 
     def _admit(self, scope: dict) -> None:
         """Check host, origin, token and rate."""
         host = _header(scope, b"host").lower()
         # A name that leads here without being ours belongs to a page that rebound its own (DNS
         # rebinding); an address cannot be rebound.
-        name = _name(host)
-        if name not in {"localhost", *self.hosts} and not _is_address(name):
+        if _name(host) not in {"localhost", *self.hosts}:
             raise Refused(421, f"not served as {host[:80]!r}; name it with --allowed_hosts")
         origin = _header(scope, b"origin").lower()
         # A proxy that does not pass on the name it is called by is among the allowed ones.
-        own = urlsplit(origin).netloc == host or _name(urlsplit(origin).netloc) in self.hosts
+        own = urlsplit(origin).netloc in {host, *self.hosts}
         if origin and not own:
             raise Refused(403, "requests from pages of other origins are not answered")
         if not scope["path"].startswith(PROTECTED):
@@ -225,18 +222,15 @@ def _header(scope: dict, wanted: bytes) -> str:
 
 
 def _name(host: str) -> str:
-    """Return a Host header without its port, or "" if it is malformed."""
+    """Return a Host header without its port: a name, "localhost" for any address, "" for others."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
-
-
-def _is_address(name: str) -> bool:
-    try:
-        return bool(ipaddress.ip_address(name))
-    except ValueError:
-        return False
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name)
+        return "localhost"
+    return name
 
 
 def _token(scope: dict) -> str:

@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 import cv2
 import fastapi_offline
 import numpy as np
-from fastapi import FastAPI, Query, Request, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Query, Request, Security, WebSocket, WebSocketDisconnect
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.security import HTTPBearer
 from prometheus_client import generate_latest
 from pydantic import BaseModel, Field
 
@@ -144,8 +145,8 @@ UPLOAD = {
 }
 
 
-def make_app(engine: Engine, limits: Limits, metrics: Metrics) -> FastAPI:
-    """Return the application; it expects a `guard.Guard` before it."""
+def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = False) -> FastAPI:
+    """Return the application; it expects a `guard.Guard` before it, which checks tokens."""
     models = engine.classifiers
     methods = {name: [each.name for each in methods_of(models[name])] for name in models}
     known_methods = [name for name in METHODS if any(name in some for some in methods.values())]
@@ -224,9 +225,12 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics) -> FastAPI:
         Refused, lambda _, error: JSONResponse({"detail": str(error)}, error.status)
     )
     app.add_exception_handler(RequestValidationError, _wrong_setting)
+    documented = {"responses": REFUSALS}
+    if token:  # else a document that asks for one would not hold
+        documented["dependencies"] = [Security(HTTPBearer(auto_error=False))]
     upload = {
+        **documented,
         "tags": ["pictures"],
-        "responses": REFUSALS,
         "response_model_exclude_none": True,
         "openapi_extra": {"requestBody": {"required": True, "content": UPLOAD}},
     }
@@ -282,7 +286,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics) -> FastAPI:
         finally:
             receiving.cancel()
 
-    @app.get("/v1/models", tags=["server"], responses=REFUSALS)
+    @app.get("/v1/models", tags=["server"], **documented)
     async def list_models() -> Choices:
         """List what requests may ask for."""
         listed = [
@@ -305,8 +309,8 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics) -> FastAPI:
         async def get() -> Response:
             return Response(text(), media_type=media_type)
 
-        documented = {200: {"content": {media_type.partition(";")[0]: {}}}}
-        route = app.get(path, tags=[tag], response_class=Response, responses=documented)
+        content = {200: {"content": {media_type.partition(";")[0]: {}}}}
+        route = app.get(path, tags=[tag], response_class=Response, responses=content)
         get.__name__ = path.strip("/") or "page"
         route(get)
 

@@ -58,7 +58,8 @@ def serve(engine):
 
     def make(hosts=(), token=None, headers=None, **changed) -> TestClient:
         limits, metrics = dataclasses.replace(Limits(), **changed), Metrics()
-        app = Guard(make_app(engine, limits, metrics), limits, hosts, token, metrics)
+        app = make_app(engine, limits, metrics, token=bool(token))
+        app = Guard(app, limits, hosts, token, metrics)
         client = TestClient(app, base_url="http://localhost", headers=headers)
         client.guard = app
         return client

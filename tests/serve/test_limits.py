@@ -138,7 +138,9 @@ def test_only_own_names_are_answered(host, status, serve):
         ({"origin": "http://localhost"}, 200),
         ({"origin": "https://localhost"}, 200),  # a proxy speaks HTTPS
         ({"origin": "https://faces.example.org"}, 200),  # it does not pass its own name on
+        ({"origin": "https://faces.example.org:8443"}, 403),
         ({"origin": "http://localhost:3000"}, 403),
+        ({"origin": "http://127.0.0.1"}, 403),
         ({"origin": "https://evil.example"}, 403),
         ({"origin": "null"}, 403),
         ({"sec-fetch-site": "cross-site"}, 403),
@@ -147,7 +149,7 @@ def test_only_own_names_are_answered(host, status, serve):
     ],
 )
 def test_pages_of_others_are_not_answered(headers, status, serve):
-    client = serve(hosts=["faces.example.org"])
+    client = serve(hosts=["localhost", "faces.example.org"])
     content = encoded(two_faces())
     reply = client.post("/v1/predict", content=content, headers={**PNG, **headers})
     assert reply.status_code == status
@@ -163,6 +165,8 @@ def test_a_token_opens_the_interface(serve):
     assert client.get("/").status_code == client.get("/healthz").status_code == 200
     for path in ("/v1/models", "/metrics", "/v1/none"):
         assert client.get(path).status_code == 401
+    document = client.get("/openapi.json").json()
+    assert document["paths"]["/v1/models"]["get"]["security"] == [{"HTTPBearer": []}]
     wrong = client.get("/v1/models", headers={"authorization": "Bearer s3cret"})
     assert wrong.status_code == 401
     assert wrong.headers["www-authenticate"] == "Bearer"

@@ -127,6 +127,18 @@ def test_slow_bodies_end_and_take_no_turn_from_others(connect, client):
             assert each.recv(12) == b"HTTP/1.1 408"
 
 
+def test_a_camera_learns_why_it_is_refused(connect):
+    asked = (
+        b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n"
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    with connect(asked) as refused:
+        assert refused.recv(12) == b"HTTP/1.1 403"
+    with connect(asked.replace(b"evil.example", b"localhost")) as accepted:
+        assert accepted.recv(12) == b"HTTP/1.1 101"
+
+
 def test_a_large_upload_learns_why_it_is_refused(client):
     reply = client.post("/v1/predict", content=b"x" * 20_000_000, headers=PNG)
     assert reply.status_code == 413
