@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ferplus_keras.data.augment import VIEWS
-from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import sha256
 from ferplus_keras.formats import Predict, one_at_a_time, open_network
@@ -78,8 +77,16 @@ class Classifier:
             model: network from faces (b, s, s) or (b, s, s, 3) uint8 to (b, C) probabilities.
             class_names: class of each output, in order.
         """
+        side, colour = model.input_shape[1], len(model.input_shape) == 4
         info = CheckpointInfo(
-            model.name, model.input_shape[1], tuple(class_names), "unknown", "unknown", "majority"
+            model.name,
+            image_size=side,
+            class_names=tuple(class_names),
+            dataset_name="unknown",
+            label_rule="unknown",
+            evaluation_rule="majority",
+            face_size=side,
+            colour=colour,
         )
         return cls(info, one_at_a_time(model.predict_on_batch), network=model)
 
@@ -101,16 +108,12 @@ class Classifier:
     @property
     def face_size(self) -> int:
         """Side in pixels of the faces that it takes."""
-        if self.network is not None:
-            return self.network.input_shape[1]
-        return getattr(self.info, "face_size", FACE_SIZE)
+        return self.info.face_size
 
     @property
     def colour(self) -> bool:
         """Whether it takes RGB faces, (n, s, s, 3), rather than grey ones, (n, s, s)."""
-        if self.network is not None:
-            return len(self.network.input_shape) == 4
-        return getattr(self.info, "colour", False)
+        return self.info.colour
 
     def arranged(self, class_names: Sequence[str]) -> Classifier:
         """Return the classifier with its probabilities in the order of `class_names`.
@@ -162,21 +165,19 @@ class Classifier:
                 f"expected faces (n, {', '.join(map(str, side))}) uint8, "
                 f"got {faces.shape} {faces.dtype}"
             )
+        columns = slice(None) if self.columns is None else list(self.columns)
         found = np.empty((len(faces), len(self.class_names)), np.float32)
         with progress_bar(total=len(faces), desc=name, unit=" images", disable=name is None) as bar:
             for begin in range(0, len(faces), batch_size):
                 batch = faces[begin : begin + batch_size]
                 views = VIEWS[tta](batch)
+                # A short last batch is filled up: a new shape would be compiled again.
+                filled = np.minimum(np.arange(min(len(faces), batch_size)), len(batch) - 1)
                 started = time.perf_counter()
-                answers = [
-                    np.asarray(self.run(_padded(view, min(len(faces), batch_size))))[: len(batch)]
-                    for view in views
-                ]
+                answers = [np.asarray(self.run(view[filled]))[: len(batch)] for view in views]
                 self.seconds += time.perf_counter() - started
                 mean = mean_probabilities(answers, average)
-                found[begin : begin + len(batch)] = (
-                    mean if self.columns is None else mean[:, self.columns]
-                )
+                found[begin : begin + len(batch)] = mean[:, columns]
                 bar.update(len(batch))
         broken = np.count_nonzero(~np.isfinite(found).all(axis=1))
         if broken:
@@ -189,7 +190,7 @@ class Classifier:
     def describe(self) -> dict[str, Any]:
         """Return what a report says of the classifier, JSON-ready."""
         return {
-            "checkpoint": str(self.path),
+            "checkpoint": self.path and str(self.path),
             "checkpoint_sha256": sha256(self.path) if self.path and self.path.is_file() else None,
             "model": self.info.model_name,
             "image_size": self.info.image_size,
@@ -222,12 +223,6 @@ def mean_probabilities(answers: Sequence[np.ndarray], average: str = "probabilit
     logs = np.log(np.maximum(stacked, 1e-12)).mean(axis=0)
     powers = np.exp(logs - logs.max(axis=1, keepdims=True))
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-def _padded(batch: np.ndarray, size: int) -> np.ndarray:
-    """Fill a short last batch with its last face: a new shape would be compiled again."""
-    missing = size - len(batch)
-    return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
 
 
 def _reopened(path: Path, state: dict[str, Any]) -> Classifier:

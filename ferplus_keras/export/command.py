@@ -57,9 +57,7 @@ def export(arguments: argparse.Namespace) -> None:
     """Run `export` and print what was written and how far its answers are off.
 
     Raises:
-        UsageError: arguments that do not go together.
-        InputError: checkpoint, data or output cannot be used, a package is missing, or the export
-            answers differently.
+        UsageError, InputError: as `export.export`, or the data cannot be used.
     """
     if arguments.rows < 1:
         raise UsageError(f"expected --rows of at least 1, got {arguments.rows}")
@@ -83,14 +81,7 @@ def export(arguments: argparse.Namespace) -> None:
 
 
 class ExportFaces(NamedTuple):
-    """What an export is compared on.
-
-    Attributes:
-        source: what the faces are, for the reader.
-        images: (n, s, s) uint8 to compare on.
-        labels: from probabilities (n, C) to each face's true class; None for drawn faces.
-        calibration: (m, s, s) uint8, none of which is among `images`.
-    """
+    """What `export` compares on, as it takes it, with what to call the source of the faces."""
 
     source: str
     images: np.ndarray
@@ -101,10 +92,8 @@ class ExportFaces(NamedTuple):
 def read_faces(info: CheckpointInfo, folders: Sequence[str], rows: int) -> ExportFaces:
     """Return validation faces, and training faces that have no duplicate among them.
 
-    Args:
-        info: what the checkpoint says; its classes and label rule decide.
-        folders: data folders; the first that has the checkpoint's data set is used.
-        rows: validation faces to compare on, evenly spaced over the split; all if it has fewer.
+    The first of the folders that has the checkpoint's data set is used. Of the validation faces
+    there are at most `rows`, evenly spaced over the split.
 
     Raises:
         InputError: no folder can be used; says why of the first.
@@ -120,13 +109,12 @@ def read_faces(info: CheckpointInfo, folders: Sequence[str], rows: int) -> Expor
         except InputError as error:
             failures.append(error)
             continue
-        validation = validation.take(_spaced(len(validation.images), rows))
-        apart = np.flatnonzero(~train.leaked)
+        validation = validation.take(_spaced(np.arange(len(validation.images)), rows))
         return ExportFaces(
             f"{len(validation.images):,} validation faces of {Path(folder)}",
             validation.images,
             validation.labels,
-            train.images[apart[_spaced(len(apart), CALIBRATION)]],
+            train.images[_spaced(np.flatnonzero(~train.leaked), CALIBRATION)],
         )
     raise failures[0]
 
@@ -140,5 +128,6 @@ def draw_faces(rows: int) -> ExportFaces:
     return ExportFaces(f"{rows:,} drawn faces", images, None, calibration)
 
 
-def _spaced(count: int, wanted: int) -> np.ndarray:
-    return np.linspace(0, count - 1, min(count, wanted)).round().astype(int)
+def _spaced(rows: np.ndarray, wanted: int) -> np.ndarray:
+    """Return at most `wanted` of some rows, evenly spaced."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), wanted)).round().astype(int)]

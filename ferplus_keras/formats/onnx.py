@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,9 +35,24 @@ class Onnx(Format):
 
     @staticmethod
     def open(path: Path) -> Opened:
-        """Open a session, which serves any number of threads."""
-        session = _Session(path)
-        return Opened(carried_info(session.properties.get(KEY), path), session)
+        """Open a session, which serves any number of threads; a forked process opens its own."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        sessions: dict[int, onnxruntime.InferenceSession] = {}
+
+        def session() -> onnxruntime.InferenceSession:
+            # Those of parent processes are kept: ending one would wait for threads not there.
+            if os.getpid() not in sessions:
+                sessions[os.getpid()] = onnxruntime.InferenceSession(
+                    path.read_bytes(), options, providers=["CPUExecutionProvider"]
+                )
+            return sessions[os.getpid()]
+
+        info = carried_info(session().get_modelmeta().custom_metadata_map.get(KEY), path)
+        name = session().get_inputs()[0].name
+        return Opened(info, lambda faces: session().run(None, {name: faces})[0])
 
     @staticmethod
     def write(model, info, path, precision, faces) -> None:
@@ -60,36 +74,6 @@ class Onnx(Format):
             _store_as_float16(graph)
         onnx.helper.set_model_props(graph, {KEY: dump_info(info)})
         onnx.save(graph, path)
-
-
-class _Session:
-    """A session that starts again in a forked process, which has none of its parent's threads."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.starting = threading.Lock()
-        self.of_parents: list = []  # kept: ending one would wait for threads that are not there
-        self.start()
-
-    def start(self) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(
-            self.path.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
-        self.properties = self.session.get_modelmeta().custom_metadata_map
-        self.input = self.session.get_inputs()[0].name
-        self.process = os.getpid()
-
-    def __call__(self, faces: np.ndarray) -> np.ndarray:
-        if self.process != os.getpid():
-            with self.starting:
-                if self.process != os.getpid():
-                    self.of_parents.append(self.session)
-                    self.start()
-        return self.session.run(None, {self.input: faces})[0]
 
 
 def _spell_out_erfc(model: onnx.ModelProto) -> None:
@@ -124,8 +108,7 @@ def _name_dimensions(model: onnx.ModelProto) -> None:
 def _store_as_float16(model: onnx.ModelProto) -> None:
     """Store the weights as float16 and let the graph make them float32 again, in place.
 
-    The runtime does so once, when it loads the file: half the size at the same speed, and the only
-    change is the rounding of the weights.
+    The runtime does so once, when it loads the file: half the size at the same speed.
     """
     import onnx
 
