@@ -13,6 +13,7 @@ from ferplus_keras.data.augment import augmentation as find_augmentation
 from ferplus_keras.data.mixing import cutmix, mixup, smooth
 from ferplus_keras.data.sampling import SAMPLINGS
 from ferplus_keras.data.split import Split
+from ferplus_keras.errors import UsageError
 
 _ORDER, _PIXELS, _TARGETS, _MIX = range(4)
 """Streams of random numbers under one (seed, epoch), so that no use shares another's draws."""
@@ -48,6 +49,9 @@ class Batches(keras.utils.PyDataset):
             draws one of them.
         workers: threads that prepare batches ahead; with 1, each is prepared when it is asked for.
 
+    Raises:
+        UsageError: an unknown name, or targets of a kind that cannot be mixed are to be.
+
     Example:
         >>> batches = Batches(split, 64, augmentation="wtomin", seed=1)  # doctest: +SKIP
         >>> images, targets = batches[0]  # (64, 48, 48) uint8, (64, C) float32
@@ -78,6 +82,11 @@ class Batches(keras.utils.PyDataset):
         self._mixes = [
             (mix, alpha) for mix, alpha in ((mixup, mixup_alpha), (cutmix, cutmix_alpha)) if alpha
         ]
+        if not split.kind.mixable and (label_smoothing or self._mixes):
+            raise UsageError(
+                "label smoothing, mixup and CutMix need targets that are distributions; each of "
+                f"these is a {split.kind.name}"
+            )
         self._augment = find_augmentation(augmentation)
         self.class_weights = (
             None if class_weights is None else np.asarray(class_weights, np.float32)

@@ -12,7 +12,9 @@ from ferplus_keras.data.augment import PRESETS
 from ferplus_keras.data.batches import Batches
 from ferplus_keras.data.class_weights import WTOMIN_WEIGHTS
 from ferplus_keras.data.dataset import Split
+from ferplus_keras.data.targets import RIGHT_SET
 from ferplus_keras.emotions import FERPLUS_CLASSES
+from ferplus_keras.errors import UsageError
 from tests.data.fit_recorder import BATCH_SIZE, EPOCHS, SETTINGS, numbered_split, summary
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -158,3 +160,11 @@ def test_faces_of_any_size_and_in_colour_make_batches(shape):
             assert [b[0].shape for b in read(batch)] == [(5, *shape), (5, *shape), (2, *shape)]
             assert batch[0][0].dtype == np.uint8
     np.testing.assert_array_equal(Batches(split, 12)[0][0], images)
+
+
+@pytest.mark.parametrize("setting", ["label_smoothing", "mixup_alpha", "cutmix_alpha"])
+def test_sets_of_right_classes_are_not_mixed(setting):
+    split = numbered_split(8)._replace(kind=RIGHT_SET)
+    with pytest.raises(UsageError, match="distributions; each of these is a set of right classes"):
+        Batches(split, 4, **{setting: 0.1})
+    assert len(Batches(split, 4, draw=False)) == 2
