@@ -29,7 +29,10 @@ WHERE_TO_GET_IT = (
 )
 
 _BUFFER_BYTES = 1 << 20
-_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
+_DAMAGE = (
+    *(EOFError, UnicodeDecodeError, zlib.error),
+    *(gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError),
+)
 
 
 class Fer2013Missing(InputError):

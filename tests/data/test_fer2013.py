@@ -346,3 +346,11 @@ def test_the_challenges_training_file_gets_a_way_on(tmp_path):
     for source in (path, tmp_path):
         assert "icml_face_data.csv" in refusal(source, tmp_path)
     assert "train.csv" in refusal(tmp_path, tmp_path)
+
+
+def test_a_utf_16_file_that_is_cut_off_is_refused(tmp_path):
+    path = tmp_path / "fer2013.csv"
+    whole = text(LINES).decode().encode("utf-16")
+    for missing in (1, 3, 1001, 1000):
+        path.write_bytes(whole[:-missing])
+        assert "cut off" in refusal(path, tmp_path)
