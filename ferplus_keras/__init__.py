@@ -20,6 +20,7 @@ _EXPORTS = {
     "build_model": "ferplus_keras.models.registry",
     "list_models": "ferplus_keras.models.registry",
     "freeze_before": "ferplus_keras.models.freeze",
+    "Classifier": "ferplus_keras.classifier",
     "load_checkpoint": "ferplus_keras.models.checkpoint",
     "TrainConfig": "ferplus_keras.config",
     "EvaluateConfig": "ferplus_keras.config",

@@ -8,7 +8,7 @@ import numpy as np
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.inference.detectors import DetectedFace
-from tests.inference.exports import INFO
+from tests.exports import INFO
 
 
 def grounds(height: int = 240, width: int = 320) -> np.ndarray:

@@ -14,7 +14,7 @@ from ferplus_keras.extras import EXTRAS, STACK
 from ferplus_keras.formats import FORMATS
 from ferplus_keras.models.checkpoint import load_checkpoint
 from tests.conftest import REPOSITORY
-from tests.inference.exports import drawn
+from tests.exports import drawn
 
 BLOCKED = """
 import importlib.util, sys
