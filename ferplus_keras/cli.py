@@ -263,7 +263,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `python -m ferplus_keras COMMAND …` and return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    with _exit_code() as outcome:
+    with exit_code() as outcome:
         verb, arguments = _parse(argv)
         verb(arguments)
         sys.stdout.flush()
@@ -284,14 +284,16 @@ def _parse(argv: Sequence[str]) -> Parsed:
     return COMMANDS[argv[0]].parse(argv[0], argv[1:])
 
 
-class _Outcome:
+class Outcome:
+    """The exit code, once the work is over."""
+
     code = 0
 
 
 @contextlib.contextmanager
-def _exit_code() -> Iterator[_Outcome]:
+def exit_code() -> Iterator[Outcome]:
     """Turn what a user can put right into one line and an exit code."""
-    outcome = _Outcome()
+    outcome = Outcome()
     for name in ("SIGTERM", "SIGHUP"):
         with contextlib.suppress(ValueError, AttributeError):  # not in the main thread; Windows
             signal.signal(getattr(signal, name), _terminate)  # a cluster's "time is up" is a Ctrl-C
@@ -325,26 +327,3 @@ def _exit_code() -> Iterator[_Outcome]:
 
 def _terminate(number: int, frame: Any) -> None:
     raise Terminated(number)
-
-
-def train_command(argv: Sequence[str] | None = None) -> int:
-    """Shim."""
-    return main(["train", *(sys.argv[1:] if argv is None else argv)])
-
-
-def evaluate_command(argv: Sequence[str] | None = None) -> int:
-    """Shim."""
-    return main(["test", *(sys.argv[1:] if argv is None else argv)])
-
-
-def predict_command(argv: Sequence[str] | None = None) -> int:
-    """Shim."""
-    return main(["predict", *(sys.argv[1:] if argv is None else argv)])
-
-
-def run(job: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
-    """Shim."""
-    with _exit_code() as outcome:
-        job(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
-    return outcome.code

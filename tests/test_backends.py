@@ -42,9 +42,9 @@ def test_train_interrupt_resume_test(backend, sample_data, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     line = (
-        f"--data_dir {sample_data} --model_name ResNet50 --weights none --image_size 48 "
-        f"--freeze_before -51 --limit_train 64 --batch_size 32 --class_weights balanced "
-        f"--nepochs 50 --early_stopping 0 --checkpoints_dir {tmp_path} --name run"
+        f"--data_dir {sample_data} --model_name CompactFER --freeze_before stage_3_1_conv "
+        f"--limit_train 64 --batch_size 32 --class_weights balanced --nepochs 50 "
+        f"--early_stopping 0 --checkpoints_dir {tmp_path} --name run --loggers none"
     )
     run = tmp_path / "run"
     first = start(backend, "train.py", line)
@@ -64,15 +64,15 @@ def test_train_interrupt_resume_test(backend, sample_data, tmp_path):
     )
     said, errors = second.communicate()
     assert second.returncode == 0, errors
-    assert "16,362,504" in said  # trainable parameters behind position -51
+    assert "training from stage_3_1_conv" in said
     history = read_history(run)
     assert [row["epoch"] for row in history] == [str(e + 1) for e in range(finished + 1)]
 
-    judge = start(
+    evaluation = start(
         backend, "test.py", f"--checkpoint_path {run} --data_dir {sample_data} --batch_size 50"
     )
-    said, errors = judge.communicate()
-    assert judge.returncode == 0, errors
+    said, errors = evaluation.communicate()
+    assert evaluation.returncode == 0, errors
     report = json.loads((run / "report.json").read_text())
     assert report["backend"] == backend
     best = max(float(row["val_accuracy"]) for row in history)

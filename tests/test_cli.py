@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from ferplus_keras.cli import evaluate_command, main, train_command
+from ferplus_keras.cli import main
 from tests.conftest import REPOSITORY
 
 
-def refused(capsys, command, line, code):
+def refused(capsys, line, code):
     """Run a command that must be refused and return the one line it says."""
-    assert command(line.split()) == code
+    assert main(line.split()) == code
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert said.count("\n") == 1, said
@@ -93,8 +93,7 @@ def test_damaged_data(capsys, data, tmp_path, damage):
     runs = tmp_path / "runs"
     said = refused(
         capsys,
-        train_command,
-        f"--data_dir {data} --weights none --image_size 48 --checkpoints_dir {runs}",
+        f"train --data_dir {data} --weights none --image_size 48 --checkpoints_dir {runs}",
         1,
     )
     assert expected in said
@@ -102,30 +101,30 @@ def test_damaged_data(capsys, data, tmp_path, damage):
 
 
 def test_wrong_arguments(capsys):
-    assert "--model_name" in refused(capsys, train_command, "--modle_name ResNet50", 2)
-    assert "ResNet50" in refused(capsys, train_command, "--model_name ResNet5", 2)
-    assert "--checkpoint_path" in refused(capsys, evaluate_command, "", 2)
-    assert "majority" in refused(capsys, main, "labels --label_rule majorty", 2)
-    assert "labels" in refused(capsys, main, "lables", 2)
+    assert "--model_name" in refused(capsys, "train --modle_name ResNet50", 2)
+    assert "ResNet50" in refused(capsys, "train --model_name ResNet5", 2)
+    assert "--checkpoint_path" in refused(capsys, "test", 2)
+    assert "majority" in refused(capsys, "labels --label_rule majorty", 2)
+    assert "labels" in refused(capsys, "lables", 2)
     assert "activation_36" in refused(
-        capsys, main, "layers --model_name ResNet50 --image_size 48 --freeze_before activaton_36", 2
+        capsys, "layers --model_name ResNet50 --image_size 48 --freeze_before activaton_36", 2
     )
-    assert "48" in refused(capsys, main, "layers --model_name ResNet50 --image_size 20", 2)
+    assert "48" in refused(capsys, "layers --model_name ResNet50 --image_size 20", 2)
 
 
 def test_not_a_checkpoint(capsys, tmp_path, sample_data):
     (tmp_path / "a.keras").write_text("<html>")
     line = f"--checkpoint_path {tmp_path / 'a.keras'} --data_dir {sample_data}"
-    assert "not a .keras checkpoint" in refused(capsys, evaluate_command, line, 1)
+    assert "not a .keras checkpoint" in refused(capsys, f"test {line}", 1)
     (tmp_path / "a.hdf5").write_text("<html>")
     line = f"--checkpoint_path {tmp_path / 'a.hdf5'} --data_dir {sample_data}"
-    assert "HDF5" in refused(capsys, evaluate_command, line, 1)
+    assert "HDF5" in refused(capsys, f"test {line}", 1)
 
 
 def test_a_folder_that_cannot_be_written(capsys, tmp_path, sample_data):
     (tmp_path / "file").write_text("not a folder")
     line = f"--data_dir {sample_data} --weights none --checkpoints_dir {tmp_path / 'file'}"
-    assert "--checkpoints_dir" in refused(capsys, train_command, line, 1)
+    assert "--checkpoints_dir" in refused(capsys, f"train {line}", 1)
 
 
 def test_no_network_names_the_way_out(capsys, tmp_path, sample_data, monkeypatch):
@@ -134,7 +133,7 @@ def test_no_network_names_the_way_out(capsys, tmp_path, sample_data, monkeypatch
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv("FERPLUS_WEIGHTS_DIR", raising=False)
     line = f"--data_dir {sample_data} --image_size 48 --checkpoints_dir {tmp_path}"
-    said = refused(capsys, train_command, line, 1)
+    said = refused(capsys, f"train {line}", 1)
     assert "https://github.com/rcmalli/keras-vggface/releases/download/v2.0/" in said
     assert str(tmp_path / "keras" / "models" / "vggface") in said
     assert "--weights none" in said
@@ -158,7 +157,7 @@ def test_labels_and_layers_as_json(capsys, sample_data):
 LIMITED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from ferplus_keras.cli import train_command
+from ferplus_keras.cli import main
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.training.callbacks import Progress
 from tests import tiny
@@ -170,7 +169,7 @@ def on_epoch_begin(self, epoch, logs=None, seen=Progress.on_epoch_begin):
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 
 Progress.on_epoch_begin = on_epoch_begin
-sys.exit(train_command())
+sys.exit(main(["train", *sys.argv[1:]]))
 """
 
 

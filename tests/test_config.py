@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 
 from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config, to_plain
@@ -163,19 +160,3 @@ def test_settings_from_python_are_checked_too():
     with pytest.raises(UsageError, match="--batch_size: expected a whole number of at least 1"):
         TrainConfig(batch_size=0)
     assert TrainConfig(class_weights=["balanced"]).class_weights == ("balanced",)
-
-
-def test_help_loads_none_of_the_slow_libraries():
-    script = (
-        "import sys\n"
-        "from ferplus_keras.cli import train_command\n"
-        "try: train_command(['--help'])\n"
-        "except SystemExit: pass\n"
-        "slow = {'keras', 'tensorflow', 'jax', 'torch', 'matplotlib', 'albumentations', 'cv2',"
-        " 'pandas', 'sklearn', 'h5py'} & set(sys.modules)\n"
-        "assert not slow, slow\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "--freeze_before" in done.stdout
-    assert "layer_lists/" in done.stdout

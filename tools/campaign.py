@@ -192,7 +192,9 @@ def _brief(path: Path) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the campaign that the command line asks for."""
-    return cli.run(_main, argv)
+    with cli.exit_code() as outcome:
+        _main(sys.argv[1:] if argv is None else argv)
+    return outcome.code
 
 
 def _main(argv: Sequence[str]) -> None:

@@ -28,7 +28,9 @@ from tools.tables import Sources, fill, read_results
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line asks for and return the exit code."""
-    return cli.run(_main, argv)
+    with cli.exit_code() as outcome:
+        _main(sys.argv[1:] if argv is None else argv)
+    return outcome.code
 
 
 def _main(argv: Sequence[str]) -> None:

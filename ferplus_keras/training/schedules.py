@@ -256,8 +256,3 @@ def _check_warmup(plan: Plan) -> None:
 def _half_cosine(done: float) -> float:
     """Return 1 at 0 and 0 at 1."""
     return (1 + math.cos(math.pi * min(max(done, 0.0), 1.0))) / 2
-
-
-def check_policy(config: TrainConfig) -> None:
-    """Shim: `plan_stages` checks."""
-    plan_stages(config)

@@ -14,7 +14,7 @@ import pytest
 
 from ferplus_keras.arguments import LineParser
 from ferplus_keras.classifier import Classifier
-from ferplus_keras.cli import main, predict_command
+from ferplus_keras.cli import main
 from ferplus_keras.inference import predictor as predictor_module
 from ferplus_keras.inference.command import add_arguments
 from ferplus_keras.inference.detectors import DETECTORS
@@ -42,7 +42,7 @@ def album(tmp_path, monkeypatch):
 
 def run(capsys, *words):
     """Return exit code, what was printed, and what was said of errors."""
-    code = predict_command([str(word) for word in words])
+    code = main(["predict", *map(str, words)])
     said = capsys.readouterr()
     assert "Traceback" not in said.err
     errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
@@ -157,7 +157,7 @@ def test_names_that_are_not_utf8_are_answered_and_copied(light, album, capfdbina
     names = [b"caf\xe9.png", b"caf\xe9.mp4"]
     for name, kind in zip(names, ("one/a.png", "clip.mp4"), strict=True):
         os.rename(album / "album" / kind, os.path.join(os.fsencode(album), b"album", name))
-    assert predict_command(["album", "--json", "--csv", "f.csv", "--save_dir", "out"]) == 0
+    assert main(["predict", "album", "--json", "--csv", "f.csv", "--save_dir", "out"]) == 0
     out, _ = capfdbinary.readouterr()
     files = [os.fsencode(entry["file"]) for entry in json.loads(out)]
     assert files[:2] == [b"album/caf\xe9.mp4", b"album/caf\xe9.png"]
@@ -240,11 +240,11 @@ def test_ctrl_c_in_a_video_keeps_table_and_copy(light, album, capsys, monkeypatc
 def test_faces_cut_out_already_get_a_hint_at_whole(light, album, capsys):
     for name in ("x.png", "y.png"):
         cv2.imwrite(name, np.full((48, 48, 3), 90, np.uint8))
-    assert predict_command(["x.png", "y.png", "album/two/empty.jpg"]) == 0
+    assert main(["predict", "x.png", "y.png", "album/two/empty.jpg"]) == 0
     said = capsys.readouterr().err
     assert "no face was found in 2 small square pictures" in said
     assert "use --faces whole" in said
-    assert predict_command(["album/two/empty.jpg"]) == 0
+    assert main(["predict", "album/two/empty.jpg"]) == 0
     assert "whole" not in capsys.readouterr().err
 
 
@@ -309,7 +309,9 @@ HEAVY = ("keras", "tensorflow", "jax", "torch", "albumentations", "sklearn", "ma
 
 def test_an_onnx_model_needs_no_training_libraries(exported, album):
     model = exported("onnx").path
-    code = "from ferplus_keras.cli import predict_command\nraise SystemExit(predict_command())"
+    code = (
+        "import sys\nfrom ferplus_keras.cli import main\nsys.exit(main(['predict', *sys.argv[1:]]))"
+    )
     words = ("album", "--faces", "whole", "--json", "--checkpoint_path", str(model))
     done = run_without(HEAVY, code, *map(str, (album / words[0], *words[1:])))
     assert done.returncode == 0, done.stderr
