@@ -178,9 +178,10 @@ class YuNet:
     def _create(self):
         import cv2
 
+        log = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 warns at every start
         with self._creating:
-            level = cv2.utils.logging.getLogLevel()
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            level = log.getLogLevel()
+            log.setLogLevel(0)
             try:
                 return cv2.FaceDetectorYN.create(
                     "onnx", self._file, np.empty(0, np.uint8), (320, 320), 0.7
@@ -189,7 +190,7 @@ class YuNet:
                 reason = " ".join(str(error).split())[:150]
                 raise InputError(f"OpenCV cannot read {self._path}: {reason}") from None
             finally:
-                cv2.utils.logging.setLogLevel(level)
+                log.setLogLevel(level)
 
     def _detect(self, image: np.ndarray, longest_side: int) -> list[DetectedFace]:
         import cv2

@@ -153,8 +153,6 @@ class Predictor:
         rows = iter(self.probabilities(np.concatenate(faces)) if faces else ())
         return [[self.describe(box, next(rows)) for box in boxes] for boxes, _ in found]
 
-    judge = classify  # for `app` until it is replaced
-
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
         """Return (n, C) float32 probabilities of faces that are cut out already.
 
