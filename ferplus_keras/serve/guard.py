@@ -193,7 +193,7 @@ class Guard:
             raise Refused(421, f"not served as {host[:80]!r}; name it with --allowed_hosts")
         origin = _header(scope, b"origin").lower()
         # A proxy that does not pass on the name it is called by is among the allowed ones.
-        own = urlsplit(origin).netloc in {host, *self.hosts}
+        own = origin.partition("://")[2] in {host, *self.hosts}
         if origin and not own:
             raise Refused(403, "requests from pages of other origins are not answered")
         if not scope["path"].startswith(PROTECTED):
