@@ -6,6 +6,7 @@ import argparse
 import ipaddress
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -30,44 +31,31 @@ bearer token. Nothing is kept, nothing is sent elsewhere. Ctrl-C ends it."""
 PORT = 7860
 TOKEN = "FERPLUS_TOKEN"
 
+LIMITS = {
+    "max_upload_mb": ("request_bytes", MEGABYTE, "largest request, files together"),
+    "max_megapixels": ("pixels", 1e6, "largest picture, checked before it is decoded"),
+    "max_rate": ("rate", 1, "requests per second and client address"),
+    "max_concurrent": ("concurrent", 1, "requests that are worked on at a time"),
+}
+"""Flag -> field of `Limits`, how many of its units the flag counts, and what it limits."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `serve`."""
-    limits = Limits()
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "--checkpoint_path",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        help="run folders, checkpoints and exports to choose from, beside the bundled model",
-    )
-    parser.add_argument(
-        "--faces",
-        choices=list(DETECTORS),
-        help="default face detector [the first that can be used]",
-    )
-    parser.add_argument("--faces_weights", type=Path, help="file that the detector yunet needs")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all [127.0.0.1]"
-    )
-    parser.add_argument("--port", type=int, default=PORT, help=f"0 takes any that is free [{PORT}]")
-    parser.add_argument(
-        "--allowed_hosts",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="further names by which browsers may call the server, such as a proxy's",
-    )
-    for name, default, text in (
-        ("max_upload_mb", limits.request_bytes / MEGABYTE, "largest request, files together"),
-        ("max_megapixels", limits.pixels / 1e6, "largest picture, checked before it is decoded"),
-        ("max_rate", limits.rate, "requests per second and client address"),
-        ("max_concurrent", limits.concurrent, "requests that are worked on at a time"),
-    ):
-        parser.add_argument(f"--{name}", type=float, default=default, help=f"{text} [{default:g}]")
+    add = parser.add_argument
+    text = "run folders, checkpoints and exports to choose from, beside the bundled model"
+    add("--checkpoint_path", type=Path, nargs="+", default=[], metavar="PATH", help=text)
+    add("--faces", choices=list(DETECTORS), help="default face detector [the first usable one]")
+    add("--faces_weights", type=Path, help="YuNet's file [the one that fetch downloaded]")
+    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all [127.0.0.1]")
+    add("--port", type=int, default=PORT, help=f"0 takes any that is free [{PORT}]")
+    text = "further names by which browsers may call the server, such as a proxy's"
+    add("--allowed_hosts", nargs="+", default=[], metavar="NAME", help=text)
+    for flag, (field, unit, text) in LIMITS.items():
+        default = getattr(Limits, field) / unit
+        add(f"--{flag}", type=float, default=default, help=f"{text} [{default:g}]")
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -77,27 +65,24 @@ def serve(arguments: argparse.Namespace) -> None:
         arguments: as `add_arguments` describes them.
 
     Raises:
-        UsageError: a port or limit that there is not.
+        UsageError: a port, limit or token that cannot be.
         InputError: a package, a model or a detector is missing, or the port is taken.
     """
     if not 0 <= arguments.port <= 65535:
         raise UsageError(f"--port: expected 0 to 65535, got {arguments.port}")
-    for name in ("max_upload_mb", "max_megapixels", "max_rate", "max_concurrent"):
-        if not 0 < getattr(arguments, name) < math.inf:
-            raise UsageError(f"--{name}: expected more than 0, got {getattr(arguments, name):g}")
+    chosen = {}
+    for flag, (field, unit, _) in LIMITS.items():
+        value = getattr(arguments, flag)
+        if not 0 < value < math.inf:
+            raise UsageError(f"--{flag}: expected more than 0, got {value:g}")
+        chosen[field] = value * unit
     token = os.environ.get(TOKEN) or None
-    if token and not (token.isascii() and token.isprintable() and " " not in token):
+    if token and not re.fullmatch("[!-~]+", token):
         raise UsageError(f"{TOKEN}: expected ASCII letters, digits and signs without spaces")
     require(SERVER, "the server", "serve")
     models = find_models(arguments.checkpoint_path)
     detectors = find_detectors(arguments.faces, arguments.faces_weights)
-    limits = Limits(
-        request_bytes=round(arguments.max_upload_mb * MEGABYTE),
-        held_bytes=round(max(512, 4 * arguments.max_upload_mb) * MEGABYTE),
-        pixels=round(arguments.max_megapixels * 1e6),
-        rate=arguments.max_rate,
-        concurrent=math.ceil(arguments.max_concurrent),
-    )
+    limits = Limits(held_bytes=max(Limits.held_bytes, 4 * chosen["request_bytes"]), **chosen)
 
     from ferplus_keras.serve.engine import Engine
     from ferplus_keras.serve.guard import Guard, Metrics
@@ -107,22 +92,17 @@ def serve(arguments: argparse.Namespace) -> None:
     with listen(arguments.host, arguments.port) as taken:
         metrics = Metrics()
         engine = Engine(models, detectors, metrics.batches.observe)
-        hosts = [arguments.host, *arguments.allowed_hosts]
         app = make_app(engine, limits, metrics, token=bool(token))
+        hosts = [arguments.host, *arguments.allowed_hosts]
         if not token and not ipaddress.ip_address(taken.getsockname()[0]).is_loopback:
-            print(
-                f"Everybody who reaches {arguments.host} can use it; set {TOKEN} to ask for a "
-                "token",
-                file=sys.stderr,
-            )
+            note = f"note: whoever reaches {arguments.host} can use it; {TOKEN} asks for a token"
+            print(note, file=sys.stderr)
         print(f"The page is at {url(taken)} (Ctrl-C ends it)", flush=True)
         make_server(Guard(app, limits, hosts, token, metrics), limits).run(sockets=[taken])
 
 
 def find_models(paths: Sequence[Path]) -> dict[str, Path]:
-    """Return the models to choose from by name: those given, then the bundled one.
-
-    The bundled model is left out where others are given and ONNX Runtime is not installed.
+    """Return the models to choose from by name: those given, then the bundled one if it can run.
 
     Raises:
         InputError: a file is missing.
@@ -143,7 +123,7 @@ def find_models(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def find_detectors(wanted: str | None, weights: Path | None) -> dict[str, Callable | str]:
-    """Return the detectors that can be used here without fetching a file, the default one first.
+    """Return the detectors that work here without fetching a file, the default one first.
 
     Args:
         wanted: row of `DETECTORS` that must be among them; None or "auto" takes any.
@@ -152,18 +132,18 @@ def find_detectors(wanted: str | None, weights: Path | None) -> dict[str, Callab
     Raises:
         InputError: what the one asked for needs is missing.
     """
-    first = None if wanted == "auto" else wanted
-    first = "yunet" if weights and not first else first
+    if wanted in (None, "auto"):
+        wanted = "yunet" if weights else None
     found = {}
-    for name in sorted(
-        (name for name in DETECTORS if name != "auto"), key=lambda name: name != first
-    ):
+    for name in sorted(DETECTORS, key=lambda name: name != wanted):
         try:
-            file = (weights or find_yunet(fetch=False)) if name == "yunet" else None
-            found[name] = name if name == "whole" else find_detector(name, file)
+            if name == "yunet":
+                found[name] = find_detector(name, weights or find_yunet(fetch=False))
+            elif name != "auto":
+                found[name] = name if name == "whole" else find_detector(name)
         except InputError as error:
-            if name == first:
+            if name == wanted:
                 raise
-            if first is None:
+            if wanted is None:
                 print(f"note: the detector {name} is not offered: {error}", file=sys.stderr)
     return found

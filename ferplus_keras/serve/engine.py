@@ -92,12 +92,9 @@ class Engine:
     ) -> np.ndarray:
         """Return a face (s, s) uint8 under the map of a class, (s, s, 3) uint8 RGB."""
 
-        def work():
-            return heat_overlay(
-                face, explain_face(self.classifiers[model], face, class_name, method)
-            )
-
-        return await asyncio.get_running_loop().run_in_executor(self._network, work)
+        work = (explain_face, self.classifiers[model], face, class_name, method)
+        values = await asyncio.get_running_loop().run_in_executor(self._network, *work)
+        return heat_overlay(face, values)
 
     async def _answer(self, model: str, tta: str) -> None:
         await asyncio.sleep(WAIT)

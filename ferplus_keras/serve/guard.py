@@ -62,14 +62,11 @@ class Metrics:
 
 
 class Guard:
-    """An ASGI application before another one.
+    """An ASGI application before `app`.
 
     Args:
-        app: what answers.
-        limits: what it accepts.
         hosts: names besides addresses and localhost by which browsers may call it.
         token: what clients must know; None lets everybody in.
-        metrics: where requests are counted.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import cv2
 import fastapi_offline
@@ -153,7 +153,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
     known_classes = dict.fromkeys(name for each in models.values() for name in each.class_names)
     detectors = list(dict.fromkeys(detector for _, detector in engine.predictors))
 
-    class Faces(BaseModel):
+    class Asked(BaseModel):
         model: Literal[tuple(models)] = next(iter(models))
         tta: Annotated[Literal[tuple(VIEWS)], Field(description="views to average over")] = "none"
         explain: Annotated[
@@ -164,17 +164,18 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
         ] = MOST_PROBABLE
         crops: Annotated[bool, Field(description="also return what the network saw")] = False
 
-    class Pictures(Faces):
+    class Faces(Asked):
+        detector: ClassVar = WHOLE
+
+    class Pictures(Asked):
         detector: Literal[tuple(detectors)] = detectors[0]
 
-    async def classified(name: str, content: bytes, asked: Faces) -> Picture:
-        detector = getattr(asked, "detector", WHOLE)
-        (width, height), boxes, crops = await engine.find(
-            partial(decode, content, limits.pixels), asked.model, detector
-        )
+    async def classified(name: str, content: bytes, asked: Asked) -> Picture:
+        picture = partial(decode, content, limits.pixels)
+        (width, height), boxes, crops = await engine.find(picture, asked.model, asked.detector)
         rows = await engine.probabilities(crops, asked.model, asked.tta)
         metrics.faces.labels(asked.model).inc(len(rows))
-        describe = engine.predictors[asked.model, detector].describe
+        describe = engine.predictors[asked.model, asked.detector].describe
         faces = []
         for number, (box, crop, row) in enumerate(zip(boxes, crops, rows, strict=True), start=1):
             face = Face(number=number, **vars(describe(box, row)))
@@ -196,7 +197,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
             faces.append(face)
         return Picture(name=name, width=width, height=height, faces=faces)
 
-    async def answer(request: Request, asked: Faces) -> Answer:
+    async def answer(request: Request, asked: Asked) -> Answer:
         files = await uploads(request, limits)
         work = [classified(*file, asked) for file in files]
         found = await asyncio.gather(*work, return_exceptions=True)
@@ -208,9 +209,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
             Picture(name=name, error=str(each)) if isinstance(each, Refused) else each
             for (name, _), each in zip(files, found, strict=True)
         ]
-        return Answer(
-            model=asked.model, detector=getattr(asked, "detector", WHOLE), pictures=pictures
-        )
+        return Answer(model=asked.model, detector=asked.detector, pictures=pictures)
 
     app = FastAPI(
         title="Facial expressions",

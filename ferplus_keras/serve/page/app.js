@@ -267,7 +267,7 @@ function list() {
       const image = document.createElement("img");
       image.src = item.url;
       image.alt = "";
-      image.onerror = () => image.removeAttribute("src");
+      image.onerror = () => image.replaceWith(document.createElement("i"));
       const name = document.createElement("span");
       name.className = "name";
       name.textContent = item.name;
