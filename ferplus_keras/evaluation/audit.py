@@ -14,6 +14,7 @@ from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.evaluation.audit_findings import examine, find
 from ferplus_keras.evaluation.report import write_json
 from ferplus_keras.files import replacing, require_writable
+from ferplus_keras.templates import render
 
 if TYPE_CHECKING:
     import pandas
@@ -81,28 +82,12 @@ def write_lists(table: pandas.DataFrame, folder: Path) -> None:
 
 
 def format_findings(findings: dict[str, Any]) -> str:
-    """Return the summary as a table."""
+    """Return the summary as text."""
     import pandas
 
-    shown = {"rows": "{:,}", "kept": "{:,}", "leaked": "{:,}"}
+    splits = pandas.DataFrame(findings["splits"]).T
+    shown = {name: splits[name].map("{:,}".format) for name in ("rows", "kept", "leaked")}
     if "disagreement" in findings:
-        shown |= {"unanimous": "{:.1%}", "pair_agreement": "{:.1%}"}
-    table = pandas.DataFrame(
-        {
-            key: {
-                name: "not defined" if split[key] is None else text.format(split[key])
-                for name, split in findings["splits"].items()
-            }
-            for key, text in shown.items()
-        }
-    ).rename(columns={"unanimous": "all agree", "pair_agreement": "two agree"})
-    last = f"{findings['twins']['groups']:,} groups of duplicates"
-    if "disagreement" in findings:
-        last += (
-            ", {:,} with the same votes; FER2013 labels {rows:,} kept rows otherwise ({share:.1%})"
-        ).format(findings["twins"]["same_votes"], **findings["disagreement"])
-    return (
-        f"{findings['rows']:,} rows, {findings['distinct_images']:,} distinct images, "
-        f"{findings['constant_images']:,} of one grey level; "
-        f"{findings['label_rule']} keeps {findings['kept']:,}\n{table.to_string()}\n{last}"
-    )
+        for title, name in (("all agree", "unanimous"), ("two agree", "pair_agreement")):
+            shown[title] = splits[name].map("{:.1%}".format, "ignore").fillna("not defined")
+    return render("audit.txt", table=pandas.DataFrame(shown).to_string(), **findings)

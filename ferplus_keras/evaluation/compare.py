@@ -10,9 +10,10 @@ from typing import Any
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import InputError
 from ferplus_keras.evaluation.compare_reports import Report, common_rows, read_reports
-from ferplus_keras.evaluation.report import SHOWN, write_json
+from ferplus_keras.evaluation.report import SHOWN, format_number, format_summary, write_json
 from ferplus_keras.evaluation.significance import difference_interval, holm, mcnemar
 from ferplus_keras.files import require_writable
+from ferplus_keras.templates import render
 
 DESCRIPTION = """\
 Set evaluations side by side and say whether their difference could be chance.
@@ -24,6 +25,9 @@ on the rows that both have, prints tables and writes compare.json and compare.pn
 
 SCORES = ("accuracy", "accuracy_interval", *SHOWN)
 """Scores of a report that are set side by side."""
+
+CHANCE = 0.05
+"""Differences whose corrected p lies above this may well be chance."""
 
 PROTOCOL = {
     "dataset_name": "data set",
@@ -57,7 +61,6 @@ def compare(arguments: argparse.Namespace) -> None:
         UsageError: fewer than two runs, or the same one twice.
         InputError: a run cannot be read, or runs cannot be compared with each other.
     """
-    from ferplus_keras.evaluation.compare_table import format_comparison
     from ferplus_keras.evaluation.plots import draw_comparison
 
     reports = read_reports(arguments.runs, arguments.split)
@@ -68,6 +71,22 @@ def compare(arguments: argparse.Namespace) -> None:
     write_json(found, folder / "compare.json")
     print(format_comparison(found))
     print(f"\ncompare.json and compare.png are in {folder}")
+
+
+def format_comparison(found: dict[str, Any]) -> str:
+    """Return what `compare_reports` found as text."""
+    import pandas
+
+    runs = found["runs"]
+    scores = pandas.DataFrame(map(format_summary, runs), [run["name"] for run in runs])
+    f1 = pandas.DataFrame(
+        {
+            run["name"]: {name: format_number(f1) for name, f1 in run["per_class_f1"].items()}
+            for run in runs
+        }
+    ).rename_axis("F1", axis="columns")
+    tables = {"scores": scores.to_string(), "f1": f1.to_string()}
+    return render("compare.txt", chance=CHANCE, **tables, **found)
 
 
 def compare_reports(reports: Sequence[Report], split: str) -> dict[str, Any]:

@@ -16,32 +16,27 @@ if TYPE_CHECKING:
 def draw_confusion(report: dict[str, Any], path: Path) -> None:
     """Draw one confusion matrix per split: shares of the true class, counts in small print."""
     from matplotlib.figure import Figure
+    from sklearn.metrics import ConfusionMatrixDisplay
 
     splits, names = report["splits"], report["class_names"]
     figure = Figure(figsize=(6.2 * len(splits), 5.8), layout="constrained")
-    for axes, (split_name, scores) in zip(
-        figure.subplots(1, len(splits), squeeze=False)[0], splits.items(), strict=True
-    ):
+    subplots = figure.subplots(1, len(splits), squeeze=False)[0]
+    for axes, (name, scores) in zip(subplots, splits.items(), strict=True):
         counts = np.array(scores["confusion_matrix"])
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for row, column in np.argwhere(counts):
-            share = shares[row, column]
-            axes.text(
-                column,
-                row,
-                f"{share:.0%}\n{counts[row, column]}",
-                ha="center",
-                va="center",
-                fontsize=7.5,
-                color="white" if share > 0.5 else "black",
-            )
-        axes.set_xticks(range(len(names)), names, rotation=40, ha="right", parse_math=False)
-        axes.set_yticks(range(len(names)), names, parse_math=False)
-        axes.set(xlabel="predicted", ylabel="true")
-        axes.set_title(
-            f"{split_name}: accuracy {scores['accuracy']:.4f}, n = {scores['n']}", fontsize=11
+        drawn = ConfusionMatrixDisplay(shares, display_labels=names)
+        drawn.plot(
+            cmap="Blues",
+            ax=axes,
+            colorbar=False,
+            im_kw={"vmin": 0, "vmax": 1},
+            text_kw={"fontsize": 7.5},
         )
+        for place, text in np.ndenumerate(drawn.text_):
+            text.set_text(f"{shares[place]:.0%}\n{counts[place]}" if counts[place] else "")
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right", parse_math=False)
+        title = f"{name}: accuracy {scores['accuracy']:.4f}, n = {scores['n']}"
+        axes.set(xlabel="predicted", ylabel="true", title=title)
     figure.suptitle(
         f"{report['model']} on {report['dataset_name']}, {report['label_rule']}", fontsize=12
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.files import replacing
+from ferplus_keras.templates import render
 
 DIGITS = "%.9g"
 """Enough to read back a float32 exactly."""
@@ -70,13 +71,7 @@ def format_report(report: dict[str, Any]) -> str:
     """Return the scores as tables: splits, label rules and members, then each class."""
     import pandas
 
-    views = "" if report["tta"] == "none" else f", test-time augmentation {report['tta']}"
-    lines = [
-        f"{report['model']} on {report['dataset_name']}, label rule {report['label_rule']}{views}"
-    ]
-    if "trial" in report:
-        lines.append(f"a trial: trained on {report['trial']['limit_train']:,} rows only")
-    rows, notes, f1 = [], [], {}
+    rows, f1 = [], {}
     for name, split in report["splits"].items():
         rows.append((name, split))
         if split["leak_free"]["n"] < split["n"]:
@@ -85,21 +80,14 @@ def format_report(report: dict[str, Any]) -> str:
         for member in report.get("members", ()):
             title = Path(member["checkpoint"]).parent.name
             rows.append((f"{name} {title}", member["splits"][name]))
-        if split.get("annotators"):
-            notes.append(
-                f"{name}, against the other annotators: "
-                "model {model_accuracy:.4f}, held-out annotator {annotator_accuracy:.4f}".format(
-                    **split["annotators"]
-                )
-            )
         f1[name] = {
             of: f"{format_number(scores['f1'])} ({scores['support']})"
             for of, scores in split["per_class"].items()
         }
     titles, found = zip(*rows, strict=True)
-    table = pandas.DataFrame(map(format_summary, found), titles).fillna("")
-    classes = pandas.DataFrame(f1).rename_axis("F1 (faces)", axis="columns")
-    return "\n".join([*lines, table.to_string(), *notes, "", classes.to_string()])
+    table = pandas.DataFrame(map(format_summary, found), titles).fillna("").to_string()
+    classes = pandas.DataFrame(f1).rename_axis("F1 (faces)", axis="columns").to_string()
+    return render("report.txt", table=table, classes=classes, **report)
 
 
 def format_summary(scores: dict[str, Any]) -> dict[str, Any]:

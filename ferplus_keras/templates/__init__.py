@@ -29,8 +29,12 @@ def write_page(path: Path, template: str, **values: Any) -> None:
         **values: what the template shows; text is escaped, `markupsafe.Markup` is not.
     """
     with replacing(path) as temporary:
-        page = environment().get_template(template).render(values)
-        temporary.write_text(page.rstrip() + "\n", encoding="utf-8")
+        temporary.write_text(render(template, **values) + "\n", encoding="utf-8")
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a template of this folder with its values, without a line end."""
+    return environment().get_template(template).render(values).rstrip()
 
 
 @functools.cache
@@ -40,7 +44,7 @@ def environment() -> jinja2.Environment:
 
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(default_for_string=True),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
