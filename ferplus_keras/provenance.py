@@ -1,4 +1,4 @@
-"""What a result hangs on beside its settings: source, packages and hardware."""
+"""What a result depends on besides its settings: source, packages and hardware."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
     python tools/results.py curves results/curves.png
 
 The first reads report.json, which test.py wrote there, and the files of the run, and writes
-results/compact_fer.json. The second makes every marked table of a page anew (docs/results.md), the
+results/compact_fer.json. The second regenerates every marked table of a page (docs/results.md), the
 third draws validation accuracy by epoch.
 """
 
@@ -43,7 +43,7 @@ def _main(argv: Sequence[str]) -> None:
     add.add_argument("--name", help="of the result; default: the run's")
     add.add_argument("--recipe", type=Path, help="default: recipes/NAME.yaml by the run's name")
     add.set_defaults(action=_add)
-    tables = actions.add_parser("tables", help="make the tables of a page anew")
+    tables = actions.add_parser("tables", help="regenerate the tables of a page")
     tables.add_argument("page", type=Path, help="Markdown file")
     tables.add_argument("--recipes_dir", type=Path, default=Path("recipes"))
     tables.add_argument("--published", type=Path, default=Path("docs/recipes.md"))

@@ -1,4 +1,4 @@
-"""Whole models of the older project: `.hdf5` files, whose network is built anew."""
+"""Whole models of the older project: `.hdf5` files, whose network is rebuilt."""
 
 from pathlib import Path
 

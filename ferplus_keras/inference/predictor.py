@@ -84,7 +84,7 @@ class Predictor:
         VIEWS[tta]  # refuses an unknown one before anything is loaded
         if checkpoint_path is None and not BUNDLED.is_file():
             raise InputError(
-                f"the model that comes with the package is missing ({BUNDLED}): install it anew, "
+                f"the model that comes with the package is missing ({BUNDLED}): reinstall it, "
                 "or name another model as checkpoint_path (--checkpoint_path)"
             )
         self._detector = (detector if faces is None else faces, faces_weights)

@@ -24,10 +24,10 @@ CHANGED = 0.15
 """Smallest correlation at which a face found where one was lost is it, turned or half seen."""
 
 SAME_PLACE = 0.3
-"""Smallest intersection over union at which a detected face goes on with a track."""
+"""Smallest intersection over union at which a detected face continues a track."""
 
 NEARBY = 2
-"""Largest distance at which a similar face goes on with a track, in sides of its box."""
+"""Largest distance at which a similar face continues a track, in sides of its box."""
 
 REMEMBERED = 50
 """Frames for which a face that is out of sight keeps its number."""
@@ -59,7 +59,7 @@ class Tracker:
     Attributes:
         tracks: the faces in sight, and those lost lately.
         seen: faces seen so far.
-        lost: a face that was in sight a frame ago no longer is: time to detect anew.
+        lost: a face that was in sight a frame ago no longer is: time to detect again.
     """
 
     tracks: list[Track] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Tracker:
     def correct(self, grey: np.ndarray, faces: list[DetectedFace]) -> None:
         """Take over what a detector found in the frame that was followed last.
 
-        A found face goes on with the track it overlaps, or with one nearby that looks like it; the
+        A found face continues the track it overlaps, or one nearby that looks like it; the
         best match first. The others are new faces; tracks that nothing was found for are hidden,
         and `lost` asks for a second look.
         """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PICTURE_SECONDS = 10
-"""Age from which the picture is drawn anew while trials go on: it takes a second."""
+"""Seconds after which the picture is redrawn while trials run: it takes a second."""
 
 
 def write_report(trials: Trials, *, last: bool) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The folder that the workers of a sweep share: which trials there are, and who runs them.
 
 The journal is a file to which lines are added under a lock that also holds over NFS, where SQLite's
-does not. A trial is written to it whole, so that a kill leaves none half-made. Whoever runs a
+does not. A trial is written to it whole, so that a kill leaves none half-made. Whichever worker runs a
 trial, its training included, holds a lock on its train.log. A trial that the journal calls running
 and whose log is free was interrupted, and is resumed.
 """

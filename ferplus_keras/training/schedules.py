@@ -152,7 +152,7 @@ def rate_per_step(rates: np.ndarray) -> keras.optimizers.schedules.LearningRateS
     import keras
 
     class RatePerStep(keras.optimizers.schedules.LearningRateSchedule):
-        """The rate of every step, written down; the last one goes on."""
+        """The rate of every step, listed; the last one is kept."""
 
         def __call__(self, step):
             position = keras.ops.minimum(keras.ops.cast(step, "int32"), len(rates) - 1)
