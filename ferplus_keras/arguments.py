@@ -220,7 +220,7 @@ def read_yaml(path: Path, absent: str) -> Any:
             keys = [self.construct_object(key, deep=True) for key, _ in node.value]
             for key in keys:
                 if keys.count(key) > 1:
-                    raise yaml.YAMLError(f"the key '{key}' stands there twice")
+                    raise yaml.YAMLError(f"the key '{key}' appears twice")
             return super().construct_mapping(node, deep)
 
     try:

@@ -58,7 +58,7 @@ class Classifier:
 
         Args:
             path: the file or folder.
-            model_name: network of an .hdf5 file when its layers do not tell.
+            model_name: network of an .hdf5 file that its layers do not identify.
             image_size: input side of an .hdf5 file; None takes what it records.
 
         Raises:
@@ -182,8 +182,8 @@ class Classifier:
         broken = np.count_nonzero(~np.isfinite(found).all(axis=1))
         if broken:
             raise InputError(
-                f"{self.path or 'the network'} returns no number for {broken} of {len(faces)} "
-                f"faces{f' of {name}' if name else ''}; its weights are broken"
+                f"{self.path or 'the network'} returns non-finite numbers for {broken} of "
+                f"{len(faces)} faces{f' of {name}' if name else ''}; its weights are broken"
             )
         return found
 

@@ -34,7 +34,7 @@ class TrainConfig(Config):
     data_dir: str = setting(
         default_data_dir,
         "Folder with fer2013.csv (also .gz, .zip, fer2013.tar.gz, icml_face_data.csv) and "
-        "fer2013new.csv, or with own pictures (docs/own_data.md). Default: $FERPLUS_DATA_DIR, "
+        "fer2013new.csv, or with your own pictures (docs/own_data.md). Default: $FERPLUS_DATA_DIR, "
         "else ./data.",
         group="data",
     )
@@ -62,8 +62,8 @@ class TrainConfig(Config):
     )
     evaluation_rule: str | None = setting(
         None,
-        "Label rule of the validation and test rows. Default: the one with which the label rule's "
-        "authors evaluate",
+        "Label rule of the validation and test rows. Default: the rule with which the authors of "
+        "--label_rule evaluate",
         known=LABEL_RULES,
     )
     drop_leaks: bool = setting(
@@ -78,7 +78,7 @@ class TrainConfig(Config):
     )
     augmentation: str = setting("wtomin", "Augmentation preset", known=PRESETS)
     label_smoothing: float = setting(
-        0.0, "Share of every target that goes to all classes alike.", float, low=0, below=1
+        0.0, "Share of each target that is spread evenly over all classes.", float, low=0, below=1
     )
     teacher: tuple[str, ...] | None = setting(
         None,
@@ -137,7 +137,7 @@ class TrainConfig(Config):
         "softmax", "Activation of the last dense layer", known=("softmax", "sigmoid")
     )
 
-    nepochs: int = setting(50, "Epochs to train at most.", int, low=1, group="training")
+    nepochs: int = setting(50, "Maximum number of epochs.", int, low=1, group="training")
     batch_size: int = setting(64, "Faces per batch.", int, low=1)
     optimizer: str = setting("Adam", "Optimiser", known=OPTIMIZERS)
     init_lr: float = setting(0.001, "Initial learning rate.", float, above=0)
@@ -153,13 +153,13 @@ class TrainConfig(Config):
     )
     weight_decay: float | None = setting(
         None,
-        "Decoupled weight decay of kernels; biases and normalisation are spared. Default: the "
+        "Decoupled weight decay of kernels; biases and normalisation are excluded. Default: the "
         "optimiser's own, 0.004 for AdamW and Muon, else 0.",
         float,
         low=0,
     )
     clip_norm: float = setting(
-        0.0, "Bound on the norm of all gradients together; 0 is off.", float, low=0
+        0.0, "Maximum norm of all gradients together; 0 is off.", float, low=0
     )
     trunk_lr: float = setting(
         1.0,
@@ -293,7 +293,7 @@ class EvaluateConfig(Config):
     )
     label_rule: str | None = setting(
         None,
-        "Label rule of the evaluation. Default: the one that chose the checkpoint",
+        "Label rule of the evaluation. Default: the rule by which the checkpoint was selected",
         known=LABEL_RULES,
     )
     class_map: tuple[str, ...] | None = setting(
@@ -306,7 +306,7 @@ class EvaluateConfig(Config):
 
     model_name: str | None = setting(
         None,
-        "Network of an .hdf5 file when its layers do not tell; checked against a .keras file",
+        "Network of an .hdf5 file that its layers do not identify; checked against a .keras file",
         known=MODELS,
         group="network",
     )
@@ -381,13 +381,13 @@ def read_config(
 
 
 def _refuse_changes(config: TrainConfig) -> None:
-    """Refuse what would make a resumed run compute something else than it began with."""
+    """Refuse what would change what a resumed run computes."""
     saved = Run(config.run_dir).settings()
     before = to_plain(TrainConfig()) | saved  # a setting that came later had its default
     free = PLACES if config.stages or spans_all_epochs(config.lr_policy) else PLACES | {"nepochs"}
     for key, value in to_plain(config).items():
         if key not in free and before[key] != value:
             raise UsageError(
-                f"--resume continues as the run began: --{key} was {before[key]}, got {value}; "
+                f"--resume keeps the settings of the run: --{key} was {before[key]}, got {value}; "
                 "leave it out, or start a new run with another --name"
             )

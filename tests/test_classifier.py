@@ -72,7 +72,7 @@ def test_means_of_probabilities_and_logits():
 
 def test_what_is_no_number_is_refused(faces):
     broken = left_right(run=lambda batch: np.full((len(batch), 2), np.nan, np.float32))
-    with pytest.raises(InputError, match="no number for 5 of 5 faces"):
+    with pytest.raises(InputError, match="non-finite numbers for 5 of 5 faces"):
         broken.probabilities(faces)
 
 

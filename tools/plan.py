@@ -148,7 +148,7 @@ class _Reader:
         for key in settings:
             if key in PLACES:
                 raise UsageError(
-                    f"{self.path}: {key} of {name} is the campaign's to set; leave it out"
+                    f"{self.path}: {key} of {name} is set by the campaign; leave it out"
                 )
         recipe = self.recipes_dir / f"{entry['recipe']}.yaml"
         if not recipe.is_file():

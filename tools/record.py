@@ -73,10 +73,10 @@ def write_result(
         }
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"{evaluation / REPORT} is no report of test.py: {error} is missing"
+            f"{evaluation / REPORT} is not a report of test.py: {error} is missing"
         ) from None
     if name is None and len(networks) > 1:
-        raise InputError(f"{evaluation} is of {len(networks)} networks: say --name NAME")
+        raise InputError(f"{evaluation} is of {len(networks)} networks: use --name NAME")
     name = name or networks[0]["name"]
     command = {"command": _test_command(report, networks)}
     result = {"name": name, "evaluation": command | kept, "networks": networks}
@@ -133,7 +133,7 @@ def _network(found: dict[str, Any], recipe: Path | None, results_dir: Path) -> d
             return network
     recipe = recipe or Path("recipes") / f"{config['name']}.yaml"
     if not recipe.is_file():
-        raise InputError(f"no recipe {recipe} for the run {config['name']}: say --recipe FILE")
+        raise InputError(f"no recipe {recipe} for the run {config['name']}: use --recipe FILE")
     changed = changed_settings(config, recipe)
     history = run.history()
     frozen = record["freeze_before"]

@@ -53,7 +53,7 @@ def read_results(folder: Path) -> dict[str, Result]:
     """Return the results of a folder by name, in the order of the names.
 
     Raises:
-        InputError: there is none, or a file is no result or has another name than its result.
+        InputError: there is none, or a file is not a result or has another name than its result.
     """
     found = {}
     for path in sorted(folder.glob("*.json")):
@@ -61,7 +61,7 @@ def read_results(folder: Path) -> dict[str, Result]:
             result = json.loads(path.read_text(encoding="utf-8"))
             found[result["name"]] = result
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is no result: {error}") from None
+            raise InputError(f"{path} is not a result: {error}") from None
         if result["name"] != path.stem:
             raise InputError(f"{path} holds the result {result['name']}: rename one of them")
     if not found:

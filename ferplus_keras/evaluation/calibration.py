@@ -1,4 +1,4 @@
-"""Does 80 % mean right four times in five? Calibration, and the temperature that mends it."""
+"""Does 80 % mean right four times in five? Calibration, and the temperature that corrects it."""
 
 from __future__ import annotations
 

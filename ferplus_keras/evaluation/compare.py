@@ -16,7 +16,7 @@ from ferplus_keras.files import require_writable
 from ferplus_keras.templates import render
 
 DESCRIPTION = """\
-Set evaluations side by side and say whether their difference could be chance.
+Compare evaluations and test whether their difference could be chance.
 
   python -m ferplus_keras compare checkpoints/experiment_1 checkpoints/senet50
 

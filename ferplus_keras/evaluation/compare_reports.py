@@ -119,7 +119,7 @@ def _read(folder: Path, name: str, split: str) -> Report:
         raise InputError(f"{folder} has no evaluation that can be read: {error}") from None
     if split not in splits:
         raise InputError(
-            f"{folder} has no {split} split, but {', '.join(splits)}; choose another --split, or "
+            f"{folder} has no {split} split, only {', '.join(splits)}; choose another --split, or "
             f"run test.py with --splits {split}"
         )
     scores = splits[split]
@@ -127,7 +127,7 @@ def _read(folder: Path, name: str, split: str) -> Report:
     if content.get("evaluation_id") not in (None, sha256(run / PREDICTIONS)) or not same_number:
         raise InputError(
             f"{REPORT} in {folder} has {scores['n']} {split} rows and accuracy "
-            f"{scores['accuracy']:.4f}, but {PREDICTIONS} is of another evaluation: {len(rows)} "
-            f"rows, {right} of them right; run test.py again"
+            f"{scores['accuracy']:.4f}, but {PREDICTIONS} belongs to another evaluation: "
+            f"{len(rows)} rows, {right} of them right; run test.py again"
         )
     return Report(name, folder, content, scores, rows)

@@ -126,7 +126,9 @@ def explain(arguments: argparse.Namespace) -> None:
     if failures:
         for failure in failures:
             print(failure, file=sys.stderr)
-        raise InputError(f"{len(failures)} of the --images could not be used; the others are done")
+        raise InputError(
+            f"{len(failures)} of the --images could not be used; the others were explained"
+        )
 
 
 def _usable(methods: list[Method], network: Scores, asked: list[str] | None) -> list[Method]:

@@ -1,1 +1,1 @@
-"""Write a checkpoint in another format and prove that it answers alike."""
+"""Write a checkpoint in another format and verify that it predicts the same."""

@@ -24,7 +24,7 @@ CALIBRATION = 500
 """Faces on which int8 measures its ranges."""
 
 DESCRIPTION = """\
-Write a checkpoint in another format and compare its answers with the checkpoint's.
+Write a checkpoint in another format and compare its predictions with the checkpoint's.
 
   python -m ferplus_keras export --checkpoint_path checkpoints/experiment_1 --format onnx
 
@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=EXPORTS, required=True)
     parser.add_argument(
-        "--quantize", choices=PRECISIONS[1:], help="store smaller; int8 computes so too [float32]"
+        "--quantize",
+        choices=PRECISIONS[1:],
+        help="store weights smaller; int8 also computes in 8 bits [float32]",
     )
     parser.add_argument(
         "--output", type=Path, help="what to write [beside the checkpoint, named like it]"
@@ -54,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """Run `export` and print what was written and how far its answers are off.
+    """Run `export` and print what was written and how far its predictions differ.
 
     Raises:
         UsageError, InputError: as `export.export`, or the data cannot be used.
@@ -120,7 +122,7 @@ def read_faces(info: CheckpointInfo, folders: Sequence[str], rows: int) -> Expor
 
 
 def draw_faces(rows: int) -> ExportFaces:
-    """Return drawn faces: they show whether an export answers alike, not how well."""
+    """Return drawn faces: they show whether an export predicts the same, not how well."""
     images, calibration = (
         np.stack([drawing.pixels for drawing in draw_rows(count, seed)[1]])
         for seed, count in enumerate((rows, CALIBRATION))

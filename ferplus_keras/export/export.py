@@ -1,4 +1,4 @@
-"""Export a checkpoint, run it in its new format, and keep it if it answers alike on faces."""
+"""Export a checkpoint, run it in its new format, and keep it if it predicts the same on faces."""
 
 from __future__ import annotations
 
@@ -101,9 +101,7 @@ def check_export(checkpoint: Path, target: Path, kind: str, precision: str) -> N
     if target.exists() and target.is_dir() == bool(suffix):
         raise InputError(f"expected {target} to be {wanted}; it is not: choose another --output")
     if target.is_dir() and any(target.iterdir()) and not (target / "saved_model.pb").is_file():
-        raise InputError(
-            f"the folder {target} holds something else than a SavedModel: choose another --output"
-        )
+        raise InputError(f"the folder {target} does not hold a SavedModel: choose another --output")
     require(("keras", "tensorflow"), "exporting")
     require((*form.modules, *form.runtime), f"exporting to {kind}", extra="export")
     if "keras" in sys.modules:  # a new process chooses its backend itself
@@ -125,7 +123,7 @@ def export(
     labels: Callable[[np.ndarray], np.ndarray] | None = None,
     calibration: np.ndarray | None = None,
 ) -> Exported:
-    """Write a checkpoint in another format, run it there, and keep it if it answers alike.
+    """Write a checkpoint in another format, run it there, and keep it if it predicts the same.
 
     Args:
         checkpoint: .keras file, trained on whatever backend; read by TensorFlow here.
@@ -138,7 +136,7 @@ def export(
         calibration: (m, s, s) uint8 on which int8 measures its ranges; other faces than `faces`.
 
     Raises:
-        UsageError, InputError: as `check_export`; or the export answers differently or cannot be
+        UsageError, InputError: as `check_export`; or the export predicts differently or cannot be
             written. Then the target is as it was and nothing is left behind.
     """
     check_export(checkpoint, target, kind, precision)
@@ -177,7 +175,7 @@ def export(
             agreement = float(np.mean(found.argmax(axis=1) == expected.argmax(axis=1)))
             if not difference <= TOLERANCE[precision] or agreement < AGREEMENT:
                 raise InputError(
-                    f"the {kind} export as {precision} answers differently: probabilities differ "
+                    f"the {kind} export as {precision} predicts differently: probabilities differ "
                     f"by up to {difference:.3g} (allowed {TOLERANCE[precision]:g}), "
                     f"{agreement:.0%} of the faces keep their class (at least {AGREEMENT:.0%}); "
                     "nothing was written"

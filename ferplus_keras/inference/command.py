@@ -25,7 +25,7 @@ from ferplus_keras.inference.video import EVERY, predict_video
 from ferplus_keras.progress import progress_bar
 
 DESCRIPTION = """\
-Say what faces express, on photos and video.
+Classify the facial expressions in photos and videos.
 
   python predict.py photo.jpg holiday/ 'more/*.png'
   python predict.py clip.mp4 --save_dir annotated
@@ -237,7 +237,7 @@ class _Job:
         if self.cropped:
             print(
                 f"note: no face was found in {self.cropped} small square pictures; if they are "
-                "faces cut out already, use --faces whole",
+                "already cropped faces, use --faces whole",
                 file=sys.stderr,
             )
         if self.stopped:

@@ -154,7 +154,7 @@ class Predictor:
         return [[self.describe(box, next(rows)) for box in boxes] for boxes, _ in found]
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
-        """Return (n, C) float32 probabilities of faces that are cut out already.
+        """Return (n, C) float32 probabilities of faces that are already cropped.
 
         Args:
             faces: (n, 48, 48) uint8 grey levels.
@@ -220,8 +220,8 @@ def _one(image: Any) -> Any:
     """Return a picture as `read_picture` takes it, or refuse what is none."""
     if isinstance(image, str) and (len(image) > 1000 or image.startswith("data:")):
         raise InputError(
-            f"{_EXPECTED}; got text of {len(image)} characters that is no path: decode base64 by "
-            "base64.b64decode and pass the bytes"
+            f"{_EXPECTED}; got text of {len(image)} characters that is not a path: decode base64 "
+            "by base64.b64decode and pass the bytes"
         )
     if isinstance(image, _SINGLE) or hasattr(image, "read") or hasattr(image, "getexif"):
         return Path(image) if isinstance(image, os.PathLike) else image

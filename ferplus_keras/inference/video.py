@@ -233,7 +233,7 @@ def predict_frames(
 def _classified(
     chunk: list[Followed], predictor: Predictor, means: dict[int, np.ndarray]
 ) -> Iterator[tuple[float, np.ndarray, list[tuple[int, Prediction]]]]:
-    """Yield the frames of a chunk with their predictions; `means` is carried from chunk to chunk."""
+    """Yield the frames of a chunk with their predictions; `means` persists across chunks."""
     crops = [predictor.crop(frame, face) for _, frame, faces in chunk for _, face in faces]
     rows = iter(predictor.probabilities(np.array(crops)) if crops else ())
     for seconds, frame, faces in chunk:

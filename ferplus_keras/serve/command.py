@@ -35,7 +35,7 @@ LIMITS = {
     "max_upload_mb": ("request_bytes", MEGABYTE, "largest request, files together"),
     "max_megapixels": ("pixels", 1e6, "largest picture, checked before it is decoded"),
     "max_rate": ("rate", 1, "requests per second and client address"),
-    "max_concurrent": ("concurrent", 1, "requests that are worked on at a time"),
+    "max_concurrent": ("concurrent", 1, "requests that are processed at a time"),
 }
 """Flag -> field of `Limits`, how many of its units the flag counts, and what it limits."""
 

@@ -53,7 +53,7 @@ class Metrics:
         own = {"registry": self.registry, "namespace": "ferplus"}
         self.requests = Counter("requests", "Requests answered.", ["route", "status"], **own)
         self.seconds = Histogram("request_seconds", "Seconds per request.", ["route"], **own)
-        self.active = Gauge("active_requests", "Requests that are worked on.", **own)
+        self.active = Gauge("active_requests", "Requests in progress.", **own)
         self.held = Gauge("held_bytes", "Bodies of requests in memory.", **own)
         self.streams = Gauge("streams", "Cameras that are connected.", **own)
         self.faces = Counter("faces", "Faces classified.", ["model"], **own)
@@ -158,7 +158,7 @@ class Guard:
 
         counted = scope["method"] == "POST"
         if counted and self.active >= self.limits.concurrent:
-            raise Refused(503, f"{self.active} requests are being worked on; try again")
+            raise Refused(503, f"{self.active} requests are in progress; try again")
         self.active += counted
         try:
             async with asyncio.timeout(self.limits.answer_seconds):

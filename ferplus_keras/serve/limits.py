@@ -16,7 +16,7 @@ class Limits:
     pixels: int = 40_000_000  # per picture, by its header
     files: int = 100
     frame_bytes: int = 4 * MEGABYTE
-    concurrent: int = 128  # requests that are worked on
+    concurrent: int = 128  # requests that are processed at a time
     streams: int = 16
     connections: int = 900  # a process may open 1024 files on most systems
     rate: float = 1000  # requests per second and client address, and as many at once

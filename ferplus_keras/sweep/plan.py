@@ -149,7 +149,7 @@ def _flags(path: Path, written: dict, key: str) -> dict[str, Any]:
         if flag not in known:
             raise unknown(f"flag under {key}: in {path}", str(flag), known)
         if flag in OWN:
-            raise UsageError(f"{path}: {flag} under {key}: is the sweep's to set; leave it out")
+            raise UsageError(f"{path}: {flag} under {key}: is set by the sweep; leave it out")
     return mapping
 
 
@@ -159,7 +159,7 @@ def _base(path: Path, written: dict, overrides: Sequence[str], search: dict) -> 
         if flag in search:
             raise UsageError(f"--{flag} is searched by {path}: it cannot be set for every trial")
         if flag in OWN:
-            raise UsageError(f"--{flag} is the sweep's to set; its folder is --sweep_dir")
+            raise UsageError(f"--{flag} is set by the sweep; its folder is --sweep_dir")
     below = as_words({"config": written.get("config"), **_flags(path, written, "base")})
     settings = to_plain(read_config(TrainConfig, [*below, *overrides], PROG))
     default = to_plain(TrainConfig()) | {flag: settings[flag] for flag in (*OWN, *search)}

@@ -1,9 +1,9 @@
 """The folder that the workers of a sweep share: which trials there are, and who runs them.
 
 The journal is a file to which lines are added under a lock that also holds over NFS, where SQLite's
-does not. A trial is written to it whole, so that a kill leaves none half-made. Whichever worker runs a
-trial, its training included, holds a lock on its train.log. A trial that the journal calls running
-and whose log is free was interrupted, and is resumed.
+does not. A trial is written to it whole, so a kill leaves none incomplete. The worker that runs a
+trial, and its training, hold a lock on its train.log. A trial that the journal calls running and
+whose log is free was interrupted, and is resumed.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
         The suggested `init_lr`: a tenth of the rate at which the smoothed loss is least.
 
     Raises:
-        InputError, UsageError: as `train`, or the loss is no number from the start.
+        InputError, UsageError: as `train`, or the loss is not a number from the start.
     """
     config = resolve(config)
     stage = plan_stages(config)[0]
@@ -111,11 +111,11 @@ def suggest(rates: np.ndarray, losses: Sequence[float]) -> float:
     """Return a tenth of the rate at which the smoothed loss is least.
 
     Raises:
-        InputError: the loss was no number before it had fallen.
+        InputError: the loss was not a number before it had fallen.
     """
     smoothed = smooth(losses)
     if not np.isfinite(smoothed).any():
-        raise InputError("the loss is no number at the smallest learning rate; check the data")
+        raise InputError("the loss is not a number at the smallest learning rate; check the data")
     return float(rates[int(np.nanargmin(smoothed))] / 10)
 
 

@@ -76,7 +76,7 @@ def build_optimizer(
         optimizer = kind(learning_rate, **settings)
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"--optimizer {name} refuses {' '.join(arguments) or 'its settings'}: "
+            f"--optimizer {name} does not accept {' '.join(arguments) or 'its settings'}: "
             f"{' '.join(str(error).split())[:200]}"
         ) from None
     if optimizer.weight_decay:

@@ -249,7 +249,7 @@ def _check_warmup(plan: Plan) -> None:
         )
     if plan.warmup >= plan.epochs:
         raise UsageError(
-            f"--warmup_epochs {plan.warmup:g} leaves nothing of --nepochs {plan.epochs}"
+            f"--warmup_epochs {plan.warmup:g} leaves no epoch of --nepochs {plan.epochs}"
         )
 
 

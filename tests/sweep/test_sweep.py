@@ -189,7 +189,7 @@ def test_a_folder_keeps_to_its_plan(tmp_path):
         ("sampler: grid", "sampler: grid\nconfig: nowhere.yaml", "no configuration file"),
         ("nepochs", "nepoch", "did you mean 'nepochs'"),
         ("nepochs: 2", "nepochs: 0", "--nepochs: expected a whole number"),
-        ("nepochs: 2", "nepochs: 2, name: a", "name under base: is the sweep's"),
+        ("nepochs: 2", "nepochs: 2, name: a", "name under base: is set by the sweep"),
         ("init_lr:", "inti_lr:", "did you mean 'init_lr'"),
         ("[0.01, 1e-3, 0.1]", "[0.01, fast]", "--init_lr: expected a number above 0"),
         ("[0.01, 1e-3, 0.1]", "[]", "init_lr: The `choices` must contain one or more"),

@@ -87,7 +87,7 @@ ensembles:
         ("runs: [{name: x}]", "expected recipe:"),
         ("runs: [{recipe: compact_fer, settings: {nepoch: 3}}]", "--nepoch"),
         ("runs: [{recipe: compact_fer, settings: {nepochs: x}}]", "nepochs.*got 'x'"),
-        ("runs: [{recipe: compact_fer, settings: {name: x}}]", "name of compact_fer is the camp"),
+        ("runs: [{recipe: compact_fer, settings: {name: x}}]", "name of compact_fer is set by"),
         ("runs: [{recipe: compact_fer, test: {tta: nine}}]", "nine"),
         ("runs: [{recipe: compact_fer, seeds: 3}]", r"expected seeds: \[0, 1"),
         ("runs: [{recipe: compact_fer}, {recipe: compact_fer}]", "two runs are called compact_fer"),

@@ -85,7 +85,7 @@ def test_an_ensemble_has_all_its_networks_and_needs_a_name(run, recipe, tmp_path
     folder = tmp_path / "both"
     splits = ("validation",)
     evaluate(EvaluateConfig(checkpoint_path=tuple(both), output_dir=str(folder), splits=splits))
-    with pytest.raises(InputError, match="2 networks: say --name"):
+    with pytest.raises(InputError, match="2 networks: use --name"):
         write_result(folder, tmp_path / "results", recipe=recipe)
     results = tmp_path / "results"
     words = ["add", str(folder), "--name", "pair", "--recipe", str(recipe)]
@@ -105,7 +105,7 @@ def test_an_ensemble_has_all_its_networks_and_needs_a_name(run, recipe, tmp_path
 
 def test_refusals_write_nothing(run, recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="for the run mixed: say --recipe"):
+    with pytest.raises(InputError, match="for the run mixed: use --recipe"):
         write_result(run, tmp_path / "results")
     with pytest.raises(InputError, match="expected the folder of an evaluation"):
         write_result(tmp_path, tmp_path / "results")

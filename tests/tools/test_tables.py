@@ -266,7 +266,7 @@ def test_prose_after_a_mark_without_its_end_stays(sources, tmp_path, capsys):
 
 def test_a_file_that_is_no_result_is_named(sources):
     (sources.results / "odd.json").write_text("{}")
-    with pytest.raises(InputError, match=r"odd\.json is no result"):
+    with pytest.raises(InputError, match=r"odd\.json is not a result"):
         read_results(sources.results)
     keep(sources.results, result("first", 0.8) | {"name": "odd"})
     (sources.results / "odd.json").rename(sources.results / "even.json")

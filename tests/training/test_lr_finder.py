@@ -60,5 +60,5 @@ def test_suggestion_is_a_tenth_of_the_best_rate():
     losses = [2.0] * 50 + list(np.linspace(2, 0.5, 100)) + [50.0] * 20
     best = rates[int(np.argmin(smooth(losses)))]
     assert suggest(rates, losses) == pytest.approx(best / 10)
-    with pytest.raises(InputError, match="no number"):
+    with pytest.raises(InputError, match="not a number"):
         suggest(rates, [float("nan")] * 3)

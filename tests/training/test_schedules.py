@@ -172,7 +172,7 @@ def test_a_malformed_stage_is_refused(text):
     ("settings", "said"),
     [
         ({"lr_policy": "plateau", "warmup_epochs": 1}, "needs a planned --lr_policy"),
-        ({"lr_policy": "cosine", "warmup_epochs": 5, "nepochs": 5}, "leaves nothing"),
+        ({"lr_policy": "cosine", "warmup_epochs": 5, "nepochs": 5}, "leaves no epoch"),
     ],
 )
 def test_refusals(settings, said):
