@@ -9,12 +9,14 @@ share of the bare predictor's throughput. The clients run on the same cores as t
 import argparse
 import asyncio
 import io
+import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import numpy as np
 
@@ -31,6 +33,8 @@ def main() -> None:
     arguments = parser.parse_args()
     weights = arguments.faces_weights
     words = ["--faces_weights", weights] if weights else []
+    from ferplus_keras import Predictor
+
     server = subprocess.Popen(
         [sys.executable, "-m", "ferplus_keras", "serve", "--port", "0", *words],
         stdout=subprocess.PIPE,
@@ -39,11 +43,14 @@ def main() -> None:
     try:
         place = urlsplit(server.stdout.readline().split()[4])
         print(f"{arguments.clients} clients, {arguments.seconds:g} s, {os.cpu_count()} cores")
+        with urlopen(f"{place.geturl()}v1/models") as reply:
+            first = json.load(reply)["detectors"][0]
+        file = {"faces_weights": weights} if first == "yunet" else {}
         heads = ("bare/s", "served/s", "share", "p50 ms", "p95 ms", "errors")
         print(f"{'':14}" + "".join(f"{head:>9}" for head in heads))
         for path, content, bare in (
-            ("predict", arguments.picture.read_bytes(), _predictor(weights)),
-            ("predict-faces", _face(arguments.picture), _predictor(None)),
+            ("predict", arguments.picture.read_bytes(), Predictor(detector=first, **file)),
+            ("predict-faces", _face(arguments.picture), Predictor(detector="whole")),
         ):
             alone = _alone(bare, content, min(arguments.seconds, 10))
             rate, seconds, errors = asyncio.run(
@@ -58,12 +65,6 @@ def main() -> None:
     finally:
         server.terminate()
         server.wait()
-
-
-def _predictor(weights: str | None):
-    from ferplus_keras import Predictor
-
-    return Predictor(faces="yunet", faces_weights=weights) if weights else Predictor(faces="whole")
 
 
 def _face(picture: Path) -> bytes:

@@ -21,22 +21,12 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except socket.gaierror:
-        raise InputError(
-            f"cannot listen on {host}: no address by this name; check --host"
-        ) from None
-    taken = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(address)
-        taken.listen()
+        return socket.create_server(address, family=family)
     except OSError as error:
-        taken.close()
         raise InputError(
             f"cannot listen on {host} port {port}: {error.strerror}; choose another --port "
             "(0 takes a free one) or --host"
         ) from None
-    return taken
 
 
 def url(taken: socket.socket) -> str:
