@@ -1,1 +1,0 @@
-"""Pages that need nothing but a browser: markup, style, bars and curves."""
