@@ -37,7 +37,7 @@ def numpy_text(path: Path, cache_dir: Path) -> np.ndarray:
 
 def ours(path: Path, cache_dir: Path) -> np.ndarray:
     """Read with ferplus_keras, from the cache where `cache_dir` holds the pixels already."""
-    from ferplus_keras.data.fer_csv import read_fer2013
+    from ferplus_keras.data.fer2013 import read_fer2013
 
     return read_fer2013(path, cache_dir).images
 

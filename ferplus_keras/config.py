@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ferplus_keras.arguments import Config, as_settings, parse, setting, to_plain
-from ferplus_keras.data.augment import PRESETS
+from ferplus_keras.data.augment import PRESETS, VIEWS
 from ferplus_keras.data.dataset import DATASETS
+from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.data.sampling import SAMPLINGS
-from ferplus_keras.data.views import VIEWS
-from ferplus_keras.data.votes import LABEL_RULES
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.registry import MODELS

@@ -18,8 +18,8 @@ from keras import ops
 from ferplus_keras.arguments import to_plain
 from ferplus_keras.data.batches import Batches
 from ferplus_keras.data.dataset import Split, limit_split, open_source
+from ferplus_keras.data.labels import Labels, not_a_face
 from ferplus_keras.data.targets import ONE_CLASS
-from ferplus_keras.data.votes import Labels, not_a_face
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.checkpoint import save_checkpoint
 from ferplus_keras.models.registry import build_with_weights

@@ -15,8 +15,8 @@ from ferplus_keras.classifier import Classifier
 from ferplus_keras.cli import main
 from ferplus_keras.config import EvaluateConfig
 from ferplus_keras.data.dataset import Split, load_split, open_source
+from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.data.targets import RIGHT_SET
-from ferplus_keras.data.votes import LABEL_RULES
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation import evaluate as evaluation

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ferplus_keras.cli import main
 from ferplus_keras.data.dataset import load_dataset, load_split
-from ferplus_keras.data.sources import ferplus_votes
+from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models import registry
 from ferplus_keras.models.checkpoint import load_checkpoint, read_info
