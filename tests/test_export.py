@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from ferplus_keras.export import export as export_module
 from ferplus_keras.export.command import CALIBRATION, read_faces
 from ferplus_keras.export.export import EXPORTS, TOLERANCE
 from ferplus_keras.formats import FORMATS
-from ferplus_keras.models.checkpoint import load_checkpoint
+from ferplus_keras.models.checkpoint import load_checkpoint, save_checkpoint
+from ferplus_keras.models.registry import build_model
 from tests.conftest import REPOSITORY
 from tests.exports import INFO, drawn, write_checkpoint
 
@@ -280,6 +282,23 @@ def test_a_checkpoint_trained_in_mixed_precision_is_exported(
         target = export_module.default_target(path, kind, "float32")
         done = export_module.export(path, target, kind, "float32", drawn(20))
         assert done.difference < 1e-5
+
+
+def test_a_checkpoint_that_takes_colour_is_compared_on_drawn_faces(
+    exported, tiny_network, tmp_path, capsys, monkeypatch
+):
+    exported("onnx")
+    path = tmp_path / "model.keras"
+    model = build_model(tiny_network, 8, weights="none", image_size=48, face_size=60, colour=True)
+    save_checkpoint(model, path, replace(INFO, face_size=60, colour=True))
+    monkeypatch.setenv("FERPLUS_DATA_DIR", str(tmp_path / "none"))
+    assert main(f"export --checkpoint_path {path} --format onnx --rows 20".split()) == 0
+    assert "compared on 20 drawn faces" in capsys.readouterr().out
+    classifier = Classifier.open(tmp_path / "model.onnx")
+    assert (classifier.face_size, classifier.colour) == (60, True)
+    faces = np.random.default_rng(2).integers(0, 256, (5, 60, 60, 3), dtype=np.uint8)
+    expected = model.predict(faces, verbose=0)
+    np.testing.assert_allclose(classifier.probabilities(faces), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("killed_while_moving", [False, True])

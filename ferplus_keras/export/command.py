@@ -77,7 +77,7 @@ def export(arguments: argparse.Namespace) -> None:
             faces = read_faces(info, usual, arguments.rows)
         except InputError as error:
             print(f"no validation faces ({error}); comparing on drawn ones", file=sys.stderr)
-            faces = draw_faces(arguments.rows)
+            faces = draw_faces(info, arguments.rows)
     print(write(checkpoint, target, kind, precision, faces.images, faces.labels, faces.calibration))
     print(f"compared on {faces.source}")
 
@@ -121,12 +121,17 @@ def read_faces(info: CheckpointInfo, folders: Sequence[str], rows: int) -> Expor
     raise failures[0]
 
 
-def draw_faces(rows: int) -> ExportFaces:
+def draw_faces(info: CheckpointInfo, rows: int) -> ExportFaces:
     """Return drawn faces: they show whether an export predicts the same, not how well."""
+    import cv2
+
+    size = (info.face_size, info.face_size)
     images, calibration = (
-        np.stack([drawing.pixels for drawing in draw_rows(count, seed)[1]])
+        np.stack([cv2.resize(drawing.pixels, size) for drawing in draw_rows(count, seed)[1]])
         for seed, count in enumerate((rows, CALIBRATION))
     )
+    if info.colour:
+        images, calibration = (np.stack([grey] * 3, axis=-1) for grey in (images, calibration))
     return ExportFaces(f"{rows:,} drawn faces", images, None, calibration)
 
 

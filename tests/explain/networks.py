@@ -23,15 +23,18 @@ def perceptron(images):
     return layers.Dense(16, activation="relu", name="hidden")(layers.Flatten(name="flat")(images))
 
 
-def build(backbone, crop=CROP, image_size=60, equalize=False, classes=8):
+def build(backbone, crop=CROP, image_size=60, equalize=False, classes=8, face=(48, 48)):
     import keras
 
     from ferplus_keras.models.head import classify
     from ferplus_keras.models.layers import FacePreprocessing
 
-    faces = keras.Input((48, 48), dtype="uint8", name="faces")
-    mean, std = ((0.0,), ()) if equalize else ((120.0, 130.0), (64.0, 50.0))
-    images = FacePreprocessing(image_size, mean, std, crop, equalize, name="preprocessing")
+    faces = keras.Input(face, dtype="uint8", name="faces")
+    channels = len(face)  # two of grey faces, three of colour
+    mean, std = (120.0, 130.0, 90.0)[:channels], (64.0, 50.0, 60.0)[:channels]
+    if equalize:
+        mean, std = (0.0,), ()
+    images = FacePreprocessing(image_size, mean, std, crop, equalize, "rgb", name="preprocessing")
     probabilities = classify(
         backbone(images(faces)), classes, dropout_rate=0.3, activation="softmax"
     )

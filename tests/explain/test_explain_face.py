@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,7 +11,9 @@ from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.explain.explanations import explain_face, methods_of
 from ferplus_keras.explain.methods import METHODS
+from ferplus_keras.explain.methods.derivatives import integrated_gradients
 from ferplus_keras.explain.overlay import AGAINST, FOR, heat_overlay
+from tests.explain import networks
 from tests.exports import INFO, drawn
 
 
@@ -73,6 +76,22 @@ def test_networks_of_another_shape_are_explained_by_their_probabilities():
     assert explain_face(classifier, face, "b", "occlusion").shape == (20, 20)
     with pytest.raises(InputError, match="saliency: the network is not built as build_model"):
         explain_face(classifier, face, "b", "saliency")
+
+
+def test_larger_faces_in_colour():
+    network = networks.cut_open(networks.build(networks.convolutions, crop=60, face=(64, 64, 3)))
+    faces = np.stack([np.roll(cv2.resize(drawn(2)[i], (64, 64)), i) for i in range(2)])
+    faces = np.stack([faces, faces // 2, 255 - faces], axis=-1)
+    classes = np.array([1, 4])
+    for name, method in METHODS.items():
+        found = method(network, faces, classes)
+        assert (found.shape, found.dtype) == ((2, 64, 64), np.float32), name
+        assert not found[:, :2].any()  # outside the crop
+        assert found.any() or name == "grad_cam"
+    found = integrated_gradients(network, faces, classes, steps=128).sum(axis=(1, 2))
+    plain = network.scores(np.full(faces.shape, network.grey, np.float32))
+    difference = (network.scores(faces) - plain)[[0, 1], classes]
+    np.testing.assert_allclose(found, difference, rtol=0.02)
 
 
 @pytest.mark.parametrize(
