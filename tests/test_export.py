@@ -160,7 +160,11 @@ REFUSED = {
     "folder's ending": ("--format saved_model --output {tmp}/a.onnx", "a folder", 2),
     "a folder in the way": ("--format onnx --output {tmp}/folder.onnx", "folder.onnx", 1),
     "a file in the way": ("--format saved_model --output {tmp}/notes", "a folder", 1),
-    "another folder": ("--format saved_model --output {tmp}/photos", "something else", 1),
+    "another folder": (
+        "--format saved_model --output {tmp}/photos",
+        "does not hold a SavedModel",
+        1,
+    ),
     "no data": ("--format onnx --data_dir {tmp}/none", "fer2013", 1),
     "no rows": ("--format onnx --rows 0", "--rows", 2),
 }

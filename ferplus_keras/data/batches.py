@@ -38,11 +38,11 @@ class Batches(keras.utils.PyDataset):
             (n, C) float32.
         batch_size: rows per batch; the last, short one is kept.
         augmentation: name of a row of `augment.PRESETS`.
-        sampling: row of `sampling.SAMPLINGS` that says which rows an epoch reads, anew each
+        sampling: row of `sampling.SAMPLINGS` that says which rows an epoch reads, drawn again each
             epoch; None reads every row in order.
         seed: of everything random here, at least 0.
         class_weights: C numbers; adds sample weights to the batch.
-        draw: replace each target by one class drawn from it, anew in every epoch.
+        draw: replace each target by one class drawn from it, again in every epoch.
         label_smoothing: share of each target that goes to all classes alike.
         mixup_alpha: blends each face with another of its batch; 0 is off.
         cutmix_alpha: pastes a part of another face of the batch; 0 is off. With both, each batch

@@ -107,7 +107,7 @@ def store(folder: Path, source: Path, entry: Entry, *, faces_too: bool = True) -
     except (OSError, InputError) as error:
         print(
             f"warning: cannot keep the pixels in the cache folder '{folder}' ({error}): "
-            f"{source.name} is read anew at every start",
+            f"{source.name} will be read again at every start",
             file=sys.stderr,
         )
         return

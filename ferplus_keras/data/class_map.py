@@ -33,7 +33,7 @@ class ClassMap(NamedTuple):
         extra = [name for name in self.names if name not in names]
         if extra:
             raise InputError(
-                f"the data have the class '{extra[0]}', but expected are {', '.join(names)}; "
+                f"the data has the class '{extra[0]}', expected only {', '.join(names)}; "
                 "rename it, or use --class_map NEW=OLD …"
             )
         members = dict(zip(self.names, self.members, strict=True))
@@ -63,7 +63,9 @@ def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str]) ->
     for entry in entries:
         new, _, old = (part.strip() for part in entry.partition("="))
         if new in members:
-            raise UsageError(f"--class_map: '{new}' stands before '=' twice; join it with '+'")
+            raise UsageError(
+                f"--class_map: '{new}' appears before '=' twice; join its classes with '+'"
+            )
         members[new] = tuple(name.strip() for name in old.split("+"))
         if not new or not all(members[new]):
             raise UsageError(
@@ -75,7 +77,7 @@ def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str]) ->
                 raise unknown("class in --class_map", name, class_names)
             if name in named:
                 raise UsageError(
-                    f"--class_map: the class '{name}' is named twice; it can go to one class"
+                    f"--class_map: the class '{name}' is named twice; it can go to only one class"
                 )
             named.add(name)
     if len(members) < 2:

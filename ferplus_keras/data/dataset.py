@@ -82,7 +82,7 @@ class Source:
         if not row_ids.size:
             raise NoRows(
                 f"expected rows for the {name} split of {self.label_set.name}, but of its "
-                f"{np.count_nonzero(in_split)} rows none is kept; the data in use are "
+                f"{np.count_nonzero(in_split)} rows none is kept; the data files are "
                 f"{', '.join(self.hashes)}"
             )
         first, last = row_ids[0], row_ids[-1]
@@ -125,7 +125,7 @@ class Dataset:
         label_rule: name of the rule that labels the training rows.
         class_names: names of the C classes, in the order of the targets.
         splits: "train", "validation" and "test".
-        draw: whether training draws one class from the target, anew at every read.
+        draw: whether training draws one class from the target at every read.
         evaluation_rule: name of the rule that labels the validation and test rows.
         counts: rows and classes as `label_counts` gives them.
         hashes: as `Source.hashes`.

@@ -50,14 +50,14 @@ def ferplus(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
     if differs.size:
         usages = [SPLITS[rows.splits[differs[0]]] for rows in (fer, votes)]
         raise InputError(
-            f"{names} in {data_dir} do not belong together: row {differs[0] + 1} (data rows "
-            f"counted from 1) has Usage {usages[0]} in one, {usages[1]} in the other; get both "
-            "anew, with their rows in the original order"
+            f"{names} in {data_dir} do not match: row {differs[0] + 1} (data rows "
+            f"counted from 1) has Usage {usages[0]} in one, {usages[1]} in the other; download "
+            "both again, with their rows in the original order"
         )
     if counts[0] != counts[1]:
         raise InputError(
             f"{names} in {data_dir} have {counts[0]} and {counts[1]} rows: row {min(counts) + 1} "
-            "is in one of them only; the shorter file may be cut off: get it anew"
+            "is in only one of them; the shorter file may be cut off: download it again"
         )
     return votes._replace(images=fer.images, hashes=fer.hashes | votes.hashes)
 

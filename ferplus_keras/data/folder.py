@@ -232,8 +232,8 @@ def _read_images(folder: Path, files: Sequence[FaceFile], cache_folder: Path) ->
         more = len(faults) - _NAMED_IN_ERROR
         shown = sorted(faults)[:_NAMED_IN_ERROR] + ([f"and {more} more"] if more > 0 else [])
         raise InputError(
-            f"cannot read {len(faults)} of {len(files)} pictures in {folder}; mend or remove them:"
-            + "".join(f"\n  {line}" for line in shown)
+            f"cannot read {len(faults)} of {len(files)} pictures in {folder}; repair or remove "
+            "them:" + "".join(f"\n  {line}" for line in shown)
         )
     images.flags.writeable = False
     entry = cache.Entry(images, {}, cache.stamp(folder), state.hexdigest())

@@ -73,7 +73,7 @@ class LabelRule:
         apply: votes (n, 10) int to `Labels`.
         evaluate_with: name of the rule that validation and test rows are labelled by.
         kind: what the targets mean; it decides loss, scoring, merging and mixing.
-        draw: whether training draws one class from the target, anew at every read.
+        draw: whether training draws one class from the target at every read.
         class_weights: the default of `--class_weights` where all eight classes are trained.
     """
 

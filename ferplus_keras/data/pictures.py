@@ -169,7 +169,7 @@ def _as_rgb(picture: Image.Image) -> np.ndarray:
     if picture.mode in _DEEP:
         return _array_as_rgb(np.clip(np.asarray(picture), 0, 65535).astype(np.uint16))
     if picture.mode == "F":
-        raise InputError("expected 8 or 16 bits a pixel, found floating point (Pillow's mode F)")
+        raise InputError("expected 8 or 16 bits per pixel, found floating point (Pillow's mode F)")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)

@@ -89,8 +89,8 @@ def write_sample_data(
         for path, content in ((out_dir / name, content) for name, content in contents.items()):
             if not overwrite and path.exists() and path.read_bytes() != content:
                 raise InputError(
-                    f"expected {path} to be missing or this very data set; it holds something "
-                    "else: choose another folder, or ask for it to be overwritten."
+                    f"expected {path} not to exist or to hold this data set; it holds something "
+                    "else: choose another folder, or use --overwrite"
                 )
         for name, content in contents.items():
             with replacing(out_dir / name) as partial:

@@ -61,7 +61,7 @@ def test_without_entries_nothing_changes():
         (["x=a+e", "y=b"], "unknown class in --class_map 'e'. Known: a, b, c, d"),
         (["x=a+b", "y=b"], "the class 'b' is named twice"),
         (["x=a+a", "y=b"], "the class 'a' is named twice"),
-        (["x=a", "x=b"], "'x' stands before '=' twice"),
+        (["x=a", "x=b"], "'x' appears before '=' twice"),
         (["x=a"], "two new classes or more, got 1"),
         ([], "two new classes or more, got 0"),
         (["a", "b"], "expected NEW=OLD or NEW=OLD.OLD, .* got 'a'"),
@@ -82,9 +82,7 @@ def test_classes_in_another_order_and_missing_ones_have_their_columns(tmp_path):
     assert arranged.class_names == FERPLUS_CLASSES[::-1]
     np.testing.assert_array_equal(arranged.targets[:, 1:], plain.targets[:, ::-1])
     assert not arranged.targets[:, 0].any()
-    with pytest.raises(
-        InputError, match="have the class 'happiness', but expected are neutral, anger"
-    ):
+    with pytest.raises(InputError, match="has the class 'happiness', expected only neutral, anger"):
         load_split(folder, "train", "FERPlus7", class_names=["neutral", "anger"])
 
 
