@@ -22,6 +22,7 @@ from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation import evaluate as evaluation
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.evaluation.scores import Evaluation
+from ferplus_keras.inference.predictor import BUNDLED
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from ferplus_keras.models.registry import build_model
 from ferplus_keras.training.losses import multi_target
@@ -365,3 +366,19 @@ def test_a_run_on_few_rows_is_marked_as_a_trial(config, checkpoint, capsys):
     assert evaluate(config)["trial"] == {"limit_train": 256}
     assert "trained on 256 rows only" in capsys.readouterr().out
     assert "trained on 256 rows only" in (checkpoint.parent / "report.html").read_text()
+
+
+def test_golden_accuracy_of_the_bundled_model_by_every_right_class(real_data, tmp_path):
+    settings = {"data_dir": str(real_data), "output_dir": str(tmp_path), "splits": ("test",)}
+    report = evaluate(EvaluateConfig(checkpoint_path=str(BUNDLED), **settings))
+    targets = load_split(real_data, "test", label_rule="ms_multi_target").targets
+    evaluate(EvaluateConfig(checkpoint_path=str(BUNDLED), label_rule="ms_multi_target", **settings))
+    right = sum(
+        target[FERPLUS_CLASSES.index(row["predicted"])] > 0
+        for row, target in zip(read_rows(tmp_path), targets, strict=True)
+    )
+    found = report["splits"]["test"]["label_rules"]["ms_multi_target"]
+    assert found["n"] == len(targets) == 3472
+    assert found["accuracy"] == right / 3472
+    assert found["accuracy"] == pytest.approx(0.9119, abs=5e-4)
+    assert report["splits"]["test"]["accuracy"] == pytest.approx(0.8571, abs=5e-4)
