@@ -20,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ferplus_keras.inference.detectors import DETECTORS
 from ferplus_keras.inference.frames import open_video, video_writer
 from ferplus_keras.inference.predictor import Predictor
 from ferplus_keras.inference.video import EVERY, predict_frames
@@ -43,7 +44,7 @@ def ours(predictor, every):
 
     def count(clip):
         seen = predict_frames(open_video(clip).frames, predictor, every)
-        faces = [len(found) for _, found in seen]
+        faces = [len(found) for *_, found in seen]
         return len(faces), sum(faces)
 
     return count
@@ -70,6 +71,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clip", type=Path, nargs="?")
     parser.add_argument("--checkpoint_path", help="default: the bundled model")
+    parser.add_argument("--faces", choices=list(DETECTORS), default="auto")
+    parser.add_argument("--faces_weights")
     parser.add_argument("--every", type=int, default=EVERY)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--fer_mtcnn", action="store_true", help="also FER(mtcnn=True)")
@@ -77,10 +80,10 @@ def main():
 
     if arguments.fer_mtcnn:
         import facenet_pytorch  # noqa: F401  (after TensorFlow, Torch ends the process)
-    predictor = Predictor(arguments.checkpoint_path)
-    systems = {
-        f"this project (mtcnn every {arguments.every} frames)": ours(predictor, arguments.every)
-    }
+    faces = {"detector": arguments.faces, "faces_weights": arguments.faces_weights}
+    predictor = Predictor(arguments.checkpoint_path, **faces)
+    name = f"this project ({arguments.faces} every {arguments.every} frames)"
+    systems = {name: ours(predictor, arguments.every)}
     if find_spec("fer"):
         systems["fer, Haar cascade (its default)"] = theirs(False)
         if arguments.fer_mtcnn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ferplus_keras.data.pictures import as_face
+from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.inference.detectors import DetectedFace
 
 MARGIN = 0.0
@@ -19,7 +20,9 @@ EYES_LEVEL, EYES_SHARE = 0.037, 0.31
 share of how far the eyes lie below the box's middle."""
 
 
-def crop_face(picture: np.ndarray, face: DetectedFace, margin: float = MARGIN) -> np.ndarray:
+def crop_face(
+    picture: np.ndarray, face: DetectedFace, margin: float = MARGIN, size: int = FACE_SIZE
+) -> np.ndarray:
     """Cut out a face in the frame that FER2013 would have for it, turned until its eyes are level.
 
     A face without eyes is cut out as a square as wide as the longer side of its box. Where the
@@ -29,9 +32,10 @@ def crop_face(picture: np.ndarray, face: DetectedFace, margin: float = MARGIN) -
         picture: (h, w, 3) uint8, RGB.
         face: where it is.
         margin: how much larger the square is, as a share of its side.
+        size: side of the face that is returned.
 
     Returns:
-        (48, 48) uint8 grey levels.
+        (size, size) uint8 grey levels.
     """
     import cv2
 
@@ -49,8 +53,8 @@ def crop_face(picture: np.ndarray, face: DetectedFace, margin: float = MARGIN) -
         turned = cv2.getRotationMatrix2D(tuple(map(float, middle)), face.tilt, 1)
         turned[:, 2] += side / 2 - middle
         square = cv2.warpAffine(picture, turned, (side, side), borderMode=cv2.BORDER_REPLICATE)
-        return as_face(square)
+        return as_face(square, size)
     left, top = np.rint(middle - side / 2).astype(int)
     rows = np.clip(np.arange(top, top + side), 0, picture.shape[0] - 1)
     columns = np.clip(np.arange(left, left + side), 0, picture.shape[1] - 1)
-    return as_face(picture[rows[:, None], columns])
+    return as_face(picture[rows[:, None], columns], size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.pictures import as_face, read_picture
-from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import InputError
 from ferplus_keras.inference.crop import MARGIN, crop_face
 from ferplus_keras.inference.detectors import Box, DetectedFace, find_detector
@@ -99,18 +99,25 @@ class Predictor:
 
     def __reduce__(self):
         """Pickle the arguments from which the copy is built; a classifier pickles its path."""
+        detector, weights = self._detector
         settings = {"margin": self.margin, "tta": self.tta, "batch_size": self.batch_size}
-        return _rebuilt, (self.classifier, *self._detector, settings)
+        settings |= {"detector": detector, "faces_weights": weights}
+        return partial(Predictor, self.classifier, **settings), ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes, in the order of the probabilities."""
         return self.classifier.class_names
 
+    @property
+    def face_size(self) -> int:
+        """Side of the faces that the network takes, in pixels."""
+        return self.classifier.face_size
+
     def warm_up(self) -> None:
         """Run detector and network once, so that the first answer is as fast as the next."""
         self.find(np.zeros((64, 64, 3), np.uint8))
-        self.probabilities(np.zeros((1, FACE_SIZE, FACE_SIZE), np.uint8))
+        self.probabilities(np.zeros((1, self.face_size, self.face_size), np.uint8))
 
     def __call__(self, images: Any) -> list[list[Prediction]]:
         """Return the faces of each picture, most confidently detected first.
@@ -136,16 +143,18 @@ class Predictor:
             picture: (h, w, 3) uint8, RGB.
 
         Returns:
-            n boxes, most confidently detected first, and (n, 48, 48) uint8 grey levels.
+            n boxes, most confidently detected first, and (n, s, s) uint8 grey levels.
         """
         faces = self.detect(picture)
         crops = [self.crop(picture, face) for face in faces]
         boxes = [face.box for face in faces]
-        return boxes, np.array(crops, np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE)
+        return boxes, np.array(crops, np.uint8).reshape(-1, self.face_size, self.face_size)
 
     def crop(self, picture: np.ndarray, face: DetectedFace) -> np.ndarray:
-        """Return what the network sees of a face in a picture: (48, 48) uint8 grey levels."""
-        return as_face(picture) if self.whole else crop_face(picture, face, self.margin)
+        """Return what the network sees of a face in a picture: (s, s) uint8 grey levels."""
+        if self.whole:
+            return as_face(picture, self.face_size)
+        return crop_face(picture, face, self.margin, self.face_size)
 
     def classify(self, found: Sequence[tuple[list[Box], np.ndarray]]) -> list[list[Prediction]]:
         """Return what the faces express that `find` found in several pictures."""
@@ -157,7 +166,7 @@ class Predictor:
         """Return (n, C) float32 probabilities of faces that are already cropped.
 
         Args:
-            faces: (n, 48, 48) uint8 grey levels.
+            faces: (n, s, s) uint8 grey levels.
 
         Raises:
             InputError: the faces have another shape or type.
@@ -179,12 +188,6 @@ class Predictor:
             float(probabilities[best]),
             dict(zip(self.class_names, map(float, probabilities), strict=True)),
         )
-
-
-def _rebuilt(
-    classifier: Classifier, detector: str | Callable, faces_weights: Any, settings: dict
-) -> Predictor:
-    return Predictor(classifier, detector=detector, faces_weights=faces_weights, **settings)
 
 
 _SINGLE = (str, os.PathLike, bytes, bytearray, memoryview)
