@@ -203,22 +203,18 @@ class YuNet:
         network.setInputSize((small.shape[1], small.shape[0]))
         _, rows = network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         self._idle.append(network)
-        return [
-            DetectedFace(
-                tuple(map(float, row[:4])), float(row[-1]), _in_order(row[4:8].reshape(2, 2))
-            ).enlarged(scale)
-            for row in (() if rows is None else rows)
-        ]
+        faces = []
+        for row in () if rows is None else rows:
+            eyes = row[4:8].reshape(2, 2)
+            eyes = eyes[np.argsort(eyes[:, 0])]
+            face = DetectedFace(tuple(map(float, row[:4])), float(row[-1]), eyes)
+            faces.append(face.enlarged(scale))
+        return faces
 
 
 def _centre_in(box: Box, other: Box) -> bool:
     x, y = box[0] + box[2] / 2 - other[0], box[1] + box[3] / 2 - other[1]
     return 0 <= x <= other[2] and 0 <= y <= other[3]
-
-
-def _in_order(eyes: np.ndarray) -> np.ndarray:
-    """Return the eye first that is left in the picture."""
-    return eyes[np.argsort(eyes[:, 0])]
 
 
 def _as_faces(found: Iterable) -> list[DetectedFace]:

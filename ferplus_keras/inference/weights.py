@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 
 from ferplus_keras.data.cache import cache_folder
 from ferplus_keras.errors import InputError
-from ferplus_keras.files import replacing
+from ferplus_keras.files import replacing, require_writable
 
 YUNET = "face_detection_yunet_2023mar.onnx"
 
@@ -25,7 +25,7 @@ YUNET_URL = (
 )
 """OpenCV's model zoo (MIT licence); the file lies in Git LFS."""
 
-TIMEOUT = 10
+TIMEOUT = 5
 """Seconds without an answer after which the server counts as out of reach."""
 
 
@@ -35,14 +35,17 @@ def find_yunet(fetch: bool = True) -> Path:
     Raises:
         InputError: it cannot be fetched, or is another file than the published one.
     """
-    cache = cache_folder()
     own = os.environ.get("FERPLUS_WEIGHTS_DIR")
-    for folder in [*([Path(own)] if own else []), cache]:
+    try:
+        cache = cache_folder()
+    except RuntimeError:  # a user without home
+        cache = None
+    for folder in filter(None, (own and Path(own), cache)):
         if (folder / YUNET).is_file():
             _check((folder / YUNET).read_bytes(), str(folder / YUNET))
             return folder / YUNET
-    if not fetch:
-        raise InputError(f"{YUNET} is not here; python -m ferplus_keras fetch downloads it")
+    if cache is None:
+        raise InputError("no home folder to keep YuNet's file in: set $FERPLUS_CACHE_DIR")
     try:
         request = Request(YUNET_URL, headers={"User-Agent": "ferplus-keras"})
         with urlopen(request, timeout=TIMEOUT) as response:
@@ -53,7 +56,7 @@ def find_yunet(fetch: bool = True) -> Path:
             f"cannot download {YUNET_URL} ({reason}); put the file into {own or cache} by hand"
         ) from None
     _check(content, YUNET_URL)
-    cache.mkdir(parents=True, exist_ok=True)
+    require_writable(cache, "place by $FERPLUS_CACHE_DIR")
     with replacing(cache / YUNET) as temporary:
         temporary.write_bytes(content)
     return cache / YUNET

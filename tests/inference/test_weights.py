@@ -4,6 +4,7 @@ import hashlib
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,23 @@ def test_another_file_is_refused_and_not_kept(server, tmp_path, content):
     with pytest.raises(InputError, match=rf"not YuNet's published file: got {size} bytes, expec"):
         find_yunet()
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(server, tmp_path):
+    (tmp_path / "cache").touch()
+    with pytest.raises(InputError, match=r"cannot write to .*cache: .*FERPLUS_CACHE_DIR"):
+        find_yunet()
+
+
+def test_a_user_without_home_is_told_what_to_set(server, monkeypatch, tmp_path):
+    for name in ("FERPLUS_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "expanduser", lambda path: (_ for _ in ()).throw(RuntimeError()))
+    with pytest.raises(InputError, match=r"no home folder .*: set \$FERPLUS_CACHE_DIR"):
+        find_yunet()
+    monkeypatch.setenv("FERPLUS_WEIGHTS_DIR", str(tmp_path))
+    (tmp_path / YUNET).write_bytes(CONTENT)
+    assert find_yunet() == tmp_path / YUNET
 
 
 def test_out_of_reach_one_line_says_where_to_put_it(server, tmp_path, capsys, monkeypatch):
