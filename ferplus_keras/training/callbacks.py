@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import signal
+import statistics
 import threading
 import time
 from pathlib import Path
@@ -126,6 +127,14 @@ class Progress(keras.callbacks.Callback):
     def on_train_end(self, logs=None) -> None:
         self.bar.close()
 
+    def record(self) -> dict[str, float]:
+        """Return what run.json says of the run's length and speed."""
+        return {
+            "epochs": len(self.seconds),
+            "seconds": sum(self.seconds),
+            "images_per_second": statistics.median(self.images_per_second),
+        }
+
 
 class AverageWeights(keras.callbacks.SwapEMAWeights):
     """Validate and save the moving average that the optimiser keeps of the weights.
@@ -134,14 +143,10 @@ class AverageWeights(keras.callbacks.SwapEMAWeights):
     end; in between the other callbacks evaluate and save it.
     """
 
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+    def _at_another_time(self, *arguments, **more) -> None:
         pass
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
-        pass
-
-    def on_test_end(self, logs=None) -> None:
-        pass
+    on_epoch_begin = on_epoch_end = on_test_end = _at_another_time
 
     def put_back(self) -> keras.callbacks.Callback:
         """Return the callback that puts the trained weights back."""

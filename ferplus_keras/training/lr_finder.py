@@ -65,14 +65,14 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     """Ramp the learning rate up on real training batches and suggest one.
 
     Writes lr_finder.csv and lr_finder.png into the run's folder; no checkpoint is written and no
-    run is touched.
+    run is touched. With stages, the rate is for the first one.
 
     Args:
-        config: settings of the run that the rate is for; with stages, it is for the first one.
+        config: settings of the run that the rate is for.
         steps: batches of the ramp, at most an epoch's.
 
     Returns:
-        The suggested `init_lr`: a tenth of the rate at which the smoothed loss is least.
+        The suggested `init_lr`.
 
     Raises:
         InputError, UsageError: as `train`, or the loss is not a number from the start.

@@ -7,7 +7,6 @@ a small projection, and each view must pick its partner among all others of the 
 from __future__ import annotations
 
 import dataclasses
-import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,6 @@ from ferplus_keras.arguments import to_plain
 from ferplus_keras.data.batches import Batches
 from ferplus_keras.data.dataset import Split, limit_split, open_source
 from ferplus_keras.data.labels import Labels, not_a_face
-from ferplus_keras.data.targets import ONE_CLASS
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.checkpoint import save_checkpoint
 from ferplus_keras.models.registry import build_with_weights
@@ -48,19 +46,23 @@ PROJECTION = (128, 128)
 def pretrain(config: TrainConfig) -> Path:
     """Train a network's backbone without labels and save the network, its head as it began.
 
-    Args:
-        config: settings as of a training; those of targets, head, loss, averages, stages, early
-            stopping and loggers have no meaning here.
+    Settings of targets, head, loss, averages, stages, early stopping and loggers have no meaning
+    here, and a pretraining cannot be resumed.
 
     Returns:
         The run folder: config.yaml, run.json, training.csv, curves.png and final_model.keras.
 
     Raises:
-        InputError: data, weights or run folder cannot be used.
-        UsageError: as `check_pretraining`, or a setting that a schedule refuses.
-        KeyboardInterrupt: Ctrl-C; a pretraining cannot be resumed.
+        InputError, UsageError: as `train`, or settings under which views cannot be told apart.
     """
-    check_pretraining(config)
+    for refused, why in (
+        (config.resume, "a pretraining cannot be resumed; leave out --resume"),
+        (config.augmentation == "none", "--augmentation none makes both views of a face the same"),
+        (config.batch_size == 1, "--batch_size 1 leaves a view no other face to be told from"),
+        (config.num_gpus > 1, "--num_gpus above 1 would separate the views of a face: use one"),
+    ):
+        if refused:
+            raise UsageError(why)
     config = dataclasses.replace(resolve(config), ema=0.0, stages=None, teacher=None)
     (stage,) = plan_stages(config)
     run = Run(config.run_dir)
@@ -99,8 +101,7 @@ def pretrain(config: TrainConfig) -> Path:
         if config.overwrite:
             run.clear()
         run.write_settings(to_plain(config))
-        record = first_record(config, dataset, prepared, boundary) | {"label_counts": {}}
-        run.write_record(record)
+        run.write_record(first_record(config, dataset, prepared, boundary) | {"label_counts": {}})
         progress = hooks.Progress(batches.rows, config.batch_size, stage.plan.epochs)
         interruptible = hooks.Interruptible()
         try:
@@ -123,30 +124,9 @@ def pretrain(config: TrainConfig) -> Path:
             interruptible.restore()
         info = dataclasses.replace(checkpoint_info(config, dataset), epoch=stage.plan.epochs)
         save_checkpoint(model, run / FINAL, info)
-        record |= {
-            "epochs": stage.plan.epochs,
-            "seconds": sum(progress.seconds),
-            "images_per_second": statistics.median(progress.images_per_second),
-        }
-        run.write_record(record)
+        run.write_record(run.record() | progress.record())
     print(f"train on: python train.py --model_name {config.model_name} --weights {run / FINAL}")
     return run.folder
-
-
-def check_pretraining(config: TrainConfig) -> None:
-    """Refuse settings under which views cannot be told apart or a run cannot continue.
-
-    Raises:
-        UsageError: says which setting.
-    """
-    for refused, why in (
-        (config.resume, "a pretraining cannot be resumed; leave out --resume"),
-        (config.augmentation == "none", "--augmentation none makes both views of a face the same"),
-        (config.batch_size == 1, "--batch_size 1 leaves a view no other face to be told from"),
-        (config.num_gpus > 1, "--num_gpus above 1 would separate the views of a face: use one"),
-    ):
-        if refused:
-            raise UsageError(why)
 
 
 def faces_without_labels(config: TrainConfig) -> dict[str, Split]:
@@ -164,7 +144,8 @@ def faces_without_labels(config: TrainConfig) -> dict[str, Split]:
         keep &= ~not_a_face(source.rows.opinions)
     targets = np.ones((rows, len(source.class_names)), np.float32)
     labels = Labels(targets, keep, np.where(keep, "", "left out"))
-    return {name: source.take(name, labels, ONE_CLASS) for name in ("train", "validation")}
+    rule = source.label_set.rule(config.label_rule)
+    return {name: source.split(name, rule, labels) for name in ("train", "validation")}
 
 
 class ViewPairs(Batches):
@@ -182,29 +163,14 @@ class ViewPairs(Batches):
 
 
 def similarities(projections):
-    """Return cosines between rows over the temperature, and none of a row with itself.
-
-    Args:
-        projections: (n, d) float.
-
-    Returns:
-        (n, n) float32 logits.
-    """
+    """Return (n, n) logits of projections (n, d): cosines over the temperature, but with itself."""
     rows = ops.normalize(ops.cast(projections, "float32"), axis=1)
     same = ops.eye(ops.shape(rows)[0], dtype="float32")
     return ops.matmul(rows, ops.transpose(rows)) / TEMPERATURE - 1e9 * same
 
 
 def nt_xent(partners, projections):
-    """Return the normalised, temperature-scaled cross-entropy of SimCLR.
-
-    Args:
-        partners: (n, 1) row number of each row's partner.
-        projections: (n, d) float.
-
-    Returns:
-        (n,) float32 losses.
-    """
+    """Return SimCLR's cross-entropy, (n,), given the row number of each row's partner, (n, 1)."""
     return keras.losses.sparse_categorical_crossentropy(
         partners, similarities(projections), from_logits=True
     )

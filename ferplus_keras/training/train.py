@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import sys
 from itertools import accumulate
 from pathlib import Path
@@ -195,8 +194,7 @@ def first_record(
 def _finished_epochs(
     config: TrainConfig, run: Run, dataset: Dataset, stages: list[Stage]
 ) -> tuple[int, bool]:
-    """Return how many epochs an interrupted run has finished, 0 for a new one, and whether it is
-    over all the same.
+    """Return how many epochs an interrupted run has finished, and whether that was all.
 
     Raises:
         InputError: the run is trained, or its data are no longer the ones it began with.
@@ -220,12 +218,17 @@ def _finished_epochs(
         (f"files in {config.data_dir}", record["data"], dataset.hashes),
         ("teachers", record.get("teachers", []), describe_teachers(config.teacher)),
     ):
-        if then != now:
+        if _digests(then) != _digests(now):
             raise InputError(
                 f"--resume: the {which} are not the ones that {run.folder} began with "
                 f"(SHA-256 in {RECORD})"
             )
     return epochs, stopped
+
+
+def _digests(files: Any) -> list[str]:
+    """Return the hashes of files, whatever they are called by now."""
+    return sorted(files.values() if isinstance(files, dict) else [file["sha256"] for file in files])
 
 
 def _warn_if_frozen_at_random(loaded: LoadedWeights | None, boundary: Boundary) -> None:
@@ -241,19 +244,10 @@ def _finish(run: Run, model: keras.Model, info: Any, history: Any, progress: Any
     """Save the last model, complete run.json and say where everything is."""
     from ferplus_keras.models.checkpoint import save_checkpoint
 
-    epochs = len(history.rows)
-    save_checkpoint(model, run / FINAL, dataclasses.replace(info, epoch=epochs))
+    save_checkpoint(model, run / FINAL, dataclasses.replace(info, epoch=len(history.rows)))
     history.draw()
     best = max(history.rows, key=lambda row: row["val_accuracy"])
-    run.write_record(
-        run.record()
-        | {
-            "epochs": epochs,
-            "best": best,
-            "seconds": sum(progress.seconds),
-            "images_per_second": statistics.median(progress.images_per_second),
-        }
-    )
+    run.write_record(run.record() | progress.record() | {"best": best})
     print(
         f"best validation accuracy {best['val_accuracy']:.4f} in epoch {best['epoch']}\n"
         f"curves: {run / CURVES}\n"

@@ -412,9 +412,10 @@ def test_no_callback_waits_for_each_batch(config, monkeypatch):
         seen.append((self._async_train, self._async_test))
 
     monkeypatch.setattr(keras.callbacks.CallbackList, "_configure_async_dispatch", watch)
+    monkeypatch.setattr("keras.src.callbacks.callback_list.backend.IS_THREAD_SAFE", True)
     train(dataclasses.replace(config, nepochs=1, limit_train=64))
-    assert (True, True) in seen
-    assert keras.backend.backend() == "torch" or {train for train, _ in seen} == {True}
+    assert seen
+    assert set(seen) == {(True, True)}
 
 
 def test_few_own_frames_stand_between_the_command_line_and_fit(config, monkeypatch):
