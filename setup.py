@@ -32,8 +32,16 @@ EXPORT = [
     "tf2onnx>=1.17,<2",
 ]
 FACES = ["mtcnn>=1,<2"]
-APP = ["gradio>=6,<7", ONNXRUNTIME]
-SWEEP = ["optuna>=5,<6"]
+SERVE = [
+    "fastapi>=0.115,<1",
+    "fastapi-offline>=1.7,<2",
+    ONNXRUNTIME,
+    "prometheus_client>=0.21,<1",
+    "python-multipart>=0.0.18,<1",
+    "uvicorn>=0.30,<1",
+    "websockets>=14,<18",
+]
+SWEEP = ["matplotlib>=3.9,<4", "optuna>=5,<6", "pandas>=2.2,<4"]
 
 setup(
     name="ferplus-keras",
@@ -44,7 +52,12 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["ferplus_keras", "ferplus_keras.*"]),
     python_requires=">=3.11",
-    package_data={"ferplus_keras.inference": ["*.onnx"]},
+    package_data={
+        "ferplus_keras": ["py.typed"],
+        "ferplus_keras.inference": ["*.onnx"],
+        "ferplus_keras.serve": ["page/*"],
+        "ferplus_keras.templates": ["*.html", "*.css", "*.j2"],
+    },
     # Enough to use an ONNX model; every backend's extra adds the rest.
     install_requires=[
         "numpy>=2,<3",
@@ -64,18 +77,22 @@ setup(
         "faces": FACES,
         # Fetches ViTBase16's weights; brings TensorFlow along, by way of tensorflow-text.
         "hub": ["keras-hub>=0.32,<0.33"],
-        "app": APP,
+        "serve": SERVE,
+        "app": SERVE,  # its older name
         "sweep": SWEEP,
         "wandb": ["wandb>=0.19,<1"],
         # Genuine keras-vggface, against which the networks are tested.
         "oracle": ["keras-vggface==0.6", "keras-applications==1.0.8", f"tf-keras{TENSORFLOW}"],
         "dev": [
-            *APP,
             *EXPORT,
             *FACES,
+            *SERVE,
             *SWEEP,
+            "httpx>=0.27,<1",
+            "playwright>=1.50,<2",
             "pytest>=8,<10",
             "ruff>=0.14,<0.18",
+            "schemathesis>=4,<5",
             "scikit-image>=0.24,<1",
         ],
     },
