@@ -58,7 +58,7 @@ setup(
         "ferplus_keras": ["py.typed"],
         "ferplus_keras.inference": ["*.onnx"],
         "ferplus_keras.serve": ["page/*"],
-        "ferplus_keras.templates": ["*.html", "*.css", "*.j2"],
+        "ferplus_keras.templates": ["*.html", "*.css", "*.txt", "*.mplstyle"],
     },
     # Enough to use an ONNX model; every backend's extra adds the rest.
     install_requires=[

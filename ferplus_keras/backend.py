@@ -46,8 +46,13 @@ def choose_backend(num_gpus: int = 1) -> None:
         configured = _configured_backend()
         os.environ["KERAS_BACKEND"] = configured if configured in installed else installed[0]
     if num_gpus == 0:
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-        os.environ["JAX_PLATFORMS"] = "cpu"
+        hide_gpus()
+
+
+def hide_gpus() -> None:
+    """Keep every backend that is imported later on the CPU."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.environ["JAX_PLATFORMS"] = "cpu"
 
 
 def load_keras() -> None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from ferplus_keras.arguments import LineParser
 from ferplus_keras.errors import InputError, Terminated, UsageError, unknown
-from ferplus_keras.extras import STACK, not_installed, require
+from ferplus_keras.extras import EVALUATION, STACK, not_installed, require
 
 PROG = "python -m ferplus_keras"
 
@@ -90,13 +90,17 @@ def _settings(
 
     def parse(name: str, argv: Sequence[str]) -> Parsed:
         from ferplus_keras import config as settings
-        from ferplus_keras.backend import choose_backend, load_keras
+        from ferplus_keras.backend import choose_backend, hide_gpus, load_keras
 
         prog = script or f"{PROG} {name}"
         found = settings.read_config(getattr(settings, config), argv, prog, description, defaults)
         if config == "TrainConfig":
             choose_backend(found.num_gpus)
             require(STACK, "training")
+        else:  # what runs the model depends on its file
+            require(EVALUATION, "evaluation")
+            if found.num_gpus == 0:
+                hide_gpus()
         if with_keras:
             load_keras()
         return _function(verb), found

