@@ -27,9 +27,7 @@ _EXPORTS = {
     "train": "ferplus_keras.training.train",
     "evaluate": "ferplus_keras.evaluation.evaluate",
     "Predictor": "ferplus_keras.inference.predictor",
-    "Classifier": "ferplus_keras.classifier",
     "Batches": "ferplus_keras.data.batches",
-    "load_checkpoint": "ferplus_keras.models.checkpoint",
 }
 """Public name -> module, imported when the name is first used."""
 
