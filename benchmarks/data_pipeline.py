@@ -4,7 +4,7 @@
 
 The older method is rebuilt here from its description: the table keeps each face as text, and every
 read splits the text, makes three channels, crops and enlarges to 224x224 and subtracts the mean in
-float64, in a pool of eight threads. Batches hands over 48x48 uint8 faces, cropped and flipped the
+float64, in a pool of eight threads. Batches returns 48x48 uint8 faces, cropped and flipped the
 same way, and leaves the enlarging to the model. Both run in this process, one after the other, in
 turns; reading the files beforehand is not counted.
 """
@@ -76,7 +76,7 @@ def batches_method(split: Split, workers: int) -> ReadBatch:
 
 
 def measure(read_batch: ReadBatch, indices: Sequence[int]) -> tuple[float, int]:
-    """Return images a second and the bytes of one batch of images."""
+    """Return images per second and the bytes of one batch of images."""
     begin = time.perf_counter()
     for index in indices:
         images = read_batch(index)[0]

@@ -174,9 +174,9 @@ class Classifier:
                 # A short last batch is filled up: a new shape would be compiled again.
                 filled = np.minimum(np.arange(min(len(faces), batch_size)), len(batch) - 1)
                 started = time.perf_counter()
-                answers = [np.asarray(self.run(view[filled]))[: len(batch)] for view in views]
+                predictions = [np.asarray(self.run(view[filled]))[: len(batch)] for view in views]
                 self.seconds += time.perf_counter() - started
-                mean = mean_probabilities(answers, average)
+                mean = mean_probabilities(predictions, average)
                 found[begin : begin + len(batch)] = mean[:, columns]
                 bar.update(len(batch))
         broken = np.count_nonzero(~np.isfinite(found).all(axis=1))
@@ -202,11 +202,13 @@ class Classifier:
         }
 
 
-def mean_probabilities(answers: Sequence[np.ndarray], average: str = "probabilities") -> np.ndarray:
+def mean_probabilities(
+    predictions: Sequence[np.ndarray], average: str = "probabilities"
+) -> np.ndarray:
     """Return the mean of several (n, C) probabilities as float32.
 
     Args:
-        answers: probabilities of views or of the members of an ensemble.
+        predictions: probabilities of views or of the members of an ensemble.
         average: "probabilities", or "logits": the logarithms are averaged, up to each row's
             constant, and made probabilities again.
 
@@ -215,9 +217,9 @@ def mean_probabilities(answers: Sequence[np.ndarray], average: str = "probabilit
     """
     if average not in AVERAGES:
         raise UsageError(f"expected an average of {' or '.join(AVERAGES)}, got '{average}'")
-    if len(answers) == 1:
-        return answers[0].astype(np.float32)
-    stacked = np.stack(answers).astype(np.float64)
+    if len(predictions) == 1:
+        return predictions[0].astype(np.float32)
+    stacked = np.stack(predictions).astype(np.float64)
     if average == "probabilities":
         return stacked.mean(axis=0).astype(np.float32)
     logs = np.log(np.maximum(stacked, 1e-12)).mean(axis=0)

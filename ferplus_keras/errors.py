@@ -1,4 +1,4 @@
-"""What a user can put right, said in one line."""
+"""Errors that a user can correct, each with a message of one line."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -138,10 +138,10 @@ def test_without_data_drawn_faces_are_compared(
 def test_calibration_has_no_face_that_the_export_is_judged_on(sample_data, tmp_path):
     shutil.copy(sample_data / "fer2013new.csv", tmp_path)
     lines = (sample_data / "fer2013.csv").read_text().splitlines()
-    judged = next(line for line in lines if line.endswith("PublicTest")).split(",")[1]
+    pixels = next(line for line in lines if line.endswith("PublicTest")).split(",")[1]
     for index in range(1, 200):  # most training rows
         emotion, _, usage = lines[index].split(",")
-        lines[index] = f"{emotion},{judged},{usage}"
+        lines[index] = f"{emotion},{pixels},{usage}"
     (tmp_path / "fer2013.csv").write_text("\n".join(lines) + "\n")
     faces = read_faces(INFO, [str(tmp_path)], rows=1000)
     assert 0 < len(faces.calibration) < CALIBRATION

@@ -43,7 +43,7 @@ class Batches(keras.utils.PyDataset):
         seed: of everything random here, at least 0.
         class_weights: C numbers; adds sample weights to the batch.
         draw: replace each target by one class drawn from it, again in every epoch.
-        label_smoothing: share of each target that goes to all classes alike.
+        label_smoothing: share of each target that is spread evenly over all classes.
         mixup_alpha: blends each face with another of its batch; 0 is off.
         cutmix_alpha: pastes a part of another face of the batch; 0 is off. With both, each batch
             draws one of them.

@@ -86,7 +86,7 @@ def class_weights(
 
 
 def _balanced(split: Split) -> np.ndarray:
-    """Return rows / (classes * rows of the class): each class counts alike, the mean row 1.
+    """Return rows / (classes * rows of the class): each class counts equally, the mean row 1.
 
     A row with a soft target counts for each class by its share.
     """

@@ -34,7 +34,7 @@ class Split(NamedTuple):
     kind: TargetKind = ONE_CLASS
 
     def labels(self, probabilities: np.ndarray | None = None) -> np.ndarray:
-        """Return the class against which each row's answer is scored: `TargetKind.labels`."""
+        """Return the class against which each row's prediction is scored: `TargetKind.labels`."""
         return self.kind.labels(self.targets, probabilities)
 
     def take(self, rows: np.ndarray) -> "Split":

@@ -17,7 +17,7 @@ class TargetKind:
     Attributes:
         name: for messages and reports.
         loss: name of the loss that such targets are trained with by default.
-        accuracy: name of the training metric that counts right answers.
+        accuracy: name of the training metric that counts right predictions.
         mixable: whether targets may be blended with others: mixup, CutMix, label smoothing,
             teachers.
     """
@@ -28,10 +28,10 @@ class TargetKind:
     mixable: bool = True
 
     def labels(self, targets: np.ndarray, probabilities: np.ndarray | None = None) -> np.ndarray:
-        """Return the class against which each answer is scored, (n,) int64.
+        """Return the class against which each prediction is scored, (n,) int64.
 
-        An answer is right where its most probable class is this one; its log loss is that of this
-        class's probability.
+        A prediction is right where its most probable class is this one; its log loss is that of
+        this class's probability.
 
         Args:
             targets: (n, C) float32.
@@ -64,7 +64,7 @@ class RightSet(TargetKind):
     """Targets that are 1 for every class that counts as right, and 0 elsewhere."""
 
     def labels(self, targets: np.ndarray, probabilities: np.ndarray | None = None) -> np.ndarray:
-        """Return the right class that an answer finds most probable; without answers, the first."""
+        """Return the right class with the highest probability; the first without predictions."""
         if probabilities is None:
             return targets.argmax(axis=1)
         return np.where(targets > 0, probabilities, -1).argmax(axis=1)

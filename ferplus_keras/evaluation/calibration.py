@@ -41,7 +41,7 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the temperature T for which softmax(log p / T) has the least log loss.
 
-    Above 1 the network was too sure. Guo et al. 2017 (arXiv 1706.04599).
+    Above 1 the network was overconfident. Guo et al. 2017 (arXiv 1706.04599).
     """
     from scipy.optimize import minimize_scalar
 

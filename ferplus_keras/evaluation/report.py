@@ -1,4 +1,4 @@
-"""What an evaluation hands over: report.json, predictions.csv and a printed table."""
+"""The output of an evaluation: report.json, predictions.csv and a printed table."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def write_predictions(evaluations: Mapping[str, Evaluation], path: Path) -> None
 
     `row` is that of fer2013.csv, from 0; `Split.row_ids` says more. Own pictures have two more
     columns: their path, and the beginning of the SHA-256 of their pixels. Where several classes
-    can be right, `label` is the one that the answer is scored against, and `right_classes` lists
-    them all. Every score can be recomputed exactly.
+    can be right, `label` is the one that the prediction is scored against, and `right_classes`
+    lists them all. Every score can be recomputed exactly.
 
     Args:
         evaluations: by name of the split.

@@ -1,1 +1,1 @@
-"""Why a network said that about this face."""
+"""Why a network classified a face as it did."""

@@ -134,7 +134,7 @@ def _check(arguments: argparse.Namespace) -> tuple[list[Path | str], dict[Path |
 
 
 class _Job:
-    """Predicts files one after the other and hands over what was asked for."""
+    """Predicts files one after the other and writes what was asked for."""
 
     def __init__(
         self, predictor: Predictor, arguments: argparse.Namespace, copies: dict[Path | str, Path]

@@ -55,7 +55,7 @@ def find_sources(words: Sequence[str]) -> list[Path | str]:
 
 
 def is_video(source: Source) -> bool:
-    """Tell whether a source is a video: a camera, an address, or a file by its ending."""
+    """Return whether a source is a video: a camera, an address, or a file by its ending."""
     return not isinstance(source, Path) or source.suffix.lower() in VIDEO_SUFFIXES
 
 

@@ -1,4 +1,4 @@
-"""What predict.py hands over: a printed table, JSON, CSV, and the old submission format.
+"""The output of predict.py: a printed table, JSON, CSV, and the old submission format.
 
 File names that are not UTF-8 keep their bytes (`surrogateescape`).
 """

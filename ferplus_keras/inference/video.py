@@ -1,4 +1,4 @@
-"""Expressions in videos: faces detected now and then, followed in between, scores smoothed."""
+"""Expressions in videos: faces detected every few frames, tracked in between, scores smoothed."""
 
 from __future__ import annotations
 

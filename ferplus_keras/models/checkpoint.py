@@ -123,7 +123,7 @@ def info_from_json(text: str | bytes, source: str | Path = MEMBER) -> Checkpoint
 
 
 def _fits(value: Any, kind: str) -> bool:
-    """Tell whether a value is of the type that a field is annotated with."""
+    """Return whether a value is of the type that a field is annotated with."""
     if isinstance(value, tuple):
         return kind.startswith("tuple") and all(isinstance(item, str) for item in value)
     return type(value).__name__ == kind or (value is None and kind.endswith("None"))

@@ -70,7 +70,7 @@ def freeze_before(model: keras.Model, position: int | str) -> Boundary:
     """Freeze every layer before a position and let that layer and all later ones train.
 
     A frozen BatchNormalization keeps its statistics. A compiled model has to be compiled again
-    afterwards. What an earlier call froze is let go if it now lies behind the boundary.
+    afterwards. What an earlier call froze is released if it is now behind the boundary.
 
     Args:
         model: a network of `build_model`, changed in place.

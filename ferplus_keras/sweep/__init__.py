@@ -1,1 +1,1 @@
-"""Searches over the settings of train.py, one process a trial."""
+"""Searches over the settings of train.py, one process per trial."""

@@ -168,6 +168,6 @@ def test_golden_numbers(real_data, tmp_path):
     assert numbers["disagreement"]["rows"] == 11_208
     assert numbers["splits"]["train"]["leaked"] == 692
     assert "Same pixels, different votes" in (tmp_path / "audit.html").read_text(encoding="utf-8")
-    to_validation, to_test, judged = numbers["shared"]
-    assert judged["images"] == 43
+    to_validation, to_test, evaluated = numbers["shared"]
+    assert evaluated["images"] == 43
     assert (to_validation["rows"][1], to_test["rows"][1]) == (279, 288)

@@ -47,10 +47,10 @@ def test_temperature_is_found_again():
     labels, probabilities = drawn_case(4000, 2.5)
     temperature = fit_temperature(labels, probabilities)
     assert temperature == pytest.approx(2.5, rel=0.08)
-    mended = at_temperature(probabilities, temperature)
-    np.testing.assert_allclose(mended.sum(axis=1), 1)
-    np.testing.assert_array_equal(mended.argmax(axis=1), probabilities.argmax(axis=1))
-    assert calibration_error(labels, mended) < calibration_error(labels, probabilities) / 2
+    scaled = at_temperature(probabilities, temperature)
+    np.testing.assert_allclose(scaled.sum(axis=1), 1)
+    np.testing.assert_array_equal(scaled.argmax(axis=1), probabilities.argmax(axis=1))
+    assert calibration_error(labels, scaled) < calibration_error(labels, probabilities) / 2
 
 
 def test_temperature_one_changes_nothing():

@@ -81,8 +81,8 @@ def evaluated(tiny_network, sample_data, tmp_path, monkeypatch):
                 **settings,
             )
         )
-        ((report, judged),) = kept
-        return report, judged, Page(tmp_path / "report.html")
+        ((report, evaluations),) = kept
+        return report, evaluations, Page(tmp_path / "report.html")
 
     return run
 
@@ -104,7 +104,7 @@ def check(page):
 
 
 def test_page_of_an_ensemble(evaluated, tmp_path):
-    report, judged, page = evaluated(count=2, tta="flip")
+    report, evaluations, page = evaluated(count=2, tta="flip")
     check(page)
     assert (tmp_path / "report.html").stat().st_size < 3e6
     for section in ("members", "training", "annotators", "calibration", "ambiguous-faces"):
@@ -120,14 +120,14 @@ def test_page_of_an_ensemble(evaluated, tmp_path):
     chosen = [
         of_split.split.row_ids[row]
         for choose in (confident_errors, ambiguous)
-        for of_split in judged.values()
+        for of_split in evaluations.values()
         for row in choose(of_split)
     ]
     assert [alt.split(":")[0] for alt in alts] == [f"Face of row {row}" for row in chosen]
 
 
 def test_data_without_votes_and_scores_that_are_not_defined(evaluated, tmp_path):
-    report, judged, page = evaluated(
+    report, evaluations, page = evaluated(
         classes=FER2013_CLASSES, dataset="FER", rule="emotion column", splits=("test",)
     )
     check(page)
@@ -145,7 +145,7 @@ def test_data_without_votes_and_scores_that_are_not_defined(evaluated, tmp_path)
     of_test["per_class"]["fear"] = dict.fromkeys(of_test["per_class"]["fear"]) | {"support": 0}
     of_test["macro_auroc"] = None
     shutil.rmtree(tmp_path / "run0")
-    write_report_page(report, judged, tmp_path / "other.html")
+    write_report_page(report, evaluations, tmp_path / "other.html")
     page = Page(tmp_path / "other.html")
     check(page)
     assert page.text.count("not defined") > before
@@ -153,8 +153,8 @@ def test_data_without_votes_and_scores_that_are_not_defined(evaluated, tmp_path)
 
 
 def test_faces_are_the_surest_errors_and_the_most_divided_votes(evaluated):
-    _, judged, _ = evaluated(splits=("validation",))
-    of_split = judged["validation"]
+    _, evaluations, _ = evaluated(splits=("validation",))
+    of_split = evaluations["validation"]
     labels = of_split.labels
     wrong = [
         (-max(scores), row)
@@ -191,12 +191,12 @@ def test_text_is_escaped():
     ],
 )
 def test_no_curves_without_epochs(evaluated, tmp_path, text, fault):
-    report, judged, _ = evaluated(splits=("test",))
+    report, evaluations, _ = evaluated(splits=("test",))
     history = tmp_path / "run0" / "training.csv"
     history.unlink()
     if text is not None:
         history.write_text(text)
-    write_report_page(report, judged, tmp_path / "other.html")
+    write_report_page(report, evaluations, tmp_path / "other.html")
     page = Page(tmp_path / "other.html")
     assert ("training" in page.sections) == fault
     assert (f"cannot read {history}" in page.text) == fault

@@ -49,9 +49,9 @@ def test_every_recipe_has_a_row_with_its_figure_or_not_yet_run():
 def test_kept_results_are_whole_and_their_commands_are_read(path, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     result = json.loads(path.read_text(encoding="utf-8"))
-    judged = result["evaluation"]
-    read_config(EvaluateConfig, judged["command"].split()[2:], "test.py")
-    for scores in judged["splits"].values():
+    evaluation = result["evaluation"]
+    read_config(EvaluateConfig, evaluation["command"].split()[2:], "test.py")
+    for scores in evaluation["splits"].values():
         low, high = scores["accuracy_interval"]
         assert 0 < low < scores["accuracy"] < high < 1
     for network in result["networks"]:
@@ -104,10 +104,13 @@ def result(name, validation, test=None, recipe="first", seed=0, **changed):
         "versions": {"keras": "3"},
         "history": {"val_accuracy": [validation / 2, validation]},
     }
-    judged = {"command": f"python test.py --checkpoint_path checkpoints/{name}", "splits": splits}
-    judged |= {"dataset_name": "FERPlus", "label_rule": "majority", "tta": "none"}
-    judged |= {"average": "probabilities"}
-    return {"name": name, "evaluation": judged, "networks": [network]}
+    evaluation = {
+        "command": f"python test.py --checkpoint_path checkpoints/{name}",
+        "splits": splits,
+    }
+    evaluation |= {"dataset_name": "FERPlus", "label_rule": "majority", "tta": "none"}
+    evaluation |= {"average": "probabilities"}
+    return {"name": name, "evaluation": evaluation, "networks": [network]}
 
 
 @pytest.fixture

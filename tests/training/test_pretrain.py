@@ -74,7 +74,7 @@ def test_a_batch_holds_two_different_views_of_each_face(sample_data):
 @pytest.fixture
 def data_with_twin(sample_data, tmp_path):
     """Folder of the drawn data whose first training row has the pixels of the last test row."""
-    folder = tmp_path / "twin"
+    folder = tmp_path / "copy"
     shutil.copytree(sample_data, folder)
     header, first, *rows = (folder / "fer2013.csv").read_text().splitlines()
     emotion, _, usage = first.split(",")

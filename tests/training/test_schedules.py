@@ -87,7 +87,7 @@ def test_every_policy_rises_through_its_warm_up_and_does_not_jump_after_it(polic
     if policy == "cosine_restarts":
         period = 2 * steps
         rises = np.delete(rises, np.arange(period, len(rises), period))
-    assert rises.max() <= 1 / (warmup * steps) + 0.03  # one_cycle goes on rising
+    assert rises.max() <= 1 / (warmup * steps) + 0.03  # one_cycle keeps rising
     assert rates[last] == pytest.approx(rates[last - 1], rel=0.35) or policy in (
         "step",
         "piecewise",

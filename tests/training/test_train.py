@@ -282,7 +282,7 @@ def test_wandb_gets_settings_and_numbers(config, monkeypatch):
     assert (one[0], two[0]) == (1, 2)
     assert one[1]["val_accuracy"] == pytest.approx(float(rows(folder)[0]["val_accuracy"]))
     assert done == done_again == "finished"
-    assert second == first  # by its id, the second stage goes on with the same run
+    assert second == first  # by its id, the second stage continues the same run
     assert json.loads((folder / "run.json").read_text())["wandb_id"] == first["id"]
     assert not (folder / "logs").exists()
 

@@ -3,7 +3,7 @@
 Pre-activation residual networks of basic blocks (He et al. 2016, arXiv:1603.05027), to be trained
 from scratch. Details that are keras_contrib's own are kept: the first stage halves the side too, so
 that 224x224 ends at 4x4; convolutions have biases although BatchNormalization follows; the
-projection of a shortcut is normalised; an l2 penalty of 1e-4 lies on every kernel.
+projection of a shortcut is normalised; an l2 penalty of 1e-4 applies to every kernel.
 
 Layers are made in keras_contrib's order and have the names of Keras 2.2.4 in a fresh session, so
 that a checkpoint of the older project fits by name.
