@@ -218,6 +218,7 @@ class Run:
     def _take_lock(self) -> int:
         import fcntl  # not on Windows, where models are used, not trained
 
+        self.folder.mkdir(parents=True, exist_ok=True)
         while True:
             lock = os.open(self / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
             try:

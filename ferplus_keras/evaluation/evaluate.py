@@ -62,13 +62,14 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         name: _evaluate_split(source, name, splits, members, config)
         for name, splits in rules.items()
     }
-    write_predictions(evaluations, folder / PREDICTIONS)
     report = _report(protocol, members, evaluations)
-    report["evaluation_id"] = sha256(folder / PREDICTIONS)
-    report["seconds"]["total"] = time.perf_counter() - started
-    draw_confusion(report, folder / CONFUSION)
-    write_report_page(report, evaluations, folder / PAGE)
-    write_json(report, folder / REPORT)
+    with Run(folder).writing():
+        write_predictions(evaluations, folder / PREDICTIONS)
+        report["evaluation_id"] = sha256(folder / PREDICTIONS)
+        report["seconds"]["total"] = time.perf_counter() - started
+        draw_confusion(report, folder / CONFUSION)
+        write_report_page(report, evaluations, folder / PAGE)
+        write_json(report, folder / REPORT)
     print(format_report(report))
     took, network = time.perf_counter() - started, report["seconds"]["network"]
     print(
