@@ -185,13 +185,15 @@ def parse(
             f"--{entry.name}",
             default=argparse.SUPPRESS,
             help=meaning.replace("%", "%%"),
-            type=_reader(about),
+            type=reader(about),
             **options,
         )
     return vars(parser.parse_args(list(argv)))
 
 
-def _reader(about: Setting) -> Any:
+def reader(about: Setting) -> Any:
+    """Return what argparse takes as the type of a setting."""
+
     def read(text: str) -> Any:
         try:
             return about.read(text)

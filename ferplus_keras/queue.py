@@ -64,10 +64,9 @@ class Queue:
         try:
             while True:
                 left = self.deadline - time.monotonic()
-                while (
-                    left > GRACE_SECONDS and len(self.running) < self.parallel and (job := take())
-                ):
-                    self._start(min(set(range(self.parallel)) - self.running.keys()), job)
+                for slot in sorted(set(range(self.parallel)) - self.running.keys()):
+                    if left > GRACE_SECONDS and (job := take()):
+                        self._start(slot, job)
                 if not self.running:
                     return
                 time.sleep(POLL_SECONDS)
@@ -112,22 +111,16 @@ class Queue:
 
     def _stop(self, *, everything: bool) -> None:
         """Stop all jobs, or the resumable ones, and wait for them; a second Ctrl-C kills them."""
-        stopped = {
-            slot: process
-            for slot, (job, process) in self.running.items()
-            if everything or job.resumable
-        }
-        for process in stopped.values():
+        chosen = {s: p for s, (job, p) in self.running.items() if everything or job.resumable}
+        for process in chosen.values():
             process.terminate()  # a background job would not hear a Ctrl-C
         until = time.monotonic() + GRACE_SECONDS
-        try:
-            for process in stopped.values():
+        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            for process in chosen.values():
                 process.wait(max(0.0, until - time.monotonic()))
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            for process in stopped.values():
-                process.kill()
-                process.wait()
-        for slot in stopped:
+        for slot, process in chosen.items():
+            process.kill()
+            process.wait()
             self._end(slot, stopped=True)
 
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from ferplus_keras.arguments import Setting, reader
 from ferplus_keras.extras import require
 from ferplus_keras.queue import TRAIN, Job, Queue, read_error, train_words
 from ferplus_keras.run import Status
 from ferplus_keras.sweep.plan import PROG, Plan, read_plan
-from ferplus_keras.sweep.report import format_best, write_report
 from ferplus_keras.sweep.trials import LOG, Trials
 
 DESCRIPTION = """\
@@ -33,11 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `sweep`; what it does not know are train.py's flags."""
     parser.prog = PROG
     parser.description = DESCRIPTION
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    count = reader(Setting("", int, low=1))
     parser.add_argument("--config", type=Path, required=True, metavar="YAML", help="the sweep")
     parser.add_argument("--sweep_dir", type=Path, help="its folder [sweeps/NAME of NAME.yaml]")
-    parser.add_argument("--workers", type=_count, default=1, help="trials at a time [1]")
-    parser.add_argument("--trials", type=_count, help="trials to run, instead of the YAML's")
+    parser.add_argument("--workers", type=count, default=1, help="trials at a time [1]")
+    parser.add_argument("--trials", type=count, help="trials to run, instead of the YAML's")
 
 
 def run_command(arguments: argparse.Namespace, train_flags: Sequence[str]) -> None:
@@ -82,8 +82,7 @@ def sweep(plan: Plan, folder: Path, workers: int = 1, program: Sequence[str] = T
         if stopped and not run.is_trained:
             return
         value = trials.finish(number)
-        with trials.locked():
-            table = write_report(trials, last=False)
+        table = trials.write_results(last=False)
         done = table["state"].isin(["complete", "failed"]).sum()
         outcome = f"failed: {read_error(run / LOG)}"
         if value is not None:
@@ -96,12 +95,13 @@ def sweep(plan: Plan, folder: Path, workers: int = 1, program: Sequence[str] = T
         print(f"\nstopped; the same command resumes the sweep in {folder}", file=sys.stderr)
         raise
     finally:
-        with trials.locked():
-            table = write_report(trials, last=True)
-    print(format_best(trials, table))
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got '{text}'")
-    return int(text)
+        table = trials.write_results(last=True)
+    counts = table["state"].value_counts().sort_index()
+    if "complete" in counts:
+        columns = [plan.metric, "best_epoch", "number", *plan.search]
+        best = trials.ranked(table)[columns].head(10)
+        print(best.to_string(index=False, float_format="{:.4g}".format))
+    print(", ".join(f"{count} {state}" for state, count in counts.items()))
+    if "complete" in counts:
+        print(f"all trials: {folder / 'sweep.csv'}, {folder / 'sweep.png'}")
+        print(f"train the best: python train.py --config {folder / 'best.yaml'}")

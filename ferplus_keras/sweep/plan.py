@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,25 +33,17 @@ PROG = "python -m ferplus_keras sweep"
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched for one flag; `plain` is the YAML: choices, or a range with its ends."""
+    """What is searched for one flag.
+
+    Attributes:
+        plain: the YAML: choices, or a range with its ends.
+        distribution: what Optuna draws from.
+        choices: text, which is how Optuna keeps a choice -> value; empty for a range.
+    """
 
     plain: list[Any] | dict[str, Any]
-
-    @property
-    def choices(self) -> dict[str, Any]:
-        """Text, which is how Optuna keeps a choice -> value; empty for a range."""
-        return {_label(value): value for value in self.plain if isinstance(self.plain, list)}
-
-    def distribution(self) -> BaseDistribution:
-        """Return what Optuna draws from."""
-        from optuna import distributions
-
-        if isinstance(self.plain, list):
-            return distributions.CategoricalDistribution(list(self.choices))
-        numbers = {key: value for key, value in self.plain.items() if key != "int"}
-        if self.plain["int"]:
-            return distributions.IntDistribution(**{"step": 1} | numbers)
-        return distributions.FloatDistribution(**numbers)
+    distribution: BaseDistribution
+    choices: dict[str, Any]
 
     def grid(self) -> list[Any]:
         """Return what a grid visits; a range needs a step, or whole numbers."""
@@ -70,15 +63,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep.
-
-    Attributes:
-        sampler: one of `SAMPLERS`.
-        trials: how many to run, all workers together.
-        metric: one of `METRICS`.
-        base: settings of every trial that differ from train.py's defaults.
-        search: flag -> what is searched.
-    """
+    """A sweep; `base` holds the settings of every trial that differ from train.py's defaults."""
 
     sampler: str
     trials: int
@@ -95,10 +80,6 @@ class Plan:
         """Return the train.py settings of a trial that keeps these parameters."""
         found = {f: space.choices.get(kept[f], kept[f]) for f, space in self.search.items()}
         return {flag: value for flag, value in (self.base | found).items() if value is not None}
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return the YAML that reads as this plan."""
-        return {**vars(self), "search": {flag: space.plain for flag, space in self.search.items()}}
 
 
 def read_plan(path: Path, overrides: Sequence[str] = (), trials: int | None = None) -> Plan:
@@ -123,11 +104,19 @@ def read_plan(path: Path, overrides: Sequence[str] = (), trials: int | None = No
             raise UsageError(f"search: {flag}: {' '.join(str(error).split())}") from None
     if not search:
         raise UsageError(f"{path}: expected flags to search under search:")
-    plan = Plan(sampler, 1, metric, _base(path, written, overrides, search), search)
+    for flag in (word[2:].split("=")[0] for word in overrides if word.startswith("--")):
+        if flag in search:
+            raise UsageError(f"--{flag} is searched by {path}: it cannot be set for every trial")
+        if flag in OWN:
+            raise UsageError(f"--{flag} is set by the sweep; its folder is --sweep_dir")
+    below = as_words({"config": written.get("config"), **_flags(path, written, "base")})
+    settings = to_plain(read_config(TrainConfig, [*below, *overrides], PROG))
+    default = to_plain(TrainConfig()) | {flag: settings[flag] for flag in (*OWN, *search)}
+    base = {flag: value for flag, value in settings.items() if value != default[flag]}
+    plan = Plan(sampler, 1, metric, base, search)
     for flag, space in search.items():
-        ends = space.choices or {key: space.plain[key] for key in ("low", "high")}
-        for value in ends.values():
-            read_config(TrainConfig, as_words(plan.base | {flag: value}), PROG)
+        for value in space.choices.values() or (space.plain["low"], space.plain["high"]):
+            read_config(TrainConfig, as_words(base | {flag: value}), PROG)
     combinations = plan.grid() if sampler == "grid" else []
     for combination in combinations:
         check_settings(as_words(plan.settings(combination)), PROG)
@@ -153,58 +142,42 @@ def _flags(path: Path, written: dict, key: str) -> dict[str, Any]:
     return mapping
 
 
-def _base(path: Path, written: dict, overrides: Sequence[str], search: dict) -> dict[str, Any]:
-    """Return the settings of every trial: a recipe, then `base:`, then the command line."""
-    for flag in (word[2:].split("=")[0] for word in overrides if word.startswith("--")):
-        if flag in search:
-            raise UsageError(f"--{flag} is searched by {path}: it cannot be set for every trial")
-        if flag in OWN:
-            raise UsageError(f"--{flag} is set by the sweep; its folder is --sweep_dir")
-    below = as_words({"config": written.get("config"), **_flags(path, written, "base")})
-    settings = to_plain(read_config(TrainConfig, [*below, *overrides], PROG))
-    default = to_plain(TrainConfig()) | {flag: settings[flag] for flag in (*OWN, *search)}
-    return {flag: value for flag, value in settings.items() if value != default[flag]}
-
-
 def _read_space(written: Any, *, grid: bool) -> Space:
-    """Return what YAML says about one searched flag, or raise ValueError."""
+    """Return what YAML says about one searched flag; raises ValueError, as Optuna does."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
     if isinstance(written, list):
         labels = [_label(value) for value in written]
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise ValueError(f"{twice[0]} is given twice")
-        plain = written
-    elif isinstance(written, dict):
-        plain = dict.fromkeys(RANGE_KEYS) | {"log": False, "int": False} | written
-        for key, value in written.items():
-            if key not in RANGE_KEYS:
-                raise ValueError(unknown("setting", str(key), RANGE_KEYS))
-            if key in ("log", "int") and not isinstance(value, bool):
-                raise ValueError(f"expected true or false for {key}, got {value}")
-        for key in ("low", "high", "step"):
-            if plain[key] is not None:
-                plain[key] = _number(key, plain[key], whole=plain["int"])
-            elif key != "step":
-                raise ValueError(f"a range needs low and high; {key} is missing")
-        if plain["step"] is None:
-            del plain["step"]
-            if grid and (plain["log"] or not plain["int"]):
-                raise ValueError("a grid needs a list of choices, or low, high and step")
-    else:
+        choices = dict(zip(labels, written, strict=True))
+        return Space(written, CategoricalDistribution(labels), choices)
+    if not isinstance(written, dict):
         raise ValueError(f"expected a list of choices or {{low: …, high: …}}, got {written}")
-    space = Space(plain)
-    space.distribution()  # Optuna refuses what does not go together
-    return space
+    written = {key: value for key, value in written.items() if value is not None}
+    whole, numbers = written.get("int") is True, {}
+    for key, value in written.items():
+        if key not in RANGE_KEYS:
+            raise ValueError(unknown("setting", str(key), RANGE_KEYS))
+        if key not in ("log", "int"):
+            numbers[key] = _number(key, value, whole=whole)
+        elif not isinstance(value, bool):
+            raise ValueError(f"expected true or false for {key}, got {value}")
+    if missing := [key for key in ("low", "high") if key not in written]:
+        raise ValueError(f"a range needs low and high; {missing[0]} is missing")
+    plain = {"log": False, "int": False} | written | numbers
+    if grid and "step" not in plain and (plain["log"] or not whole):
+        raise ValueError("a grid needs a list of choices, or low, high and step")
+    kind = IntDistribution if whole else FloatDistribution
+    return Space(plain, kind(log=plain["log"], **numbers), {})
 
 
 def _number(key: str, written: Any, *, whole: bool) -> float:
-    try:
-        number = math.nan if isinstance(written, bool) else float(written)  # PyYAML: 1e-4 is text
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number) or (whole and number % 1):
-        kind = "a whole number" if whole else "a number"
-        raise ValueError(f"expected {kind} for {key}, got {written}")
-    return int(number) if whole else number
+    with suppress(ValueError):
+        number = float(str(written))  # PyYAML reads 1e-4 as text
+        if math.isfinite(number) and not (whole and number % 1):
+            return int(number) if whole else number
+    raise ValueError(f"expected a {'whole ' * whole}number for {key}, got {written}")
 
 
 def _label(value: Any) -> str:

@@ -120,7 +120,7 @@ def test_an_ended_sweep_goes_on(tmp_path, number):
     worker.send_signal(number)
     worker.wait()
     trials = Trials(grid, folder)
-    assert [trial.state.name for trial in trials.all()] == ["RUNNING"] * 2
+    assert [trial.state.name for trial in trials.study.trials] == ["RUNNING"] * 2
     if number == signal.SIGKILL:  # the trainings do not know; nobody else may touch their folders
         assert trials.is_running(0)
         hold.unlink()
