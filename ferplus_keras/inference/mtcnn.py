@@ -20,7 +20,7 @@ SMALLEST = 20
 PYRAMID = 0.709
 """Size of each picture of the pyramid as a share of the one before."""
 
-THRESHOLDS = (0.6, 0.7, 0.95)
+THRESHOLDS = (0.6, 0.7, 0.9)
 """Least probabilities of a face by the three networks; the published 0.7 of the last one also
 takes badges for faces."""
 
