@@ -104,7 +104,7 @@ def test_files_in_another_order_are_refused_by_the_first_differing_row(folder):
 def test_files_of_different_length_are_refused(folder, name):
     lines = {"fer2013.csv": fer2013_lines, "fer2013new.csv": votes_lines}[name](ROWS)
     (folder / name).write_bytes(text(lines[:-2]))
-    with pytest.raises(InputError, match=r"have (28 and 30|30 and 28) rows: row 29 is in one"):
+    with pytest.raises(InputError, match=r"have (28 and 30|30 and 28) rows: row 29 is in only one"):
         load_dataset(folder)
 
 

@@ -8,6 +8,7 @@ import sys
 import zipfile
 
 import cv2
+import keras
 import numpy as np
 import pytest
 
@@ -30,6 +31,7 @@ from ferplus_keras.training.losses import multi_target
 
 @pytest.fixture
 def checkpoint(tiny_network, tmp_path):
+    keras.utils.set_random_seed(0)
     model = build_model(tiny_network, 8, weights="none", image_size=48)
     path = tmp_path / "bare.keras"
     info = CheckpointInfo(tiny_network, 48, FERPLUS_CLASSES, "FERPlus", "majority", "majority")
@@ -237,8 +239,6 @@ def read_rows(folder):
 
 def spread_answers(path, faces):
     """Make an untrained network answer every class for some of the faces."""
-    import keras
-
     model, info = load_checkpoint(path)
     dense = model.get_layer("dense")
     features = keras.Model(model.input, dense.input).predict(faces, verbose=0)
