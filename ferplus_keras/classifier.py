@@ -36,11 +36,6 @@ class Classifier:
         network: the Keras network behind it, for gradients and fine-tuning; None for an export.
         columns: output column of each class, in the order of `class_names`.
         seconds: time that the network itself has taken so far.
-
-    Example:
-        >>> classifier = Classifier.open("checkpoints/experiment_1")  # doctest: +SKIP
-        >>> classifier.probabilities(faces).shape  # doctest: +SKIP
-        (10, 8)
     """
 
     info: CheckpointInfo
@@ -71,33 +66,26 @@ class Classifier:
 
     @classmethod
     def from_model(cls, model: keras.Model, class_names: Sequence[str]) -> Classifier:
-        """Return the classifier of a Keras model in memory.
+        """Return the classifier of a Keras model in memory, whose outputs are `class_names`.
 
-        Args:
-            model: network from faces (b, s, s) or (b, s, s, 3) uint8 to (b, C) probabilities.
-            class_names: class of each output, in order.
+        It takes faces (b, s, s) or (b, s, s, 3) uint8 and returns (b, C) probabilities.
         """
         side, colour = model.input_shape[1], len(model.input_shape) == 4
-        info = CheckpointInfo(
-            model.name,
-            image_size=side,
-            class_names=tuple(class_names),
-            dataset_name="unknown",
-            label_rule="unknown",
-            evaluation_rule="majority",
-            face_size=side,
-            colour=colour,
-        )
+        unknown = {
+            "dataset_name": "unknown",
+            "label_rule": "unknown",
+            "evaluation_rule": "majority",
+        }
+        shape = {"face_size": side, "colour": colour}
+        info = CheckpointInfo(model.name, side, tuple(class_names), **unknown, **shape)
         return cls(info, one_at_a_time(model.predict_on_batch), network=model)
 
     def __reduce__(self):
         """Pickle the path, from which the copy opens its file again, or else the Keras model."""
-        state = {"info": self.info, "columns": self.columns}
-        if self.path is not None:
-            return _reopened, (self.path.absolute(), state)
-        if self.network is None:
+        if self.path is None and self.network is None:
             raise TypeError("a classifier without a file or a Keras model cannot be pickled")
-        return _from_memory, (self.network, state)
+        source = self.network if self.path is None else self.path.absolute()
+        return _unpickled, (source, {"info": self.info, "columns": self.columns})
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -121,22 +109,23 @@ class Classifier:
         Raises:
             InputError: its classes are not the same ones.
         """
-        known = self.info.class_names
+        known, data = (
+            self.info.class_names,
+            f"the data {len(class_names)} ({', '.join(class_names)})",
+        )
         if not known and self.network is not None:  # an .hdf5 file does not name its classes
             count = self.network.output_shape[-1]
-            if count != len(class_names):
-                raise InputError(
-                    f"{self.path} has {count} classes, the data {len(class_names)} "
-                    f"({', '.join(class_names)}); choose another --dataset_name"
-                )
-            return replace(self, info=replace(self.info, class_names=tuple(class_names)))
-        if sorted(known) != sorted(class_names):
+            if count == len(class_names):
+                return replace(self, info=replace(self.info, class_names=tuple(class_names)))
             raise InputError(
-                f"{self.path} has {len(known)} classes ({', '.join(known)}), "
-                f"the data {len(class_names)} ({', '.join(class_names)}); "
-                f"it was trained on --dataset_name {self.info.dataset_name}"
+                f"{self.path} has {count} classes, {data}; choose another --dataset_name"
             )
-        return replace(self, columns=tuple(known.index(name) for name in class_names))
+        if sorted(known) == sorted(class_names):
+            return replace(self, columns=tuple(known.index(name) for name in class_names))
+        raise InputError(
+            f"{self.path} has {len(known)} classes ({', '.join(known)}), {data}; "
+            f"it was trained on --dataset_name {self.info.dataset_name}"
+        )
 
     def probabilities(
         self,
@@ -161,10 +150,8 @@ class Classifier:
         """
         side = (self.face_size, self.face_size, *([3] if self.colour else []))
         if faces.dtype != np.uint8 or faces.shape[1:] != side:
-            raise InputError(
-                f"expected faces (n, {', '.join(map(str, side))}) uint8, "
-                f"got {faces.shape} {faces.dtype}"
-            )
+            wanted = ", ".join(map(str, side))
+            raise InputError(f"expected faces (n, {wanted}) uint8, got {faces.shape} {faces.dtype}")
         columns = slice(None) if self.columns is None else list(self.columns)
         found = np.empty((len(faces), len(self.class_names)), np.float32)
         with progress_bar(total=len(faces), desc=name, unit=" images", disable=name is None) as bar:
@@ -189,28 +176,23 @@ class Classifier:
 
     def describe(self) -> dict[str, Any]:
         """Return what a report says of the classifier, JSON-ready."""
+        info, path = self.info, self.path
         return {
-            "checkpoint": self.path and str(self.path),
-            "checkpoint_sha256": sha256(self.path) if self.path and self.path.is_file() else None,
-            "model": self.info.model_name,
-            "image_size": self.info.image_size,
-            "epoch": self.info.epoch,
-            "trained_with": {
-                "dataset_name": self.info.dataset_name,
-                "label_rule": self.info.label_rule,
-            },
+            "checkpoint": path and str(path),
+            "checkpoint_sha256": sha256(path) if path and path.is_file() else None,
+            "model": info.model_name,
+            "image_size": info.image_size,
+            "epoch": info.epoch,
+            "trained_with": {"dataset_name": info.dataset_name, "label_rule": info.label_rule},
         }
 
 
 def mean_probabilities(
     predictions: Sequence[np.ndarray], average: str = "probabilities"
 ) -> np.ndarray:
-    """Return the mean of several (n, C) probabilities as float32.
+    """Return the mean of several (n, C) probabilities, of views or of an ensemble, as float32.
 
-    Args:
-        predictions: probabilities of views or of the members of an ensemble.
-        average: "probabilities", or "logits": the logarithms are averaged, up to each row's
-            constant, and made probabilities again.
+    Averaged "logits" are the mean logarithms, up to each row's constant, as probabilities again.
 
     Raises:
         UsageError: an unknown average.
@@ -227,11 +209,10 @@ def mean_probabilities(
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _reopened(path: Path, state: dict[str, Any]) -> Classifier:
+def _unpickled(source: Path | keras.Model, state: dict[str, Any]) -> Classifier:
     info = state["info"]
-    opened = Classifier.open(path, model_name=info.model_name, image_size=info.image_size)
-    return replace(opened, **state)
-
-
-def _from_memory(network: keras.Model, state: dict[str, Any]) -> Classifier:
-    return replace(Classifier.from_model(network, state["info"].class_names), **state)
+    if isinstance(source, Path):
+        found = Classifier.open(source, model_name=info.model_name, image_size=info.image_size)
+    else:
+        found = Classifier.from_model(source, info.class_names)
+    return replace(found, **state)
