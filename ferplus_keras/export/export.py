@@ -42,11 +42,9 @@ WORK = ".export-"
 
 
 class Exported(NamedTuple):
-    """The outcome of an export.
+    """An export of `size` bytes, and its predictions on `faces` faces held to the checkpoint's.
 
     Attributes:
-        path: the file or folder, of `size` bytes.
-        faces: number of faces on which it was compared.
         difference: largest difference of a probability.
         agreement: share of faces with the same most probable class.
         accuracy: (checkpoint's, export's) where labels are known, else None.
@@ -128,8 +126,7 @@ def export(
     Args:
         checkpoint: .keras file, trained on whatever backend; read by TensorFlow here.
         target: file or folder to write. What is there is replaced once the new one has passed.
-        kind: row of `FORMATS`.
-        precision: one of `formats.PRECISIONS`.
+        kind, precision: row of `FORMATS` and one of its `precisions`.
         faces: (n, s, s) uint8 to compare on.
         labels: from probabilities (n, C) to the true class of each face, (n,) int, as
             `Split.labels`; None where not known.
@@ -146,7 +143,6 @@ def export(
     _sweep(target.parent)
     os.environ["KERAS_BACKEND"] = "tensorflow"
     choose_backend(num_gpus=0)
-    form = FORMATS[kind]
     original = Classifier.open(checkpoint)
     # First, for Keras exports only what has been called.
     expected = original.probabilities(faces, name="checkpoint")
@@ -160,7 +156,9 @@ def export(
                 (work / folder).mkdir()
             with leaving_out(*NOISE):
                 try:
-                    form.write(original.network, original.info, made, precision, calibration)
+                    FORMATS[kind].write(
+                        original.network, original.info, made, precision, calibration
+                    )
                 except (InputError, MemoryError):
                     raise
                 except Exception as error:  # each converter has its own kinds
@@ -180,19 +178,14 @@ def export(
                     f"{agreement:.0%} of the faces keep their class (at least {AGREEMENT:.0%}); "
                     "nothing was written"
                 )
+            files = [file for file in (work / "new").rglob("*") if file.is_file()]
+            size = sum(file.stat().st_size for file in files)
             _put(work, target.parent)
         finally:
             os.close(lock)
-    pieces = [target, *(target.with_suffix(suffix) for suffix in form.beside)]
-    files = [file for piece in pieces for file in (piece, *piece.rglob("*")) if file.is_file()]
-    return Exported(
-        target,
-        sum(file.stat().st_size for file in files),
-        len(faces),
-        difference,
-        agreement,
-        labels and tuple(float(np.mean(x.argmax(axis=1) == labels(x))) for x in (expected, found)),
-    )
+    pair = (expected, found)
+    accuracy = labels and tuple(float(np.mean(x.argmax(axis=1) == labels(x))) for x in pair)
+    return Exported(target, size, len(faces), difference, agreement, accuracy)
 
 
 def _put(work: Path, folder: Path) -> None:

@@ -1,8 +1,7 @@
 """File formats of trained networks: `FORMATS` is the one list, with one module per format.
 
-Every network takes raw faces, (n, s, s) uint8, and every file carries its `CheckpointInfo`, so
-that nothing has to be known beside the file. To add a format, write a module here with one
-decorated subclass of `Format`, and a case in tests/formats.
+Every network takes raw faces, (n, s, s) uint8, and every file carries its `CheckpointInfo`. To add
+a format, write a module here with one decorated subclass of `Format`, and a case in tests/formats.
 """
 
 from __future__ import annotations
@@ -76,14 +75,9 @@ class Format:
     def write(
         model: keras.Model, info: CheckpointInfo, path: Path, precision: str, faces: np.ndarray
     ) -> None:
-        """Write a network of Keras on TensorFlow.
+        """Write a network of Keras on TensorFlow, and `info`, to a path that does not exist yet.
 
-        Args:
-            model: the network.
-            info: what the file is to carry.
-            path: file or folder, which does not exist yet.
-            precision: one of `precisions`.
-            faces: (n, s, s) uint8 on which int8 measures its ranges.
+        `faces`, (n, s, s) uint8, are those on which int8 measures its ranges.
         """
         raise NotImplementedError
 
@@ -98,10 +92,9 @@ def find_format(path: Path) -> type[Format]:
     for form in FORMATS.values():
         if ending in form.suffixes:
             return form
-    endings = [suffix for form in FORMATS.values() for suffix in form.suffixes if suffix]
+    endings = ", ".join(suffix for form in FORMATS.values() for suffix in form.suffixes if suffix)
     raise InputError(
-        f"{path} is not a model that can be run: expected {', '.join(endings)} or the folder of a "
-        "SavedModel"
+        f"{path} is not a model that can be run: expected {endings} or the folder of a SavedModel"
     )
 
 

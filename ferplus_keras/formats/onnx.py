@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ferplus_keras.files import replacing
 from ferplus_keras.formats import FORMATS, KEY, PRECISIONS, Format, Opened, carried_info, dump_info
 
 if TYPE_CHECKING:
@@ -66,10 +67,7 @@ class Onnx(Format):
         _spell_out_erfc(graph)
         _name_dimensions(graph)
         if precision == "int8":
-            onnx.save(graph, path)
-            with replacing(path) as quantized:
-                _quantize_to_int8(path, quantized, faces)
-            graph = onnx.load(path)
+            graph = _quantize_to_int8(graph, faces)
         if precision == "float16":
             _store_as_float16(graph)
         onnx.helper.set_model_props(graph, {KEY: dump_info(info)})
@@ -119,50 +117,38 @@ def _store_as_float16(model: onnx.ModelProto) -> None:
             continue
         name = tensor.name
         tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_float16"))
-        casts.append(
-            onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT)
-        )
+        to_float32 = {"to": onnx.TensorProto.FLOAT}
+        casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], **to_float32))
     for cast in reversed(casts):
         model.graph.node.insert(0, cast)
 
 
-def _quantize_to_int8(source: Path, target: Path, faces: np.ndarray, batch_size: int = 64) -> None:
-    """Write a copy whose convolutions and products with weights compute in int8.
+def _quantize_to_int8(model: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
+    """Return a copy whose convolutions and products with weights compute in int8.
 
     Products of two activations stay float32: counting grey levels needs their precision.
     """
     import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    from onnxruntime.quantization import QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    name = onnx.load(source).graph.input[0].name
-
-    class Faces(CalibrationDataReader):
-        def __init__(self) -> None:
-            starts = range(0, len(faces), batch_size)
-            self.batches = iter([{name: faces[i : i + batch_size]} for i in starts])
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self.batches, None)
-
-    prepared = target.with_suffix(".prepared.onnx")
-    try:
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        graph = onnx.load(prepared).graph
+    name = model.graph.input[0].name
+    batches = iter([{name: faces[i : i + 64]} for i in range(0, len(faces), 64)])
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/model.onnx"
+        onnx.save(model, path)
+        quant_pre_process(path, path, skip_symbolic_shape=True)
+        graph = onnx.load(path).graph
         weights = {tensor.name for tensor in graph.initializer}
+        layers = [node for node in graph.node if node.op_type in LAYERS]
         quantize_static(
-            str(prepared),
-            str(target),
-            Faces(),
+            path,
+            path,
+            SimpleNamespace(get_next=lambda: next(batches, None)),
             op_types_to_quantize=list(LAYERS),
-            nodes_to_exclude=[
-                node.name
-                for node in graph.node
-                if node.op_type in LAYERS and weights.isdisjoint(node.input)
-            ],
+            nodes_to_exclude=[node.name for node in layers if weights.isdisjoint(node.input)],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-    finally:
-        prepared.unlink(missing_ok=True)
+        return onnx.load(path)
