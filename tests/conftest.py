@@ -16,6 +16,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+SLOW = (
+    *("test_backends", "test_extending", "test_readme", "test_recipes", "test_export", "oracle/"),
+    *("training/test_train", "training/test_distillation", "training/test_pretrain"),
+    *("training/test_lr_finder", "training/test_devices", "tools/test_campaign"),
+    *("models/test_registry", "models/test_checkpoint", "models/test_imagenet", "models/test_vit"),
+    *("explain/test_methods", "explain/test_command", "serve/test_server", "serve/test_page"),
+    *("sweep/test_sweep", "evaluation/test_evaluate", "data/test_batches"),
+)
+"""Tests that train, start processes, build large networks or compare backends."""
+
+
+def pytest_collection_modifyitems(items):
+    """Mark them, so that `make quick` leaves them out."""
+    for item in items:
+        if item.path.relative_to(REPOSITORY / "tests").as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):

@@ -118,7 +118,7 @@ def test_arguments_win():
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["momentum"], "expected NAME=VALUE"), (["speed=3"], "Adam refuses speed=3")],
+    [(["momentum"], "expected NAME=VALUE"), (["speed=3"], "Adam does not accept speed=3")],
 )
 def test_refused_arguments(arguments, said):
     with pytest.raises(UsageError, match=said) as caught:

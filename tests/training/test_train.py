@@ -546,7 +546,7 @@ def test_a_checkpoint_starts_another_run_with_its_head(config):
         ({"freeze_before": "conv9"}, UsageError, "nearest: conv"),
         ({"label_rule": "ms_multi_target", "mixup": 0.2}, UsageError, "sets of right classes"),
         ({"warmup_epochs": 1}, UsageError, "needs a planned --lr_policy"),
-        ({"optimizer_args": ("speed=3",)}, UsageError, "refuses speed=3"),
+        ({"optimizer_args": ("speed=3",)}, UsageError, "does not accept speed=3"),
     ],
 )
 def test_refusals_leave_nothing_behind(config, settings, kind, said):
