@@ -161,6 +161,20 @@ def test_the_backbone_learns_and_training_goes_on_from_it(config, tiny_network, 
         assert all(changed) != (layer.name == HEAD) or not changed, layer.name
 
 
+def test_only_the_backbone_learns_at_the_backbones_rate(config, monkeypatch):
+    taken = {}
+
+    def watch(*arguments, **settings):
+        taken.update(settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ferplus_keras.training.optimizers.build_optimizer", watch)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(dataclasses.replace(config, trunk_lr=0.1))
+    assert taken["slow_factor"] == 0.1
+    assert {path.split("/")[0] for path in taken["slow"]} == {"conv0", "bn0", "conv1", "bn1"}
+
+
 def test_views_are_drawn_strongly_unless_told_otherwise(config, tmp_path, monkeypatch):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("augmentation: khaireddin\n")

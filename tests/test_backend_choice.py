@@ -1,0 +1,68 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ferplus_keras.backend import choose_backend
+from ferplus_keras.errors import InputError
+
+
+def run(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"} | environment,
+    )
+
+
+def test_the_last_words_of_a_native_crash_are_not_lost():
+    """As when a backend aborts while it loads: only the known notices are left out."""
+    done = run(
+        "import os\n"
+        "from ferplus_keras.backend import leaving_out\n"
+        "with leaving_out(b'known notice'):\n"
+        "    os.write(2, b'a known notice\\nout of memory, giving up\\n')\n"
+        "    os.abort()\n"
+    )
+    assert done.returncode < 0
+    assert done.stderr == "out of memory, giving up\n"
+
+
+def test_what_is_said_after_the_block_goes_where_it_always_went():
+    done = run(
+        "import sys\n"
+        "from ferplus_keras.backend import leaving_out\n"
+        "with leaving_out(b'noise'):\n"
+        "    print('noise', file=sys.stderr)\n"
+        "    print('within', file=sys.stderr)\n"
+        "print('noise after', file=sys.stderr)\n"
+    )
+    assert done.stderr == "within\nnoise after\n"
+
+
+def test_the_configured_backend_counts_if_it_is_installed(tmp_path):
+    code = (
+        "from ferplus_keras.backend import choose_backend; choose_backend()\n"
+        "import os; print(os.environ['KERAS_BACKEND'])"
+    )
+    (tmp_path / "keras.json").write_text(json.dumps({"backend": "jax"}))
+    assert run(code, KERAS_HOME=str(tmp_path)).stdout == "jax\n"
+    (tmp_path / "keras.json").write_text(json.dumps({"backend": "openvino"}))
+    assert run(code, KERAS_HOME=str(tmp_path)).stdout == "tensorflow\n"
+
+
+def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "mxnet")
+    with pytest.raises(InputError, match="KERAS_BACKEND=mxnet, but mxnet is not installed"):
+        choose_backend()
+
+
+def test_what_deepface_asks_for_does_not_reach_keras_3():
+    code = (
+        "from ferplus_keras.backend import choose_backend; choose_backend(num_gpus=0)\n"
+        "import os; print('TF_USE_LEGACY_KERAS' in os.environ, os.environ['CUDA_VISIBLE_DEVICES'])"
+    )
+    assert run(code, TF_USE_LEGACY_KERAS="1").stdout == "False -1\n"
