@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ferplus_keras.errors import UsageError, unknown
+from ferplus_keras.errors import UsageError, one_line, unknown
 
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -230,7 +230,7 @@ def read_yaml(path: Path, absent: str) -> Any:
     except FileNotFoundError:
         raise UsageError(absent) from None
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path} as YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(f"cannot read {path} as YAML: {one_line(error)}") from None
 
 
 def as_settings(config_class: type, path: Path) -> dict[str, Any]:

@@ -28,6 +28,11 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {kind} '{given}'{hint} Known: {', '.join(known)}")
 
 
+def one_line(error: object, limit: int = 200) -> str:
+    """Return the message of an error, however long, as one line of at most `limit` characters."""
+    return " ".join(str(error).split())[:limit]
+
+
 class Terminated(KeyboardInterrupt):
     """The process was asked to end by a signal other than Ctrl-C's: exit code 128 + its number."""
 

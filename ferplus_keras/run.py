@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.files import replacing, require_writable
 
 CONFIG = "config.yaml"
@@ -103,7 +103,7 @@ class Run:
         try:
             settings = yaml.safe_load((self / CONFIG).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"cannot read {self / CONFIG}: {_line(error)}") from None
+            raise InputError(f"cannot read {self / CONFIG}: {one_line(error)}") from None
         if not isinstance(settings, dict):
             raise InputError(f"expected 'setting: value' lines in {self / CONFIG}")
         return settings
@@ -141,7 +141,7 @@ class Run:
             try:
                 return [{k: float(v) for k, v in line.items()} for line in csv.DictReader(file)]
             except (TypeError, ValueError) as error:
-                raise InputError(f"cannot read {self / HISTORY}: {_line(error)}") from None
+                raise InputError(f"cannot read {self / HISTORY}: {one_line(error)}") from None
 
     def progress(self) -> dict[str, Any]:
         """Return {"epochs": finished ones, "stopped": whether early stopping ended the run, …}.
@@ -155,7 +155,7 @@ class Run:
                 return json.loads(str(saved["header"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(
-                f"cannot read the state of the run in {path} ({_line(error)}); "
+                f"cannot read the state of the run in {path} ({one_line(error)}); "
                 "start again with --overwrite or another --name"
             ) from None
 
@@ -260,11 +260,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {_line(error)}") from None
+        raise InputError(f"cannot read {path}: {one_line(error)}") from None
     if not isinstance(found, dict):
         raise InputError(f"cannot read {path}: expected an object")
     return found
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -17,6 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ferplus_keras import cli
+from ferplus_keras.backend import choose_backend, load_keras
 from ferplus_keras.data.augment import PRESETS, VIEWS
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.data.labels import LABEL_RULES
@@ -190,6 +191,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tables", action="store_true", help="leave layer_lists/ as they are")
     arguments = parser.parse_args(argv)
     if not arguments.tables:
+        choose_backend(num_gpus=0)
+        load_keras()
         from tools.layer_lists import write_layer_lists
 
         write_layer_lists(REPOSITORY / "layer_lists")

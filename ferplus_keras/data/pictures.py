@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ferplus_keras.emotions import FACE_SIZE
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _one_line() -> Iterator[None]:
         yield
     except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(" ".join(str(reason).split())[:120]) from None
+        raise InputError(one_line(reason, 120)) from None
 
 
 def _read_file(file: Path | Any) -> np.ndarray:

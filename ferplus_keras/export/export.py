@@ -17,10 +17,10 @@ import numpy as np
 
 from ferplus_keras.backend import choose_backend, leaving_out
 from ferplus_keras.classifier import Classifier
-from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.files import require_writable
-from ferplus_keras.formats import FORMATS, one_line
+from ferplus_keras.formats import FORMATS
 from ferplus_keras.models.checkpoint import read_info
 
 EXPORTS = tuple(name for name, form in FORMATS.items() if form.precisions)

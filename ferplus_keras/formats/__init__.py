@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.models.checkpoint import MEMBER, CheckpointInfo, info_from_json
 from ferplus_keras.registry import Registry
@@ -139,11 +139,6 @@ def one_at_a_time(run: Predict) -> Predict:
             return np.asarray(run(faces))
 
     return locked
-
-
-def one_line(error: Exception) -> str:
-    """Return what an error says in one line of at most 300 characters."""
-    return " ".join(str(error).split())[:300]
 
 
 for _module in pkgutil.iter_modules(__path__):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.inference.weights import find_yunet
 from ferplus_keras.registry import Registry
 
@@ -187,7 +187,7 @@ class YuNet:
                     "onnx", self._file, np.empty(0, np.uint8), (320, 320), 0.7
                 )
             except cv2.error as error:
-                reason = " ".join(str(error).split())[:150]
+                reason = one_line(error, 150)
                 raise InputError(f"OpenCV cannot read {self._path}: {reason}") from None
             finally:
                 log.setLogLevel(level)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
 
 SMALLEST = 20
@@ -50,7 +50,7 @@ class MTCNN:
                 for name in ("pnet", "rnet", "onet")
             ]
         except Exception as error:  # its own kinds, all derived from Exception
-            reason = " ".join(str(error).split())[:150]
+            reason = one_line(error, 150)
             raise InputError(f"cannot read MTCNN's networks in {folder}: {reason}") from None
 
     def __call__(self, image: np.ndarray) -> Iterator[tuple[np.ndarray, float, np.ndarray]]:

@@ -14,7 +14,7 @@ import numpy as np
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.pictures import as_face, read_picture
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.inference.crop import MARGIN, crop_face
 from ferplus_keras.inference.detectors import Box, DetectedFace, find_detector
 
@@ -237,7 +237,7 @@ def _array(image: Any) -> np.ndarray:
     try:
         array = np.asarray(image)
     except Exception as error:  # of tensors on a GPU, or symbolic ones
-        reason = " ".join(str(error).split())[:150]
+        reason = one_line(error, 150)
         raise InputError(f"cannot make an array of {type(image).__name__}: {reason}") from None
     if array.dtype.kind not in "buif":
         raise InputError(f"{_EXPECTED}; got an array of {array.dtype}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferplus_keras.emotions import FACE_SIZE
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.files import replacing
 from ferplus_keras.run import find_checkpoint
 
@@ -156,7 +156,7 @@ def load_keras_file(path: Path, purpose: str) -> keras.Model:
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds for a damaged archive
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise InputError(f"cannot {purpose} {path}: {reason}") from error
 
 

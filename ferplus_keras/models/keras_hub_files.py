@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import h5py
 
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, one_line
 
 _ENCODER = "layers/vi_t_encoder"
 _EMBEDDING = "layers/vi_t_patching_and_embedding"
@@ -59,7 +59,7 @@ def fetch_preset(preset: str, destination: Path) -> Path:
     try:
         backbone = keras_hub.models.ViTBackbone.from_preset(preset)
     except Exception as error:  # every kind, from each of the services it asks
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise InputError(f"keras-hub cannot fetch {preset} ({reason}); {by_hand}") from error
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ferplus_keras.data.pictures import read_picture
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.serve.limits import Limits, Refused
 
 if TYPE_CHECKING:
@@ -73,5 +73,5 @@ def decode(content: bytes, most_pixels: int) -> np.ndarray:
             415, "not a picture that can be read; expected JPEG, PNG, WebP, GIF, TIFF or BMP"
         ) from None
     except (InputError, OSError, ValueError, SyntaxError, TypeError, EOFError) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error, 120)
         raise Refused(422, f"the picture is damaged or of an unknown kind: {reason}") from None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferplus_keras.arguments import as_words, read_yaml
 from ferplus_keras.config import TrainConfig, read_config, to_plain
-from ferplus_keras.errors import UsageError, unknown
+from ferplus_keras.errors import UsageError, one_line, unknown
 from ferplus_keras.queue import check_settings
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def read_plan(path: Path, overrides: Sequence[str] = (), trials: int | None = No
         try:
             search[flag] = _read_space(space, grid=sampler == "grid")
         except ValueError as error:  # Optuna's own, too
-            raise UsageError(f"search: {flag}: {' '.join(str(error).split())}") from None
+            raise UsageError(f"search: {flag}: {one_line(error)}") from None
     if not search:
         raise UsageError(f"{path}: expected flags to search under search:")
     for flag in (word[2:].split("=")[0] for word in overrides if word.startswith("--")):

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ferplus_keras.errors import UsageError
+from ferplus_keras.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     import keras
@@ -77,7 +77,7 @@ def build_optimizer(
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"--optimizer {name} does not accept {' '.join(arguments) or 'its settings'}: "
-            f"{' '.join(str(error).split())[:200]}"
+            f"{one_line(error)}"
         ) from None
     if optimizer.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=list(SPARED))
