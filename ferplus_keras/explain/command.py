@@ -33,7 +33,6 @@ maps. --split validation writes class_means.png instead: what the network looks 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `explain`."""
     parser.description = DESCRIPTION
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--checkpoint_path", type=Path, required=True, help="file, or a run folder: its best model"
     )
@@ -124,8 +123,7 @@ def explain(arguments: argparse.Namespace) -> None:
         pages = draw_explanations(found, faces.images, folder)
         print(f"{', '.join(page.name for page in pages)} and explanations.npz are in {folder}")
     if failures:
-        for failure in failures:
-            print(failure, file=sys.stderr)
+        print(*failures, sep="\n", file=sys.stderr)
         raise InputError(
             f"{len(failures)} of the --images could not be used; the others were explained"
         )

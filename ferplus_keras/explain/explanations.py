@@ -42,14 +42,10 @@ def methods_of(classifier: Classifier) -> list[Method]:
 def explain_face(
     classifier: Classifier, face: np.ndarray, class_name: str, method: str
 ) -> np.ndarray:
-    """Return which pixels of a face speak for a class, (s, s) float32; safe from any thread.
+    """Return which pixels of a face, (s, s) uint8, speak for a class: (s, s) float32.
 
-    Args:
-        classifier: any classifier. A Keras network is explained by its logits; an export, which
-            only occlusion can explain, by its probabilities.
-        face: (s, s) uint8, as the classifier takes it.
-        class_name: class to explain.
-        method: row of `METHODS`.
+    Safe from any thread. A Keras network is explained by its logits; an export, which only
+    occlusion can explain, by its probabilities. `method` is a row of `METHODS`.
 
     Raises:
         UsageError: an unknown class or method.
@@ -98,14 +94,8 @@ def class_means(
     """Average the maps of a split's faces by true class.
 
     Each face's map is first divided by its mean absolute value, so that every face has the same
-    say, however steep its logit is.
-
-    Args:
-        network: the classifier.
-        split: faces whose classes are the network's, in its order.
-        methods: rows of `METHODS`.
-        class_name: class to explain; None means each face's true class.
-        name: shown beside the progress bar.
+    say, however steep its logit is. `class_name` None means each face's true class; `name` is shown
+    beside the progress bar. The split's classes are the network's, in its order.
 
     Returns:
         The arrays of class_means.npz: `class_names` (C,) and `methods` (m,); `counts` (2, C) int64,

@@ -21,10 +21,7 @@ class Faces(NamedTuple):
 
 
 def read_pictures(patterns: Sequence[str]) -> tuple[Faces, list[str]]:
-    """Read pictures of faces, as own pictures are read for training.
-
-    Args:
-        patterns: files, folders (the pictures in them, by name) and glob patterns.
+    """Read pictures of faces: files, folders (the pictures in them, by name) and glob patterns.
 
     Returns:
         The faces that could be read, and one line for each thing that could not.
@@ -37,10 +34,10 @@ def read_pictures(patterns: Sequence[str]) -> tuple[Faces, list[str]]:
         path = Path(pattern)
         if path.is_dir():
             paths = sorted(child for child in path.iterdir() if child.suffix.lower() in SUFFIXES)
+        elif path.exists():
+            paths = [path]
         else:
-            paths = (
-                [path] if path.exists() else sorted(map(Path, glob.glob(pattern, recursive=True)))
-            )
+            paths = sorted(map(Path, glob.glob(pattern, recursive=True)))
         if not paths:
             failures.append(f"no picture at {pattern}")
         for path in paths:

@@ -16,11 +16,8 @@ Gradient = Callable[[list[np.ndarray], np.ndarray], np.ndarray]
 def gradient_of(model: keras.Model) -> Gradient:
     """Return the function that differentiates a network's logits by its first input.
 
-    The network runs in inference mode: dropout is off, BatchNormalization uses its stored
-    statistics, and no weight changes. Rows do not influence each other.
-
-    Args:
-        model: network of one or more inputs whose output is (b, C) logits.
+    The network, of one or more inputs and (b, C) logits, runs in inference mode: dropout is off,
+    BatchNormalization uses its stored statistics, and no weight changes.
 
     Raises:
         InputError: Keras runs on a backend without gradients.

@@ -59,17 +59,13 @@ class Network(Scores):
         return self._batched(self._prepare.predict_on_batch, np.asarray(faces, np.float32))
 
     def gradients(self, faces: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Return the derivative of the logit of class (n,) int by each pixel of faces (n, s, s).
-
-        It is (n, s, s) float32, in logits per grey level.
-        """
+        """Return each logit's derivative by the pixels, (n, s, s) float32, per grey level."""
         return self.to_faces(self.image_gradients(self.images(faces), classes) / self._std)
 
     def image_gradients(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Return each logit's derivative with respect to its image, in the images' shape."""
-        return self._batched(
-            lambda batch, chosen: self._image_gradient([batch], chosen), images, classes
-        )
+        gradient = self._image_gradient
+        return self._batched(lambda batch, chosen: gradient([batch], chosen), images, classes)
 
     def to_faces(self, values: np.ndarray) -> np.ndarray:
         """Carry values (n, size, size, channels) of the images' pixels back to the faces'.

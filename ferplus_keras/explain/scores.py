@@ -11,11 +11,7 @@ from ferplus_keras.run import MAX_ACCURACY
 
 
 class Scores:
-    """Any classifier; its scores are its probabilities.
-
-    Args:
-        classifier: the classifier.
-        batch_size: faces that pass through it at once; does not change results.
+    """Any classifier; its scores are its probabilities, whatever the batch size.
 
     Attributes:
         class_names: the C classes.

@@ -1,4 +1,4 @@
-"""Pictures of explanations: one row per face or class, one column per method, one legend."""
+"""Pictures of explanations: maps over faces, one row per face or class, one column per method."""
 
 from __future__ import annotations
 
@@ -8,12 +8,49 @@ from pathlib import Path
 import numpy as np
 
 from ferplus_keras.explain.methods import METHODS
-from ferplus_keras.explain.overlay import heat_overlay
 from ferplus_keras.files import replacing
+
+FOR, AGAINST = (0.85, 0.25, 0.0), (0.0, 0.35, 0.85)
+"""Red for what speaks for a class, blue for what speaks against it: colours that the colour-blind
+distinguish. A map without signs is drawn in the first."""
+
+OPACITY = 0.85
+"""Of the strongest colour: some of the face still shows."""
+
+BLACK = 0.25
+"""Grey, 0-1, as which black is drawn under a map: colours would drown in dark faces."""
+
+FULL_COLOUR = 99.0
+"""Percentile of a map's absolute values that gets the strongest colour: the few pixels above it
+would leave the rest pale."""
 
 ROWS_PER_PAGE = 8
 
 _PANEL, _TITLE, _LEGEND, _MARGIN, _NARROWEST = 1.5, 0.3, 0.8, 0.12, 5.6  # inches
+
+
+def heat_overlay(face: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Lay a map over a face.
+
+    Args:
+        face: (h, w) grey or (h, w, 3) RGB, 0-255; may be larger than the map, such as the crop
+            that the face was made of.
+        values: (s, s), above 0 drawn red, below 0 blue, 0 not at all.
+
+    Returns:
+        (h, w, 3) uint8, RGB.
+    """
+    strength = np.abs(values)
+    scaled = values / (np.percentile(strength, FULL_COLOUR) or strength.max() or 1.0)
+    if scaled.shape != face.shape[:2]:
+        import cv2
+
+        scaled = cv2.resize(scaled, face.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    picture = np.asarray(face, float).reshape(*face.shape[:2], -1) / 255
+    opacity = OPACITY * np.minimum(np.abs(scaled), 1)[..., None]
+    colour = np.where(scaled[..., None] >= 0, FOR, AGAINST)
+    mixed = (1 - opacity) * (BLACK + (1 - BLACK) * picture) + opacity * colour
+    return np.rint(255 * mixed).astype(np.uint8)
 
 
 def draw_explanations(
@@ -21,12 +58,8 @@ def draw_explanations(
 ) -> list[Path]:
     """Draw explanations.png, or explanations_1.png, _2 … when there are many faces.
 
-    Pages that an earlier call left in the folder are removed.
-
-    Args:
-        found: as `explain_faces` returns it.
-        images: (n, s, s) uint8, the faces.
-        folder: where the pages go; their paths are returned.
+    Pages that an earlier call left in the folder are removed. `found` is what `explain_faces`
+    returns of the faces `images`, (n, s, s) uint8. The paths of the pages are returned.
     """
     rows = [
         (_title(found, index), [face, *(heat_overlay(face, each) for each in found["maps"][index])])
@@ -108,9 +141,8 @@ def _draw(
         cell.annotate(head, (0.5, 1), xycoords="axes fraction", weight="bold", **place)
 
     legend = figure.add_axes(((_MARGIN + 0.85) / width, 0.48 / height, 1.9 / width, 0.14 / height))
-    legend.imshow(
-        heat_overlay(np.full((1, 256), 120), np.linspace(-1, 1, 256)[None]), aspect="auto"
-    )
+    colours = heat_overlay(np.full((1, 256), 120), np.linspace(-1, 1, 256)[None])
+    legend.imshow(colours, aspect="auto")
     legend.set_axis_off()
     legend.text(-0.04, 0.5, "against", ha="right", va="center", transform=legend.transAxes)
     legend.text(1.04, 0.5, "for the class", ha="left", va="center", transform=legend.transAxes)

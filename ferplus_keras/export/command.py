@@ -34,7 +34,6 @@ writes model_max_acc.onnx beside the checkpoint (docs/export.md)."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `export`."""
     parser.description = DESCRIPTION
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--checkpoint_path", type=Path, required=True, help="file, or a run folder: its best model"
     )

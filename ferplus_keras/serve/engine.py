@@ -14,7 +14,7 @@ import numpy as np
 
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.explain.explanations import explain_face
-from ferplus_keras.explain.overlay import heat_overlay
+from ferplus_keras.explain.sheets import heat_overlay
 from ferplus_keras.inference.detectors import Box
 from ferplus_keras.inference.predictor import Predictor
 

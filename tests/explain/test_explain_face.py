@@ -12,7 +12,7 @@ from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.explain.explanations import explain_face, methods_of
 from ferplus_keras.explain.methods import METHODS
 from ferplus_keras.explain.methods.derivatives import integrated_gradients
-from ferplus_keras.explain.overlay import AGAINST, FOR, heat_overlay
+from ferplus_keras.explain.sheets import AGAINST, FOR, heat_overlay
 from tests.explain import networks
 from tests.exports import INFO, drawn
 

@@ -1,4 +1,4 @@
-"""Maps made of derivatives with respect to the pixels."""
+"""Maps made of derivatives, with respect to the pixels or to the last feature map."""
 
 from __future__ import annotations
 
@@ -60,3 +60,22 @@ def integrated_gradients(
     for step in range(steps):
         total += network.image_gradients(baseline + way * ((step + 0.5) / steps), classes)
     return network.to_faces(way * total / steps)
+
+
+@method("Grad-CAM", "Selvaraju et al. 2017, arXiv 1610.02391", needs_feature_map=True)
+def grad_cam(network: Network, faces: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the last feature map's channels, weighted by their mean derivative, where positive.
+
+    The map is as coarse as the features (6x6 in CompactFER, 2x2 in ResNet50 at 48 pixels) and is
+    enlarged bilinearly to the part of the face that the network looks at.
+    """
+    import cv2
+
+    maps, derivatives = network.feature_maps(faces, classes)
+    weights = derivatives.mean(axis=(1, 2), keepdims=True)
+    coarse = np.maximum((maps * weights).sum(axis=-1), 0)
+    found = np.zeros(faces.shape[:3], np.float32)
+    inside, side = slice(*network.box), network.box[1] - network.box[0]
+    for into, small in zip(found, coarse, strict=True):
+        into[inside, inside] = cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR)
+    return found
