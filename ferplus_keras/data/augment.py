@@ -36,10 +36,7 @@ def none(albumentations: Any, size: int) -> list:
 
 @PRESETS.register("wtomin")
 def wtomin(albumentations: Any, size: int) -> list:
-    """Crop 80–100 % of the area, vary the brightness, flip (the older project).
-
-    Its crop went straight to 224x224; here the model enlarges the face itself.
-    """
+    """Crop 80–100 % of the area, vary the brightness, flip (the older project)."""
     return [
         albumentations.RandomResizedCrop(size=(size, size), scale=(0.8, 1.0), ratio=(4 / 5, 5 / 4)),
         albumentations.RandomBrightnessContrast(brightness_limit=0.1, contrast_limit=0.1),
@@ -69,10 +66,7 @@ def khaireddin(albumentations: Any, size: int) -> list:
 
 @PRESETS.register("microsoft")
 def microsoft(albumentations: Any, size: int) -> list:
-    """Rotate 20°, shift 8 %, scale by 1.05, skew by 0.05, flip (Barsoum et al. 2016).
-
-    The steps of Microsoft's FERPlus code (arXiv 1608.01041).
-    """
+    """Rotate 20°, shift 8 %, scale by 1.05, skew by 0.05, flip (Barsoum et al. 2016, FERPlus)."""
     skew = math.degrees(math.atan(0.05))
     return [
         albumentations.Affine(
@@ -88,10 +82,7 @@ def microsoft(albumentations: Any, size: int) -> list:
 
 @PRESETS.register("strong")
 def strong(albumentations: Any, size: int) -> list:
-    """Flip, rotate 15°, shift 10 %, scale by 0.85–1.15, shear, vary the brightness, erase.
-
-    Trains this project's small network from scratch. Edges are repeated.
-    """
+    """Flip, rotate 15°, shift 10 %, scale by 0.85–1.15, shear, vary the brightness, erase."""
     import cv2
 
     return [
@@ -110,22 +101,14 @@ def strong(albumentations: Any, size: int) -> list:
 
 
 def augmentation(name: str) -> Augmentation:
-    """Return the preset called `name` as one function over batches.
+    """Return the preset called `name` as one function over batches; raises UsageError.
 
     It may be called from several threads at once and never changes its input, which may be a
-    read-only memory map. `Compose.set_random_seed` costs as much as augmenting an image and seeds
-    every transform alike, so that their draws coincide. Here one generator is made per batch and
-    shared by all transforms; and as a `Compose` carries its generator with it, each thread has its
-    own.
-
-    Raises:
-        UsageError: no preset has that name.
-
-    Example:
-        >>> change = augmentation("wtomin")
-        >>> change(faces, [seed, epoch, batch_index]).shape  # doctest: +SKIP
-        (64, 48, 48)
+    read-only memory map.
     """
+    # `Compose.set_random_seed` costs as much as augmenting an image, and seeds every transform
+    # alike, so that their draws coincide: one generator per batch is shared by all of them. A
+    # `Compose` carries its generator with it, so each thread has its own.
     preset = PRESETS[name]
     of_thread = threading.local()
 

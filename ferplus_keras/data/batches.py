@@ -10,8 +10,7 @@ import keras
 import numpy as np
 
 from ferplus_keras.data.augment import augmentation as find_augmentation
-from ferplus_keras.data.mixing import cutmix, mixup, smooth
-from ferplus_keras.data.sampling import SAMPLINGS
+from ferplus_keras.data.mixing import SAMPLINGS, cutmix, mixup, smooth
 from ferplus_keras.data.split import Split
 from ferplus_keras.errors import UsageError
 
@@ -38,7 +37,7 @@ class Batches(keras.utils.PyDataset):
             (n, C) float32.
         batch_size: rows per batch; the last, short one is kept.
         augmentation: name of a row of `augment.PRESETS`.
-        sampling: row of `sampling.SAMPLINGS` that says which rows an epoch reads, drawn again each
+        sampling: row of `mixing.SAMPLINGS` that says which rows an epoch reads, drawn again each
             epoch; None reads every row in order.
         seed: of everything random here, at least 0.
         class_weights: C numbers; adds sample weights to the batch.
@@ -51,10 +50,6 @@ class Batches(keras.utils.PyDataset):
 
     Raises:
         UsageError: an unknown name, or targets of a kind that cannot be mixed are to be.
-
-    Example:
-        >>> batches = Batches(split, 64, augmentation="wtomin", seed=1)  # doctest: +SKIP
-        >>> images, targets = batches[0]  # (64, 48, 48) uint8, (64, C) float32
     """
 
     def __init__(
@@ -88,9 +83,7 @@ class Batches(keras.utils.PyDataset):
                 f"these is a {split.kind.name}"
             )
         self._augment = find_augmentation(augmentation)
-        self.class_weights = (
-            None if class_weights is None else np.asarray(class_weights, np.float32)
-        )
+        self.class_weights = class_weights
         self._pool = ThreadPoolExecutor(workers, "batches") if workers > 1 else None
         self._lookahead = 2 * workers
         self._ahead: dict[int, Future] = {}
@@ -119,15 +112,11 @@ class Batches(keras.utils.PyDataset):
             self._epoch = _Epoch(epoch, order)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        """Return batch `index` of the current epoch.
+        """Return batch `index` of the current epoch; raises IndexError.
 
-        Returns:
-            images (b, s, s) or (b, s, s, 3) uint8, targets (b, C) float32 and, where there are
-            class weights, sample weights (b,) float32: the mean of the target's classes' weights,
-            without label smoothing.
-
-        Raises:
-            IndexError: there is no batch of that index.
+        It is images (b, s, s) or (b, s, s, 3) uint8, targets (b, C) float32 and, where there are
+        class weights, sample weights (b,) float32: the mean of the target's classes' weights,
+        without label smoothing.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"expected a batch index of 0 to {len(self) - 1}; got {index}")
@@ -144,9 +133,11 @@ class Batches(keras.utils.PyDataset):
         rows = self._rows(epoch, index)
         images = self._changed(rows, epoch, index)
         targets = self.split.targets[rows]
-        if self.draw:
+        if self.draw:  # one class of each row, by its share
             rng = np.random.default_rng([self.seed, epoch.number, _TARGETS, index])
-            targets = _draw_one_hot(targets, rng)
+            bounds = np.cumsum(targets, axis=1)
+            drawn = np.sum(bounds <= rng.random((len(rows), 1)) * bounds[:, -1:], axis=1)
+            targets = np.eye(targets.shape[1], dtype=np.float32)[drawn]
         plain = targets  # what rows are weighed by
         if self.label_smoothing:
             targets = smooth(targets, self.label_smoothing)
@@ -157,7 +148,8 @@ class Batches(keras.utils.PyDataset):
             targets, plain = np.split(both, 2, axis=1)
         if self.class_weights is None:
             return images, targets
-        return images, targets, plain @ self.class_weights / plain.sum(axis=1)
+        weights = plain @ np.asarray(self.class_weights, np.float32)
+        return images, targets, weights / plain.sum(axis=1)
 
     def _rows(self, epoch: _Epoch, index: int) -> np.ndarray:
         """Return the rows of a batch, (b,) int64."""
@@ -167,11 +159,3 @@ class Batches(keras.utils.PyDataset):
         """Return the faces of a batch, augmented; another `view` of it draws other changes."""
         draws = (self.seed, epoch.number, _PIXELS, index, *view)
         return self._augment(self.split.images[rows], draws)
-
-
-def _draw_one_hot(targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return one-hot targets (b, C) float32 of classes drawn from the rows of `targets`."""
-    bounds = np.cumsum(targets, axis=1)
-    thresholds = rng.random((len(targets), 1)) * bounds[:, -1:]
-    drawn = np.sum(bounds <= thresholds, axis=1)
-    return np.eye(targets.shape[1], dtype=np.float32)[drawn]

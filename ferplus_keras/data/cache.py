@@ -22,36 +22,23 @@ import numpy as np
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
 
-FORMAT = 3
-"""Version of the entries; another one is rebuilt."""
-
+_FORMAT = 3  # version of the entries; another one is rebuilt
 _ABANDONED_AFTER_SECONDS = 3600
 
 
 class Entry(NamedTuple):
-    """What is kept of one source.
+    """What is kept of one source."""
 
-    Attributes:
-        faces: (n, s, s) or (n, s, s, 3) uint8.
-        extra: name to list of whatever else was read, small and fit for JSON.
-        stamp: size and times of the source, as `stamp` returns them.
-        sha256: hash of the source's contents.
-    """
-
-    faces: np.ndarray
-    extra: dict[str, list]
-    stamp: list[int]
-    sha256: str
+    faces: np.ndarray  # (n, s, s) or (n, s, s, 3) uint8
+    extra: dict[str, list]  # whatever else was read, small and fit for JSON
+    stamp: list[int]  # of the source, as `stamp` returns it
+    sha256: str  # of the source's contents
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
-    """Return the cache folder: the argument, else `$FERPLUS_CACHE_DIR`, else the user's own.
-
-    The user's own is `$XDG_CACHE_HOME/ferplus_keras`, or `~/.cache/ferplus_keras`.
-    """
-    if cache_dir or os.environ.get("FERPLUS_CACHE_DIR"):
-        return Path(cache_dir or os.environ["FERPLUS_CACHE_DIR"]).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ferplus_keras"
+    """Return the argument, else `$FERPLUS_CACHE_DIR`, else ferplus_keras in the user's cache."""
+    users = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ferplus_keras"
+    return Path(cache_dir or os.environ.get("FERPLUS_CACHE_DIR") or users).expanduser()
 
 
 def stamp(path: Path) -> list[int]:
@@ -61,16 +48,13 @@ def stamp(path: Path) -> list[int]:
 
 
 def load(folder: Path, source: Path) -> Entry | None:
-    """Return the entry of `source` with its faces memory-mapped, None when there is no sound one.
-
-    The caller compares the entry's stamp or hash with the source as it is now.
-    """
+    """Return the entry of `source`, however old, with its faces memory-mapped; None for none."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
         record = json.loads((folder / f"{_key(source)}.json").read_text(encoding="utf-8"))
         path = folder / f"{_key(source)}-{record['sha256'][:16]}.npy"
         faces = np.load(path, mmap_mode="r", allow_pickle=False)
         if (
-            (record["format"], record["source"]) == (FORMAT, str(source))
+            (record["format"], record["source"]) == (_FORMAT, str(source))
             and (faces.dtype, list(faces.shape)) == (np.uint8, record["shape"])
             and faces.flags.c_contiguous
             and path.stat().st_size == faces.offset + faces.nbytes
@@ -83,14 +67,10 @@ def load(folder: Path, source: Path) -> Entry | None:
 def store(folder: Path, source: Path, entry: Entry, *, faces_too: bool = True) -> None:
     """Write `entry` as the one entry of `source`; when that fails, a warning says so.
 
-    Args:
-        folder: the cache folder.
-        source: the file or folder that was read.
-        entry: what was read.
-        faces_too: False where only the source's stamp has changed.
+    `faces_too` is False where only the source's stamp has changed.
     """
     record = entry._asdict() | {
-        "format": FORMAT,
+        "format": _FORMAT,
         "source": str(source),
         "shape": entry.faces.shape,
         "crc32": _checksum(entry.faces, entry.extra),

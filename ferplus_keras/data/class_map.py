@@ -10,7 +10,6 @@ from ferplus_keras.data.targets import DISTRIBUTION, TargetKind
 from ferplus_keras.errors import InputError, UsageError, unknown
 
 LEFT_OUT = "the class is left out"
-"""Why a row is dropped whose class is in no class of the map."""
 
 
 class ClassMap(NamedTuple):
@@ -25,11 +24,7 @@ class ClassMap(NamedTuple):
     members: tuple[tuple[str, ...], ...]
 
     def arranged(self, names: Sequence[str]) -> "ClassMap":
-        """Return the map with its classes in the order of `names`; what is missing has no rows.
-
-        Raises:
-            InputError: a class of the map is not among `names`.
-        """
+        """Return the map in the order of `names`; raises InputError where they lack a class."""
         extra = [name for name in self.names if name not in names]
         if extra:
             raise InputError(
@@ -41,20 +36,14 @@ class ClassMap(NamedTuple):
 
 
 def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str]) -> ClassMap:
-    """Return the classes that `entries` ask for.
+    """Return the classes that `entries` make of the old classes `class_names`.
 
-    Args:
-        entries: each "NEW=OLD" or "NEW=OLD+OLD"; old classes that no entry names are left out.
-            None leaves every class as it is.
-        class_names: the old classes.
+    Each entry is "NEW=OLD" or "NEW=OLD+OLD"; old classes that no entry names are left out. None
+    leaves every class as it is.
 
     Raises:
         UsageError: an entry is not of that form, names an unknown class or one that is named
             already, or there are fewer than two new classes.
-
-    Example:
-        >>> find_class_map(["good=happiness", "bad=fear+anger"], ["happiness", "fear", "anger"])
-        ClassMap(names=('good', 'bad'), members=(('happiness',), ('fear', 'anger')))
     """
     if entries is None:
         return ClassMap(tuple(class_names), tuple((name,) for name in class_names))
@@ -94,10 +83,7 @@ def merge_classes(
     class_map: ClassMap,
     kind: TargetKind = DISTRIBUTION,
 ) -> Labels:
-    """Return labels of the new classes, merged as the kind of the targets says.
-
-    `labels` are of the old classes `class_names`, and `class_map` is of `find_class_map`.
-    """
+    """Return labels of the old classes `class_names`, merged as the kind of the targets says."""
     if class_map == find_class_map(None, class_names):
         return labels
     members = np.array(

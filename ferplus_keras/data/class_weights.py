@@ -25,28 +25,19 @@ def class_weights(
     dataset_name: str,
     label_rule: str,
 ) -> np.ndarray | None:
-    """Return what each class weighs in the training loss.
+    """Return what each class weighs in the training loss, (C,) float32; None: every row counts 1.
 
     Args:
         setting: one of `NAMES`, or one number per class (a single number is meant for every class,
-            as in the older project), or None for the default: the label rule's for the eight
-            classes of FERPlus ("wtomin" under majority), else "none". A name or a number may come
-            alone or in a sequence.
+            as in the older project), alone or in a sequence; None for the default: the label
+            rule's for the eight classes of FERPlus ("wtomin" under majority), else "none".
         train_split: the rows that "balanced" counts.
-        dataset_name: row of `dataset.DATASETS`.
-        label_rule: name of the rule that made the targets.
-
-    Returns:
-        (C,) float32 of weights, or None where every row counts 1.
+        dataset_name, label_rule: where its targets come from.
 
     Raises:
         UsageError: an unknown name; numbers of another count, negative, not finite or all 0;
             "wtomin" for classes other than the eight of FERPlus.
         InputError: "balanced", and a class has no training row.
-
-    Example:
-        >>> class_weights([1, 2], split_of_two_classes, "FERPlus", "majority")  # doctest: +SKIP
-        array([1., 2.], dtype=float32)
     """
     class_names = train_split.class_names
     label_set = DATASETS[dataset_name]

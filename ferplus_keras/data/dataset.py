@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,21 +10,42 @@ from pathlib import Path
 
 import numpy as np
 
-from ferplus_keras.data import leaks
 from ferplus_keras.data.class_map import ClassMap, find_class_map, merge_classes
-from ferplus_keras.data.fer2013_files import Fer2013Missing
+from ferplus_keras.data.fer2013 import Fer2013Missing
 from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.data.folder import read_folder  # noqa: F401 (enters a data set)
-from ferplus_keras.data.label_counts import count_labels, format_label_counts  # noqa: F401
 from ferplus_keras.data.labels import LabelRule, Labels
 from ferplus_keras.data.registry import DATASETS, FileRows, LabelSet
-from ferplus_keras.data.split import Split, limit_split  # noqa: F401
+from ferplus_keras.data.split import Split, duplicate_groups, leaked_rows, limit_split  # noqa: F401
+from ferplus_keras.data.tables import at_line, read_table
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
 from ferplus_keras.errors import InputError, unknown
+
+DUPLICATE = "same pixels as a validation or test row"
+EXCLUDED = "listed in --exclude"
 
 
 class NoRows(InputError):
     """A label rule keeps no row of a split."""
+
+
+def read_excluded(path: str | Path, rows: int) -> tuple[np.ndarray, str]:
+    """Return which of `rows` rows a CSV file lists in its column `row`, (rows,) bool; its SHA-256.
+
+    Raises:
+        InputError: `read_table` refuses the file, or it lists what is not the number of a row.
+    """
+    name = f"--exclude {path}"
+    table, sha256 = read_table(Path(path), ("row",), name)
+    excluded = np.zeros(rows, bool)
+    for line, fields in table:
+        field = fields["row"]
+        if not (field.isascii() and field.isdigit() and int(field) < rows):
+            raise InputError(
+                f"{at_line(name, line)}: expected a row from 0 to {rows - 1}, found '{field[:20]}'"
+            )
+        excluded[int(field)] = True
+    return excluded, sha256
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +74,8 @@ class Source:
 
     @cached_property
     def leaked(self) -> np.ndarray:
-        """Whether a row has the pixels of a row across the border of training, (n,) bool."""
-        groups = leaks.duplicate_groups(self.rows.images)
-        return leaks.leaked_rows(groups, self.rows.splits == "train")
+        """`leaked_rows` of all rows, (n,) bool."""
+        return leaked_rows(duplicate_groups(self.rows.images), self.rows.splits == "train")
 
     def label(self, rule: LabelRule) -> Labels:
         """Return the labels of all rows under a rule, classes merged."""
@@ -85,11 +106,11 @@ class Source:
                 f"{np.count_nonzero(in_split)} rows none is kept; the data files are "
                 f"{', '.join(self.hashes)}"
             )
-        first, last = row_ids[0], row_ids[-1]
-        unbroken = last - first + 1 == row_ids.size
         images, paths = self.rows.images, self.rows.paths
+        unbroken = slice(row_ids[0], row_ids[-1] + 1)  # such rows stay a memory map
+        is_unbroken = unbroken.stop - unbroken.start == row_ids.size
         return Split(
-            images=images[first : last + 1] if unbroken else images[row_ids],
+            images=images[unbroken if is_unbroken else row_ids],
             targets=labels.targets[row_ids],
             row_ids=row_ids,
             class_names=self.class_names,
@@ -106,14 +127,30 @@ class Source:
         columns = [[VOTE_COLUMNS.index(name) for name in old] for old in self.classes.members]
         return np.stack([votes[:, chosen].sum(axis=1) for chosen in columns], axis=1)
 
-    def counts(self, rule: LabelRule, evaluation: LabelRule, labels: dict[str, Labels]) -> dict:
-        """Return the rows and classes of `labels`, split name to `Labels`, as `label_counts`."""
-        names = {
+    def counts(self, rule: LabelRule, evaluation: LabelRule, labels: Labels) -> dict:
+        """Return what the labels of all rows keep and drop, as `label_counts` does."""
+
+        def count(rows: np.ndarray) -> dict:
+            reasons = Counter(labels.reasons[rows & ~labels.keep].tolist())
+            sums = labels.targets[rows].sum(axis=0, dtype=np.float64).tolist()
+            sums = [int(n) if n.is_integer() else round(n, 3) for n in sums]
+            number, dropped = int(np.count_nonzero(rows)), reasons.total()
+            return {
+                "rows": number,
+                "kept": number - dropped,
+                "dropped": dropped,
+                "reasons": dict(reasons.most_common()),
+                "per_class": dict(zip(self.class_names, sums, strict=True)),
+            }
+
+        return {
             "dataset_name": self.label_set.name,
             "label_rule": rule.name,
             "evaluation_rule": evaluation.name,
+            "classes": list(self.class_names),
+            "splits": {name: count(self.rows.splits == name) for name in SPLITS},
+            "total": count(np.ones(len(labels.keep), bool)),
         }
-        return names | count_labels(self.rows.splits, labels, self.class_names)
 
 
 @dataclass(frozen=True)
@@ -155,8 +192,8 @@ def open_source(
         data_dir: folder of fer2013.csv (and fer2013new.csv for FERPlus), or of own pictures.
         dataset_name: row of `DATASETS`.
         cache_dir: where parsed pixels are kept; None for the usual place.
-        class_map: merged or renamed classes, each "NEW=OLD" or "NEW=OLD+OLD"; classes that are not
-            named are left out with their rows. None for the data set's own.
+        class_map: merged or renamed classes, as `find_class_map` takes them; None for the data
+            set's own.
         class_names: columns that the targets are to have, such as the classes of a checkpoint;
             the data may lack some of them. None for the classes of the data.
 
@@ -187,14 +224,12 @@ def load_dataset(
 ) -> Dataset:
     """Return all splits as training uses them.
 
-    Training rows are labelled by `label_rule`, validation and test rows by `evaluation_rule`.
-    `drop_leaks` and `exclude` take training rows away, and only those.
-
     Args:
         data_dir, dataset_name, cache_dir, class_map: as for `open_source`.
-        label_rule: row of `labels.LABEL_RULES`; applies to FERPlus and FERPlus7 only.
-        evaluation_rule: row of `labels.LABEL_RULES`; None for the one that `label_rule` is
-            evaluated with by its authors.
+        label_rule: row of `labels.LABEL_RULES`, for the training rows; a data set with one rule
+            keeps it.
+        evaluation_rule: likewise, for validation and test rows; None for the one that
+            `label_rule` is evaluated with by its authors.
         drop_leaks: leave out the training rows with the pixels of a validation or test row.
         exclude: CSV file whose column `row` lists rows, as `Split.row_ids` numbers them, that are
             left out of training.
@@ -210,17 +245,17 @@ def load_dataset(
     hashes = dict(source.hashes)
     train = source.label(rule)
     if exclude:
-        excluded, hashes[Path(exclude).name] = leaks.read_excluded(exclude, len(train.keep))
-        train = train.without(excluded, leaks.EXCLUDED)
+        excluded, hashes[Path(exclude).name] = read_excluded(exclude, len(train.keep))
+        train = train.without(excluded, EXCLUDED)
     if drop_leaks:
-        train = train.without(source.leaked, leaks.DUPLICATE)
-    labels = dict.fromkeys(SPLITS, source.label(evaluation)) | {"train": train}
+        train = train.without(source.leaked, DUPLICATE)
+    labels = source.label(evaluation).replaced(source.rows.splits == "train", train)
     rules = dict.fromkeys(SPLITS, evaluation) | {"train": rule}
     return Dataset(
         name=label_set.name,
         label_rule=rule.name,
         class_names=source.class_names,
-        splits={name: source.split(name, rules[name], labels[name]) for name in SPLITS},
+        splits={name: source.split(name, rules[name], labels) for name in SPLITS},
         draw=rule.draw,
         evaluation_rule=evaluation.name,
         counts=source.counts(rule, evaluation, labels),
@@ -240,14 +275,7 @@ def load_split(
 ) -> Split:
     """Return one split, labelled by exactly `label_rule`, whatever split it is.
 
-    Args:
-        data_dir, dataset_name, cache_dir, class_map, class_names: as for `open_source`.
-        split: "train", "validation" or "test".
-        label_rule: row of `labels.LABEL_RULES`; applies to FERPlus and FERPlus7 only.
-
-    Raises:
-        UsageError: an unknown split, data set, label rule or class.
-        InputError: as `open_source`, or the rule keeps no row of the split.
+    The arguments are those of `open_source` and `Source.split`, and so are the errors.
 
     Example:
         >>> load_split("data", "test").images.shape  # doctest: +SKIP
@@ -256,10 +284,8 @@ def load_split(
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     rule = DATASETS[dataset_name].rule(label_rule)
-    source = open_source(
-        data_dir, dataset_name, cache_dir, class_map=class_map, class_names=class_names
-    )
-    return source.split(split, rule)
+    names = {"class_map": class_map, "class_names": class_names}
+    return open_source(data_dir, dataset_name, cache_dir, **names).split(split, rule)
 
 
 def label_counts(
@@ -271,12 +297,8 @@ def label_counts(
 ) -> dict:
     """Count what a label rule keeps of each split, and why it drops the rest.
 
-    For FERPlus fer2013new.csv is enough; where fer2013.csv is there too, they are checked against
-    each other.
-
-    Args:
-        data_dir, dataset_name, cache_dir, class_map: as for `open_source`.
-        label_rule: as for `load_split`; labels every split here.
+    The arguments are those of `load_split`. For FERPlus fer2013new.csv is enough; where
+    fer2013.csv is there too, they are checked against each other.
 
     Returns:
         Plain numbers and texts, ready for JSON: {"dataset_name", "label_rule", "evaluation_rule",
@@ -296,4 +318,23 @@ def label_counts(
             raise
         classes = find_class_map(class_map, label_set.class_names)
         source = Source(label_set, ferplus_votes(data_dir), classes)
-    return source.counts(rule, rule, dict.fromkeys(SPLITS, source.label(rule)))
+    return source.counts(rule, rule, source.label(rule))
+
+
+def format_label_counts(counts: dict) -> str:
+    """Return the counts of `label_counts` as an aligned table, a column per split."""
+    heading = f"{counts['dataset_name']}, labelled by {counts['label_rule']}"
+    if counts["evaluation_rule"] != counts["label_rule"]:
+        heading += f" (validation and test by {counts['evaluation_rule']})"
+    reasons = counts["total"]["reasons"]
+    table = [["", "rows", "kept", "dropped", *(f"  {r}" for r in reasons), *counts["classes"]]]
+    for name, part in (counts["splits"] | {"total": counts["total"]}).items():
+        numbers = [part["rows"], part["kept"], part["dropped"]]
+        numbers += [part["reasons"].get(reason, 0) for reason in reasons]
+        numbers += part["per_class"].values()
+        table.append([name, *(f"{n:,}" if isinstance(n, int) else f"{n:,.1f}" for n in numbers)])
+    aligned = (
+        [f"{cell:{'>' if place else '<'}{max(map(len, column))}}" for cell in column]
+        for place, column in enumerate(table)
+    )
+    return "\n".join([heading, *map("  ".join, zip(*aligned, strict=True))])

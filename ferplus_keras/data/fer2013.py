@@ -1,17 +1,20 @@
-"""Read fer2013.csv: parsed once, by NumPy arithmetic on its bytes; memory-mapped from then on."""
+"""Read fer2013.csv in any of the forms it is passed around in; memory-mapped from then on."""
 
 import csv
+import gzip
 import io
 import re
-from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
-from typing import NamedTuple
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from ferplus_keras.data import cache
-from ferplus_keras.data.fer2013_files import WHERE_TO_GET_IT, find_fer2013, open_csv
 from ferplus_keras.data.registry import FileRows, data_set, only_rule
 from ferplus_keras.data.tables import at_line, find_delimiter
 from ferplus_keras.emotions import FACE_SIZE, FER2013_CLASSES, SPLITS
@@ -19,19 +22,38 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.files import sha256
 from ferplus_keras.progress import progress_bar
 
-PIXELS_PER_ROW = FACE_SIZE * FACE_SIZE
-USAGES = tuple(SPLITS.values())
-"""Values of the `Usage` column, in the order of `SPLITS`."""
+CSV_NAMES = ("fer2013.csv", "icml_face_data.csv")  # inside an archive, the preferred one first
 
+FILE_NAMES = (
+    *CSV_NAMES,
+    *("fer2013.csv.gz", "icml_face_data.csv.gz", "fer2013.csv.zip", "fer2013.zip"),
+    *("icml_face_data.csv.zip", "fer2013.tar.gz"),
+)
+"""File names looked for in a data folder, the preferred one first; then any other .zip."""
+
+WHERE_TO_GET_IT = (
+    "download it from Kaggle ('Challenges in Representation Learning: Facial Expression "
+    "Recognition Challenge'), or write a drawn stand-in with 'python -m ferplus_keras "
+    "sample-data OUT_DIR'"
+)
+
+_PIXELS = FACE_SIZE * FACE_SIZE
+_USAGES = tuple(SPLITS.values())
 _COLUMNS = ("emotion", "pixels", "Usage")
 _BLOCK_BYTES = 1 << 17  # the intermediate arrays of a block stay in the processor's cache
 _LONGEST_HEADER = 1 << 16
+_BUFFER_BYTES = 1 << 20
+_DAMAGE = (EOFError, UnicodeDecodeError, zlib.error)
+_DAMAGE += (gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
 _EMOTION_CODES = {str(code).encode(): code for code in range(len(FER2013_CLASSES))}
-_USAGE_CODES = {name.encode(): code for code, name in enumerate(USAGES)}
-
+_USAGE_CODES = {name.encode(): code for code, name in enumerate(_USAGES)}
 
 FaceRows = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Images (n, 48, 48) uint8, emotions (n,) int8 from 0 to 6, positions in `USAGES` (n,) uint8."""
+"""Images (n, 48, 48) uint8, emotions (n,) int8 from 0 to 6, positions in `SPLITS` (n,) uint8."""
+
+
+class Fer2013Missing(InputError):
+    """There is no fer2013.csv where it was looked for."""
 
 
 _RULES = only_rule("emotion column", "FER2013's own label")
@@ -53,16 +75,16 @@ def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> F
     times. A touched or copied-over file with the same contents is hashed, not parsed.
 
     Args:
-        data_dir: the folder of fer2013.csv, or the file itself; `fer2013_files.FILE_NAMES` lists
-            the forms that are known.
-        cache_dir: cache folder; None takes `$FERPLUS_CACHE_DIR`, else `~/.cache/ferplus_keras`.
+        data_dir: the file under any name, or its folder: the first of `FILE_NAMES` that is there,
+            or the first other .zip by name that holds one of `CSV_NAMES`.
+        cache_dir: as `cache.cache_folder` takes it.
 
     Raises:
         Fer2013Missing: there is no such file.
-        InputError: it cannot be read, is damaged, or changes while it is being read; or a row is
-            not as it should be (`parse_rows` lists how).
+        InputError: it cannot be read, is damaged or cut off, changes while it is being read, is an
+            archive without the CSV file, or `parse_rows` refuses it.
     """
-    source = find_fer2013(data_dir).resolve()
+    source = _find(Path(data_dir)).resolve()
     entry = _read(source, cache.cache_folder(cache_dir))
     return FileRows(
         opinions=np.eye(len(FER2013_CLASSES), dtype=np.float32)[entry.extra["emotions"]],
@@ -96,13 +118,85 @@ def _read(source: Path, folder: Path) -> cache.Entry:
     return cache.load(folder, source) or entry
 
 
+def _find(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise Fer2013Missing(
+            f"expected the folder of fer2013.csv, but there is no '{path}'; {WHERE_TO_GET_IT}"
+        )
+    for name in FILE_NAMES:
+        if (path / name).is_file():
+            return path / name
+    hints = ""
+    for archive_path in sorted(path.glob("*.zip")):
+        try:
+            with zipfile.ZipFile(archive_path) as archive:
+                if _member(archive.namelist()):
+                    return archive_path
+        except (zipfile.BadZipFile, OSError):
+            hints += f" ({archive_path.name} cannot be opened: damaged or cut off)"
+    if (path / "train.csv").is_file():
+        hints += " (train.csv has no test rows; icml_face_data.csv of the same page has all)"
+    raise Fer2013Missing(
+        f"no fer2013.csv in '{path}': looked for {', '.join(FILE_NAMES)} and any .zip that holds "
+        f"fer2013.csv or icml_face_data.csv{hints}; {WHERE_TO_GET_IT}"
+    )
+
+
+@contextmanager
+def _open_csv(path: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
+    """Open the CSV text and the file itself; a read to the end verifies an archive's checksum."""
+    no_member = InputError(f"{path} holds no {' or '.join(CSV_NAMES)}; {WHERE_TO_GET_IT}")
+    try:
+        with path.open("rb") as file:
+            magic = file.peek(4)[:4]
+            if magic.startswith(b"PK"):
+                with zipfile.ZipFile(file) as archive:
+                    name = _member(archive.namelist())
+                    if name is None:
+                        raise no_member
+                    with archive.open(name) as member:
+                        yield io.BufferedReader(member, _BUFFER_BYTES), file
+            elif magic.startswith(b"\x1f\x8b"):
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    start = unpacked.read(512)
+                    unpacked.seek(0)
+                    if start[257:262] != b"ustar":
+                        yield io.BufferedReader(unpacked, _BUFFER_BYTES), file
+                        return
+                    with tarfile.open(fileobj=unpacked, mode="r|") as archive:
+                        members = (m for m in archive if m.isfile() and _member([m.name]))
+                        member = next(members, None)
+                        if member is None:
+                            raise no_member
+                        yield archive.extractfile(member), file
+                    while unpacked.read(_BUFFER_BYTES):  # up to the checksum at the end
+                        pass
+            else:
+                yield file, file
+    except _DAMAGE as error:
+        raise InputError(
+            f"{path} is damaged or cut off ({error}); download or copy it again"
+        ) from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (RuntimeError, NotImplementedError) as error:  # encrypted; unknown compression
+        raise InputError(f"cannot unpack {path}: {error}; unpack it yourself") from error
+
+
+def _member(names: list[str]) -> str | None:
+    """Return the archive member to read, None when there is none."""
+    found = {PurePosixPath(name).name: name for name in names}
+    return next((found[name] for name in CSV_NAMES if name in found), None)
+
+
 def _parse(source: Path) -> FaceRows:
     """Parse the file with a progress bar by bytes, shown on a terminal only."""
-    shown = {"unit": "B", "unit_scale": True, "disable": None}
-    size = source.stat().st_size
+    shown = {"unit": "B", "unit_scale": True, "disable": None, "desc": f"reading {source.name}"}
     with (
-        open_csv(source) as (stream, file),
-        progress_bar(total=size, desc=f"reading {source.name}", **shown) as bar,
+        _open_csv(source) as (stream, file),
+        progress_bar(total=source.stat().st_size, **shown) as bar,
     ):
         rows = parse_rows(stream, str(source), lambda: bar.update(file.tell() - bar.n))
     rows[0].flags.writeable = False
@@ -122,17 +216,12 @@ class _Layout(NamedTuple):
 def parse_rows(
     stream: io.BufferedReader, name: str, after_block: Callable[[], None] = lambda: None
 ) -> FaceRows:
-    """Parse CSV with the columns emotion, pixels and Usage, in any order.
+    """Parse CSV text with the columns emotion, pixels and Usage, in any order.
 
     Blanks round names and values, a byte-order mark, CRLF line ends and further columns are
     accepted, and what a spreadsheet makes of the file: quotes, semicolons or tabs for commas,
-    UTF-16, emotions such as 3.0, and empty last lines. A file cut exactly between two rows cannot
-    be told from a shorter one here.
-
-    Args:
-        stream: the bytes of the CSV text.
-        name: what to call the file in errors.
-        after_block: called after every block of rows (to show progress).
+    UTF-16, emotions such as 3.0, and empty last lines. Errors call the file `name`; `after_block`
+    is called after every block of rows.
 
     Raises:
         InputError: the header lacks a column, there are no rows, or a row has other than 2,304
@@ -201,12 +290,11 @@ def _parse_block(fields: list[list[bytes]], layout: _Layout) -> FaceRows | None:
     pixels = _parse_pixels([row[layout.pixels].strip() for row in fields])
     if pixels is None:
         return None
-    images = pixels.reshape(-1, FACE_SIZE, FACE_SIZE)
-    return images, np.array(emotions, np.int8), np.array(usage, np.uint8)
+    return pixels, np.array(emotions, np.int8), np.array(usage, np.uint8)
 
 
 def _parse_pixels(fields: list[bytes]) -> np.ndarray | None:
-    """Return the numbers of all fields, (2304 len(fields),) uint8; None where one is wrong.
+    """Return the numbers of all fields, (len(fields), 48, 48) uint8; None where one is wrong.
 
     A number ends before each blank: its last digit counts once, the one before it ten times, the
     one before that a hundred times. All numbers of a block are added up in one go.
@@ -214,29 +302,26 @@ def _parse_pixels(fields: list[bytes]) -> np.ndarray | None:
     text = np.frombuffer(b" " + b" ".join(fields) + b" ", np.uint8)
     blanks = np.flatnonzero(text == ord(" "))
     row_ends = np.cumsum([len(field) + 1 for field in fields])
-    if blanks.size != 1 + PIXELS_PER_ROW * len(fields):
-        return None
-    if not np.array_equal(blanks[PIXELS_PER_ROW::PIXELS_PER_ROW], row_ends):
-        return None
     digits = text - np.uint8(ord("0"))  # wraps round: whatever is no digit becomes 10 or more
-    if np.count_nonzero(digits < 10) != text.size - blanks.size:
-        return None
-    ends = blanks[1:]
-    lengths = ends - blanks[:-1] - 1
-    if lengths.min() < 1 or lengths.max() > 3:
+    ends, lengths = blanks[1:], np.diff(blanks) - 1
+    if not (
+        np.array_equal(blanks[::_PIXELS], [0, *row_ends])
+        and blanks.size == 1 + _PIXELS * len(fields)
+        and np.count_nonzero(digits < 10) == text.size - blanks.size
+        and lengths.min() >= 1
+        and lengths.max() <= 3
+    ):
         return None
     values = digits[ends - 1].astype(np.uint16)
     values += (digits[ends - 2] * (lengths > 1)).astype(np.uint16) * 10
     values += (digits[ends - 3] * (lengths > 2)).astype(np.uint16) * 100
-    return values.astype(np.uint8) if values.max() <= 255 else None
+    if values.max() > 255:
+        return None
+    return values.astype(np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE)
 
 
 def _parse_row(line: bytes, layout: _Layout, where: str) -> FaceRows:
-    """Return the row of a line that a spreadsheet may have written, or say what is wrong with it.
-
-    Raises:
-        InputError: it begins with `where`.
-    """
+    """Return the row of a line that a spreadsheet may have written, or say what is wrong."""
     fields = line.split(layout.delimiter)
     if b'"' in line:
         text, delimiter = line.decode("utf-8", "replace"), layout.delimiter.decode()
@@ -258,14 +343,14 @@ def _parse_row(line: bytes, layout: _Layout, where: str) -> FaceRows:
     elif emotion not in _EMOTION_CODES:
         fault = f"expected an emotion from 0 to 6, found {_quoted(emotion)}"
     elif usage not in _USAGE_CODES:
-        fault = f"expected the Usage {', '.join(USAGES)}, found {_quoted(usage)}"
+        fault = f"expected the Usage {', '.join(_USAGES)}, found {_quoted(usage)}"
     elif (number := next(wrong, None)) is not None:
         fault = (
             "expected whole numbers from 0 to 255 with one blank between them, found "
             f"{_quoted(number)} as pixel {numbers.index(number) + 1}"
         )
     else:
-        fault = f"expected {PIXELS_PER_ROW} pixels, found {len(numbers)}"
+        fault = f"expected {_PIXELS} pixels, found {len(numbers)}"
     raise InputError(f"{where}: {fault}; the file may be cut off or damaged")
 
 

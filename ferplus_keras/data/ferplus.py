@@ -23,8 +23,6 @@ WHERE_TO_GET_IT = (
 
 _SPLIT_OF = {usage: name for name, usage in SPLITS.items()}
 _VOTE_COUNTS = {text: count for count in range(11) for text in (str(count), f"{count}.0")}
-
-
 _BY_VOTES = {"rules": LABEL_RULES, "uses_votes": True}
 _WITHOUT_CONTEMPT = [name for name in FERPLUS_CLASSES if name != "contempt"]
 
@@ -63,10 +61,7 @@ def ferplus(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
 
 
 def ferplus_votes(data_dir: str | Path) -> FileRows:
-    """Read fer2013new.csv alone, in the order of fer2013.csv: labels without faces.
-
-    Args:
-        data_dir: the folder that holds it, or any file of that folder, such as fer2013.csv.
+    """Read fer2013new.csv alone, from a folder or beside a file: labels without faces.
 
     Raises:
         InputError: there is no such file, `read_table` refuses it, or a row has an unknown Usage

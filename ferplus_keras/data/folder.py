@@ -20,22 +20,17 @@ from ferplus_keras.progress import progress_bar
 from ferplus_keras.registry import Registry
 
 LABELS_FILE = "labels.csv"
-TENTHS = {"validation": 0, "test": 1}
-"""Split that no file was given for -> tenth of the training files that becomes it."""
-
-PICTURES = "pictures"
-"""Name of the hash of all pictures, whatever their folder is called."""
-
+_TENTHS = {"validation": 0, "test": 1}
 _SALT = b"ferplus_keras split"
 _NAMED_IN_ERROR = 5
 
 
 class FaceFile(NamedTuple):
-    """One picture: its path below the data folder, its class, its split (None: not given)."""
+    """One picture."""
 
-    path: str
+    path: str  # below the data folder
     label: str
-    split: str | None
+    split: str | None  # None where it is not given
 
 
 LAYOUTS: Registry[Callable[[Path], list[FaceFile] | None]] = Registry("folder layout")
@@ -126,10 +121,6 @@ def read_folder(data_dir: str | Path, cache_dir: str | Path | None = None) -> Fi
     file is added, removed or changed. The classes are in FER+'s order where all are FER+'s, else
     sorted. The hash is of all paths, labels, splits and grey levels.
 
-    Args:
-        data_dir: the folder, with labels.csv, or train/CLASS/ and so on, or CLASS/ in it.
-        cache_dir: cache folder; None for the usual place.
-
     Raises:
         InputError: no pictures are there, some cannot be read (they are named), labels.csv is not
             as it should be, or there are pictures to train on, but of one class only or not of
@@ -172,7 +163,7 @@ def read_folder(data_dir: str | Path, cache_dir: str | Path | None = None) -> Fi
         splits=splits,
         images=images,
         class_names=class_names,
-        hashes={PICTURES: sha256.hexdigest()},
+        hashes={"pictures": sha256.hexdigest()},  # whatever the folder is called
         paths=np.array([file.path for file in files]),
     )
 
@@ -183,13 +174,13 @@ def _line(*fields: object) -> bytes:
 
 
 def _splits(files: Sequence[FaceFile], images: np.ndarray) -> np.ndarray:
-    """Return the split of every file; splits that none was given for come out of training.
+    """Return the split of every file; splits that have none take a tenth of training each.
 
-    Each takes a tenth, chosen by a hash of the pixels: equal pictures stay together, every class
-    keeps its share on average, and files that are added later move none of the others.
+    The tenth is chosen by a hash of the pixels: equal pictures stay together, every class keeps
+    its share on average, and files that are added later move none of the others.
     """
     given = {file.split for file in files}
-    wanted = {tenth: name for name, tenth in TENTHS.items() if name not in given}
+    wanted = {tenth: name for name, tenth in _TENTHS.items() if name not in given}
     splits = [file.split or "train" for file in files]
     for index, image in enumerate(images):
         if wanted and splits[index] == "train":
@@ -199,11 +190,7 @@ def _splits(files: Sequence[FaceFile], images: np.ndarray) -> np.ndarray:
 
 
 def _read_images(folder: Path, files: Sequence[FaceFile], cache_folder: Path) -> np.ndarray:
-    """Return all faces, (n, 48, 48) uint8, decoded unless the cache has them as they are now.
-
-    Raises:
-        InputError: it names the files that cannot be read.
-    """
+    """Return all faces, (n, 48, 48) uint8, decoded unless the cache has them as they are now."""
     state = hashlib.sha256()  # of names, sizes and times
     for file in files:
         state.update(_line(file.path))

@@ -1,9 +1,6 @@
 """Turn FER+ votes into labels: the rules of the literature, side by side.
 
-Ten people voted on every face of FER2013 (Barsoum, Zhang, Canton Ferrer, Zhang: "Training Deep
-Networks for Facial Expression Recognition with Crowd-Sourced Label Distribution", ICMI 2016). The
-field compares accuracies reached under different rules and so on different rows; `LABEL_RULES` is
-the one list of them.
+The field compares accuracies reached under different rules and so on different rows.
 """
 
 from collections.abc import Callable
@@ -44,23 +41,25 @@ class Labels(NamedTuple):
 
     @classmethod
     def of(cls, targets: np.ndarray, drop: dict[str, np.ndarray]) -> "Labels":
-        """Return labels that drop rows for the first reason that holds: reason -> (n,) bool."""
+        """Return labels without the rows of `drop`, reason -> (n,) bool; the first one counts."""
         reasons = np.select(list(drop.values()), list(drop), default="")
         keep = reasons == ""
         return cls((targets * keep[:, None]).astype(np.float32), keep, reasons)
 
     def without(self, rows: np.ndarray, reason: str) -> "Labels":
         """Return labels that drop `rows`, (n,) bool, too; rows dropped before keep their reason."""
-        dropped = rows & self.keep
-        return Labels(
-            np.where(dropped[:, None], np.float32(0), self.targets),
-            self.keep & ~dropped,
-            np.where(dropped, reason, self.reasons),
-        )
+        keep = self.keep & ~rows
+        reasons = np.where(rows & self.keep, reason, self.reasons)
+        return Labels(self.targets * keep[:, None], keep, reasons)
+
+    def replaced(self, rows: np.ndarray, labels: "Labels") -> "Labels":
+        """Return these labels with the other labels at `rows`, (n,) bool."""
+        targets = np.where(rows[:, None], labels.targets, self.targets)
+        others = (np.where(rows, new, old) for new, old in zip(labels[1:], self[1:], strict=True))
+        return Labels(targets, *others)
 
 
 Apply = Callable[[np.ndarray], Labels]
-"""From votes (n, 10) int, or one-hot labels (n, C) float32, to `Labels`."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,8 @@ class LabelRule:
     """A way to make labels of votes.
 
     Attributes:
-        name: as on the command line.
-        description: one line.
-        apply: votes (n, 10) int to `Labels`.
+        name, description: for the command line.
+        apply: from votes (n, 10) int, or one-hot labels (n, C) float32, to `Labels`.
         evaluate_with: name of the rule that validation and test rows are labelled by.
         kind: what the targets mean; it decides loss, scoring, merging and mixing.
         draw: whether training draws one class from the target at every read.
@@ -87,7 +85,7 @@ class LabelRule:
 
 
 LABEL_RULES: Registry[LabelRule] = Registry("label rule")
-"""Every label rule by name: the command line's choices, and a row of the documentation each."""
+"""Every label rule by name."""
 
 
 def label_rule(name: str, description: str, **attributes: Any) -> Callable[[Apply], Apply]:
@@ -95,12 +93,6 @@ def label_rule(name: str, description: str, **attributes: Any) -> Callable[[Appl
 
     `attributes` are further ones of `LabelRule`; rows are evaluated with the rule itself unless
     `evaluate_with` says otherwise.
-
-    Example:
-        >>> @label_rule("unanimous", "every vote for one class", evaluate_with="majority")
-        ... def unanimous(votes):
-        ...     disagree = votes.max(axis=1) < votes.sum(axis=1)
-        ...     return Labels.of(first_choice(votes), {"somebody disagrees": disagree})
     """
 
     def enter(apply: Apply) -> Apply:
@@ -113,11 +105,11 @@ def label_rule(name: str, description: str, **attributes: Any) -> Callable[[Appl
 
 @label_rule("majority", "most votes, at least half of them (wtomin)", class_weights="wtomin")
 def majority(votes: np.ndarray) -> Labels:
-    """Label by the most votes, as the wtomin FER+ fine-tuning project does.
+    """Label by the most votes, one-hot, as the wtomin FER+ fine-tuning project does.
 
     Dropped are rows where unknown or not-a-face is among the classes with the most votes, where
-    three or more share them, and where the classes with the most votes hold less than half of all
-    votes. Of two equal emotions the first in `FERPLUS_CLASSES` wins. Targets are one-hot.
+    three or more share them, and where these hold less than half of all votes. Of two equal
+    emotions the first in `FERPLUS_CLASSES` wins.
     """
     return _first_maximum(votes, lambda held, total: 2 * held < total)
 
@@ -126,20 +118,19 @@ def majority(votes: np.ndarray) -> Labels:
     "albanie_majority", "most votes, more than half of them, single votes ignored (Albanie)"
 )
 def albanie_majority(votes: np.ndarray) -> Labels:
-    """Label by the most votes, as the VGG group's benchmark loader does (Albanie et al. 2018).
+    """Label as `majority` after single votes are set to 0; exactly half of them is too little.
 
-    As `majority` after single votes are set to 0; and exactly half of the votes is too little.
-    Targets are one-hot.
+    As the VGG group's benchmark loader does (Albanie et al. 2018).
     """
     return _first_maximum(_without_single(votes), lambda held, total: 2 * held <= total)
 
 
 @label_rule("ms_majority", "one class with more than half of the votes (Microsoft)")
 def ms_majority(votes: np.ndarray) -> Labels:
-    """Label by absolute majority: mode `majority` of Microsoft's FERPlus code (Barsoum et al.).
+    """Label by absolute majority, one-hot: mode `majority` of Microsoft's FERPlus code.
 
     Single votes are set to 0; the class must have more than half of what remains, votes for
-    unknown and not-a-face included. Targets are one-hot.
+    unknown and not-a-face included.
     """
     votes = _without_single(votes)
     return Labels.of(
@@ -152,24 +143,23 @@ def ms_majority(votes: np.ndarray) -> Labels:
     )
 
 
-_MS_SOFT = {"evaluate_with": "ms_majority", "kind": DISTRIBUTION}
+_MS = {"evaluate_with": "ms_majority", "kind": DISTRIBUTION}
 
 
-@label_rule("ms_crossentropy", "the leading classes' shares of the votes (Microsoft)", **_MS_SOFT)
+@label_rule("ms_crossentropy", "the leading classes' shares of the votes (Microsoft)", **_MS)
 @label_rule(
     "ms_probability",
     "one class, drawn by the leading classes' shares at every read (Microsoft)",
     draw=True,
-    **_MS_SOFT,
+    **_MS,
 )
 def ms_distribution(votes: np.ndarray) -> Labels:
     """Label by the leading emotions' shares: modes `probability` and `crossentropy` of FERPlus.
 
     Single votes are set to 0. Classes are taken in descending order, equal ones together, until
     three are taken or they hold 75 % of the votes. Unknown or not-a-face in first place drops the
-    row; further down it ends the taking, after the emotions that equal it. Dropped too are rows
-    where more than three classes were taken, or where they hold half of the votes or less. Targets
-    are the taken votes divided by their sum.
+    row; further down it ends the taking, after the emotions that equal it. More than three classes
+    drop the row, and so do classes that hold half of the votes or less.
     """
     votes = _without_single(votes)
     total = votes.sum(axis=1)
@@ -194,16 +184,13 @@ def ms_distribution(votes: np.ndarray) -> Labels:
 @label_rule(
     "ms_multi_target",
     "every class with 30 % of the votes is right (Microsoft)",
-    evaluate_with="ms_majority",
-    kind=RIGHT_SET,
+    **_MS | {"kind": RIGHT_SET},
 )
 def ms_multi_target(votes: np.ndarray) -> Labels:
-    """Label by every emotion with 30 % of the votes: mode `multi_target` of FERPlus.
+    """Label with 1 for every emotion with 30 % of the votes: mode `multi_target` of FERPlus.
 
     Single votes are set to 0. Dropped are rows where unknown or not-a-face alone has the most
-    votes, and where the classes with 30 % hold half of the votes or less together (unknown and
-    not-a-face count here). Targets are multi-hot and not normalised: 1 for every emotion with
-    30 % of the votes, all of which count as right.
+    votes, and where the classes with 30 %, these two included, hold half of the votes or less.
     """
     votes = _without_single(votes)
     total = votes.sum(axis=1)
@@ -225,10 +212,9 @@ def ms_multi_target(votes: np.ndarray) -> Labels:
     kind=DISTRIBUTION,
 )
 def distribution(votes: np.ndarray) -> Labels:
-    """Label by all votes for emotions, divided by their sum.
+    """Label by all votes for emotions, divided by their sum; single votes count.
 
-    No vote is set to 0. Dropped are only the rows where unknown or not-a-face is among the classes
-    with the most votes, as under `majority`; elsewhere the votes for these two are left out.
+    Dropped are only the rows where unknown or not-a-face is among the classes with the most votes.
     """
     emotions = votes[:, _EMOTIONS]
     shares = emotions / np.maximum(emotions.sum(axis=1, keepdims=True), 1)

@@ -30,21 +30,12 @@ SUFFIXES = (
 MOST_PIXELS = 178_000_000
 """Larger pictures are refused before they are unpacked: a small file can hold a huge one."""
 
-_DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-"""Pillow's modes for 16-bit grey levels."""
-
-_OPENING = threading.Lock()
-"""Held while Pillow's warning is off, which is off for all threads."""
+_DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")  # Pillow's modes for 16-bit grey levels
+_OPENING = threading.Lock()  # held while Pillow's warning is off, which is off for all threads
 
 
 def read_face(path: Path) -> np.ndarray:
-    """Return a picture of one face, cropped, as this toolkit's networks take it.
-
-    Args:
-        path: what `read_picture` reads; a picture that is not square is squeezed.
-
-    Returns:
-        (48, 48) uint8 grey levels, 0-255.
+    """Return the picture of a cropped face as `as_face` makes it, (48, 48) uint8, 0-255.
 
     Raises:
         InputError: as `read_picture`, but one line without the path.
@@ -53,17 +44,10 @@ def read_face(path: Path) -> np.ndarray:
 
 
 def as_face(picture: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
-    """Return a cropped face as this toolkit's networks take it.
+    """Return a cropped face, (h, w, 3) uint8 RGB, as grey levels (size, size) uint8, 0-255.
 
-    It is made grey (0.299 R + 0.587 G + 0.114 B) and resized: by area where it is larger
-    (cv2.INTER_AREA), else bilinearly.
-
-    Args:
-        picture: (h, w, 3) uint8, RGB.
-        size: side of the face.
-
-    Returns:
-        (size, size) uint8 grey levels, 0-255.
+    Grey is 0.299 R + 0.587 G + 0.114 B. The face is resized, squeezed where it is not square: by
+    area where it is larger (cv2.INTER_AREA), else bilinearly.
     """
     import cv2
 
@@ -120,7 +104,6 @@ def _one_line() -> Iterator[None]:
 
 
 def _read_file(file: Path | Any) -> np.ndarray:
-    """Read a path or an open file."""
     require(("PIL",), "reading pictures")
     from PIL import Image, UnidentifiedImageError
 

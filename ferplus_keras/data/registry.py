@@ -41,8 +41,7 @@ class LabelSet:
     """One data set: faces with a way to label them.
 
     Attributes:
-        name: as on the command line.
-        description: one line.
+        name, description: for the command line.
         read: reads the files.
         class_names: the classes, in the order of the targets; a class that the files have besides
             is left out with its rows. Empty where only the files say which.
@@ -69,11 +68,7 @@ DATASETS: Registry[LabelSet] = Registry("data set")
 def data_set(
     name: str, description: str, class_names: Sequence[str] = (), **attributes: object
 ) -> Callable[[Read], Read]:
-    """Return a decorator that enters a reading function in `DATASETS`.
-
-    Args:
-        name, description, class_names, **attributes: as `LabelSet` has them.
-    """
+    """Return a decorator that enters a reading function in `DATASETS`, as `LabelSet` has it."""
 
     def enter(read: Read) -> Read:
         DATASETS[name] = LabelSet(name, description, read, tuple(class_names), **attributes)

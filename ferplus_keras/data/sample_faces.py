@@ -5,7 +5,6 @@ people, places, light and noise; ten simulated annotators vote on each row, and 
 drawing is weak or mixed.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,26 +18,20 @@ ANNOTATORS = 10
 MINIMUM_ROWS = 400
 """Fewer rows would leave a class of the validation or test split with one row or none."""
 
-SPLIT_SHARES = {"Training": 0.8, "PublicTest": 0.1, "PrivateTest": 0.1}
-"""`Usage` -> share of the rows, in the files' order of rows; FER2013's own proportions."""
-
+_SPLIT_SHARES = {"Training": 0.8, "PublicTest": 0.1, "PrivateTest": 0.1}
 _KINDS = (*FERPLUS_CLASSES, "from behind", "not a face")
-KIND_SHARES = dict(
+_KIND_SHARES = dict(
     zip(_KINDS, (0.2, 0.2, 0.14, 0.13, 0.11, 0.06, 0.06, 0.06, 0.02, 0.02), strict=True)
 )
-"""What a row shows -> share of the rows: uneven like FER+, but every class can be learnt."""
+_WEAK, _MIXED = 0.12, 0.08
+"""Shares of the faces drawn weakly (towards neutral) and mixed (towards the neighbour)."""
 
-NEIGHBOURS = {
+_NEIGHBOURS = {
     **{"neutral": "contempt", "happiness": "contempt", "contempt": "happiness"},
     **{"surprise": "fear", "fear": "surprise", "sadness": "fear"},
     **{"anger": "disgust", "disgust": "anger"},
 }
 """Class -> the class it is most easily taken for: gets stray votes and half of a mixed drawing."""
-
-WEAK_SHARE, MIXED_SHARE = 0.12, 0.08
-"""Shares of the faces drawn weakly (towards neutral) and mixed (towards the neighbour)."""
-
-_NOT_A_FACE = np.where(np.array(VOTE_COLUMNS) == "NF", ANNOTATORS, 0)
 
 
 class Drawing(NamedTuple):
@@ -47,28 +40,20 @@ class Drawing(NamedTuple):
     pixels: np.ndarray  # (48, 48) uint8
     votes: np.ndarray  # (10,) int64, columns as VOTE_COLUMNS
     emotion: int  # FER2013's own label, 0-6
+    shows_face: bool = True
 
 
 def write_sample_data(
     out_dir: str | Path, *, rows: int = 2400, seed: int = 0, overwrite: bool = False
 ) -> Path:
-    """Draw the data set and write fer2013.csv, fer2013new.csv and faces.png into a folder.
+    """Write fer2013.csv, fer2013new.csv and faces.png into a folder and return the folder.
 
-    The same arguments write the same bytes; files that are there already with these bytes are
-    left alone.
-
-    Args:
-        out_dir: folder, created when missing.
-        rows: rows over all three splits; about 80 % are for training.
-        seed: of everything random, at least 0.
-        overwrite: replace files that hold something else.
-
-    Returns:
-        The folder.
+    The same arguments write the same bytes. About 80 % of the rows are for training.
 
     Raises:
         UsageError: fewer than `MINIMUM_ROWS` rows, or a negative seed.
-        InputError: a file of that name holds something else, or the folder cannot be written.
+        InputError: a file of that name holds something else and is not to be overwritten, or the
+            folder cannot be written.
     """
     if rows < MINIMUM_ROWS:
         raise UsageError(
@@ -78,15 +63,23 @@ def write_sample_data(
     if seed < 0:
         raise UsageError(f"expected a seed of at least 0; got {seed}.")
     usages, drawings = draw_rows(rows, seed)
-    contents = {
-        "fer2013.csv": _text(["emotion", "pixels", "Usage"], _faces(usages, drawings)),
-        "fer2013new.csv": _text(["Usage", "Image name", *VOTE_COLUMNS], _votes(usages, drawings)),
-        "faces.png": _contact_sheet(drawings),
-    }
+    faces = ["emotion,pixels,Usage"]
+    votes = [f"Usage,Image name,{','.join(VOTE_COLUMNS)}"]
+    number = 0
+    for usage, drawing in zip(usages, drawings, strict=True):
+        pixels = " ".join(map(str, drawing.pixels.ravel().tolist()))
+        faces.append(f"{drawing.emotion},{pixels},{usage}")
+        name = f"fer{number:07}.png" if drawing.shows_face else ""
+        votes.append(",".join([usage, name, *map(str, drawing.votes)]))
+        number += drawing.shows_face
+    tables = {"fer2013.csv": faces, "fer2013new.csv": votes}
+    contents = {name: "\n".join([*lines, ""]).encode() for name, lines in tables.items()}
+    contents["faces.png"] = _contact_sheet(drawings)
     out_dir = Path(out_dir)
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
-        for path, content in ((out_dir / name, content) for name, content in contents.items()):
+        for name, content in contents.items():
+            path = out_dir / name
             if not overwrite and path.exists() and path.read_bytes() != content:
                 raise InputError(
                     f"expected {path} not to exist or to hold this data set; it holds something "
@@ -103,10 +96,10 @@ def write_sample_data(
 def draw_rows(rows: int, seed: int) -> tuple[list[str], list[Drawing]]:
     """Return the `Usage` of so many rows, in the files' order, and the drawings."""
     usages, drawings = [], []
-    streams = np.random.SeedSequence(seed).spawn(len(SPLIT_SHARES))
-    for (usage, count), stream in zip(_divide(rows, SPLIT_SHARES), streams, strict=True):
+    streams = np.random.SeedSequence(seed).spawn(len(_SPLIT_SHARES))
+    for (usage, count), stream in zip(_divide(rows, _SPLIT_SHARES), streams, strict=True):
         rng = np.random.default_rng(stream)
-        kinds = [kind for kind, times in _divide(count, KIND_SHARES) for _ in range(times)]
+        kinds = [kind for kind, times in _divide(count, _KIND_SHARES) for _ in range(times)]
         rng.shuffle(kinds)
         drawings += [_draw_row(kind, rng) for kind in kinds]
         usages += [usage] * len(kinds)
@@ -120,13 +113,13 @@ def _divide(rows: int, shares: dict[str, float]) -> list[tuple[str, int]]:
 
 
 def _draw_row(kind: str, rng: np.random.Generator) -> Drawing:
-    """Draw one row of a kind of `KIND_SHARES` and let the annotators vote."""
+    """Draw one row of a kind of `_KIND_SHARES` and let the annotators vote."""
     from ferplus_keras.data.drawn_face import EXPRESSIONS, blend, draw_face, draw_person
 
     chances = dict.fromkeys(VOTE_COLUMNS, 0.0)
     if kind == "not a face":
-        emotion = int(rng.integers(len(FER2013_CLASSES)))
-        return Drawing(_draw_pattern(rng), _NOT_A_FACE, emotion)
+        emotion, votes = int(rng.integers(len(FER2013_CLASSES))), np.array([0] * 9 + [ANNOTATORS])
+        return Drawing(_draw_pattern(rng), votes, emotion, shows_face=False)
     if kind == "from behind":
         chances |= {"unknown": 0.75, "neutral": 0.15, "NF": 0.1}
         pixels = draw_face(EXPRESSIONS["neutral"], draw_person(rng), rng, from_behind=True)
@@ -134,15 +127,15 @@ def _draw_row(kind: str, rng: np.random.Generator) -> Drawing:
         other, share = "neutral", rng.beta(1, 14)  # how far from the full expression
         if kind != "neutral":
             drawn = rng.random()
-            if drawn < WEAK_SHARE:
+            if drawn < _WEAK:
                 share = rng.uniform(0.25, 0.75)
-            elif drawn < WEAK_SHARE + MIXED_SHARE:
-                other, share = NEIGHBOURS[kind], rng.uniform(0.25, 0.6)
+            elif drawn < _WEAK + _MIXED:
+                other, share = _NEIGHBOURS[kind], rng.uniform(0.25, 0.6)
         taken_for_other = 1 / (1 + np.exp((0.55 - share) / 0.06))
         stray = 0.08
         chances[kind] += (1 - stray) * (1 - taken_for_other)
         chances[other] += (1 - stray) * taken_for_other
-        chances[NEIGHBOURS[kind]] += 0.5 * stray
+        chances[_NEIGHBOURS[kind]] += 0.5 * stray
         chances["neutral"] += 0.3 * stray
         chances["unknown"] += 0.2 * stray
         expression = blend(EXPRESSIONS[kind], EXPRESSIONS[other], share)
@@ -162,36 +155,16 @@ def _draw_pattern(rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
 
 
-def _faces(usages: list[str], drawings: list[Drawing]) -> Iterable[list]:
-    for usage, drawing in zip(usages, drawings, strict=True):
-        yield [drawing.emotion, " ".join(map(str, drawing.pixels.ravel().tolist())), usage]
-
-
-def _votes(usages: list[str], drawings: list[Drawing]) -> Iterable[list]:
-    number = 0
-    for usage, drawing in zip(usages, drawings, strict=True):
-        shows_face = drawing.votes is not _NOT_A_FACE  # other rows have no image name
-        yield [usage, f"fer{number:07}.png" if shows_face else "", *drawing.votes.tolist()]
-        number += shows_face
-
-
-def _text(header: list[str], rows: Iterable[list]) -> bytes:
-    return b"".join(",".join(map(str, row)).encode() + b"\n" for row in (header, *rows))
-
-
 def _contact_sheet(drawings: list[Drawing], rows: int = 3, side: int = 96) -> bytes:
     """Return a PNG: a column per class with its name and its first unanimous drawings, enlarged."""
     import cv2
 
-    columns = []
+    font, columns = (cv2.FONT_HERSHEY_SIMPLEX, 0.45), []
     for index, name in enumerate(FERPLUS_CLASSES):
         clear = sorted(drawings, key=lambda drawing: -drawing.votes[index])[:rows]
+        faces = [cv2.resize(d.pixels, (side, side), interpolation=cv2.INTER_CUBIC) for d in clear]
         title = np.full((24, side), 255, np.uint8)
-        (width, _), _ = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
-        place = ((side - width) // 2, 16)
-        cv2.putText(title, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 0, 1, cv2.LINE_AA)
-        large = {"dsize": (side, side), "interpolation": cv2.INTER_CUBIC}
-        columns.append(
-            np.concatenate([title, *(cv2.resize(drawing.pixels, **large) for drawing in clear)])
-        )
+        (width, _), _ = cv2.getTextSize(name, *font, 1)
+        cv2.putText(title, name, ((side - width) // 2, 16), *font, 0, 1, cv2.LINE_AA)
+        columns.append(np.concatenate([title, *faces]))
     return cv2.imencode(".png", np.concatenate(columns, axis=1))[1].tobytes()

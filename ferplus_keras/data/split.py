@@ -1,4 +1,4 @@
-"""The rows of one split: faces and targets."""
+"""The rows of one split, and which faces stand on both sides of training."""
 
 from typing import NamedTuple
 
@@ -18,9 +18,8 @@ class Split(NamedTuple):
         row_ids: (n,) int64, row of fer2013.csv, counted from 0; of own pictures, place in the
             sorted list of their paths.
         class_names: names of the C columns of `targets`.
-        leaked: (n,) bool, whether a face with the same pixels is in training; of a training row,
-            whether one is in validation or test. Every row of the files counts, labelled or not.
-            None where a split was not loaded but put together.
+        leaked: (n,) bool, as `leaked_rows` of all rows of the files, labelled or not; None where
+            the split was not loaded but put together.
         paths: (n,) str, files of own pictures below the data folder; else None.
         kind: what the targets mean.
     """
@@ -39,24 +38,15 @@ class Split(NamedTuple):
 
     def take(self, rows: np.ndarray) -> "Split":
         """Return the split's rows at these positions, (m,) int."""
-        arrays = {
-            name: value[rows]
-            for name, value in self._asdict().items()
-            if isinstance(value, np.ndarray)
-        }
-        return self._replace(**arrays)
+        columns = self._asdict().items()
+        return self._replace(**{k: v[rows] for k, v in columns if isinstance(v, np.ndarray)})
 
 
 def limit_split(split: Split, limit: int, seed: int) -> Split:
-    """Return `limit` rows of a split, drawn at random, in row order.
+    """Return `limit` rows of a split, drawn by the seed, in row order; all where it has no more.
 
     Every class (of soft targets: the largest one) keeps its share, by the largest-remainder
-    method. The same seed draws the same rows. A limit of at least all rows changes nothing.
-
-    Args:
-        split: any split.
-        limit: rows to keep, 1 or more.
-        seed: seed of the draw.
+    method.
 
     Raises:
         UsageError: `limit` is below 1.
@@ -77,3 +67,22 @@ def limit_split(split: Split, limit: int, seed: int) -> Split:
         for index, quota in enumerate(quotas)
     ]
     return split.take(np.sort(np.concatenate(drawn)))
+
+
+def duplicate_groups(images: np.ndarray) -> np.ndarray:
+    """Return for each face (n, ...) uint8 the first row with the same pixels, (n,) int64."""
+    first: dict[bytes, int] = {}
+    return np.array(
+        [first.setdefault(image.tobytes(), row) for row, image in enumerate(images)], np.int64
+    )
+
+
+def leaked_rows(groups: np.ndarray, in_train: np.ndarray) -> np.ndarray:
+    """Return which rows have a duplicate across the border of training, (n,) bool.
+
+    For training rows that is a duplicate among validation or test rows, for the others one among
+    training rows. `groups` are (n,) int as `duplicate_groups` returns them, `in_train` (n,) bool.
+    """
+    trained = np.bincount(groups[in_train], minlength=len(groups)) > 0
+    tested = np.bincount(groups[~in_train], minlength=len(groups)) > 0
+    return np.where(in_train, tested[groups], trained[groups])

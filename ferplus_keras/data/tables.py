@@ -8,21 +8,14 @@ from pathlib import Path
 
 from ferplus_keras.errors import InputError
 
-DELIMITERS = (",", ";", "\t")
-
 
 def read_table(
     path: Path, columns: Sequence[str], name: str | None = None
 ) -> tuple[list[tuple[int, dict[str, str]]], str]:
-    """Read a CSV file with a header line; blanks around fields and empty lines do not count.
+    """Read a CSV file whose header has these columns; messages call it `name`, or by its path.
 
     UTF-8 and UTF-16, quotes, further columns, and semicolons or tabs instead of commas are
-    accepted.
-
-    Args:
-        path: the file.
-        columns: names that the header must have.
-        name: what messages call the file; None for its path.
+    accepted; blanks around fields and empty lines do not count.
 
     Returns:
         Line number in the file, and column name to text, of every row; the SHA-256 of the file.
@@ -61,7 +54,7 @@ def read_table(
 
 def find_delimiter(header: str) -> str:
     """Return what separates the fields of a CSV file: what its first line has most of."""
-    return max(DELIMITERS, key=header.count)
+    return max(",;\t", key=header.count)
 
 
 def at_line(name: str, line: int) -> str:

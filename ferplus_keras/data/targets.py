@@ -33,9 +33,8 @@ class TargetKind:
         A prediction is right where its most probable class is this one; its log loss is that of
         this class's probability.
 
-        Args:
-            targets: (n, C) float32.
-            probabilities: (n, C) answers; None for the class that describes the row best.
+        `targets` are (n, C) float32; `probabilities` (n, C), or None for the class that describes
+        the row best.
         """
         return targets.argmax(axis=1)
 
@@ -43,14 +42,8 @@ class TargetKind:
         """Return targets of merged classes, and which rows lose their label.
 
         Shares add up over the classes merged and are divided by what is left. A row is lost where
-        one class that is left out holds more than every merged class.
-
-        Args:
-            targets: (n, C) float32.
-            members: (C, M) float32, 1 where a class goes into a merged one.
-
-        Returns:
-            (n, M) float32 targets; (n,) bool.
+        one class that is left out holds more than every merged class. From targets (n, C) float32
+        and members (C, M) float32, 1 where a class goes into a merged one, to (n, M) and (n,) bool.
         """
         merged = targets @ members
         left_out = (targets * ~members.any(axis=1)).max(axis=1)

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from ferplus_keras.data import fer2013
-from ferplus_keras.data.fer2013 import read_fer2013
-from ferplus_keras.data.fer2013_files import FILE_NAMES, Fer2013Missing
+from ferplus_keras.data.fer2013 import FILE_NAMES, Fer2013Missing, read_fer2013
 from ferplus_keras.errors import InputError
 from tests.data.csv_files import (
     USAGES,
