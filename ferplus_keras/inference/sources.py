@@ -119,7 +119,7 @@ def _inside(folder: Path) -> list[Path]:
         if file.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES:
             found.append(file)
         else:
-            others[file.suffix.lower() or "without"] += 1
+            others[file.suffix.lower() or "without an ending"] += 1
     if not found:
         looked_for = ", ".join(SUFFIXES + VIDEO_SUFFIXES)
         raise InputError(f"no pictures or videos in {folder} (looked for {looked_for})")
