@@ -84,7 +84,9 @@ def main():
     predictor = Predictor(arguments.checkpoint_path, **faces)
     name = f"this project ({arguments.faces} every {arguments.every} frames)"
     systems = {name: ours(predictor, arguments.every)}
-    if find_spec("fer"):
+    if find_spec("fer") and not hasattr(cv2, "CascadeClassifier"):
+        print("fer: skipped, its detector needs OpenCV 4 (CascadeClassifier)")
+    elif find_spec("fer"):
         systems["fer, Haar cascade (its default)"] = theirs(False)
         if arguments.fer_mtcnn:
             systems["fer, mtcnn=True"] = theirs(True)

@@ -16,7 +16,7 @@ def load_full_model(
 ) -> tuple[keras.Model, str]:
     """Load a whole model that the older project saved as .hdf5.
 
-    Its graph is built anew, with the classes, activation and dropout rate that the file records,
+    Its graph is rebuilt, with the classes, activation and dropout rate that the file records,
     and gets the file's weights.
 
     Args:

@@ -95,7 +95,7 @@ def serve(arguments: argparse.Namespace) -> None:
         app = make_app(engine, limits, metrics, token=bool(token))
         hosts = [arguments.host, *arguments.allowed_hosts]
         if not token and not ipaddress.ip_address(taken.getsockname()[0]).is_loopback:
-            note = f"note: whoever reaches {arguments.host} can use it; {TOKEN} asks for a token"
+            note = f"note: anyone who reaches {arguments.host} can use it; {TOKEN} asks for a token"
             print(note, file=sys.stderr)
         print(f"The page is at {url(taken)} (Ctrl-C ends it)", flush=True)
         make_server(Guard(app, limits, hosts, token, metrics), limits).run(sockets=[taken])

@@ -130,7 +130,7 @@ def train(config: TrainConfig) -> Path:
                 if done == end or stopped:  # a stage that is complete only hands its weights on
                     state.set_model(model)
                     state.on_train_begin()
-                    # As the end of `fit` does: with a moving average, that is what goes on.
+                    # As the end of `fit` does: a moving average becomes the weights.
                     model.optimizer.finalize_variable_values(model.trainable_variables)
                     continue
                 model.fit(
