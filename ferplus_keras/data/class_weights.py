@@ -66,7 +66,15 @@ def class_weights(
     if name == "none":
         return None
     if name == "balanced":
-        return _balanced(train_split)
+        shares = train_split.targets / train_split.targets.sum(axis=1, keepdims=True, dtype=float)
+        rows = shares.sum(axis=0)  # a soft target counts for each class by its share
+        if not rows.all():
+            missing = [class_names[index] for index in np.flatnonzero(rows == 0)]
+            raise InputError(
+                "expected training rows of every class for the class weights 'balanced'; none has "
+                f"{', '.join(missing)}: use more rows or other class weights."
+            )
+        return (rows.sum() / (len(rows) * rows)).astype(np.float32)  # the mean row weighs 1
     if not published:
         raise UsageError(
             "the class weights 'wtomin' are FER+'s, for its eight classes; for the "
@@ -74,19 +82,3 @@ def class_weights(
             f"'balanced', 'none' or {len(class_names)} numbers."
         )
     return np.array(WTOMIN_WEIGHTS, np.float32)
-
-
-def _balanced(split: Split) -> np.ndarray:
-    """Return rows / (classes * rows of the class): each class counts equally, the mean row 1.
-
-    A row with a soft target counts for each class by its share.
-    """
-    shares = split.targets / split.targets.sum(axis=1, keepdims=True, dtype=np.float64)
-    rows = shares.sum(axis=0)
-    if not rows.all():
-        missing = [name for name, count in zip(split.class_names, rows, strict=True) if not count]
-        raise InputError(
-            "expected training rows of every class for the class weights 'balanced'; none has "
-            f"{', '.join(missing)}: use more rows or other class weights."
-        )
-    return (rows.sum() / (len(rows) * rows)).astype(np.float32)

@@ -50,17 +50,11 @@ def read_excluded(path: str | Path, rows: int) -> tuple[np.ndarray, str]:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The files of a data set, read once, before any label rule.
-
-    Attributes:
-        label_set: row of `DATASETS`.
-        rows: what the files hold, row by row.
-        classes: the C classes and what each is merged of.
-    """
+    """The files of a data set, read once, before any label rule."""
 
     label_set: LabelSet
     rows: FileRows
-    classes: ClassMap
+    classes: ClassMap  # the C classes and what each is merged of
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -155,27 +149,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All splits, ready for training.
+    """All splits, ready for training."""
 
-    Attributes:
-        name: row of `DATASETS`.
-        label_rule: name of the rule that labels the training rows.
-        class_names: names of the C classes, in the order of the targets.
-        splits: "train", "validation" and "test".
-        draw: whether training draws one class from the target at every read.
-        evaluation_rule: name of the rule that labels the validation and test rows.
-        counts: rows and classes as `label_counts` gives them.
-        hashes: as `Source.hashes`.
-    """
-
-    name: str
-    label_rule: str
-    class_names: tuple[str, ...]
-    splits: dict[str, Split]
-    draw: bool
-    evaluation_rule: str
-    counts: dict
-    hashes: dict[str, str]
+    name: str  # row of `DATASETS`
+    label_rule: str  # that labels the training rows
+    class_names: tuple[str, ...]  # the C classes, in the order of the targets
+    splits: dict[str, Split]  # "train", "validation" and "test"
+    draw: bool  # whether training draws one class from the target at every read
+    evaluation_rule: str  # that labels the validation and test rows
+    counts: dict  # rows and classes as `label_counts` gives them
+    hashes: dict[str, str]  # as `Source.hashes`
 
 
 def open_source(

@@ -26,18 +26,11 @@ _NO_EMOTION = slice(len(FERPLUS_CLASSES), len(VOTE_COLUMNS))
 
 
 class Labels(NamedTuple):
-    """What a rule makes of the votes.
+    """What a rule makes of the votes; it gives targets in the order of `FERPLUS_CLASSES`."""
 
-    Attributes:
-        targets: (n, C) float32, zeros where the row is dropped; rules give them in the order of
-            `FERPLUS_CLASSES`.
-        keep: (n,) bool.
-        reasons: (n,) str, why the row is dropped, "" where it is kept.
-    """
-
-    targets: np.ndarray
-    keep: np.ndarray
-    reasons: np.ndarray
+    targets: np.ndarray  # (n, C) float32, zeros where the row is dropped
+    keep: np.ndarray  # (n,) bool
+    reasons: np.ndarray  # (n,) str, why the row is dropped, "" where it is kept
 
     @classmethod
     def of(cls, targets: np.ndarray, drop: dict[str, np.ndarray]) -> "Labels":
@@ -64,24 +57,15 @@ Apply = Callable[[np.ndarray], Labels]
 
 @dataclass(frozen=True)
 class LabelRule:
-    """A way to make labels of votes.
-
-    Attributes:
-        name, description: for the command line.
-        apply: from votes (n, 10) int, or one-hot labels (n, C) float32, to `Labels`.
-        evaluate_with: name of the rule that validation and test rows are labelled by.
-        kind: what the targets mean; it decides loss, scoring, merging and mixing.
-        draw: whether training draws one class from the target at every read.
-        class_weights: the default of `--class_weights` where all eight classes are trained.
-    """
+    """A way to make labels of votes."""
 
     name: str
     description: str
-    apply: Apply
-    evaluate_with: str
-    kind: TargetKind = ONE_CLASS
-    draw: bool = False
-    class_weights: str = "none"
+    apply: Apply  # from votes (n, 10) int, or one-hot labels (n, C) float32
+    evaluate_with: str  # name of the rule that validation and test rows are labelled by
+    kind: TargetKind = ONE_CLASS  # decides loss, scoring, merging and mixing
+    draw: bool = False  # whether training draws one class from the target at every read
+    class_weights: str = "none"  # default of `--class_weights` where all eight classes are trained
 
 
 LABEL_RULES: Registry[LabelRule] = Registry("label rule")

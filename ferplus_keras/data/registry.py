@@ -40,21 +40,16 @@ Read = Callable[[str | Path, str | Path | None], FileRows]
 class LabelSet:
     """One data set: faces with a way to label them.
 
-    Attributes:
-        name, description: for the command line.
-        read: reads the files.
-        class_names: the classes, in the order of the targets; a class that the files have besides
-            is left out with its rows. Empty where only the files say which.
-        rules: label rules to choose from; where there is but one, it applies whatever is chosen.
-        uses_votes: whether rules apply to the votes of fer2013new.csv.
+    The classes are in the order of the targets; a class that the files have besides is left out
+    with its rows. They are empty where only the files say which.
     """
 
     name: str
     description: str
     read: Read
     class_names: tuple[str, ...]
-    rules: Mapping[str, LabelRule]
-    uses_votes: bool = False
+    rules: Mapping[str, LabelRule]  # where there is but one, it applies whatever is chosen
+    uses_votes: bool = False  # whether rules apply to the votes of fer2013new.csv
 
     def rule(self, name: str) -> LabelRule:
         """Return the rule called `name`, or the only rule; raises UsageError for an unknown one."""

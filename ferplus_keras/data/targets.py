@@ -12,20 +12,12 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class TargetKind:
-    """A meaning of targets (n, C) float32: here, shares of the classes that sum to 1.
-
-    Attributes:
-        name: for messages and reports.
-        loss: name of the loss that such targets are trained with by default.
-        accuracy: name of the training metric that counts right predictions.
-        mixable: whether targets may be blended with others: mixup, CutMix, label smoothing,
-            teachers.
-    """
+    """A meaning of targets (n, C) float32: here, shares of the classes that sum to 1."""
 
     name: str
-    loss: str = "categorical_crossentropy"
-    accuracy: str = "categorical_accuracy"
-    mixable: bool = True
+    loss: str = "categorical_crossentropy"  # the default
+    accuracy: str = "categorical_accuracy"  # the training metric that counts right predictions
+    mixable: bool = True  # by mixup, CutMix, label smoothing and teachers
 
     def labels(self, targets: np.ndarray, probabilities: np.ndarray | None = None) -> np.ndarray:
         """Return the class against which each prediction is scored, (n,) int64.
