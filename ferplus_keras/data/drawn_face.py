@@ -77,14 +77,10 @@ def draw_face(
     from_behind: bool = False,
     nuisance: float = 1.0,
 ) -> np.ndarray:
-    """Draw one face, (48, 48) uint8, 0-255.
+    """Draw one face, (48, 48) uint8, 0-255, or the back of its head, which nobody can read.
 
-    Args:
-        expression: what the face shows.
-        person: who shows it.
-        rng: draws place, size, light, background and noise.
-        from_behind: show the back of the head, so that nobody can read the face.
-        nuisance: strength of those random changes, 0 for a clean portrait.
+    `rng` draws the background, and place, size, light and noise as strongly as `nuisance` says: 0
+    for a clean portrait.
     """
     canvas = _draw_background(rng)
     scale = _SIDE * (0.39 + nuisance * rng.uniform(-0.045, 0.045))

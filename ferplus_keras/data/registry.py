@@ -14,22 +14,16 @@ from ferplus_keras.registry import Registry
 class FileRows(NamedTuple):
     """What the files of a data set hold, row by row, before any label rule.
 
-    Attributes:
-        opinions: what label rules apply to: FER+ votes (n, 10) int; where every row has one label,
-            that label one-hot, (n, C) float32.
-        splits: (n,) str: train, validation or test.
-        images: (n, s, s) or (n, s, s, 3) uint8; None where only the votes were read.
-        class_names: the classes that label rules distinguish, in the order of their targets.
-        hashes: file name to SHA-256 of every file read.
-        paths: (n,) str, the file of each row; None where the rows are those of one file.
+    Label rules apply to `opinions`: FER+ votes (n, 10) int or, where every row has one label, that
+    label one-hot, (n, C) float32.
     """
 
     opinions: np.ndarray
-    splits: np.ndarray
-    images: np.ndarray | None
-    class_names: tuple[str, ...]
-    hashes: dict[str, str]
-    paths: np.ndarray | None = None
+    splits: np.ndarray  # (n,) str: train, validation or test
+    images: np.ndarray | None  # (n, s, s) or (n, s, s, 3) uint8; None where only votes were read
+    class_names: tuple[str, ...]  # that label rules distinguish, in the order of their targets
+    hashes: dict[str, str]  # file name to SHA-256 of every file read
+    paths: np.ndarray | None = None  # (n,) str; None where all rows are of one file
 
 
 Read = Callable[[str | Path, str | Path | None], FileRows]
