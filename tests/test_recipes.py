@@ -15,7 +15,7 @@ from ferplus_keras.training.schedules import plan_stages, planned_rates
 from tests.conftest import REPOSITORY
 
 RECIPES = {path.stem: path for path in sorted((REPOSITORY / "recipes").glob("*.yaml"))}
-OWN = ("demo", "compact_fer", "compact_fer_restart")
+OWN = ("demo", "compact_fer", "compact_fer_restart", "dlib_resnet")
 """Recipes that repeat nothing published."""
 
 
@@ -82,7 +82,7 @@ def quick(monkeypatch):
 
 
 def test_recipes_are_all_seen_here():
-    assert len(RECIPES) == 20
+    assert len(RECIPES) == 21
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -175,3 +175,31 @@ class PatchTokens(keras.layers.Layer):
         """Return (b, 1 + n, width)."""
         batch, patches, width = input_shape
         return (batch, 1 + patches, width)
+
+
+@keras.saving.register_keras_serializable(package="ferplus_keras")
+class PaddedAdd(keras.layers.Layer):
+    """Add two maps, each filled up with zeros where the other is larger, as dlib does.
+
+    Zeros go behind the last row, column and channel.
+
+    Call arguments:
+        maps: two tensors of the same number of axes, of known sizes but for the batch.
+
+    Returns:
+        Their sum, as large along every axis as the larger of the two.
+    """
+
+    def call(self, maps):
+        """Return the sum of both maps."""
+        sides = self.compute_output_shape([one.shape for one in maps])[1:]
+        first, second = (
+            ops.pad(one, [(0, 0), *((0, n - m) for n, m in zip(sides, one.shape[1:], strict=True))])
+            for one in maps
+        )
+        return first + second
+
+    def compute_output_shape(self, input_shape):
+        """Return the larger size along each axis."""
+        first, second = input_shape
+        return (first[0], *map(max, first[1:], second[1:]))

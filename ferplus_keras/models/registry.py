@@ -29,17 +29,23 @@ class PublishedWeights:
         folder: where they are looked for and downloaded to, inside Keras' home.
         digest: hexadecimal MD5 or SHA-256 of the first file, where its publisher states one.
         preset: keras-hub preset that they are taken from instead of a URL.
+        module: Python package that brings the file instead; pip knows it by the same name.
+        module_file: where the file is in that package's folder.
+        extra: the extra of setup.py that installs the package.
     """
 
     urls: tuple[str, ...] = ()
     folder: str = "models"
     digest: str = ""
     preset: str = ""
+    module: str = ""
+    module_file: str = ""
+    extra: str = ""
 
     @property
     def file_names(self) -> tuple[str, ...]:
         """Names of the files on disk, the one to download first."""
-        names = tuple(url.rpartition("/")[2] for url in self.urls)
+        names = tuple(path.rpartition("/")[2] for path in self.urls or [self.module_file] if path)
         return names or (f"{self.preset}.weights.h5",)
 
 

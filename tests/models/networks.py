@@ -13,6 +13,7 @@ FIGURES = {
     # layers, parameters for 8 classes, features that the head classifies; at its own image size
     "CompactFER": (52, 1_243_424, 256),
     "DeepFaceCNN": (16, 1_486_856, 1024),
+    "DlibResNet": (103, 4_405_736, 256),
     "FaceEmotionCNN": (40, 1_644_712, 256),
     "FerVGG": (36, 29_898_696, 4096),
     "ImageNetResNet50": (179, 23_604_104, 2048),

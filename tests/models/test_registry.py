@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY
 from tests.models.networks import FIGURES, faces, smooth_faces
 from tools.layer_lists import layer_list
 
-SMALL = {"FerVGG": 16}
+SMALL = {"DlibResNet": 55, "FerVGG": 16}
 """Image sizes that keep the checks of training quick; 48 for the others."""
 
 
@@ -115,7 +115,9 @@ def test_settings_reach_the_network(tiny_network):
     assert model.get_layer(HEAD).activation is keras.activations.sigmoid
 
 
-@pytest.mark.parametrize("name", ["CompactFER", "FerVGG", "ResNet18", "VGG13", "ViTBase16"])
+@pytest.mark.parametrize(
+    "name", ["CompactFER", "DlibResNet", "FerVGG", "ResNet18", "VGG13", "ViTBase16"]
+)
 def test_a_colourless_picture_gives_what_the_grey_face_gives(name):
     keras.utils.set_random_seed(1)
     size = SMALL.get(name, 48)

