@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 TENSORFLOW ?= tensorflow-cpu
 BIN := $(VENV)/bin
+# Tests of one file share what they build, so files are what two processes share out.
+PARALLEL ?= --numprocesses 2 --dist loadfile
 
 .PHONY: demo quick test lint clean
 .DELETE_ON_ERROR:
@@ -15,10 +17,10 @@ demo: $(VENV)/.installed
 	$(BIN)/python test.py --checkpoint_path demo/checkpoints/demo
 
 quick: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

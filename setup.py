@@ -93,6 +93,7 @@ setup(
             "httpx>=0.27,<1",
             "playwright>=1.50,<2",
             "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
             "ruff>=0.14,<0.18",
             "schemathesis>=4,<5",
             "scikit-image>=0.24,<1",
