@@ -503,10 +503,18 @@ def test_freezing_and_limits_reach_the_run(config, capsys):
     np.testing.assert_array_equal(statistics, 0)
 
 
-def test_half_precision_trains_and_keeps_float32_outside(config):
+def test_half_precision_trains_and_keeps_float32_outside(config, monkeypatch):
+    seen = []
+
+    class Watch(callbacks.SetEpoch):
+        def on_train_begin(self, logs=None):
+            seen.append(self.model.get_layer("conv1").compute_dtype)
+
+    monkeypatch.setattr(callbacks, "SetEpoch", Watch)
     folder = train(dataclasses.replace(config, mixed_precision="bfloat16", nepochs=1))
+    assert seen == ["bfloat16"]
     model = load_checkpoint(folder / "final_model.keras")[0]
-    assert model.get_layer("conv1").compute_dtype == "bfloat16"
+    assert model.get_layer("conv1").compute_dtype == "float32"
     assert all(weight.dtype == "float32" for weight in model.weights)
     assert model.output.dtype == "float32"
     assert keras.config.dtype_policy().name == "float32"
