@@ -103,10 +103,11 @@ class TrainConfig(Config):
     model_name: str = setting("ResNet50", "Network", known=MODELS, group="network")
     weights: str | None = setting(
         None,
-        "Starting weights: the name of published ones ('vggface2' or 'imagenet', looked for in "
-        "$FERPLUS_WEIGHTS_DIR and ~/.keras/models, else downloaded), 'none' (random), or the path "
-        "of a run folder or of an .h5, .hdf5, .keras or .weights.h5 file. Default: the network's "
-        "published weights where there are any.",
+        "Starting weights: the name of published ones ('vggface2', 'imagenet' or 'dlib', looked "
+        "for in $FERPLUS_WEIGHTS_DIR and ~/.keras/models, else downloaded or read from their "
+        "package), 'none' (random), or the path of a run folder or of an .h5, .hdf5, .keras, "
+        ".weights.h5, .dat or .bin file. Default: the network's published weights where there "
+        "are any.",
     )
     checkpoint_path: str | None = setting(
         None, "Start from this checkpoint, head included; the same as --weights PATH."
