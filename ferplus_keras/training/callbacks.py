@@ -67,7 +67,7 @@ class Interruptible(keras.callbacks.Callback):
         if self.asked:
             raise self.asked
 
-    on_test_batch_begin = on_epoch_end = on_train_batch_begin
+    on_test_batch_begin = on_train_batch_begin  # not at its end: a finished epoch is saved first
 
     def restore(self) -> None:
         """Put the signal handlers back that were there before training."""
