@@ -25,6 +25,9 @@ SHRUNK = {
     "python train.py --model_name SeNet50 --freeze_before -39 --name senet50": (
         f"{SMALL} --nepochs 1"
     ),
+    "python train.py --config recipes/dlib_resnet.yaml": (
+        "--limit_train 64 --nepochs 1 --warmup_epochs 0"
+    ),
     "python train.py --config recipes/compact_fer.yaml": (
         "--limit_train 64 --nepochs 1 --warmup_epochs 0"
     ),
