@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -219,12 +217,14 @@ def test_ctrl_c_stops_the_trainings(begin, tmp_path, monkeypatch, capsys):
     queue = Queue(parallel=2)
     begun = campaign.output_dir / "checkpoints" / "compact_fer_seed1" / "resume_state.npz"
 
-    def interrupt():
-        while not begun.exists():
-            time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
+    sleep, interrupts = time.sleep, [KeyboardInterrupt()]
 
-    threading.Thread(target=interrupt).start()
+    def interrupt(seconds):
+        if begun.exists() and interrupts:
+            raise interrupts.pop()
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         campaign.run(queue)
     assert not queue.running
