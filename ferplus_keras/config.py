@@ -272,6 +272,18 @@ class TrainConfig(Config):
         low=0,
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (
+            self.name in ("", ".", "..")
+            or set(self.name) & {"/", "\\"}
+            or not self.name.isprintable()
+        ):
+            raise UsageError(
+                f"--name: expected the name of a folder, without '/' or '\\', got {self.name!r}; "
+                "--checkpoints_dir says where it is"
+            )
+
     @property
     def run_dir(self) -> Path:
         """Folder of the run."""

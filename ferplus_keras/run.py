@@ -10,7 +10,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -180,7 +180,18 @@ class Run:
                 f"the run {self.folder} exists already: choose another --name, "
                 "--resume to continue it, or --overwrite to replace it"
             )
+        if overwrite and self.exists and not self._is_ours():
+            raise InputError(
+                f"{self.folder} holds no run of ferplus_keras, so --overwrite does not touch it: "
+                "choose another --name"
+            )
         require_writable(self.folder, "--checkpoints_dir")
+
+    def _is_ours(self) -> bool:
+        """Whether training began here: a stranger may have a config.yaml or logs/ too."""
+        with suppress(InputError):
+            return {"model_name", "label_rule", "freeze_before"} <= self.settings().keys()
+        return False
 
     def clear(self) -> None:
         """Remove what training, evaluation, explanation and export have written, nothing else."""

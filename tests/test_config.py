@@ -142,6 +142,8 @@ def test_what_a_resumed_run_may_be_given_anew(tmp_path, settings, line, refused)
         ("batch_size: [1, 2]\n", "expected one value"),
         ("- a\n- b\n", "setting: value"),
         ("a: [\n", "YAML"),
+        ("batch_size: 1\nbatch_size: 2\n", "the key 'batch_size'"),
+        ("batch_size: !!float x\n", "YAML"),
         ("batch_size: x\n", "whole number"),
     ],
 )
@@ -152,6 +154,20 @@ def test_wrong_yaml_is_one_line(tmp_path, text, said):
         read(f"--config {path}")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../../x", "/tmp/x", "a\\b", "a\nb", "a\0"])
+def test_a_name_is_a_name(name):
+    with pytest.raises(UsageError, match="--name: expected the name of a folder"):
+        TrainConfig(name=name)
+
+
+def test_a_list_in_yaml_hides_no_flags(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text('metrics: [accuracy, --overwrite, "true"]\n')
+    config = read(f"--config {path}")
+    assert not config.overwrite
+    assert config.metrics == ("accuracy", "--overwrite", "true")
 
 
 def test_settings_from_python_are_checked_too():

@@ -365,6 +365,17 @@ def test_overwriting_removes_all_that_came_of_the_run_and_nothing_else(config):
     assert {"notes.txt", "other.onnx"} <= left
 
 
+def test_a_strangers_folder_is_not_overwritten(config):
+    config.run_dir.mkdir(parents=True)
+    (config.run_dir / "config.yaml").write_text("theirs: 1\n")
+    (config.run_dir / "logs").mkdir()
+    (config.run_dir / "logs" / "log.txt").write_text("theirs")
+    with pytest.raises(InputError, match="holds no run of ferplus_keras"):
+        train(dataclasses.replace(config, overwrite=True))
+    assert (config.run_dir / "config.yaml").read_text() == "theirs: 1\n"
+    assert (config.run_dir / "logs" / "log.txt").read_text() == "theirs"
+
+
 def test_a_second_process_may_not_write_the_same_run(config):
     run = Run(config.run_dir)
     with run.writing(), pytest.raises(InputError, match=r"is in use by process \d+ \("):
