@@ -19,6 +19,8 @@ from ferplus_keras.evaluation.plots import draw_confusion
 from ferplus_keras.evaluation.report import format_report, write_json, write_predictions
 from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.files import require_writable, sha256
+from ferplus_keras.formats import find_format
+from ferplus_keras.models.checkpoint import CheckpointInfo
 from ferplus_keras.provenance import versions
 from ferplus_keras.run import CONFUSION, PAGE, PREDICTIONS, REPORT, Run, find_checkpoint
 
@@ -47,6 +49,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     paths = [find_checkpoint(path) for path in named]
     folder = Path(config.output_dir or paths[0].parent)
     require_writable(folder, "--output_dir")
+    info = find_format(paths[0]).peek(paths[0])
+    read = _open_data(config, info, paths[0]) if info else None  # before Keras is loaded
     members = [
         Classifier.open(path, model_name=config.model_name, image_size=config.image_size)
         for path in paths
@@ -55,7 +59,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         name = member.info.model_name
         if config.model_name and config.model_name != name:
             raise InputError(f"{member.path} is a {name}, not a {config.model_name}")
-    source, protocol = _open_data(config, members[0])
+    source, protocol = read or _open_data(config, members[0].info, paths[0])
     members = [member.arranged(source.class_names) for member in members]
     rules = {name: _split_by_rule(source, name, protocol["label_rule"]) for name in config.splits}
     evaluations = {
@@ -79,9 +83,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     return report
 
 
-def _open_data(config: EvaluateConfig, member: Classifier) -> tuple[Source, dict[str, Any]]:
+def _open_data(
+    config: EvaluateConfig, info: CheckpointInfo, path: Path
+) -> tuple[Source, dict[str, Any]]:
     """Read the data, as the flags and else the checkpoint say; return them and the protocol."""
-    info = member.info
     own_name = info.dataset_name if info.class_names else "FERPlus"  # an .hdf5 file knows neither
     dataset_name = config.dataset_name or own_name
     own = dataset_name == own_name
@@ -89,7 +94,7 @@ def _open_data(config: EvaluateConfig, member: Classifier) -> tuple[Source, dict
     rule = label_set.rule(config.label_rule or (info.evaluation_rule if own else "majority"))
     class_map = config.class_map or (info.class_map if own else None)
     source = open_source(
-        config.data_dir or Run(member.path.parent).data_dir(),
+        config.data_dir or Run(path.parent).data_dir(),
         dataset_name,
         config.cache_dir,
         class_map=class_map,

@@ -69,7 +69,10 @@ class Format:
     @staticmethod
     def open(path: Path, **hints: str | int | None) -> Opened:
         """Open a file. Whatever it raises becomes one line that names the file."""
-        raise NotImplementedError
+
+    @staticmethod
+    def peek(path: Path) -> CheckpointInfo | None:
+        """Return what a file says of itself, where its slow runtime is not needed for that."""
 
     @staticmethod
     def write(
@@ -79,7 +82,6 @@ class Format:
 
         `faces`, (n, s, s) uint8, are those on which int8 measures its ranges.
         """
-        raise NotImplementedError
 
 
 FORMATS: Registry[type[Format]] = Registry("format")

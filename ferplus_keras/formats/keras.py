@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ferplus_keras.backend import choose_backend, load_keras
 from ferplus_keras.formats import FORMATS, Format, Opened, one_at_a_time
-from ferplus_keras.models.checkpoint import load_checkpoint
+from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
 
 
 @FORMATS.register("keras")
@@ -22,3 +22,8 @@ class Keras(Format):
         load_keras()
         model, info = load_checkpoint(path)
         return Opened(info, one_at_a_time(model.predict_on_batch), model)
+
+    @staticmethod
+    def peek(path: Path) -> CheckpointInfo:
+        """Read the archive's own member."""
+        return read_info(path)

@@ -44,6 +44,12 @@ def config(checkpoint, sample_data):
     return EvaluateConfig(checkpoint_path=str(checkpoint), data_dir=str(sample_data))
 
 
+def test_missing_data_are_refused_before_the_network_is_loaded(config, monkeypatch):
+    monkeypatch.setattr(Classifier, "open", lambda *_, **__: pytest.fail("the network is loaded"))
+    with pytest.raises(InputError, match="nowhere"):
+        evaluate(dataclasses.replace(config, data_dir="/nowhere"))
+
+
 def test_a_bare_file_is_enough(config, checkpoint):
     report = evaluate(config)
     assert set(report["splits"]) == {"validation", "test"}
