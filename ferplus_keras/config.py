@@ -274,15 +274,8 @@ class TrainConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (
-            self.name in ("", ".", "..")
-            or set(self.name) & {"/", "\\"}
-            or not self.name.isprintable()
-        ):
-            raise UsageError(
-                f"--name: expected the name of a folder, without '/' or '\\', got {self.name!r}; "
-                "--checkpoints_dir says where it is"
-            )
+        if self.name in ("", ".", "..") or {*self.name} & {*"/\\"} or not self.name.isprintable():
+            raise UsageError(f"--name: expected the name of a folder, got {self.name!r}")
 
     @property
     def run_dir(self) -> Path:
