@@ -113,6 +113,25 @@ class Prepared(NamedTuple):
     metrics: list
 
 
+def build_network(
+    config: TrainConfig, dataset: Dataset, weights: str
+) -> tuple[keras.Model, LoadedWeights | None]:
+    """Return the configured network, random by the seed where no weights fill it, and those."""
+    import keras
+
+    from ferplus_keras.models.registry import build_with_weights
+
+    keras.utils.set_random_seed(config.seed)
+    return build_with_weights(
+        config.model_name,
+        len(dataset.class_names),
+        weights=weights,
+        image_size=config.image_size,
+        dropout_rate=config.dropout_rate,
+        activation=config.activation,
+    )
+
+
 def calibrate_on(model: keras.Model, images: np.ndarray) -> None:
     """Calibrate a network on some of these training faces, spread over all of them."""
     from ferplus_keras.models.calibration import calibrate
@@ -124,12 +143,9 @@ def calibrate_on(model: keras.Model, images: np.ndarray) -> None:
 
 def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
     """Return the network with its starting weights, and the batches it is trained on."""
-    import keras
-
     from ferplus_keras.data.batches import Batches
     from ferplus_keras.data.class_weights import class_weights
     from ferplus_keras.data.dataset import limit_split
-    from ferplus_keras.models.registry import build_with_weights
     from ferplus_keras.training.devices import compute_dtype, device_scope
     from ferplus_keras.training.losses import find_loss, find_metrics
 
@@ -156,16 +172,8 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
         cutmix_alpha=config.cutmix,
         workers=config.workers,
     )
-    keras.utils.set_random_seed(config.seed)
     with device_scope(config.num_gpus), compute_dtype(config.mixed_precision):
-        model, loaded = build_with_weights(
-            config.model_name,
-            len(dataset.class_names),
-            weights=weights,
-            image_size=config.image_size,
-            dropout_rate=config.dropout_rate,
-            activation=config.activation,
-        )
+        model, loaded = build_network(config, dataset, weights)
     if loaded:
         print(f"weights: {loaded}")
         if loaded.affine:

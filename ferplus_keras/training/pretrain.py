@@ -20,12 +20,12 @@ from ferplus_keras.data.dataset import Split, limit_split, open_source
 from ferplus_keras.data.labels import Labels, not_a_face
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.checkpoint import save_checkpoint
-from ferplus_keras.models.registry import build_with_weights
 from ferplus_keras.run import FINAL, Run
 from ferplus_keras.training import callbacks as hooks
 from ferplus_keras.training.devices import compute_dtype
 from ferplus_keras.training.prepare import (
     Prepared,
+    build_network,
     calibrate_on,
     checkpoint_info,
     compile_stage,
@@ -86,16 +86,8 @@ def pretrain(config: TrainConfig) -> Path:
             )
             for split in (train, faces["validation"])
         )
-        keras.utils.set_random_seed(config.seed)
         with compute_dtype(config.mixed_precision):
-            model, loaded = build_with_weights(
-                config.model_name,
-                len(dataset.class_names),
-                weights=weights,
-                image_size=config.image_size,
-                dropout_rate=config.dropout_rate,
-                activation=config.activation,
-            )
+            model, loaded = build_network(config, dataset, weights)
             if loaded and loaded.affine:
                 calibrate_on(model, train.images)
             projector = _with_projection(model)

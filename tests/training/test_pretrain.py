@@ -10,11 +10,11 @@ from ferplus_keras.cli import main
 from ferplus_keras.data.dataset import load_dataset, load_split
 from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.models import registry
 from ferplus_keras.models.checkpoint import load_checkpoint, read_info
 from ferplus_keras.models.head import HEAD
 from ferplus_keras.training import pretrain as module
 from ferplus_keras.training import train as train_module
+from ferplus_keras.training.prepare import build_network
 from ferplus_keras.training.pretrain import (
     TEMPERATURE,
     ViewPairs,
@@ -130,11 +130,11 @@ def test_the_backbone_learns_and_training_goes_on_from_it(config, tiny_network, 
     began = {}
 
     def build(*arguments, **settings):
-        model, loaded = registry.build_with_weights(*arguments, **settings)
+        model, loaded = build_network(*arguments, **settings)
         began.update({layer.name: layer.get_weights() for layer in model.layers})
         return model, loaded
 
-    monkeypatch.setattr(module, "build_with_weights", build)
+    monkeypatch.setattr(module, "build_network", build)
     folder = pretrain(config)
     lines = (folder / "training.csv").read_text().splitlines()
     losses = [float(line.split(",")[lines[0].split(",").index("loss")]) for line in lines[1:]]
