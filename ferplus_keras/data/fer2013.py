@@ -10,13 +10,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 
 from ferplus_keras.data import cache
 from ferplus_keras.data.registry import FileRows, data_set, only_rule
-from ferplus_keras.data.tables import at_line, find_delimiter
+from ferplus_keras.data.tables import at_line, find_delimiter, text_encoding
 from ferplus_keras.emotions import FACE_SIZE, FER2013_CLASSES, SPLITS
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import sha256
@@ -40,13 +40,15 @@ WHERE_TO_GET_IT = (
 _PIXELS = FACE_SIZE * FACE_SIZE
 _USAGES = tuple(SPLITS.values())
 _COLUMNS = ("emotion", "pixels", "Usage")
-_BLOCK_BYTES = 1 << 17  # the intermediate arrays of a block stay in the processor's cache
+_BLOCK_LENGTH = 1 << 17  # the intermediate arrays of a block stay in the processor's cache
 _LONGEST_HEADER = 1 << 16
 _BUFFER_BYTES = 1 << 20
-_DAMAGE = (EOFError, UnicodeDecodeError, zlib.error)
-_DAMAGE += (gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
-_EMOTION_CODES = {str(code).encode(): code for code in range(len(FER2013_CLASSES))}
-_USAGE_CODES = {name.encode(): code for code, name in enumerate(_USAGES)}
+_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
+_EMOTION_CODES = {
+    f"{code}{zeros}": code
+    for code in range(len(FER2013_CLASSES))
+    for zeros in ("", ".0", ",0", ".00", ",00")
+}
 
 FaceRows = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Images (n, 48, 48) uint8, emotions (n,) int8 from 0 to 6, positions in `SPLITS` (n,) uint8."""
@@ -150,29 +152,28 @@ def _open_csv(path: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
     no_member = InputError(f"{path} holds no {' or '.join(CSV_NAMES)}; {WHERE_TO_GET_IT}")
     try:
         with path.open("rb") as file:
-            magic = file.peek(4)[:4]
+            magic = file.peek(4)
             if magic.startswith(b"PK"):
                 with zipfile.ZipFile(file) as archive:
                     name = _member(archive.namelist())
                     if name is None:
                         raise no_member
-                    with archive.open(name) as member:
-                        yield io.BufferedReader(member, _BUFFER_BYTES), file
+                    yield io.BufferedReader(archive.open(name), _BUFFER_BYTES), file
             elif magic.startswith(b"\x1f\x8b"):
-                with gzip.GzipFile(fileobj=file) as unpacked:
-                    start = unpacked.read(512)
-                    unpacked.seek(0)
-                    if start[257:262] != b"ustar":
-                        yield io.BufferedReader(unpacked, _BUFFER_BYTES), file
-                        return
-                    with tarfile.open(fileobj=unpacked, mode="r|") as archive:
-                        members = (m for m in archive if m.isfile() and _member([m.name]))
-                        member = next(members, None)
-                        if member is None:
-                            raise no_member
-                        yield archive.extractfile(member), file
-                    while unpacked.read(_BUFFER_BYTES):  # up to the checksum at the end
-                        pass
+                unpacked = gzip.GzipFile(fileobj=file)
+                is_tar = unpacked.read(512)[257:262] == b"ustar"
+                unpacked.seek(0)
+                if not is_tar:
+                    yield io.BufferedReader(unpacked, _BUFFER_BYTES), file
+                    return
+                with tarfile.open(fileobj=unpacked, mode="r:") as archive:
+                    members = (m for m in archive if m.isfile() and _member([m.name]))
+                    member = next(members, None)
+                    if member is None:
+                        raise no_member
+                    yield io.BufferedReader(archive.extractfile(member), _BUFFER_BYTES), file
+                while unpacked.read(_BUFFER_BYTES):  # up to the checksum at the end
+                    pass
             else:
                 yield file, file
     except _DAMAGE as error:
@@ -203,16 +204,6 @@ def _parse(source: Path) -> FaceRows:
     return rows
 
 
-class _Layout(NamedTuple):
-    """Where the wanted fields of a row stand, how many fields it has, and what separates them."""
-
-    emotion: int
-    pixels: int
-    usage: int
-    width: int
-    delimiter: bytes
-
-
 def parse_rows(
     stream: io.BufferedReader, name: str, after_block: Callable[[], None] = lambda: None
 ) -> FaceRows:
@@ -228,23 +219,23 @@ def parse_rows(
             pixels, a pixel that is not a whole number from 0 to 255, an emotion outside 0-6, an
             unknown Usage, or too few or too many fields.
     """
-    source, encode = stream, bytes
-    if stream.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        source, encode = io.TextIOWrapper(stream, "utf-16", newline="\n"), str.encode
-    layout = _read_header(encode(source.readline(_LONGEST_HEADER)), name)
+    source = io.TextIOWrapper(stream, text_encoding(stream.peek(2)), "replace", newline="\n")
+    names, delimiter = _read_header(source.readline(_LONGEST_HEADER), name)
     blocks: list[FaceRows] = []
     line = 2
-    while lines := list(map(encode, source.readlines(_BLOCK_BYTES))):
-        block = _parse_block([row.split(layout.delimiter) for row in lines], layout)
+    while lines := source.readlines(_BLOCK_LENGTH):
+        if not lines[-1].strip():  # empty lines are accepted at the end only
+            lines += source
+            while lines and not lines[-1].strip():
+                lines.pop()
+            if not lines:
+                break
+        rows = [_fields(text, delimiter) for text in lines]
+        block = _parse_block(rows, names)
         if block is None:
-            if not lines[-1].strip():
-                lines += map(encode, source.readlines())  # are empty lines the last ones?
-                while lines and not lines[-1].strip():
-                    lines.pop()
-                if not lines:
-                    break
-            rows = [_parse_row(row, layout, at_line(name, line + i)) for i, row in enumerate(lines)]
-            block = tuple(map(np.concatenate, zip(*rows, strict=True)))
+            wrong = next(i for i, row in enumerate(rows) if _parse_block([row], names) is None)
+            fault = f"{at_line(name, line + wrong)}: {_fault(rows[wrong], names)}"
+            raise InputError(f"{fault}; the file may be cut off or damaged")
         blocks.append(block)
         line += len(lines)
         after_block()
@@ -253,16 +244,16 @@ def parse_rows(
     return tuple(map(np.concatenate, zip(*blocks, strict=True)))
 
 
-def _read_header(header: bytes, name: str) -> _Layout:
+def _read_header(header: str, name: str) -> tuple[list[str], str]:
+    """Return the names of the columns in small letters, and what separates them."""
     if not header.strip():
         raise InputError(f"{name} is empty; expected the columns {', '.join(_COLUMNS)}")
-    if header.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    if header.lstrip().startswith("<"):
         raise InputError(
             f"{name} is a web page, not fer2013.csv; log in to Kaggle and download the file again"
         )
-    text = header.decode("utf-8-sig", errors="replace")
-    delimiter = find_delimiter(text)
-    names = [column.strip(' \t\r\n"').casefold() for column in text.split(delimiter)]
+    delimiter = find_delimiter(header)
+    names = [column.strip(' \t\r\n"').casefold() for column in header.split(delimiter)]
     missing = [column for column in _COLUMNS if column.casefold() not in names]
     if missing == ["Usage"]:
         raise InputError(
@@ -272,34 +263,42 @@ def _read_header(header: bytes, name: str) -> _Layout:
     if missing:
         raise InputError(
             f"{name}: expected the columns {', '.join(_COLUMNS)} in line 1; missing "
-            f"{', '.join(missing)}; line 1 is {text.strip()[:60]!r}"
+            f"{', '.join(missing)}; line 1 is {header.strip()[:60]!r}"
         )
-    places = (names.index(column.casefold()) for column in _COLUMNS)
-    return _Layout(*places, width=len(names), delimiter=delimiter.encode())
+    return names, delimiter
 
 
-def _parse_block(fields: list[list[bytes]], layout: _Layout) -> FaceRows | None:
-    """Return the rows of split lines, or None when any of them is not as Kaggle's are."""
-    if any(len(row) != layout.width for row in fields):
+def _fields(line: str, delimiter: str) -> list[str]:
+    if '"' in line:
+        with suppress(csv.Error):  # then some field is wrong
+            return next(csv.reader([line], delimiter=delimiter))
+    return line.split(delimiter)
+
+
+def _parse_block(rows: list[list[str]], names: list[str]) -> FaceRows | None:
+    """Return the faces of rows of fields, or None when any of them has a fault."""
+    if any(len(row) != len(names) for row in rows):
         return None
+    emotion, pixels, usage = ([row[place].strip() for row in rows] for place in _places(names))
     try:
-        emotions = [_EMOTION_CODES[row[layout.emotion].strip()] for row in fields]
-        usage = [_USAGE_CODES[row[layout.usage].strip()] for row in fields]
-    except KeyError:
+        emotions = np.array([_EMOTION_CODES[field] for field in emotion], np.int8)
+        usages = np.array([_USAGES.index(field) for field in usage], np.uint8)
+        return _parse_pixels(pixels), emotions, usages
+    except (KeyError, ValueError):
         return None
-    pixels = _parse_pixels([row[layout.pixels].strip() for row in fields])
-    if pixels is None:
-        return None
-    return pixels, np.array(emotions, np.int8), np.array(usage, np.uint8)
 
 
-def _parse_pixels(fields: list[bytes]) -> np.ndarray | None:
-    """Return the numbers of all fields, (len(fields), 48, 48) uint8; None where one is wrong.
+def _places(names: list[str]) -> list[int]:
+    return [names.index(column.casefold()) for column in _COLUMNS]
+
+
+def _parse_pixels(fields: list[str]) -> np.ndarray:
+    """Return the numbers of all fields, (len(fields), 48, 48) uint8; ValueError where one is wrong.
 
     A number ends before each blank: its last digit counts once, the one before it ten times, the
     one before that a hundred times. All numbers of a block are added up in one go.
     """
-    text = np.frombuffer(b" " + b" ".join(fields) + b" ", np.uint8)
+    text = np.frombuffer(f" {' '.join(fields)} ".encode("ascii", "replace"), np.uint8)
     blanks = np.flatnonzero(text == ord(" "))
     row_ends = np.cumsum([len(field) + 1 for field in fields])
     digits = text - np.uint8(ord("0"))  # wraps round: whatever is no digit becomes 10 or more
@@ -311,48 +310,32 @@ def _parse_pixels(fields: list[bytes]) -> np.ndarray | None:
         and lengths.min() >= 1
         and lengths.max() <= 3
     ):
-        return None
+        raise ValueError
     values = digits[ends - 1].astype(np.uint16)
     values += (digits[ends - 2] * (lengths > 1)).astype(np.uint16) * 10
     values += (digits[ends - 3] * (lengths > 2)).astype(np.uint16) * 100
     if values.max() > 255:
-        return None
+        raise ValueError
     return values.astype(np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE)
 
 
-def _parse_row(line: bytes, layout: _Layout, where: str) -> FaceRows:
-    """Return the row of a line that a spreadsheet may have written, or say what is wrong."""
-    fields = line.split(layout.delimiter)
-    if b'"' in line:
-        text, delimiter = line.decode("utf-8", "replace"), layout.delimiter.decode()
-        with suppress(csv.Error):  # then some field is wrong
-            fields = [field.encode() for field in next(csv.reader([text], delimiter=delimiter))]
-    fields = [field.strip() for field in fields]
-    if len(fields) == layout.width:
-        fields[layout.emotion] = re.sub(rb"[.,]0+$", b"", fields[layout.emotion])
-        row = _parse_block([fields], layout)
-        if row is not None:
-            return row
-        emotion, pixels, usage = (fields[place] for place in layout[:3])
-        numbers = pixels.split(b" ") if pixels else []
-        wrong = (n for n in numbers if not re.fullmatch(rb"\d{1,3}", n) or int(n) > 255)
-    if fields == [b""]:
-        fault = "the line is empty"
-    elif len(fields) != layout.width:
-        fault = f"expected {layout.width} columns, found {len(fields)}"
-    elif emotion not in _EMOTION_CODES:
-        fault = f"expected an emotion from 0 to 6, found {_quoted(emotion)}"
-    elif usage not in _USAGE_CODES:
-        fault = f"expected the Usage {', '.join(_USAGES)}, found {_quoted(usage)}"
-    elif (number := next(wrong, None)) is not None:
-        fault = (
-            "expected whole numbers from 0 to 255 with one blank between them, found "
-            f"{_quoted(number)} as pixel {numbers.index(number) + 1}"
-        )
-    else:
-        fault = f"expected {_PIXELS} pixels, found {len(numbers)}"
-    raise InputError(f"{where}: {fault}; the file may be cut off or damaged")
-
-
-def _quoted(field: bytes) -> str:
-    return repr(field[:20].decode("utf-8", errors="replace"))
+def _fault(row: list[str], names: list[str]) -> str:
+    """Say what is wrong with a row that `_parse_block` refuses."""
+    fields = [field.strip() for field in row]
+    if fields == [""]:
+        return "the line is empty"
+    if len(fields) != len(names):
+        return f"expected {len(names)} columns, found {len(fields)}"
+    emotion, pixels, usage = (fields[place] for place in _places(names))
+    if emotion not in _EMOTION_CODES:
+        return f"expected an emotion from 0 to 6, found {emotion[:20]!r}"
+    if usage not in _USAGES:
+        return f"expected the Usage {', '.join(_USAGES)}, found {usage[:20]!r}"
+    numbers = pixels.split(" ") if pixels else []
+    for place, number in enumerate(numbers, start=1):
+        if not re.fullmatch("[0-9]{1,3}", number) or int(number) > 255:
+            return (
+                "expected whole numbers from 0 to 255 with one blank between them, found "
+                f"{number[:20]!r} as pixel {place}"
+            )
+    return f"expected {_PIXELS} pixels, found {len(numbers)}"

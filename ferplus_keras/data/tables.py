@@ -1,5 +1,6 @@
 """Read small CSV files, as they were published or as a spreadsheet saved them."""
 
+import codecs
 import csv
 import hashlib
 import io
@@ -27,7 +28,7 @@ def read_table(
     name = name or str(path)
     try:
         data = path.read_bytes()
-        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        text = data.decode(text_encoding(data))
         delimiter = find_delimiter(text.partition("\n")[0])
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         header = [field.strip() for field in next(lines, [])]
@@ -50,6 +51,11 @@ def read_table(
                 raise InputError(f"{at_line(name, line)}: {found}")
             table.append((line, dict(zip(header, fields, strict=True))))
     return table, hashlib.sha256(data).hexdigest()
+
+
+def text_encoding(start: bytes) -> str:
+    """Return the encoding of a text that starts with these bytes, two or more."""
+    return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 def find_delimiter(header: str) -> str:

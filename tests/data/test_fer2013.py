@@ -130,7 +130,7 @@ def test_a_wrong_row_is_refused_by_its_number(tmp_path, row, expected):
 
 
 def test_rows_are_counted_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(fer2013, "_BLOCK_BYTES", 3 * len(LINES[1]))
+    monkeypatch.setattr(fer2013, "_BLOCK_LENGTH", 3 * len(LINES[1]))
     path = tmp_path / "fer2013.csv"
     path.write_bytes(text(LINES))
     assert_holds(read_fer2013(path))
@@ -323,7 +323,7 @@ def quoted(lines, delimiter=b","):
     ],
 )
 def test_what_a_spreadsheet_makes_of_the_file_is_read(tmp_path, data, monkeypatch):
-    monkeypatch.setattr(fer2013, "_BLOCK_BYTES", 7 * len(LINES[1]))
+    monkeypatch.setattr(fer2013, "_BLOCK_LENGTH", 7 * len(LINES[1]))
     path = tmp_path / "fer2013.csv"
     path.write_bytes(data)
     assert_holds(read_fer2013(path))
