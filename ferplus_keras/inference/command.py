@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-
-import numpy as np
+from typing import TextIO
 
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.pictures import read_picture
@@ -33,14 +33,9 @@ Classify the facial expressions in photos and videos.
 
 The model that comes with the package is used unless --checkpoint_path names another one."""
 
-CHUNK = 32
-"""Pictures whose faces the network sees together; of each, only its faces are kept."""
-
-MANY = 5
-"""Pictures from which on progress is shown."""
-
-CROPPED = 300
-"""Longest side of a square picture without a face found that may be a face cut out, in pixels."""
+CHUNK = 32  # pictures whose faces the network sees together; of each, only its faces are kept
+MANY = 5  # pictures from which on progress is shown
+CROPPED = 300  # longest side of a square picture that may be a face cut out already, in pixels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,35 +44,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.allow_abbrev = False
     add = parser.add_argument
-    add(
-        "sources",
-        nargs="*",
-        metavar="SOURCE",
-        help="picture, video, folder, pattern or rtsp://, http:// … address of a video; - reads "
-        "them from standard input",
-    )
+    text = "picture, video, folder, pattern or rtsp://, http:// … address of a video; "
+    add("sources", nargs="*", metavar="SOURCE", help=f"{text}- reads them from standard input")
     add("--checkpoint_path", help=".keras checkpoint or export; default: the bundled model")
-    add(
-        "--faces",
-        choices=list(DETECTORS),
-        default="auto",
-        help="face detector; auto is yunet, or mtcnn where YuNet's file cannot be had; whole takes "
-        "each picture as one face [auto]",
-    )
+    text = "face detector; auto is yunet, or mtcnn where YuNet's file cannot be had; "
+    text += "whole takes each picture as one face [auto]"
+    add("--faces", choices=list(DETECTORS), default="auto", help=text)
     add("--faces_weights", help="YuNet's file [found, or fetched once]")
-    add(
-        "--margin",
-        type=float,
-        default=MARGIN,
-        help=f"how much wider than fitted to the face it is cut out, as a share [{MARGIN:g}]",
-    )
+    text = f"how much wider than fitted to the face it is cut out, as a share [{MARGIN:g}]"
+    add("--margin", type=float, default=MARGIN, help=text)
     add("--tta", choices=list(VIEWS), default="none", help="average over views of a face [none]")
     add("--json", action="store_true", help="print JSON instead of a table")
-    add(
-        "--csv",
-        type=Path,
-        help="write a line per face, in videos per face and frame; - writes to standard output",
-    )
+    text = "write a line per face, in videos per face and frame; - writes to standard output"
+    add("--csv", type=Path, help=text)
     add("--submission", type=Path, help="write a file,emotion line per picture")
     add("--save_dir", type=Path, help="folder for annotated copies")
     add = parser.add_argument_group("video").add_argument
@@ -95,7 +74,7 @@ def predict(arguments: argparse.Namespace) -> None:
         KeyboardInterrupt: Ctrl-C; what was done until then is kept.
     """
     tables.escape_output()
-    files, copies = _check(arguments)
+    sources, copies = _check(arguments)
     predictor = Predictor(
         arguments.checkpoint_path,
         detector=arguments.faces,
@@ -103,11 +82,11 @@ def predict(arguments: argparse.Namespace) -> None:
         margin=arguments.margin,
         tta=arguments.tta,
     )
-    _Job(predictor, arguments, copies).run(files)
+    _Job(predictor, arguments, copies).run(sources)
 
 
-def _check(arguments: argparse.Namespace) -> tuple[list[Path | str], dict[Path | str, Path]]:
-    """Return the files and where their copies go; refuse wrong arguments before slow work."""
+def _check(arguments: argparse.Namespace) -> tuple[list[Source], dict[Source, Path]]:
+    """Return the sources and where their copies go; refuse wrong arguments before slow work."""
     if not arguments.sources and arguments.webcam is None:
         raise UsageError("expected pictures, videos or folders, or --webcam; see --help")
     if not -0.5 <= arguments.margin <= 2:
@@ -116,86 +95,88 @@ def _check(arguments: argparse.Namespace) -> tuple[list[Path | str], dict[Path |
         raise UsageError(f"--every: expected 1 frame or more, got {arguments.every}")
     if arguments.seconds is not None and not arguments.seconds > 0:
         raise UsageError(f"--seconds: expected more than 0, got {arguments.seconds}")
-    to_output = arguments.csv == tables.STANDARD_OUTPUT
-    if to_output and arguments.json:
+    if arguments.csv == tables.STANDARD_OUTPUT and arguments.json:
         raise UsageError("--csv -: expected one of --csv - and --json on standard output")
-    files = find_sources(arguments.sources) if arguments.sources else []
-    videos = [file for file in files if is_video(file)]
-    if arguments.submission and (videos or arguments.webcam is not None):
-        raise UsageError(f"--submission: expected pictures only, got {[*videos, 'a camera'][0]}")
-    for path in (None if to_output else arguments.csv, arguments.submission):
-        if path:
+    sources = [] if arguments.webcam is None else [arguments.webcam]
+    if arguments.sources:
+        sources += find_sources(arguments.sources)
+    videos = [shown_name(source) for source in sources if is_video(source)]
+    if arguments.submission and videos:
+        raise UsageError(f"--submission: expected pictures only, got {videos[0]}")
+    for path in (arguments.csv, arguments.submission):
+        if path and path != tables.STANDARD_OUTPUT:
             require_writable(path.parent, "place for the table")
     copies = {}
     if arguments.save_dir:
-        copies = copy_paths(files, arguments.save_dir)
+        copies = copy_paths(sources, arguments.save_dir)
         require_writable(arguments.save_dir, "--save_dir")
-    return files, copies
+    return sources, copies
 
 
+@dataclass
 class _Job:
-    """Predicts files one after the other and writes what was asked for."""
+    """Predicts one source after the other and writes what was asked for."""
 
-    def __init__(
-        self, predictor: Predictor, arguments: argparse.Namespace, copies: dict[Path | str, Path]
-    ) -> None:
-        self.predictor = predictor
-        self.arguments = arguments
-        self.copies = copies
-        self.to_output = arguments.csv == tables.STANDARD_OUTPUT
-        self.add_to_table: tables.AddFaces | None = None
-        self.pictures: list[tuple[Path, list[Prediction]]] = []
-        self.entries: list[dict] = []
-        self.failures: list[str] = []
-        self.cropped = 0
-        self.stopped: KeyboardInterrupt | None = None
+    predictor: Predictor
+    arguments: argparse.Namespace
+    copies: dict[Source, Path]
+    add_to_table: tables.AddFaces | None = None
+    pictures: list[tuple[Path, list[Prediction]]] = field(default_factory=list)
+    entries: list[dict] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    cropped: int = 0  # pictures that may be faces cut out already
 
-    def run(self, files: Sequence[Path | str]) -> None:
-        """Predict the camera, if one was named, and the files."""
-        camera = self.arguments.webcam
+    def run(self, sources: Sequence[Source]) -> None:
+        arguments, stopped = self.arguments, None
+        to_output = arguments.csv == tables.STANDARD_OUTPUT
         with ExitStack() as stack:
-            if self.arguments.csv:
-                moments = camera is not None or any(map(is_video, files))
-                names = self.predictor.class_names
-                table = tables.csv_table(self.arguments.csv, names, moments)
+            if arguments.csv:
+                names, moments = self.predictor.class_names, any(map(is_video, sources))
+                table = tables.csv_table(arguments.csv, names, moments)
                 self.add_to_table = stack.enter_context(table)
             try:
-                if camera is not None:
-                    folder = self.arguments.save_dir
-                    self._video(camera, folder and folder / f"camera_{camera}.mp4")
-                for video, group in groupby(files, is_video):
+                for video, group in groupby(sources, is_video):
                     if not video:
                         self._pictures(list(group))
-                    for file in group if video else ():
-                        self._video(file, self.copies.get(file))
+                    for source in group if video else ():
+                        self._video(source, sys.stderr if to_output else sys.stdout)
             except KeyboardInterrupt as stop:
-                self.stopped = stop
-            if self.arguments.submission:
-                tables.write_submission(self.pictures, self.arguments.submission)
-        if self.arguments.json:
+                stopped = stop
+        if arguments.submission:
+            tables.write_submission(self.pictures, arguments.submission)
+        if arguments.json:
             print(tables.to_json(self.entries, sys.stdout.encoding or "utf-8"))
-        elif self.pictures and not self.to_output:
+        elif self.pictures and not to_output:
             print(tables.format_table(self.pictures))
-        self._report(len(files) + (camera is not None))
+        if self.cropped:
+            print(
+                f"note: no face was found in {self.cropped} small square pictures; if they are "
+                "already cropped faces, use --faces whole",
+                file=sys.stderr,
+            )
+        if stopped:
+            raise stopped
+        if len(self.failures) > 1:
+            for failure in self.failures:
+                print(f"error: {failure}", file=sys.stderr)
+            raise InputError(f"{len(self.failures)} of {len(sources)} files could not be used")
+        if self.failures:
+            raise InputError(self.failures[0])
 
-    def _video(self, source: Source, copy: Path | None) -> None:
+    def _video(self, source: Source, output: TextIO) -> None:
+        copy = self.copies.get(source)
         if copy:
             copy.parent.mkdir(parents=True, exist_ok=True)
+        every, seconds = self.arguments.every, self.arguments.seconds
+        choices = {"every": every, "seconds": seconds, "add_to_table": self.add_to_table}
         try:
-            summary = predict_video(
-                source,
-                self.predictor,
-                every=self.arguments.every,
-                seconds=self.arguments.seconds,
-                copy=copy,
-                add_to_table=self.add_to_table,
-            )
+            summary = predict_video(source, self.predictor, copy=copy, **choices)
         except InputError as error:
             self._fail(source, error)
             return
         self.entries.append(summary.entry())
         if not self.arguments.json:
-            print(summary, file=sys.stderr if self.to_output else sys.stdout)
+            print(summary, file=output)
         if summary.problem:
             self.failures.append(summary.problem)
         if summary.stopped:
@@ -203,8 +184,8 @@ class _Job:
 
     def _pictures(self, paths: Sequence[Path]) -> None:
         size = 1 if self.copies else CHUNK  # a copy needs the picture, which is large
-        many = {"disable": len(paths) < MANY, "desc": "pictures", "unit": " pictures"}
-        with progress_bar(total=len(paths), **many) as bar:
+        few = len(paths) < MANY
+        with progress_bar(total=len(paths), disable=few, desc="pictures", unit=" pictures") as bar:
             for begin in range(0, len(paths), size):
                 found = []
                 try:
@@ -216,7 +197,9 @@ class _Job:
                         else:
                             boxes, faces = self.predictor.find(picture)
                             found.append((path, boxes, faces))
-                            self.cropped += not boxes and _may_be_a_face(picture)
+                            height, width = picture.shape[:2]
+                            square = 0.75 < width / height < 1.34
+                            self.cropped += not boxes and square and max(height, width) <= CROPPED
                         bar.update()
                 finally:  # after Ctrl-C too
                     answers = self.predictor.classify([rest for _, *rest in found])
@@ -231,25 +214,3 @@ class _Job:
     def _fail(self, source: Source, error: InputError) -> None:
         self.failures.append(str(error))
         self.entries.append({"file": shown_name(source), "error": str(error)})
-
-    def _report(self, total: int) -> None:
-        """Say what could not be used, one line each."""
-        if self.cropped:
-            print(
-                f"note: no face was found in {self.cropped} small square pictures; if they are "
-                "already cropped faces, use --faces whole",
-                file=sys.stderr,
-            )
-        if self.stopped:
-            raise self.stopped
-        if len(self.failures) == 1:
-            raise InputError(self.failures[0])
-        if self.failures:
-            for failure in self.failures:
-                print(f"error: {failure}", file=sys.stderr)
-            raise InputError(f"{len(self.failures)} of {total} files could not be used")
-
-
-def _may_be_a_face(picture: np.ndarray) -> bool:
-    height, width = picture.shape[:2]
-    return max(height, width) <= CROPPED and 0.75 < width / height < 1.34

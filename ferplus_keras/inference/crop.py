@@ -6,18 +6,15 @@ import numpy as np
 
 from ferplus_keras.data.pictures import as_face
 from ferplus_keras.emotions import FACE_SIZE
-from ferplus_keras.inference.detectors import DetectedFace
+from ferplus_keras.inference.detectors import DetectedFace, middle_of
 
-MARGIN = 0.0
-"""How much larger than FER2013's frame the square is that is cut out, as a share of its side."""
+MARGIN = 0.0  # how much larger than FER2013's frame the cut-out square is, as a share of its side
 
+# FER2013's frame around a detected box, fitted by benchmarks/face_crop.py on training faces. Its
+# side is a share of the box's height plus one of its width; its middle lies below the box's by a
+# share of the height, and by a share of how far the eyes lie below the box's middle.
 HEIGHT_SHARE, WIDTH_SHARE = 0.44, 0.67
-"""Side of FER2013's frame around a face: so much of the box's height, and so much of its width.
-Fitted, as `EYES_LEVEL` and `EYES_SHARE`, by `benchmarks/face_crop.py` on training faces."""
-
 EYES_LEVEL, EYES_SHARE = 0.037, 0.31
-"""Where the frame's middle lies below the box's, in heights of the box: the first value, and this
-share of how far the eyes lie below the box's middle."""
 
 
 def crop_face(
@@ -39,8 +36,8 @@ def crop_face(
     """
     import cv2
 
-    x, y, width, height = face.box
-    middle = np.array([x + width / 2, y + height / 2])
+    width, height = face.box[2:]
+    middle = np.array(middle_of(face.box))
     side = max(width, height)
     if face.eyes is not None:
         side = HEIGHT_SHARE * height + WIDTH_SHARE * width

@@ -6,7 +6,7 @@ import functools
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +16,8 @@ from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.inference.weights import find_yunet
 from ferplus_keras.registry import Registry
 
-LONGEST_SIDE = 1280
-"""Pictures with a longer side are made smaller for detection, in pixels."""
-
-CLOSE_UP = 480
-"""Side to which a picture is also made smaller: YuNet takes parts of very large faces for faces."""
+LONGEST_SIDE = 1280  # pictures with a longer side are made smaller for detection, in pixels
+CLOSE_UP = 480  # they are made so small too: YuNet takes parts of very large faces for faces
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels of the picture; may reach over its edge."""
@@ -50,7 +47,7 @@ class DetectedFace(NamedTuple):
     def enlarged(self, scale: float) -> DetectedFace:
         """Return the same face in a picture `scale` times as large."""
         eyes = None if self.eyes is None else self.eyes * scale
-        return DetectedFace(tuple(value * scale for value in self.box), self.score, eyes)
+        return DetectedFace(tuple(float(value) * scale for value in self.box), self.score, eyes)
 
 
 Detector = Callable[[np.ndarray], list[DetectedFace]]
@@ -74,10 +71,27 @@ def find_detector(detector: str | Callable, weights: str | Path | None = None) -
         InputError: what it needs is missing.
     """
     if callable(detector):
-        return lambda image: _as_faces(detector(image))
+        return functools.partial(_own, detector)
     if not isinstance(detector, str):
         raise UsageError(f"expected a detector's name or a function, got {detector!r}")
     return DETECTORS[detector](weights)
+
+
+def _own(detector: Callable, image: np.ndarray) -> list[DetectedFace]:
+    """Return what somebody's detector finds, boxes made faces."""
+    found = detector(image)
+    try:
+        faces = [
+            face if hasattr(face, "box") else DetectedFace(tuple(map(float, face)))
+            for face in found
+        ]
+        if all(len(face.box) == 4 for face in faces):
+            return faces
+    except (TypeError, ValueError):
+        pass
+    raise InputError(
+        f"expected the detector to return boxes (x, y, width, height), got {found!r:.80}"
+    )
 
 
 def overlap(one: Box, other: Box) -> float:
@@ -86,6 +100,11 @@ def overlap(one: Box, other: Box) -> float:
     high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
     common = max(wide, 0) * max(high, 0)
     return common / max(one[2] * one[3] + other[2] * other[3] - common, 1e-9)
+
+
+def middle_of(box: Box) -> tuple[float, float]:
+    """Return x and y of a box's middle."""
+    return box[0] + box[2] / 2, box[1] + box[3] / 2
 
 
 def shrink(image: np.ndarray, longest_side: int) -> tuple[np.ndarray, float]:
@@ -103,7 +122,7 @@ def shrink(image: np.ndarray, longest_side: int) -> tuple[np.ndarray, float]:
 def _auto(weights: str | Path | None) -> Detector:
     """YuNet, or MTCNN where YuNet's file cannot be had."""
     try:
-        return _yunet(weights)
+        return YuNet(weights)
     except InputError as error:
         if weights:
             raise
@@ -116,39 +135,13 @@ def _auto(weights: str | Path | None) -> Detector:
 
 
 @DETECTORS.register("yunet")
-def _yunet(weights: str | Path | None) -> Detector:
-    """YuNet (Wu et al. 2023) in OpenCV."""
-    return YuNet(Path(weights) if weights else find_yunet())
-
-
-@DETECTORS.register("mtcnn")
-def _mtcnn(weights: str | Path | None) -> Detector:
-    """MTCNN (Zhang et al. 2016) on ONNX Runtime."""
-    from ferplus_keras.inference.mtcnn import MTCNN
-
-    network = MTCNN()
-
-    def detect(image: np.ndarray) -> list[DetectedFace]:
-        small, scale = shrink(image, LONGEST_SIDE)
-        return [
-            DetectedFace(tuple(map(float, box)), float(score), eyes).enlarged(scale)
-            for box, score, eyes in network(small)
-        ]
-
-    return detect
-
-
-@DETECTORS.register("whole")
-def _whole(weights: str | Path | None) -> Detector:
-    """The whole picture as one face."""
-    return lambda image: [DetectedFace((0, 0, image.shape[1], image.shape[0]))]
-
-
 class YuNet:
-    """OpenCV's `FaceDetectorYN` behind as many objects as threads use it at the same time.
+    """YuNet (Wu et al. 2023) in OpenCV.
+
+    There are as many networks as threads use it at the same time.
 
     Args:
-        path: any file that `cv2.FaceDetectorYN` reads.
+        weights: any file that `cv2.FaceDetectorYN` reads; None finds or fetches YuNet's.
 
     Raises:
         InputError: the file is missing or of another kind.
@@ -156,12 +149,12 @@ class YuNet:
 
     _creating = threading.Lock()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, weights: str | Path | None) -> None:
+        self._path = Path(weights) if weights else find_yunet()
         try:
-            self._file = np.frombuffer(path.read_bytes(), np.uint8)
+            self._file = np.frombuffer(self._path.read_bytes(), np.uint8)
         except OSError as error:
-            raise InputError(f"cannot read YuNet's file {path}: {error.strerror}") from None
-        self._path = path
+            raise InputError(f"cannot read YuNet's file {self._path}: {error.strerror}") from None
         self._idle = deque([self._create()])
 
     def __call__(self, image: np.ndarray) -> list[DetectedFace]:
@@ -207,30 +200,33 @@ class YuNet:
         for row in () if rows is None else rows:
             eyes = row[4:8].reshape(2, 2)
             eyes = eyes[np.argsort(eyes[:, 0])]
-            face = DetectedFace(tuple(map(float, row[:4])), float(row[-1]), eyes)
-            faces.append(face.enlarged(scale))
+            faces.append(DetectedFace(row[:4], float(row[-1]), eyes).enlarged(scale))
         return faces
 
 
 def _centre_in(box: Box, other: Box) -> bool:
-    x, y = box[0] + box[2] / 2 - other[0], box[1] + box[3] / 2 - other[1]
+    x, y = np.subtract(middle_of(box), other[:2])
     return 0 <= x <= other[2] and 0 <= y <= other[3]
 
 
-def _as_faces(found: Iterable) -> list[DetectedFace]:
-    """Return what somebody's detector found, boxes made faces."""
-    try:
-        faces = [
-            face if hasattr(face, "box") else DetectedFace(tuple(map(float, face)))
-            for face in found
-        ]
-        if all(len(face.box) == 4 for face in faces):
-            return faces
-    except (TypeError, ValueError):
-        pass
-    raise InputError(
-        f"expected the detector to return boxes (x, y, width, height), got {found!r:.80}"
-    )
+@DETECTORS.register("mtcnn")
+def _mtcnn(weights: str | Path | None) -> Detector:
+    """MTCNN (Zhang et al. 2016) on ONNX Runtime."""
+    from ferplus_keras.inference.mtcnn import MTCNN
+
+    network = MTCNN()
+
+    def detect(image: np.ndarray) -> list[DetectedFace]:
+        small, scale = shrink(image, LONGEST_SIDE)
+        return [DetectedFace(*found).enlarged(scale) for found in network(small)]
+
+    return detect
+
+
+@DETECTORS.register("whole")
+def _whole(weights: str | Path | None) -> Detector:
+    """The whole picture as one face."""
+    return lambda image: [DetectedFace((0, 0, image.shape[1], image.shape[0]))]
 
 
 @functools.cache

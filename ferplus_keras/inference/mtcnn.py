@@ -14,12 +14,8 @@ import numpy as np
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
 
-SMALLEST = 20
-"""Side of the smallest face that is looked for, in pixels."""
-
-PYRAMID = 0.709
-"""Size of each picture of the pyramid as a share of the one before."""
-
+SMALLEST = 20  # side of the smallest face that is looked for, in pixels
+PYRAMID = 0.709  # size of each picture of the pyramid as a share of the one before
 THRESHOLDS = (0.6, 0.7, 0.9)
 """Least probabilities of a face by the three networks; the published 0.7 of the last one also
 takes badges for faces."""
@@ -43,9 +39,7 @@ class MTCNN:
         try:
             self._networks = [
                 onnxruntime.InferenceSession(
-                    (folder / f"{name}.onnx").read_bytes(),
-                    options,
-                    providers=["CPUExecutionProvider"],
+                    (folder / f"{name}.onnx").read_bytes(), options, ["CPUExecutionProvider"]
                 )
                 for name in ("pnet", "rnet", "onet")
             ]
@@ -54,11 +48,7 @@ class MTCNN:
             raise InputError(f"cannot read MTCNN's networks in {folder}: {reason}") from None
 
     def __call__(self, image: np.ndarray) -> Iterator[tuple[np.ndarray, float, np.ndarray]]:
-        """Yield box, confidence and eyes of each face, most confident first.
-
-        Args:
-            image: (h, w, 3) uint8, RGB.
-        """
+        """Yield box, confidence and eyes of each face of (h, w, 3) uint8 RGB, surest first."""
         boxes = self._propose(image)
         for number in (1, 2):
             if not len(boxes):
@@ -74,7 +64,7 @@ class MTCNN:
         points = points[0][sure][kept].reshape(-1, 2, 5).transpose(0, 2, 1)
         points = squares[kept, None, :2] + points * sides[kept, None]
         for box, score, face in zip(boxes, scores, points, strict=True):
-            yield np.r_[box[:2], box[2:] - box[:2]], score, face[:2]
+            yield np.r_[box[:2], box[2:] - box[:2]], float(score), face[:2]
 
     def _run(self, number: int, pictures: np.ndarray) -> list[np.ndarray]:
         """Run a network on (n, h, w, 3) grey levels; it was trained on transposed pictures."""
@@ -119,10 +109,8 @@ def _suppress(
         low = np.maximum(boxes[best, :2], boxes[order, :2])
         high = np.minimum(boxes[best, 2:], boxes[order, 2:])
         common = np.prod(np.maximum(high - low, 0), axis=1)
-        if smaller:
-            whole = np.minimum(areas[best], areas[order])
-        else:
-            whole = areas[best] + areas[order] - common
+        united = areas[best] + areas[order] - common
+        whole = np.minimum(areas[best], areas[order]) if smaller else united
         order = order[common <= most * whole]
     return kept
 

@@ -20,11 +20,7 @@ VIDEO_SUFFIXES = (
 """Endings of the files that count as videos: what OpenCV's FFmpeg plays."""
 
 ADDRESSES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://")
-"""What the address of a stream or a video begins with."""
-
-STANDARD_INPUT = "-"
-
-_COPIES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".mp4")
+COPIED = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".mp4")
 """Formats that an annotated copy keeps; others become .png and .mp4."""
 
 Source = Path | str | int
@@ -46,7 +42,7 @@ def find_sources(words: Sequence[str]) -> list[Path | str]:
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="surrogateescape")  # names need not be UTF-8
     for word in words:
-        for name in sys.stdin.read().splitlines() if word == STANDARD_INPUT else [word]:
+        for name in sys.stdin.read().splitlines() if word == "-" else [word]:
             if name.strip():
                 found.update(dict.fromkeys(_files(name.strip())))
     if not found:
@@ -66,12 +62,11 @@ def shown_name(source: Source) -> str:
     return str(source) if isinstance(source, Path) else re.sub(r"//[^/@]*@", "//", source)
 
 
-def copy_paths(sources: Sequence[Path | str], folder: Path) -> dict[Path | str, Path]:
+def copy_paths(sources: Sequence[Source], folder: Path) -> dict[Source, Path]:
     """Return where the annotated copy of each source goes.
 
-    They keep their names and lie as the files lie below the folder that they share, so that equal
-    names in different folders stay apart. A format that is not written is appended as another
-    ending.
+    They lie as the files lie below the folder that they share, so that equal names in different
+    folders stay apart. A format that is not written is appended as another ending.
 
     Raises:
         UsageError: a copy would take the place of a file.
@@ -82,7 +77,7 @@ def copy_paths(sources: Sequence[Path | str], folder: Path) -> dict[Path | str, 
     for source in sources:
         if isinstance(source, Path):
             copy = folder / whole[source].relative_to(shared)
-            if copy.suffix.lower() not in _COPIES:
+            if copy.suffix.lower() not in COPIED:
                 copy = copy.with_name(copy.name + (".mp4" if is_video(source) else ".png"))
         else:
             name = re.sub(r"\W+", "_", shown_name(source)).strip("_")
@@ -114,22 +109,20 @@ def _files(name: str) -> list[Path | str]:
 
 def _inside(folder: Path) -> list[Path]:
     """Return the pictures and videos in a folder; say how many other files there are."""
-    found, others = [], Counter()
-    for file in _walk(folder, set()):
-        if file.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES:
-            found.append(file)
-        else:
-            others[file.suffix.lower() or "without an ending"] += 1
+    known = SUFFIXES + VIDEO_SUFFIXES
+    files = list(_walk(folder, set()))
+    found = sorted(file for file in files if file.suffix.lower() in known)
     if not found:
-        looked_for = ", ".join(SUFFIXES + VIDEO_SUFFIXES)
-        raise InputError(f"no pictures or videos in {folder} (looked for {looked_for})")
+        raise InputError(f"no pictures or videos in {folder} (looked for {', '.join(known)})")
+    endings = [file.suffix.lower() or "without an ending" for file in files]
+    others = Counter(ending for ending in endings if ending not in known).most_common(5)
     if others:
-        endings = ", ".join(f"{count} {ending}" for ending, count in others.most_common(5))
         print(
-            f"note: skipped what is neither picture nor video by its ending in {folder}: {endings}",
+            f"note: skipped what is neither picture nor video by its ending in {folder}: "
+            + ", ".join(f"{count} {ending}" for ending, count in others),
             file=sys.stderr,
         )
-    return sorted(found)
+    return found
 
 
 def _walk(folder: Path, above: set[Path]) -> Iterator[Path]:

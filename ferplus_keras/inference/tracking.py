@@ -6,65 +6,36 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ferplus_keras.inference.detectors import Box, DetectedFace, overlap
+from ferplus_keras.inference.detectors import Box, DetectedFace, middle_of, overlap
 
-TEMPLATE = 32
-"""Side to which a face is brought to compare its looks, in pixels."""
-
-POINTS = 7
-"""Points across and down a face whose flow is measured."""
-
-FOLLOWED = 0.4
-"""Smallest share of the points that must be found, there and back, for the face to be found."""
-
-SIMILAR = 0.55
-"""Smallest correlation of grey levels at which a face still is the face."""
-
-CHANGED = 0.15
-"""Smallest correlation at which a face found where one was lost is it, turned or half seen."""
-
-SAME_PLACE = 0.3
-"""Smallest intersection over union at which a detected face continues a track."""
-
-NEARBY = 2
-"""Largest distance at which a similar face continues a track, in sides of its box."""
-
-REMEMBERED = 50
-"""Frames for which a face that is out of sight keeps its number."""
+TEMPLATE = 32  # side to which a face is brought to compare its looks, in pixels
+POINTS = 7  # points across and down a face whose flow is measured
+FOLLOWED = 0.4  # smallest share of them that must be found again, there and back
+SIMILAR = 0.55  # smallest correlation of grey levels at which a face still is the face
+CHANGED = 0.15  # smallest one at which a face found where one was lost is it, turned or half seen
+SAME_PLACE = 0.3  # smallest intersection over union at which a detected face continues a track
+NEARBY = 2  # largest distance at which a similar face continues a track, in sides of its box
+REMEMBERED = 50  # frames for which a face that is out of sight keeps its number
 
 
 @dataclass(eq=False)
 class Track:
-    """One face through the frames.
+    """One face through the frames."""
 
-    Attributes:
-        number: counted from 0 in the order of appearance.
-        face: where it is, or was last.
-        template: (32, 32) uint8, what it looked like when it was last detected.
-        hidden: frames since it was last seen; 0 while it is.
-        similarity: correlation with the template, where it was last found.
-    """
-
-    number: int
-    face: DetectedFace
-    template: np.ndarray
-    hidden: int = 0
-    similarity: float = 1.0
+    number: int  # from 0 in the order of appearance
+    face: DetectedFace  # where it is, or was last
+    template: np.ndarray  # (32, 32) uint8, what it looked like when it was last detected
+    hidden: int = 0  # frames since it was last seen; 0 while it is
+    similarity: float = 1.0  # correlation with the template, where it was last found
 
 
 @dataclass
 class Tracker:
-    """Follows faces between detections.
+    """Follows faces between detections."""
 
-    Attributes:
-        tracks: the faces in sight, and those lost lately.
-        seen: faces seen so far.
-        lost: a face that was in sight a frame ago no longer is: time to detect again.
-    """
-
-    tracks: list[Track] = field(default_factory=list)
-    seen: int = 0
-    lost: bool = False
+    tracks: list[Track] = field(default_factory=list)  # in sight, or lost lately
+    seen: int = 0  # faces seen so far
+    lost: bool = False  # a face in sight a frame ago no longer is: time to detect again
     _before: np.ndarray | None = None
 
     @property
@@ -101,10 +72,12 @@ class Tracker:
         pairs = []
         for index, face in enumerate(faces):
             for track in self.tracks:
-                shared = overlap(track.face.box, face.box)
+                box = track.face.box
+                shared = overlap(box, face.box)
                 alike = _correlation(patches[index], track.template)
                 same_place = shared >= SAME_PLACE and alike >= (CHANGED if track.hidden else -1)
-                near = _distance(track.face.box, face.box) < NEARBY
+                apart = np.hypot(*np.subtract(middle_of(box), middle_of(face.box)))
+                near = apart / max(*face.box[2:], 1e-9) < NEARBY
                 if same_place or (near and alike >= SIMILAR):
                     pairs.append((shared + alike, index, track))
         goes_on: dict[int, Track] = {}
@@ -115,12 +88,11 @@ class Tracker:
         for track in left:
             track.hidden = 1
         for index, (face, patch) in enumerate(zip(faces, patches, strict=True)):
-            if index not in goes_on:
-                goes_on[index] = Track(self.seen, face, patch)
-                self.tracks.append(goes_on[index])
+            if track := goes_on.get(index):
+                track.face, track.template, track.hidden, track.similarity = face, patch, 0, 1.0
+            else:
+                self.tracks.append(Track(self.seen, face, patch))
                 self.seen += 1
-            track = goes_on[index]
-            track.face, track.template, track.hidden, track.similarity = face, patch, 0, 1.0
         self.lost = bool(left)
 
 
@@ -142,20 +114,12 @@ def _moved(face: DetectedFace, before: np.ndarray, grey: np.ndarray) -> Detected
     if motion is None:
         return None
     scale = float(np.hypot(motion[0, 0], motion[1, 0]))
-    middle_x, middle_y = motion @ (x + width / 2, y + height / 2, 1)
-    if not (0 <= middle_x < grey.shape[1] and 0 <= middle_y < grey.shape[0]):
+    across, down = map(float, motion @ (*middle_of(face.box), 1))
+    if not (0 <= across < grey.shape[1] and 0 <= down < grey.shape[0]):
         return None
     width, height = width * scale, height * scale
-    box = (float(middle_x - width / 2), float(middle_y - height / 2), width, height)
     eyes = None if face.eyes is None else face.eyes @ motion[:, :2].T + motion[:, 2]
-    return DetectedFace(box, face.score, eyes)
-
-
-def _distance(one: Box, other: Box) -> float:
-    """Return how far two boxes' middles are apart, in sides of the second."""
-    across = one[0] + one[2] / 2 - other[0] - other[2] / 2
-    down = one[1] + one[3] / 2 - other[1] - other[3] / 2
-    return float(np.hypot(across, down) / max(*other[2:], 1e-9))
+    return DetectedFace((across - width / 2, down - height / 2, width, height), face.score, eyes)
 
 
 def _patch(grey: np.ndarray, box: Box) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,78 +21,44 @@ from ferplus_keras.inference.tables import AddFaces
 from ferplus_keras.inference.tracking import Tracker
 from ferplus_keras.progress import progress_bar
 
-EVERY = 10
-"""Frames from one detection to the next; a lost face is looked for at once."""
+EVERY = 10  # frames from one detection to the next; a lost face is looked for at once
+DETECTED_SIDE = 480  # frames with a longer side are made smaller for detection, in pixels
+SMOOTHING = 0.8  # share of the earlier probabilities in a face's running mean
+CHUNK = 16  # frames whose faces the network sees together; those of a live source one by one
+LONGEST_GAP = 250  # most times that a copy repeats a frame to keep in step with its source
 
-DETECTED_SIDE = 480
-"""Frames with a longer side are made smaller for detection, in pixels."""
-
-SMOOTHING = 0.8
-"""Share of the earlier probabilities in a face's running mean."""
-
-CHUNK = 16
-"""Frames whose faces the network sees together; those of a live source one by one."""
-
-LONGEST_GAP = 250
-"""Most times that an annotated copy repeats a frame to keep in step with its source."""
-
-Followed = tuple[float, np.ndarray, list[tuple[int, DetectedFace]]]
-"""Seconds, frame, and the number and place of each face in it."""
+Seen = Iterator[tuple[float, np.ndarray, list[tuple[int, Prediction]]]]
+"""Seconds, frame, and the number and prediction of each face in it."""
 
 
 @dataclass
 class FaceSummary:
-    """One face of a video.
-
-    Attributes:
-        first: the first frame that shows it, from 0.
-        begins: seconds at that frame.
-        frames: in how many frames it was seen.
-        last: the last of them.
-        ends: seconds at that frame.
-        total: sum of its probabilities, class -> sum.
-    """
+    """One face of a video: the first and the last frame that show it, from 0, and their seconds."""
 
     first: int
     begins: float
-    frames: int = 0
     last: int = 0
     ends: float = 0.0
-    total: dict[str, float] = field(default_factory=dict)
+    frames: int = 0  # in how many it was seen
+    total: Counter[str] = field(default_factory=Counter)  # class -> sum of its probabilities
 
     @property
     def probabilities(self) -> dict[str, float]:
         """Class -> mean probability."""
         return {name: value / self.frames for name, value in self.total.items()}
 
-    def add(self, frame: int, seconds: float, face: Prediction) -> None:
-        """Count a frame in."""
-        self.frames, self.last, self.ends = self.frames + 1, frame, seconds
-        for name, value in face.probabilities.items():
-            self.total[name] = self.total.get(name, 0.0) + value
-
 
 @dataclass
 class VideoSummary:
-    """What was found in a video.
+    """What was found in a video."""
 
-    Attributes:
-        name: the file, its address, or "camera 0".
-        rate: its frames per second.
-        frames: how many were read.
-        taken: seconds that took.
-        faces: number of each face -> what was seen of it.
-        problem: what is wrong with the video, one line, or None.
-        stopped: what ended it early, such as Ctrl-C, or None.
-    """
-
-    name: str
-    rate: float
-    frames: int = 0
-    taken: float = 0.0
-    faces: dict[int, FaceSummary] = field(default_factory=dict)
-    problem: str | None = None
-    stopped: KeyboardInterrupt | None = None
+    name: str  # the file, its address, or "camera 0"
+    rate: float  # frames per second
+    frames: int = 0  # how many were read
+    taken: float = 0.0  # seconds that took
+    faces: dict[int, FaceSummary] = field(default_factory=dict)  # by number
+    problem: str | None = None  # what is wrong with the video, one line
+    stopped: KeyboardInterrupt | None = None  # what ended it early
 
     def __str__(self) -> str:
         speed = self.frames / max(self.taken, 1e-9)
@@ -105,21 +73,15 @@ class VideoSummary:
 
     def entry(self) -> dict:
         """Return {"file", "frames", "rate", "faces": [{"face", "frames", "first", …}]} for JSON."""
-        faces = [
-            {
-                "face": number,
-                "frames": face.frames,
-                "first": face.first,
-                "last": face.last,
-                "label": max(face.probabilities, key=face.probabilities.get),
-                "confidence": max(face.probabilities.values()),
-                "probabilities": face.probabilities,
-            }
-            for number, face in self.faces.items()
-        ]
-        problem = {"error": self.problem} if self.problem else {}
+        faces = []
+        for number, face in self.faces.items():
+            shares = face.probabilities
+            label = max(shares, key=shares.get)
+            counts = {"face": number, "frames": face.frames, "first": face.first, "last": face.last}
+            answer = {"label": label, "confidence": shares[label], "probabilities": shares}
+            faces.append(counts | answer)
         found = {"file": self.name, "frames": self.frames, "rate": self.rate, "faces": faces}
-        return found | problem
+        return found | ({"error": self.problem} if self.problem else {})
 
 
 def predict_video(
@@ -152,9 +114,9 @@ def predict_video(
     total = min(filter(None, (video.count, most)), default=None)
     written = 0
     started = time.perf_counter()
-    with ExitStack() as stack:
-        add_frame = stack.enter_context(video_writer(copy, video.rate)) if copy else None
-        bar = stack.enter_context(progress_bar(total=total, desc=video.name, unit=" frames"))
+    writing = video_writer(copy, video.rate) if copy else nullcontext()
+    counting = progress_bar(total=total, desc=video.name, unit=" frames")
+    with writing as add_frame, counting as bar:
         try:
             seen = predict_frames(video.frames, predictor, every, 1 if video.live else CHUNK)
             for index, (moment, frame, found) in enumerate(seen):
@@ -163,7 +125,9 @@ def predict_video(
                 faces = [face for _, face in found]
                 for number, face in found:
                     known = summary.faces.setdefault(number, FaceSummary(index, moment))
-                    known.add(index, moment, face)
+                    known.last, known.ends = index, moment
+                    known.frames += 1
+                    known.total.update(face.probabilities)
                 if add_to_table:
                     numbers = [number for number, _ in found]
                     add_to_table(video.name, faces, numbers, (index, moment))
@@ -198,7 +162,7 @@ def predict_frames(
     predictor: Predictor,
     every: int = EVERY,
     chunk_size: int = CHUNK,
-) -> Iterator[tuple[float, np.ndarray, list[tuple[int, Prediction]]]]:
+) -> Seen:
     """Yield each frame's seconds, the frame, and its faces: numbers and smoothed predictions.
 
     Args:
@@ -207,11 +171,27 @@ def predict_frames(
         every: frames from one detection to the next; in between they are followed.
         chunk_size: frames whose faces the network sees together.
     """
+    means: dict[int, np.ndarray] = {}
+    followed = _followed(frames, predictor, every)
+    while chunk := list(itertools.islice(followed, chunk_size)):
+        crops = [predictor.crop(frame, face) for _, frame, faces in chunk for _, face in faces]
+        rows = iter(predictor.probabilities(np.array(crops)) if crops else ())
+        for seconds, frame, faces in chunk:
+            found = []
+            for number, face in faces:
+                row = next(rows)
+                means[number] = SMOOTHING * means.get(number, row) + (1 - SMOOTHING) * row
+                found.append((number, predictor.describe(face.box, means[number])))
+            yield seconds, frame, found
+
+
+def _followed(
+    frames: Iterable[tuple[float, np.ndarray]], predictor: Predictor, every: int
+) -> Iterator[tuple[float, np.ndarray, list[tuple[int, DetectedFace]]]]:
+    """Yield each frame's seconds, the frame, and the number and place of each face in it."""
     import cv2
 
     tracker = Tracker()
-    means: dict[int, np.ndarray] = {}
-    chunk: list[Followed] = []
     due = 0
     for index, (seconds, frame) in enumerate(frames):
         small, scale = shrink(frame, DETECTED_SIDE)
@@ -220,26 +200,4 @@ def predict_frames(
         if index >= due or tracker.lost:
             tracker.correct(grey, predictor.detect(small))
             due = index + (1 if predictor.whole else every)
-        faces = [(track.number, track.face.enlarged(scale)) for track in tracker.visible]
-        chunk.append((seconds, frame, faces))
-        if len(chunk) == chunk_size:
-            yield from _classified(chunk, predictor, means)
-            known = {track.number for track in tracker.tracks}
-            means = {number: mean for number, mean in means.items() if number in known}
-            chunk = []
-    yield from _classified(chunk, predictor, means)
-
-
-def _classified(
-    chunk: list[Followed], predictor: Predictor, means: dict[int, np.ndarray]
-) -> Iterator[tuple[float, np.ndarray, list[tuple[int, Prediction]]]]:
-    """Yield the frames of a chunk with their predictions; `means` persists across chunks."""
-    crops = [predictor.crop(frame, face) for _, frame, faces in chunk for _, face in faces]
-    rows = iter(predictor.probabilities(np.array(crops)) if crops else ())
-    for seconds, frame, faces in chunk:
-        found = []
-        for number, face in faces:
-            row = next(rows)
-            means[number] = SMOOTHING * means.get(number, row) + (1 - SMOOTHING) * row
-            found.append((number, predictor.describe(face.box, means[number])))
-        yield seconds, frame, found
+        yield seconds, frame, [(each.number, each.face.enlarged(scale)) for each in tracker.visible]

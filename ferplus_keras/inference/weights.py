@@ -14,19 +14,15 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing, require_writable
 
 YUNET = "face_detection_yunet_2023mar.onnx"
-
 YUNET_BYTES = 232_589
-
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
-
 YUNET_URL = (
     "https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/"
     f"face_detection_yunet/{YUNET}"
 )
 """OpenCV's model zoo (MIT licence); the file lies in Git LFS."""
 
-TIMEOUT = 5
-"""Seconds without an answer after which the server counts as out of reach."""
+TIMEOUT = 5  # seconds without an answer after which the server counts as out of reach
 
 
 def find_yunet(fetch: bool = True) -> Path:
