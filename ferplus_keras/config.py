@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ferplus_keras.arguments import Config, as_settings, parse, setting, to_plain
-from ferplus_keras.data.augment import PRESETS, VIEWS
+from ferplus_keras.data.augment import PRESETS, SAMPLINGS, VIEWS
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.data.labels import LABEL_RULES
-from ferplus_keras.data.mixing import SAMPLINGS
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.registry import MODELS

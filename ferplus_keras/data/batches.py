@@ -9,9 +9,9 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from ferplus_keras.data.augment import SAMPLINGS, cutmix, mixup, smooth
 from ferplus_keras.data.augment import augmentation as find_augmentation
-from ferplus_keras.data.mixing import SAMPLINGS, cutmix, mixup, smooth
-from ferplus_keras.data.split import Split
+from ferplus_keras.data.targets import Split
 from ferplus_keras.errors import UsageError
 
 _ORDER, _PIXELS, _TARGETS, _MIX = range(4)

@@ -10,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ferplus_keras.data.class_map import ClassMap, find_class_map, merge_classes
 from ferplus_keras.data.fer2013 import Fer2013Missing
 from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.data.folder import read_folder  # noqa: F401 (enters a data set)
-from ferplus_keras.data.labels import LabelRule, Labels
+from ferplus_keras.data.labels import LabelRule
 from ferplus_keras.data.registry import DATASETS, FileRows, LabelSet
-from ferplus_keras.data.split import Split, duplicate_groups, leaked_rows, limit_split  # noqa: F401
 from ferplus_keras.data.tables import at_line, read_table
+from ferplus_keras.data.targets import ClassMap, Labels, Split, find_class_map, merge_classes
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
-from ferplus_keras.errors import InputError, unknown
+from ferplus_keras.errors import InputError, UsageError, unknown
 
 DUPLICATE = "same pixels as a validation or test row"
 EXCLUDED = "listed in --exclude"
@@ -32,8 +31,7 @@ class NoRows(InputError):
 def read_excluded(path: str | Path, rows: int) -> tuple[np.ndarray, str]:
     """Return which of `rows` rows a CSV file lists in its column `row`, (rows,) bool; its SHA-256.
 
-    Raises:
-        InputError: `read_table` refuses the file, or it lists what is not the number of a row.
+    Raises InputError where `read_table` does, or for what is not the number of a row.
     """
     name = f"--exclude {path}"
     table, sha256 = read_table(Path(path), ("row",), name)
@@ -46,6 +44,47 @@ def read_excluded(path: str | Path, rows: int) -> tuple[np.ndarray, str]:
             )
         excluded[int(field)] = True
     return excluded, sha256
+
+
+def limit_split(split: Split, limit: int, seed: int) -> Split:
+    """Return `limit` rows of a split, drawn by the seed, in row order; all where it has no more.
+
+    Every class (of soft targets: the largest one) keeps its share, by the largest-remainder
+    method. Raises UsageError where `limit` is below 1.
+    """
+    if limit < 1:
+        raise UsageError(f"expected a limit of 1 row or more, not {limit}")
+    rows = len(split.images)
+    if limit >= rows:
+        return split
+    classes = split.labels()
+    exact = np.bincount(classes, minlength=len(split.class_names)) * limit
+    quotas = exact // rows
+    by_remainder = np.argsort(-(exact % rows), kind="stable")
+    quotas[by_remainder[: limit - quotas.sum()]] += 1
+    rng = np.random.default_rng(seed)
+    drawn = [
+        rng.choice(np.flatnonzero(classes == index), quota, replace=False)
+        for index, quota in enumerate(quotas)
+    ]
+    return split.take(np.sort(np.concatenate(drawn)))
+
+
+def duplicate_groups(images: np.ndarray) -> np.ndarray:
+    """Return for each face (n, ...) uint8 the first row with the same pixels, (n,) int64."""
+    first: dict[bytes, int] = {}
+    rows = (first.setdefault(image.tobytes(), row) for row, image in enumerate(images))
+    return np.fromiter(rows, np.int64, len(images))
+
+
+def leaked_rows(groups: np.ndarray, in_train: np.ndarray) -> np.ndarray:
+    """Return which rows have a duplicate across the border of training, (n,) bool.
+
+    `groups` are (n,) int as `duplicate_groups` returns them, `in_train` is (n,) bool.
+    """
+    trained = np.bincount(groups[in_train], minlength=len(groups)) > 0
+    tested = np.bincount(groups[~in_train], minlength=len(groups)) > 0
+    return np.where(in_train, tested[groups], trained[groups])
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +124,9 @@ class Source:
             labels: the rule's labels of all rows, where some were dropped since.
 
         Raises:
-            UsageError: an unknown split or rule.
+            UsageError: an unknown rule.
             NoRows: the rule keeps no row of it.
         """
-        if name not in SPLITS:
-            raise unknown("split", name, SPLITS)
         rule = self.label_set.rule(rule) if isinstance(rule, str) else rule
         labels = self.label(rule) if labels is None else labels
         in_split = self.rows.splits == name
@@ -100,11 +137,11 @@ class Source:
                 f"{np.count_nonzero(in_split)} rows none is kept; the data files are "
                 f"{', '.join(self.hashes)}"
             )
-        images, paths = self.rows.images, self.rows.paths
-        unbroken = slice(row_ids[0], row_ids[-1] + 1)  # such rows stay a memory map
-        is_unbroken = unbroken.stop - unbroken.start == row_ids.size
+        paths = self.rows.paths
+        span = slice(row_ids[0], row_ids[-1] + 1)
+        unbroken = span.stop - span.start == row_ids.size  # such rows stay a memory map
         return Split(
-            images=images[unbroken if is_unbroken else row_ids],
+            images=self.rows.images[span if unbroken else row_ids],
             targets=labels.targets[row_ids],
             row_ids=row_ids,
             class_names=self.class_names,
@@ -128,11 +165,10 @@ class Source:
             reasons = Counter(labels.reasons[rows & ~labels.keep].tolist())
             sums = labels.targets[rows].sum(axis=0, dtype=np.float64).tolist()
             sums = [int(n) if n.is_integer() else round(n, 3) for n in sums]
-            number, dropped = int(np.count_nonzero(rows)), reasons.total()
             return {
-                "rows": number,
-                "kept": number - dropped,
-                "dropped": dropped,
+                "rows": int(rows.sum()),
+                "kept": int(labels.keep[rows].sum()),
+                "dropped": reasons.total(),
                 "reasons": dict(reasons.most_common()),
                 "per_class": dict(zip(self.class_names, sums, strict=True)),
             }
@@ -153,12 +189,12 @@ class Dataset:
 
     name: str  # row of `DATASETS`
     label_rule: str  # that labels the training rows
-    class_names: tuple[str, ...]  # the C classes, in the order of the targets
+    class_names: tuple[str, ...]
     splits: dict[str, Split]  # "train", "validation" and "test"
     draw: bool  # whether training draws one class from the target at every read
     evaluation_rule: str  # that labels the validation and test rows
-    counts: dict  # rows and classes as `label_counts` gives them
-    hashes: dict[str, str]  # as `Source.hashes`
+    counts: dict  # as `label_counts` gives them
+    hashes: dict[str, str]  # as `Source.hashes`, and of the file of excluded rows
 
 
 def open_source(
@@ -175,8 +211,7 @@ def open_source(
         data_dir: folder of fer2013.csv (and fer2013new.csv for FERPlus), or of own pictures.
         dataset_name: row of `DATASETS`.
         cache_dir: where parsed pixels are kept; None for the usual place.
-        class_map: merged or renamed classes, as `find_class_map` takes them; None for the data
-            set's own.
+        class_map: as `find_class_map` takes it.
         class_names: columns that the targets are to have, such as the classes of a checkpoint;
             the data may lack some of them. None for the classes of the data.
 
@@ -211,8 +246,7 @@ def load_dataset(
         data_dir, dataset_name, cache_dir, class_map: as for `open_source`.
         label_rule: row of `labels.LABEL_RULES`, for the training rows; a data set with one rule
             keeps it.
-        evaluation_rule: likewise, for validation and test rows; None for the one that
-            `label_rule` is evaluated with by its authors.
+        evaluation_rule: likewise, for the others; None for the one its authors evaluate with.
         drop_leaks: leave out the training rows with the pixels of a validation or test row.
         exclude: CSV file whose column `row` lists rows, as `Split.row_ids` numbers them, that are
             left out of training.
@@ -256,9 +290,7 @@ def load_split(
     class_map: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Split:
-    """Return one split, labelled by exactly `label_rule`, whatever split it is.
-
-    The arguments are those of `open_source` and `Source.split`, and so are the errors.
+    """Return one split, by the arguments of `open_source` and `Source.split`, and their errors.
 
     Example:
         >>> load_split("data", "test").images.shape  # doctest: +SKIP
@@ -280,17 +312,14 @@ def label_counts(
 ) -> dict:
     """Count what a label rule keeps of each split, and why it drops the rest.
 
-    The arguments are those of `load_split`. For FERPlus fer2013new.csv is enough; where
-    fer2013.csv is there too, they are checked against each other.
+    Arguments and errors are those of `load_split`, but an empty split is counted. For FERPlus
+    fer2013new.csv is enough; where fer2013.csv is there too, they are checked against each other.
 
     Returns:
         Plain numbers and texts, ready for JSON: {"dataset_name", "label_rule", "evaluation_rule",
         "classes": [name, …], "splits": {split: counts, …}, "total": counts}, each counts being
         {"rows", "kept", "dropped", "reasons": {reason: rows}, "per_class": {name: rows}}. Under a
         rule with soft targets, the rows of a class are the sum of its targets.
-
-    Raises:
-        UsageError, InputError: as `load_split`; an empty split is counted, not refused.
     """
     label_set = DATASETS[dataset_name]
     rule = label_set.rule(label_rule)

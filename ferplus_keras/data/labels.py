@@ -1,15 +1,12 @@
-"""Turn FER+ votes into labels: the rules of the literature, side by side.
-
-The field compares accuracies reached under different rules and so on different rows.
-"""
+"""Turn FER+ votes into labels: the rules of the literature, side by side."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ferplus_keras.data.targets import DISTRIBUTION, ONE_CLASS, RIGHT_SET, TargetKind
+from ferplus_keras.data.targets import DISTRIBUTION, ONE_CLASS, RIGHT_SET, Labels, TargetKind
 from ferplus_keras.emotions import FERPLUS_CLASSES, VOTE_COLUMNS
 from ferplus_keras.registry import Registry
 
@@ -23,33 +20,6 @@ NOTHING_LEFT = "no class has more than a single vote"
 
 _EMOTIONS = slice(0, len(FERPLUS_CLASSES))
 _NO_EMOTION = slice(len(FERPLUS_CLASSES), len(VOTE_COLUMNS))
-
-
-class Labels(NamedTuple):
-    """What a rule makes of the votes; it gives targets in the order of `FERPLUS_CLASSES`."""
-
-    targets: np.ndarray  # (n, C) float32, zeros where the row is dropped
-    keep: np.ndarray  # (n,) bool
-    reasons: np.ndarray  # (n,) str, why the row is dropped, "" where it is kept
-
-    @classmethod
-    def of(cls, targets: np.ndarray, drop: dict[str, np.ndarray]) -> "Labels":
-        """Return labels without the rows of `drop`, reason -> (n,) bool; the first one counts."""
-        reasons = np.select(list(drop.values()), list(drop), default="")
-        keep = reasons == ""
-        return cls((targets * keep[:, None]).astype(np.float32), keep, reasons)
-
-    def without(self, rows: np.ndarray, reason: str) -> "Labels":
-        """Return labels that drop `rows`, (n,) bool, too; rows dropped before keep their reason."""
-        keep = self.keep & ~rows
-        reasons = np.where(rows & self.keep, reason, self.reasons)
-        return Labels(self.targets * keep[:, None], keep, reasons)
-
-    def replaced(self, rows: np.ndarray, labels: "Labels") -> "Labels":
-        """Return these labels with the other labels at `rows`, (n,) bool."""
-        targets = np.where(rows[:, None], labels.targets, self.targets)
-        others = (np.where(rows, new, old) for new, old in zip(labels[1:], self[1:], strict=True))
-        return Labels(targets, *others)
 
 
 Apply = Callable[[np.ndarray], Labels]
@@ -75,13 +45,13 @@ LABEL_RULES: Registry[LabelRule] = Registry("label rule")
 def label_rule(name: str, description: str, **attributes: Any) -> Callable[[Apply], Apply]:
     """Return a decorator that enters a function from votes to `Labels` in `LABEL_RULES`.
 
-    `attributes` are further ones of `LabelRule`; rows are evaluated with the rule itself unless
-    `evaluate_with` says otherwise.
+    `attributes` are further ones of `LabelRule`; `evaluate_with` is the rule itself by default.
     """
 
     def enter(apply: Apply) -> Apply:
-        settings = {"evaluate_with": name} | attributes
-        LABEL_RULES[name] = LabelRule(name, description, apply, **settings)
+        LABEL_RULES[name] = LabelRule(
+            name, description, apply, **{"evaluate_with": name, **attributes}
+        )
         return apply
 
     return enter
@@ -104,7 +74,7 @@ def majority(votes: np.ndarray) -> Labels:
 def albanie_majority(votes: np.ndarray) -> Labels:
     """Label as `majority` after single votes are set to 0; exactly half of them is too little.
 
-    As the VGG group's benchmark loader does (Albanie et al. 2018).
+    As in the VGG group's benchmark loader (Albanie et al. 2018).
     """
     return _first_maximum(_without_single(votes), lambda held, total: 2 * held <= total)
 

@@ -12,13 +12,9 @@ from ferplus_keras.registry import Registry
 
 
 class FileRows(NamedTuple):
-    """What the files of a data set hold, row by row, before any label rule.
+    """What the files of a data set hold, row by row, before any label rule."""
 
-    Label rules apply to `opinions`: FER+ votes (n, 10) int or, where every row has one label, that
-    label one-hot, (n, C) float32.
-    """
-
-    opinions: np.ndarray
+    opinions: np.ndarray  # what rules apply to: votes (n, 10) int, or one-hot labels (n, C) float32
     splits: np.ndarray  # (n,) str: train, validation or test
     images: np.ndarray | None  # (n, s, s) or (n, s, s, 3) uint8; None where only votes were read
     class_names: tuple[str, ...]  # that label rules distinguish, in the order of their targets
@@ -32,16 +28,12 @@ Read = Callable[[str | Path, str | Path | None], FileRows]
 
 @dataclass(frozen=True)
 class LabelSet:
-    """One data set: faces with a way to label them.
-
-    The classes are in the order of the targets; a class that the files have besides is left out
-    with its rows. They are empty where only the files say which.
-    """
+    """One data set: faces with a way to label them."""
 
     name: str
     description: str
     read: Read
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...]  # as in the targets, others are left out; () where files say which
     rules: Mapping[str, LabelRule]  # where there is but one, it applies whatever is chosen
     uses_votes: bool = False  # whether rules apply to the votes of fer2013new.csv
 

@@ -1,10 +1,16 @@
-"""What the numbers of a target mean, and what follows from it."""
+"""Labelled rows: what their targets mean, and how classes are merged, renamed and left out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+
+from ferplus_keras.errors import InputError, UsageError, unknown
+
+LEFT_OUT = "the class is left out"
 
 _ROUNDING = 1e-6
 """Shares of votes that are equal may differ by this once they are added up."""
@@ -23,19 +29,17 @@ class TargetKind:
         """Return the class against which each prediction is scored, (n,) int64.
 
         A prediction is right where its most probable class is this one; its log loss is that of
-        this class's probability.
-
-        `targets` are (n, C) float32; `probabilities` (n, C), or None for the class that describes
+        this class's probability. `probabilities` are (n, C), or None for the class that describes
         the row best.
         """
         return targets.argmax(axis=1)
 
     def merge(self, targets: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return targets of merged classes, and which rows lose their label.
+        """Return targets of merged classes, (n, M) float32, and which rows lose their label, (n,).
 
         Shares add up over the classes merged and are divided by what is left. A row is lost where
-        one class that is left out holds more than every merged class. From targets (n, C) float32
-        and members (C, M) float32, 1 where a class goes into a merged one, to (n, M) and (n,) bool.
+        one class that is left out holds more than every merged class. `members` are (C, M)
+        float32, 1 where a class goes into a merged one.
         """
         merged = targets @ members
         left_out = (targets * ~members.any(axis=1)).max(axis=1)
@@ -65,3 +69,133 @@ DISTRIBUTION = TargetKind("distribution")
 RIGHT_SET = RightSet(
     "set of right classes", loss="multi_target", accuracy="multi_target_accuracy", mixable=False
 )
+
+
+class Labels(NamedTuple):
+    """The targets of rows, and which rows have none."""
+
+    targets: np.ndarray  # (n, C) float32, zeros where the row is dropped
+    keep: np.ndarray  # (n,) bool
+    reasons: np.ndarray  # (n,) str, why the row is dropped, "" where it is kept
+
+    @classmethod
+    def of(cls, targets: np.ndarray, drop: dict[str, np.ndarray]) -> Labels:
+        """Return labels without the rows of `drop`, reason -> (n,) bool; the first one counts."""
+        reasons = np.select(list(drop.values()), list(drop), default="")
+        keep = reasons == ""
+        return cls((targets * keep[:, None]).astype(np.float32), keep, reasons)
+
+    def without(self, rows: np.ndarray, reason: str) -> Labels:
+        """Return labels that drop `rows`, (n,) bool, too; rows dropped before keep their reason."""
+        keep = self.keep & ~rows
+        reasons = np.where(rows & self.keep, reason, self.reasons)
+        return Labels(self.targets * keep[:, None], keep, reasons)
+
+    def replaced(self, rows: np.ndarray, labels: Labels) -> Labels:
+        """Return these labels with the other labels at `rows`, (n,) bool."""
+        targets = np.where(rows[:, None], labels.targets, self.targets)
+        others = (np.where(rows, new, old) for new, old in zip(labels[1:], self[1:], strict=True))
+        return Labels(targets, *others)
+
+
+class Split(NamedTuple):
+    """The kept rows of one split, in the order of the files.
+
+    Attributes:
+        images: (n, s, s) grey or (n, s, s, 3) RGB, uint8; read-only where no row was dropped.
+        targets: (n, C) float32, as the label rule makes them.
+        row_ids: (n,) int64, row of fer2013.csv, or place in the sorted list of own pictures.
+        class_names: names of the C columns of `targets`.
+        leaked: (n,) bool, as `leaked_rows` of all rows of the files, labelled or not; None where
+            the split was not loaded but put together.
+        paths: (n,) str, files of own pictures below the data folder; else None.
+        kind: what the targets mean.
+    """
+
+    images: np.ndarray
+    targets: np.ndarray
+    row_ids: np.ndarray
+    class_names: tuple[str, ...]
+    leaked: np.ndarray | None = None
+    paths: np.ndarray | None = None
+    kind: TargetKind = ONE_CLASS
+
+    def labels(self, probabilities: np.ndarray | None = None) -> np.ndarray:
+        """Return the class against which each row's prediction is scored: `TargetKind.labels`."""
+        return self.kind.labels(self.targets, probabilities)
+
+    def take(self, rows: np.ndarray) -> Split:
+        """Return the split's rows at these positions, (m,) int."""
+        columns = self._asdict().items()
+        return self._replace(**{k: v[rows] for k, v in columns if isinstance(v, np.ndarray)})
+
+
+class ClassMap(NamedTuple):
+    """New classes and what they are made of."""
+
+    names: tuple[str, ...]  # the C new classes, in the order of the targets
+    members: tuple[tuple[str, ...], ...]  # the old classes of each; none for a class without rows
+
+    def arranged(self, names: Sequence[str]) -> ClassMap:
+        """Return the map in the order of `names`; raises InputError where they lack a class."""
+        extra = [name for name in self.names if name not in names]
+        if extra:
+            raise InputError(
+                f"the data has the class '{extra[0]}', expected only {', '.join(names)}; "
+                "rename it, or use --class_map NEW=OLD …"
+            )
+        members = dict(zip(self.names, self.members, strict=True))
+        return ClassMap(tuple(names), tuple(members.get(name, ()) for name in names))
+
+
+def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str]) -> ClassMap:
+    """Return the classes that `entries` make of the old classes `class_names`.
+
+    Each entry is "NEW=OLD" or "NEW=OLD+OLD"; old classes that no entry names are left out. None
+    leaves every class as it is.
+
+    Raises:
+        UsageError: an entry is not of that form, names an unknown class or one that is named
+            already, or there are fewer than two new classes.
+    """
+    if entries is None:
+        return ClassMap(tuple(class_names), tuple((name,) for name in class_names))
+    members: dict[str, tuple[str, ...]] = {}
+    named: set[str] = set()
+    for entry in entries:
+        new, _, old = (part.strip() for part in entry.partition("="))
+        if new in members:
+            raise UsageError(
+                f"--class_map: '{new}' appears before '=' twice; join its classes with '+'"
+            )
+        members[new] = tuple(name.strip() for name in old.split("+"))
+        if not new or not all(members[new]):
+            raise UsageError(
+                f"--class_map: expected NEW=OLD or NEW=OLD+OLD, such as negative=sadness+anger, "
+                f"got '{entry}'"
+            )
+        for name in members[new]:
+            if name not in class_names:
+                raise unknown("class in --class_map", name, class_names)
+            if name in named:
+                raise UsageError(
+                    f"--class_map: the class '{name}' is named twice; it can go to only one class"
+                )
+            named.add(name)
+    if len(members) < 2:
+        raise UsageError(
+            f"--class_map: expected two new classes or more, got {len(members)}; classes that are "
+            "to stay as they are must be named too, such as neutral=neutral"
+        )
+    return ClassMap(tuple(members), tuple(members.values()))
+
+
+def merge_classes(
+    labels: Labels, class_names: Sequence[str], class_map: ClassMap, kind: TargetKind = DISTRIBUTION
+) -> Labels:
+    """Return labels of the old classes `class_names`, merged as the kind of the targets says."""
+    if class_map == find_class_map(None, class_names):
+        return labels
+    members = [[old in of_new for of_new in class_map.members] for old in class_names]
+    targets, lost = kind.merge(labels.targets, np.array(members, np.float32))
+    return labels._replace(targets=targets).without(lost, LEFT_OUT)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ferplus_keras.data.dataset import duplicate_groups, leaked_rows
 from ferplus_keras.data.labels import Labels
-from ferplus_keras.data.split import duplicate_groups, leaked_rows
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
 
 if TYPE_CHECKING:

@@ -6,11 +6,10 @@ import yaml
 
 from ferplus_keras.cli import main
 from ferplus_keras.config import TrainConfig, read_config, to_plain
-from ferplus_keras.data.class_map import LEFT_OUT, ClassMap, find_class_map, merge_classes
 from ferplus_keras.data.dataset import load_split
 from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.data.labels import LABEL_RULES, Labels
-from ferplus_keras.data.targets import RIGHT_SET
+from ferplus_keras.data.targets import LEFT_OUT, RIGHT_SET, ClassMap, find_class_map, merge_classes
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from tests.data.csv_files import random_rows, write_both

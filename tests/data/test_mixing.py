@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ferplus_keras.data.mixing import cutmix, mixup, smooth
+from ferplus_keras.data.augment import cutmix, mixup, smooth
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import numpy as np
 
-from ferplus_keras.data.mixing import SAMPLINGS, balanced, shuffled
+from ferplus_keras.data.augment import SAMPLINGS, balanced, shuffled
 
 
 def test_shuffled_reads_every_row_once():

@@ -1,6 +1,6 @@
 import numpy as np
 
-from ferplus_keras.data.split import duplicate_groups
+from ferplus_keras.data.dataset import duplicate_groups
 from ferplus_keras.data.targets import DISTRIBUTION, ONE_CLASS, RIGHT_SET
 
 
