@@ -8,90 +8,122 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+import operator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin, get_type_hints
 
 from ferplus_keras.errors import UsageError, one_line, unknown
 
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
+def read_truth(text: str) -> bool:
+    """Return the truth that a text stands for; raises argparse's error for any other text."""
+    if text.casefold() not in TRUTHS:
+        raise argparse.ArgumentTypeError(f"expected true or false, got '{text}'")
+    return TRUTHS[text.casefold()]
+
+
 @dataclass(frozen=True)
-class Setting:
-    """What is known of one setting beside its name and default.
+class Number:
+    """Reads numbers, as a type for argparse and, in `Annotated`, for a setting.
 
     Attributes:
-        meaning: for `--help`.
-        kind: int, float, bool or str; a tuple of kinds takes the first that reads the text.
+        kind: int or float.
         low: smallest value.
         above: bound that a value exceeds.
         below: bound that a value stays under.
         high: largest value.
-        known: accepted names; an unknown one is refused with the nearest spelling.
-        many: whether it takes one or more values.
-        group: heading in `--help`, on the first setting under it.
     """
 
-    meaning: str
-    kind: type | tuple[type, ...] = str
+    kind: type[int] | type[float]
     low: float | None = None
     above: float | None = None
     below: float | None = None
     high: float | None = None
-    known: Collection[str] = ()
-    many: bool = False
-    group: str = ""
+
+    def __call__(self, text: str) -> float:
+        """Return the number; raises argparse's error, which says what was expected."""
+        noun, least = ("number", "from") if self.kind is float else ("whole number of", "at least")
+        words = (least, "above", "below", "at most")
+        tests = (operator.ge, operator.gt, operator.lt, operator.le)
+        limits = (self.low, self.above, self.below, self.high)
+        bounds = [each for each in zip(words, tests, limits, strict=True) if each[2] is not None]
+        with suppress(ValueError):
+            value = self.kind(text)
+            if math.isfinite(value) and all(holds(value, bound) for _, holds, bound in bounds):
+                return value
+        allowed = " and ".join(f"{word} {bound:g}" for word, _, bound in bounds)
+        raise argparse.ArgumentTypeError(f"expected a {noun} {allowed}, got '{text}'")
+
+
+READERS = {str: str, bool: read_truth, int: Number(int), float: Number(float)}
+"""What reads the text of a setting that is annotated with a plain type."""
+
+
+class Setting(NamedTuple):
+    """What is known of one setting.
+
+    Attributes:
+        meaning: for `--help`.
+        default: dataclasses.MISSING where it is found when it is needed.
+        known: accepted names; an unknown one is refused with the nearest spelling.
+        group: heading in `--help`, on the first setting under it.
+        readers: from text to value; the first that can read a text does.
+        many: whether it takes one or more values.
+    """
+
+    meaning: str
+    default: Any
+    known: Collection[str]
+    group: str
+    readers: list[Callable[[str], Any]]
+    many: bool
 
     def read(self, text: str) -> Any:
-        """Return the value that a text stands for.
-
-        Raises:
-            ValueError: it stands for none, or for one out of range; says what was expected.
-        """
-        if self.kind is bool:
-            if text.casefold() not in TRUTHS:
-                raise ValueError(f"expected true or false, got '{text}'")
-            return TRUTHS[text.casefold()]
-        for kind in self.kind if isinstance(self.kind, tuple) else (self.kind,):
-            try:
-                value = kind(text)
-            except ValueError:
-                continue
-            if isinstance(value, str) or self._in_range(value):
-                return value
-        raise ValueError(f"expected {self._range()}, got '{text}'")
-
-    def _in_range(self, value: float) -> bool:
-        return (
-            math.isfinite(value)
-            and (self.low is None or value >= self.low)
-            and (self.above is None or value > self.above)
-            and (self.below is None or value < self.below)
-            and (self.high is None or value <= self.high)
-        )
-
-    def _range(self) -> str:
-        if self.kind is int:
-            most = "" if self.high is None else f" and at most {self.high:g}"
-            return f"a whole number of at least {self.low:g}{most}"
-        words = [("from", self.low), ("above", self.above), ("below", self.below)]
-        bounds = [
-            f"{word} {bound:g}"
-            for word, bound in [*words, ("at most", self.high)]
-            if bound is not None
-        ]
-        return f"a number {' and '.join(bounds)}"
+        """Return the value that a text stands for; raises argparse's error."""
+        *others, last = self.readers
+        for reader in others:
+            with suppress(argparse.ArgumentTypeError):
+                return reader(text)
+        return last(text)
 
 
-def setting(default: Any, meaning: str, kind: Any = str, **details: Any) -> Any:
-    """Return a dataclass field that is a setting; `Setting` lists the details."""
+def setting(meaning: str, default: Any = None, known: Collection[str] = (), group: str = "") -> Any:
+    """Return a dataclass field that is a setting; its annotation says which values it takes."""
+    if known:
+        meaning = f"{meaning.rstrip('.')}: {', '.join(known)}."
     how = {"default_factory" if callable(default) else "default": default}
-    if details.get("known"):
-        meaning = f"{meaning.rstrip('.')}: {', '.join(details['known'])}."
-    return field(**how, metadata={"setting": Setting(meaning, kind, **details)})
+    return dataclasses.field(**how, metadata={"meaning": meaning, "known": known, "group": group})
+
+
+@functools.cache
+def settings_of(config_class: type[Config]) -> dict[str, Setting]:
+    """Return the settings of a class by name."""
+    hints = get_type_hints(config_class, include_extras=True)
+    found = {}
+    for entry in dataclasses.fields(config_class):
+        hint = hints[entry.name]
+        many = tuple in map(get_origin, (hint, *get_args(hint)))
+        found[entry.name] = Setting(
+            **entry.metadata, default=entry.default, readers=[*_readers(hint)], many=many
+        )
+    return found
+
+
+def _readers(hint: Any) -> Iterator[Callable[[str], Any]]:
+    if hint in READERS:
+        yield READERS[hint]
+    elif get_origin(hint) is Annotated:
+        yield hint.__metadata__[0]
+    else:  # alternatives, or the items of a tuple
+        for part in get_args(hint):
+            yield from _readers(part)
 
 
 @dataclass(frozen=True)
@@ -103,21 +135,20 @@ class Config:
     """
 
     def __post_init__(self) -> None:
-        for entry in dataclasses.fields(self):
-            about: Setting = entry.metadata["setting"]
-            value = getattr(self, entry.name)
-            if isinstance(value, list) or (value is not None and about.many):
-                value = (value,) if isinstance(value, str | float | int) else tuple(value)
-                object.__setattr__(self, entry.name, value)
-            for item in value if isinstance(value, tuple) else (value,):
-                if item is None:
-                    continue
+        for name, about in settings_of(type(self)).items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            values = value if isinstance(value, list | tuple) else (value,)
+            if about.many:
+                object.__setattr__(self, name, tuple(values))
+            for item in map(str, values):
                 if about.known and item not in about.known:
-                    raise unknown(f"--{entry.name}", item, about.known)
+                    raise unknown(f"--{name}", item, about.known)
                 try:
-                    about.read(str(item))
-                except ValueError as error:
-                    raise UsageError(f"--{entry.name}: {error}") from None
+                    about.read(item)
+                except argparse.ArgumentTypeError as error:
+                    raise UsageError(f"--{name}: {error}") from None
 
 
 def to_plain(config: Config) -> dict[str, Any]:
@@ -151,7 +182,7 @@ class LineParser(argparse.ArgumentParser):
 
 
 def parse(
-    config_class: type, argv: Sequence[str], prog: str = "", description: str = ""
+    config_class: type[Config], argv: Sequence[str], prog: str = "", description: str = ""
 ) -> dict[str, Any]:
     """Return what a command line says of the settings of a class, and `config`, its YAML files.
 
@@ -159,48 +190,27 @@ def parse(
         UsageError: unknown flag, or a value of the wrong kind.
     """
     usage = f"{prog} [--config YAML] [--SETTING VALUE ...]"
-    parser = LineParser(prog=prog, description=description, usage=usage)
+    parser = LineParser(
+        prog=prog, description=description, usage=usage, argument_default=argparse.SUPPRESS
+    )
     parser.add_argument(
-        "--config",
-        action="append",
-        default=argparse.SUPPRESS,
-        metavar="YAML",
-        help="File of settings; flags win over it.",
+        "--config", action="append", metavar="YAML", help="File of settings; flags win over it."
     )
     group = parser
-    for entry in dataclasses.fields(config_class):
-        about: Setting = entry.metadata["setting"]
+    for name, about in settings_of(config_class).items():
         if about.group:
             group = parser.add_argument_group(about.group)
-        options: dict[str, Any] = {"metavar": entry.name.upper()}
+        options: dict[str, Any] = {"metavar": name.upper()}
         meaning = about.meaning
-        if about.kind is bool:
+        if about.readers == [read_truth]:
             options = {"metavar": "true|false", "nargs": "?", "const": True}
-        elif entry.default not in (None, dataclasses.MISSING):
-            shown = entry.default if isinstance(entry.default, tuple) else (entry.default,)
+        elif about.default not in (None, dataclasses.MISSING):
+            shown = about.default if about.many else (about.default,)
             meaning += f" [{' '.join(map(str, shown))}]"
         if about.many:
             options["nargs"] = "+"
-        group.add_argument(
-            f"--{entry.name}",
-            default=argparse.SUPPRESS,
-            help=meaning.replace("%", "%%"),
-            type=reader(about),
-            **options,
-        )
+        group.add_argument(f"--{name}", type=about.read, help=meaning.replace("%", "%%"), **options)
     return vars(parser.parse_args(list(argv)))
-
-
-def reader(about: Setting) -> Any:
-    """Return what argparse takes as the type of a setting."""
-
-    def read(text: str) -> Any:
-        try:
-            return about.read(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return read
 
 
 def read_yaml(path: Path, absent: str) -> Any:
@@ -244,21 +254,21 @@ def as_settings(config_class: type, path: Path) -> dict[str, Any]:
     settings = read_yaml(path, f"no configuration file {path}")
     if not isinstance(settings, dict):
         raise UsageError(f"expected 'setting: value' lines in {path}")
-    known = {entry.name: entry.metadata["setting"] for entry in dataclasses.fields(config_class)}
-    found = {}
+    known, found = settings_of(config_class), {}
     for key, value in settings.items():
         if key not in known:
             raise unknown(f"setting in {path}", str(key), known)
         if value is None:
             continue
         if isinstance(value, dict) and known[key].many:
-            value = [f"{name}={_joined(part)}" for name, part in value.items()]
+            parts = {k: v if isinstance(v, list) else [v] for k, v in value.items()}
+            value = [f"{name}={'+'.join(map(str, part))}" for name, part in parts.items()]
         values = value if isinstance(value, list) else [value]
         if isinstance(value, dict) or (len(values) > 1 and not known[key].many):
             raise UsageError(f"{path}: expected one value for '{key}', got {value}")
         try:
             read = tuple(known[key].read(str(item)) for item in values)
-        except ValueError as error:
+        except argparse.ArgumentTypeError as error:
             raise UsageError(f"{path}: {key}: {error}") from None
         found[key] = read if known[key].many else read[0]
     return found
@@ -272,7 +282,3 @@ def as_words(settings: dict[str, Any]) -> list[str]:
             values = value if isinstance(value, list | tuple) else [value]
             words += [f"--{flag}", *map(str, values)]
     return words
-
-
-def _joined(value: Any) -> str:
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from ferplus_keras.arguments import Config, as_settings, parse, setting, to_plain
+from ferplus_keras.arguments import Config, Number, as_settings, parse, setting, to_plain
 from ferplus_keras.data.augment import PRESETS, SAMPLINGS, VIEWS
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.data.labels import LABEL_RULES
@@ -24,251 +25,193 @@ PLACES = frozenset(
 )
 """Settings that say where and with how many hands a run is made, not what comes out."""
 
+Count = Annotated[int, Number(int, low=1)]
+Whole = Annotated[int, Number(int, low=0)]
+Positive = Annotated[float, Number(float, above=0)]
+NotNegative = Annotated[float, Number(float, low=0)]
+Side = Annotated[int, Number(int, low=8)]
+Fraction = Annotated[float, Number(float, low=0, below=1)]
+
 
 @dataclass(frozen=True)
 class TrainConfig(Config):
     """Settings of one training run, as `train.py` takes them and `config.yaml` keeps them."""
 
     data_dir: str = setting(
-        default_data_dir,
         "Folder with fer2013.csv (also .gz, .zip, fer2013.tar.gz, icml_face_data.csv) and "
-        "fer2013new.csv, or with your own pictures (docs/own_data.md). Default: $FERPLUS_DATA_DIR, "
-        "else ./data.",
+        "fer2013new.csv, or with your own pictures (docs/own_data.md). Default: "
+        "$FERPLUS_DATA_DIR, else ./data.",
+        default_data_dir,
         group="data",
     )
-    dataset_name: str = setting("FERPlus", "Data set", known=DATASETS)
+    dataset_name: str = setting("Data set", "FERPlus", known=DATASETS)
     label_rule: str = setting(
-        "majority",
         "How ten votes become a label (FERPlus and FERPlus7; docs/label_rules.md)",
+        "majority",
         known=LABEL_RULES,
     )
     cache_dir: str | None = setting(
-        None,
-        "Where parsed pixels are kept. Default: $FERPLUS_CACHE_DIR, else ~/.cache/ferplus_keras.",
+        "Where parsed pixels are kept. Default: $FERPLUS_CACHE_DIR, else ~/.cache/ferplus_keras."
     )
-    limit_train: int | None = setting(
-        None,
-        "Train on this many rows only, drawn by --seed with class shares kept. For trials.",
-        int,
-        low=1,
+    limit_train: Count | None = setting(
+        "Train on this many rows only, drawn by --seed with class shares kept. For trials."
     )
     class_map: tuple[str, ...] | None = setting(
-        None,
         "Merged or renamed classes, each NEW=OLD or NEW=OLD+OLD; classes that are not named are "
-        "left out with their rows. Default: the data set's own classes.",
-        many=True,
+        "left out with their rows. Default: the data set's own classes."
     )
     evaluation_rule: str | None = setting(
-        None,
-        "Label rule of the validation and test rows. Default: the rule with which the authors of "
-        "--label_rule evaluate",
+        "Label rule of the validation and test rows. Default: the rule with which the authors "
+        "of --label_rule evaluate",
         known=LABEL_RULES,
     )
     drop_leaks: bool = setting(
-        False,
-        "Leave out training rows whose pixels equal those of a validation or test row.",
-        bool,
+        "Leave out training rows whose pixels equal those of a validation or test row.", False
     )
     exclude: str | None = setting(
-        None,
-        "CSV file with a column `row` (row of fer2013.csv, or position in the sorted list of own "
-        "pictures, from 0): rows left out of training.",
+        "CSV file with a column `row` (row of fer2013.csv, or position in the sorted list of "
+        "own pictures, from 0): rows left out of training."
     )
-    augmentation: str = setting("wtomin", "Augmentation preset", known=PRESETS)
-    label_smoothing: float = setting(
-        0.0, "Share of each target that is spread evenly over all classes.", float, low=0, below=1
+    augmentation: str = setting("Augmentation preset", "wtomin", known=PRESETS)
+    label_smoothing: Fraction = setting(
+        "Share of each target that is spread evenly over all classes.", 0.0
     )
     teacher: tuple[str, ...] | None = setting(
-        None,
-        "Trained models or run folders whose mean prediction becomes part of the training targets.",
-        many=True,
+        "Trained models or run folders whose mean prediction becomes part of the training targets."
     )
-    teacher_weight: float | None = setting(
-        None, "The teachers' share of each target. Default: 0.5.", float, above=0, high=1
+    teacher_weight: Annotated[float, Number(float, above=0, high=1)] | None = setting(
+        "The teachers' share of each target. Default: 0.5."
     )
-    mixup: float = setting(
-        0.0, "Mixup's alpha (Zhang et al. 2018), such as 0.2; 0 is off.", float, low=0
-    )
-    cutmix: float = setting(
+    mixup: NotNegative = setting("Mixup's alpha (Zhang et al. 2018), such as 0.2; 0 is off.", 0.0)
+    cutmix: NotNegative = setting(
+        "CutMix's alpha (Yun et al. 2019), such as 1; 0 is off. With --mixup too, each batch "
+        "uses one of them.",
         0.0,
-        "CutMix's alpha (Yun et al. 2019), such as 1; 0 is off. With --mixup too, each batch uses "
-        "one of them.",
-        float,
-        low=0,
     )
-    sampling: str = setting("shuffled", "How the rows of an epoch are drawn", known=SAMPLINGS)
-    workers: int = setting(2, "Threads that prepare batches.", int, low=1)
+    sampling: str = setting("How the rows of an epoch are drawn", "shuffled", known=SAMPLINGS)
+    workers: Count = setting("Threads that prepare batches.", 2)
 
-    model_name: str = setting("ResNet50", "Network", known=MODELS, group="network")
+    model_name: str = setting("Network", "ResNet50", known=MODELS, group="network")
     weights: str | None = setting(
-        None,
         "Starting weights: the name of published ones ('vggface2', 'imagenet' or 'dlib', looked "
         "for in $FERPLUS_WEIGHTS_DIR and ~/.keras/models, else downloaded or read from their "
         "package), 'none' (random), or the path of a run folder or of an .h5, .hdf5, .keras, "
         ".weights.h5, .dat or .bin file. Default: the network's published weights where there "
-        "are any.",
+        "are any."
     )
     checkpoint_path: str | None = setting(
-        None, "Start from this checkpoint, head included; the same as --weights PATH."
+        "Start from this checkpoint, head included; the same as --weights PATH."
     )
-    image_size: int | None = setting(
-        None,
+    image_size: Side | None = setting(
         "Side in pixels to which faces are resized inside the network. Default: the network's "
-        "own, such as 224.",
-        int,
-        low=8,
+        "own, such as 224."
     )
     freeze_before: int | str = setting(
-        0,
         "Freeze the layers before this one: -51 counts from the end as layer_lists/ does, a "
         "positive N freezes the first N, a layer's name is the first to be trained, 0 freezes "
         "nothing.",
-        (int, str),
+        0,
     )
-    dropout_rate: float | None = setting(
-        None,
-        "Dropout before the last dense layer. Default: the network's own, such as 0.3.",
-        float,
-        low=0,
-        below=1,
+    dropout_rate: Fraction | None = setting(
+        "Dropout before the last dense layer. Default: the network's own, such as 0.3."
     )
     activation: str = setting(
-        "softmax", "Activation of the last dense layer", known=("softmax", "sigmoid")
+        "Activation of the last dense layer", "softmax", known=("softmax", "sigmoid")
     )
 
-    nepochs: int = setting(50, "Maximum number of epochs.", int, low=1, group="training")
-    batch_size: int = setting(64, "Faces per batch.", int, low=1)
-    optimizer: str = setting("Adam", "Optimiser", known=OPTIMIZERS)
-    init_lr: float = setting(0.001, "Initial learning rate.", float, above=0)
-    adam_b1: float = setting(
-        0.5, "Adam's first-moment decay (the older project's 0.5).", float, low=0, below=1
-    )
-    adam_b2: float = setting(0.999, "Adam's second-moment decay.", float, low=0, below=1)
-    momentum: float = setting(0.9, "SGD's Nesterov momentum.", float, low=0, below=1)
+    nepochs: Count = setting("Maximum number of epochs.", 50, group="training")
+    batch_size: Count = setting("Faces per batch.", 64)
+    optimizer: str = setting("Optimiser", "Adam", known=OPTIMIZERS)
+    init_lr: Positive = setting("Initial learning rate.", 0.001)
+    adam_b1: Fraction = setting("Adam's first-moment decay (the older project's 0.5).", 0.5)
+    adam_b2: Fraction = setting("Adam's second-moment decay.", 0.999)
+    momentum: Fraction = setting("SGD's Nesterov momentum.", 0.9)
     optimizer_args: tuple[str, ...] | None = setting(
-        None,
-        "Further arguments of the Keras optimiser, each NAME=VALUE, such as nesterov=false.",
-        many=True,
+        "Further arguments of the Keras optimiser, each NAME=VALUE, such as nesterov=false."
     )
-    weight_decay: float | None = setting(
-        None,
+    weight_decay: NotNegative | None = setting(
         "Decoupled weight decay of kernels; biases and normalisation are excluded. Default: the "
-        "optimiser's own, 0.004 for AdamW and Muon, else 0.",
-        float,
-        low=0,
+        "optimiser's own, 0.004 for AdamW and Muon, else 0."
     )
-    clip_norm: float = setting(
-        0.0, "Maximum norm of all gradients together; 0 is off.", float, low=0
-    )
-    trunk_lr: float = setting(
-        1.0,
+    clip_norm: NotNegative = setting("Maximum norm of all gradients together; 0 is off.", 0.0)
+    trunk_lr: Positive = setting(
         "The backbone's learning rate, and with it its weight decay, as a share of the head's, "
         "such as 0.1.",
-        float,
-        above=0,
+        1.0,
     )
-    ema: float = setting(
-        0.0,
+    ema: Fraction = setting(
         "Momentum of an exponential moving average of the weights, such as 0.999, which is then "
         "what is validated and saved; 0 is off.",
-        float,
-        low=0,
-        below=1,
-    )
-    lr_policy: str = setting("plateau", "Learning-rate policy", known=POLICIES)
-    lr_decay_epochs: int = setting(
-        10, "Epochs between decays (--lr_policy step) or per cycle (cosine_restarts).", int, low=1
-    )
-    lr_milestones: tuple[int, ...] = setting(
-        (100, 120), "Epochs after which --lr_policy piecewise decays.", int, low=1, many=True
-    )
-    lr_factor: float | None = setting(
-        None,
-        "Factor of the learning rate at each decay. Default: 0.5 for plateau, else 0.1.",
-        float,
-        above=0,
-        below=1,
-    )
-    lr_patience: int = setting(
-        3, "Epochs without improvement before --lr_policy plateau decays.", int, low=1
-    )
-    lr_monitor: str = setting(
-        "val_loss", "What plateau watches", known=("val_loss", "val_accuracy")
-    )
-    warmup_epochs: float = setting(
         0.0,
-        "Epochs in which the learning rate first rises from 0 (every policy but plateau).",
-        float,
-        low=0,
+    )
+    lr_policy: str = setting("Learning-rate policy", "plateau", known=POLICIES)
+    lr_decay_epochs: Count = setting(
+        "Epochs between decays (--lr_policy step) or per cycle (cosine_restarts).", 10
+    )
+    lr_milestones: tuple[Count, ...] = setting(
+        "Epochs after which --lr_policy piecewise decays.", (100, 120)
+    )
+    lr_factor: Annotated[float, Number(float, above=0, below=1)] | None = setting(
+        "Factor of the learning rate at each decay. Default: 0.5 for plateau, else 0.1."
+    )
+    lr_patience: Count = setting("Epochs without improvement before --lr_policy plateau decays.", 3)
+    lr_monitor: str = setting(
+        "What plateau watches", "val_loss", known=("val_loss", "val_accuracy")
+    )
+    warmup_epochs: NotNegative = setting(
+        "Epochs in which the learning rate first rises from 0 (every policy but plateau).", 0.0
     )
     stages: tuple[str, ...] | None = setting(
-        None,
         "Gradual unfreezing: stages in turn, each EPOCHS:FREEZE_BEFORE:INIT_LR, such as "
-        "5:-3:0.01 10:conv5_1_1x1_reduce:0.001. Replaces --nepochs, --freeze_before, --init_lr.",
-        many=True,
+        "5:-3:0.01 10:conv5_1_1x1_reduce:0.001. Replaces --nepochs, --freeze_before, --init_lr."
     )
-    early_stopping: int = setting(
-        8,
-        "Stop after this many epochs without better validation accuracy; 0 never stops.",
-        int,
-        low=0,
+    early_stopping: Whole = setting(
+        "Stop after this many epochs without better validation accuracy; 0 never stops.", 8
     )
     loss: str | None = setting(
-        None,
         "Loss by its Keras name, or 'multi_target'. Default: that of the label rule's targets "
-        "(categorical_crossentropy; multi_target for sets of right classes).",
+        "(categorical_crossentropy; multi_target for sets of right classes)."
     )
-    metrics: tuple[str, ...] = setting(
-        ("accuracy",), "Metrics logged, by their Keras names.", many=True
-    )
+    metrics: tuple[str, ...] = setting("Metrics logged, by their Keras names.", ("accuracy",))
     class_weights: tuple[float | str, ...] | None = setting(
-        None,
-        "'wtomin' (the older project's eight numbers), 'balanced', 'none', or one number per class "
-        "(docs/class_weights.md). Default: wtomin for FERPlus' eight classes under majority and "
-        "--sampling shuffled, else none.",
-        (float, str),
-        many=True,
+        "'wtomin' (the older project's eight numbers), 'balanced', 'none', or one number per "
+        "class (docs/class_weights.md). Default: wtomin for FERPlus' eight classes under "
+        "majority and --sampling shuffled, else none."
     )
-    reg_func: str | None = setting(None, "Weight penalty on the --reg_layers", known=("l1", "l2"))
-    reg_rate: float = setting(
-        5e-4, "Strength of the weight penalty (the older project's 5e-4).", float, low=0
+    reg_func: str | None = setting("Weight penalty on the --reg_layers", known=("l1", "l2"))
+    reg_rate: NotNegative = setting(
+        "Strength of the weight penalty (the older project's 5e-4).", 5e-4
     )
     reg_layers: tuple[str, ...] | None = setting(
-        None, "Names of the penalised layers. Default: every trainable layer.", many=True
+        "Names of the penalised layers. Default: every trainable layer."
     )
-    reg_bias: bool = setting(False, "Penalise biases too.", bool)
+    reg_bias: bool = setting("Penalise biases too.", False)
     mixed_precision: str = setting(
-        "none",
         "Compute in half precision, weights stay float32",
+        "none",
         known=("none", "float16", "bfloat16"),
     )
-    seed: int = setting(
-        0, "Seed of weights, shuffling, crops and dropout.", int, low=0, high=2**32 - 1
+    seed: Annotated[int, Number(int, low=0, high=2**32 - 1)] = setting(
+        "Seed of weights, shuffling, crops and dropout.", 0
     )
 
     name: str = setting(
-        "experiment_1", "Name of the run; its folder is CHECKPOINTS_DIR/NAME.", group="run"
+        "Name of the run; its folder is CHECKPOINTS_DIR/NAME.", "experiment_1", group="run"
     )
-    checkpoints_dir: str = setting("checkpoints", "Folder of all runs.")
+    checkpoints_dir: str = setting("Folder of all runs.", "checkpoints")
     resume: bool = setting(
-        False,
         "Continue the run NAME from its last finished epoch, under the settings it began with; "
         "--nepochs may be raised.",
-        bool,
+        False,
     )
-    overwrite: bool = setting(False, "Replace the run NAME if it exists.", bool)
+    overwrite: bool = setting("Replace the run NAME if it exists.", False)
     loggers: tuple[str, ...] = setting(
-        ("tensorboard",),
-        "Loggers beside training.csv; 'none' for none",
-        known=LOGGERS,
-        many=True,
+        "Loggers beside training.csv; 'none' for none", ("tensorboard",), known=LOGGERS
     )
-    num_gpus: int = setting(
-        1,
+    num_gpus: Whole = setting(
         "GPUs to use: 0 stays on the CPU, 1 uses one if there is one, more share each batch "
         "(TensorFlow).",
-        int,
-        low=0,
+        1,
     )
 
     def __post_init__(self) -> None:
@@ -287,62 +230,51 @@ class EvaluateConfig(Config):
     """Settings of one evaluation, as `test.py` takes them."""
 
     data_dir: str | None = setting(
-        None,
-        "As for train.py. Default: the one the checkpoint's run was trained on (its config.yaml), "
-        "else $FERPLUS_DATA_DIR, else ./data.",
+        "As for train.py. Default: the one the checkpoint's run was trained on (its "
+        "config.yaml), else $FERPLUS_DATA_DIR, else ./data.",
         group="data",
     )
-    dataset_name: str | None = setting(
-        None, "Data set. Default: the checkpoint's own", known=DATASETS
-    )
+    dataset_name: str | None = setting("Data set. Default: the checkpoint's own", known=DATASETS)
     label_rule: str | None = setting(
-        None,
         "Label rule of the evaluation. Default: the rule by which the checkpoint was selected",
         known=LABEL_RULES,
     )
-    class_map: tuple[str, ...] | None = setting(
-        None, "As for train.py. Default: the checkpoint's own.", many=True
-    )
+    class_map: tuple[str, ...] | None = setting("As for train.py. Default: the checkpoint's own.")
     splits: tuple[str, ...] = setting(
-        ("validation", "test"), "Splits to evaluate", known=tuple(SPLITS), many=True
+        "Splits to evaluate", ("validation", "test"), known=tuple(SPLITS)
     )
-    cache_dir: str | None = setting(None, "As for train.py.")
+    cache_dir: str | None = setting("As for train.py.")
 
     model_name: str | None = setting(
-        None,
         "Network of an .hdf5 file that its layers do not identify; checked against a .keras file",
         known=MODELS,
         group="network",
     )
-    image_size: int | None = setting(
-        None, "Input side of an .hdf5 file of the older project. Default: 224.", int, low=8
+    image_size: Side | None = setting(
+        "Input side of an .hdf5 file of the older project. Default: 224."
     )
 
     checkpoint_path: tuple[str, ...] | None = setting(
-        None,
         "A trained model (.keras, .onnx, .tflite, .xml, SavedModel folder, .hdf5 of the older "
-        "project) or a run folder (its model_max_acc.keras); several are evaluated as an ensemble. "
-        "Default: the run NAME.",
-        many=True,
+        "project) or a run folder (its model_max_acc.keras); several are evaluated as an "
+        "ensemble. Default: the run NAME.",
         group="run",
     )
     average: str = setting(
-        "probabilities",
         "What members of an ensemble and views are averaged over",
+        "probabilities",
         known=("probabilities", "logits"),
     )
     tta: str = setting(
-        "none", "Test-time augmentation: average the probabilities over views", known=VIEWS
+        "Test-time augmentation: average the probabilities over views", "none", known=VIEWS
     )
-    name: str | None = setting(None, "Run to evaluate when --checkpoint_path is not given.")
-    checkpoints_dir: str = setting("checkpoints", "Folder of all runs.")
+    name: str | None = setting("Run to evaluate when --checkpoint_path is not given.")
+    checkpoints_dir: str = setting("Folder of all runs.", "checkpoints")
     output_dir: str | None = setting(
-        None, "Where report and pictures go. Default: the checkpoint's folder."
+        "Where report and pictures go. Default: the checkpoint's folder."
     )
-    batch_size: int = setting(64, "Faces per batch; does not change the result.", int, low=1)
-    num_gpus: int = setting(
-        1, "0 stays on the CPU; else one GPU is used if there is one.", int, low=0
-    )
+    batch_size: Count = setting("Faces per batch; does not change the result.", 64)
+    num_gpus: Whole = setting("0 stays on the CPU; else one GPU is used if there is one.", 1)
 
 
 def read_config(

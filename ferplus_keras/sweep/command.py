@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ferplus_keras.arguments import Setting, reader
+from ferplus_keras.arguments import Number
 from ferplus_keras.extras import require
 from ferplus_keras.queue import TRAIN, Job, Queue, read_error, train_words
 from ferplus_keras.run import Status
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `sweep`; what it does not know are train.py's flags."""
     parser.prog = PROG
     parser.description = DESCRIPTION
-    count = reader(Setting("", int, low=1))
+    count = Number(int, low=1)
     parser.add_argument("--config", type=Path, required=True, metavar="YAML", help="the sweep")
     parser.add_argument("--sweep_dir", type=Path, help="its folder [sweeps/NAME of NAME.yaml]")
     parser.add_argument("--workers", type=count, default=1, help="trials at a time [1]")
