@@ -11,8 +11,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,38 +61,39 @@ targets, head and loss have no meaning here (docs/training.md)."""
 Parsed = tuple[Callable[[Any], Any], Any]
 """A verb and the arguments it is to be called with."""
 
+Parse = Callable[[str, Sequence[str]], Parsed]
+"""From a program's name for `--help` and the words of a command line."""
+
 
 class Command(NamedTuple):
-    """One command: a line for the list of commands, and what reads its arguments."""
+    """One command: a line for the list of commands, what reads its arguments, and its script."""
 
     help: str
-    parse: Callable[[str, Sequence[str]], Parsed]
+    parse: Parse
+    script: str | None = None
 
 
 def _settings(
     config: str,
     verb: str,
     description: str,
-    script: str | None = None,
     defaults: Sequence[str] = (),
     with_keras: bool = False,
-) -> Callable[[str, Sequence[str]], Parsed]:
+) -> Parse:
     """Return a parser of the settings of a class in config.py, run by a "module:function".
 
     Args:
         config: the class.
         verb: the function, which takes the settings.
         description: first lines of `--help`.
-        script: file at the top of the repository that is the same command.
         defaults: flags that hold where nothing else says otherwise.
         with_keras: whether the module imports Keras.
     """
 
-    def parse(name: str, argv: Sequence[str]) -> Parsed:
+    def parse(prog: str, argv: Sequence[str]) -> Parsed:
         from ferplus_keras import config as settings
         from ferplus_keras.backend import choose_backend, hide_gpus, load_keras
 
-        prog = script or f"{PROG} {name}"
         found = settings.read_config(getattr(settings, config), argv, prog, description, defaults)
         if config == "TrainConfig":
             choose_backend(found.num_gpus)
@@ -108,17 +109,26 @@ def _settings(
     return parse
 
 
-def _module(verb: str, prog: str | None = None) -> Callable[[str, Sequence[str]], Parsed]:
-    """Return a parser of a command whose module has `add_arguments(parser)`."""
+def _arguments(add_arguments: Callable[[LineParser], Callable[[Any], Any]]) -> Parse:
+    """Return what parses the arguments that a function adds before it returns the verb."""
 
-    def parse(name: str, argv: Sequence[str]) -> Parsed:
-        function = _function(verb)
-        module = import_module(function.__module__)
-        parser = LineParser(prog=prog or f"{PROG} {name}")
-        module.add_arguments(parser)
-        return function, parser.parse_args(argv)
+    def parse(prog: str, argv: Sequence[str]) -> Parsed:
+        parser = LineParser(prog=prog)
+        verb = add_arguments(parser)
+        return verb, parser.parse_args(argv)
 
     return parse
+
+
+def _module(verb: str) -> Parse:
+    """Return a parser of a command whose module has `add_arguments(parser)`."""
+
+    def add_arguments(parser: LineParser) -> Callable[[Any], Any]:
+        function = _function(verb)
+        import_module(function.__module__).add_arguments(parser)
+        return function
+
+    return _arguments(add_arguments)
 
 
 def _function(verb: str) -> Callable[[Any], Any]:
@@ -126,93 +136,71 @@ def _function(verb: str) -> Callable[[Any], Any]:
     return getattr(import_module(f"ferplus_keras.{module}"), name)
 
 
-def _labels(name: str, argv: Sequence[str]) -> Parsed:
-    from ferplus_keras.data.dataset import DATASETS
+def _labels(parser: LineParser) -> Callable[[Any], Any]:
+    from ferplus_keras.data.dataset import DATASETS, format_label_counts, label_counts
     from ferplus_keras.data.labels import LABEL_RULES
     from ferplus_keras.run import default_data_dir
 
-    parser = LineParser(prog=f"{PROG} {name}")
     parser.add_argument("--data_dir", default=default_data_dir())
     parser.add_argument("--dataset_name", choices=list(DATASETS), default="FERPlus")
     parser.add_argument("--label_rule", choices=list(LABEL_RULES), default="majority")
     parser.add_argument("--class_map", nargs="+", metavar="NEW=OLD+OLD", help="as for train.py")
     parser.add_argument("--cache_dir", help="where parsed pixels are kept")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    return _print_labels, parser.parse_args(argv)
+
+    def labels(arguments: argparse.Namespace) -> None:
+        options = vars(arguments)
+        as_json = options.pop("json")
+        counts = label_counts(**options)
+        print(json.dumps(counts, indent=2) if as_json else format_label_counts(counts))
+
+    return labels
 
 
-def _print_labels(arguments: argparse.Namespace) -> None:
-    from ferplus_keras.data.dataset import format_label_counts, label_counts
+def _layers(parser: LineParser) -> Callable[[Any], Any]:
+    from ferplus_keras.models.registry import MODELS, build_model
 
-    counts = label_counts(
-        arguments.data_dir,
-        arguments.dataset_name,
-        arguments.label_rule,
-        arguments.cache_dir,
-        arguments.class_map,
-    )
-    print(json.dumps(counts, indent=2) if arguments.json else format_label_counts(counts))
-
-
-def _layers(name: str, argv: Sequence[str]) -> Parsed:
-    from ferplus_keras.models.registry import MODELS
-
-    parser = LineParser(prog=f"{PROG} {name}")
     parser.add_argument("--model_name", choices=list(MODELS), required=True)
     parser.add_argument("--freeze_before", default=0, help="as for train.py")
     parser.add_argument("--image_size", type=int, help="default: the network's own")
     parser.add_argument("--num_classes", type=int, default=8)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    return _print_layers, parser.parse_args(argv)
+
+    def layers(arguments: argparse.Namespace) -> None:
+        from ferplus_keras.backend import choose_backend
+
+        choose_backend(num_gpus=0)
+        from ferplus_keras.models.freeze import describe_layers, format_layers, freeze_before
+
+        shape = {"num_classes": arguments.num_classes, "image_size": arguments.image_size}
+        model = build_model(arguments.model_name, weights="none", **shape)
+        boundary = freeze_before(model, arguments.freeze_before)
+        rows = describe_layers(model)
+        if arguments.json:
+            print(json.dumps(rows, indent=2))
+        else:
+            print(f"{format_layers(rows)}\n{boundary.describe()}")
+
+    return layers
 
 
-def _print_layers(arguments: argparse.Namespace) -> None:
-    from ferplus_keras.backend import choose_backend
-
-    choose_backend(num_gpus=0)
-    from ferplus_keras.models.freeze import describe_layers, format_layers, freeze_before
-    from ferplus_keras.models.registry import build_model
-
-    model = build_model(
-        arguments.model_name,
-        arguments.num_classes,
-        weights="none",
-        image_size=arguments.image_size,
-    )
-    boundary = freeze_before(model, arguments.freeze_before)
-    rows = describe_layers(model)
-    if arguments.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        print(format_layers(rows))
-        print(boundary.describe())
-
-
-def _sample_data(name: str, argv: Sequence[str]) -> Parsed:
-    parser = LineParser(prog=f"{PROG} {name}")
+def _sample_data(parser: LineParser) -> Callable[[Any], Any]:
     parser.add_argument("out_dir", type=Path)
     parser.add_argument("--rows", type=int, default=2400, help="rows of each CSV file [2400]")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
-    return _write_sample_data, parser.parse_args(argv)
+
+    def sample_data(arguments: argparse.Namespace) -> None:
+        folder = _function("data.sample_faces:write_sample_data")(**vars(arguments))
+        print(f"fer2013.csv, fer2013new.csv and faces.png are in {folder}")
+
+    return sample_data
 
 
-def _write_sample_data(arguments: argparse.Namespace) -> None:
-    from ferplus_keras.data.sample_faces import write_sample_data
-
-    folder = write_sample_data(
-        arguments.out_dir,
-        rows=arguments.rows,
-        seed=arguments.seed,
-        overwrite=arguments.overwrite,
-    )
-    print(f"fer2013.csv, fer2013new.csv and faces.png are in {folder}")
-
-
-def _sweep(name: str, argv: Sequence[str]) -> Parsed:
+def _sweep(prog: str, argv: Sequence[str]) -> Parsed:
     from ferplus_keras.sweep import command
 
-    parser = LineParser(prog=f"{PROG} {name}")
+    parser = LineParser(prog=prog)
     command.add_arguments(parser)
     arguments, train_flags = parser.parse_known_args(argv)
     return partial(command.run_command, arguments), train_flags
@@ -221,15 +209,18 @@ def _sweep(name: str, argv: Sequence[str]) -> Parsed:
 COMMANDS = {
     "train": Command(
         "fine-tune a network; the same as train.py",
-        _settings("TrainConfig", "training.train:train", TRAIN, "train.py"),
+        _settings("TrainConfig", "training.train:train", TRAIN),
+        "train.py",
     ),
     "test": Command(
         "evaluate trained models; the same as test.py",
-        _settings("EvaluateConfig", "evaluation.evaluate:evaluate", TEST, "test.py"),
+        _settings("EvaluateConfig", "evaluation.evaluate:evaluate", TEST),
+        "test.py",
     ),
     "predict": Command(
         "classify the faces in photos and video; the same as predict.py",
-        _module("inference.command:predict", "predict.py"),
+        _module("inference.command:predict"),
+        "predict.py",
     ),
     "fetch": Command(
         "download YuNet's file for predict and serve", _module("inference.weights:fetch")
@@ -242,9 +233,9 @@ COMMANDS = {
     "audit": Command(
         "inspect labels, votes, duplicates and leaks", _module("evaluation.audit:audit")
     ),
-    "labels": Command("count the rows that a label rule keeps", _labels),
-    "layers": Command("list a network's layers and their positions", _layers),
-    "sample-data": Command("write a drawn data set in the real formats", _sample_data),
+    "labels": Command("count the rows that a label rule keeps", _arguments(_labels)),
+    "layers": Command("list a network's layers and their positions", _arguments(_layers)),
+    "sample-data": Command("write a drawn data set in the real formats", _arguments(_sample_data)),
     "sweep": Command("search over settings of train.py", _sweep),
     "pretrain": Command(
         "train a backbone on faces without labels",
@@ -264,70 +255,67 @@ COMMANDS = {
 """Every command by name."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `python -m ferplus_keras COMMAND …` and return its exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    with exit_code() as outcome:
-        verb, arguments = _parse(argv)
-        verb(arguments)
-        sys.stdout.flush()
-    return outcome.code
+def exit_code(work: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str] | None], int]:
+    """Make a program of a function of its arguments: what a user can put right is one line.
 
+    The program takes its arguments, by default those of the process, and returns its exit code.
+    """
 
-def _parse(argv: Sequence[str]) -> Parsed:
-    if not argv or argv[0] in ("-h", "--help"):
-        width = max(map(len, COMMANDS))
-        lines = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
-        overview = "\n".join([f"usage: {PROG} COMMAND [--help] …", "", *lines])
-        if argv:
-            print(overview)
-            raise SystemExit(0)
-        raise UsageError(f"expected a command: {', '.join(COMMANDS)}")
-    if argv[0] not in COMMANDS:
-        raise unknown("command", argv[0], COMMANDS)
-    return COMMANDS[argv[0]].parse(argv[0], argv[1:])
+    @wraps(work)
+    def main(argv: Sequence[str] | None = None) -> int:
+        for name in ("SIGTERM", "SIGHUP"):  # a cluster's "time is up" is a Ctrl-C
+            with contextlib.suppress(ValueError, AttributeError):  # not the main thread; Windows
+                signal.signal(getattr(signal, name), _terminate)
+        try:
+            work(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()
+        except Terminated as stop:
+            print("\nterminated", file=sys.stderr)
+            return 128 + stop.signal
+        except KeyboardInterrupt:
+            print("\ninterrupted", file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except (InputError, ModuleNotFoundError, OSError) as error:
+            message = _message(error)
+            if message is None:
+                raise
+            print(f"error: {message}", file=sys.stderr)
+            return 2 if isinstance(error, UsageError) else 1
+        return 0
 
-
-class Outcome:
-    """The exit code, once the work is over."""
-
-    code = 0
-
-
-@contextlib.contextmanager
-def exit_code() -> Iterator[Outcome]:
-    """Turn what a user can put right into one line and an exit code."""
-    outcome = Outcome()
-    for name in ("SIGTERM", "SIGHUP"):
-        with contextlib.suppress(ValueError, AttributeError):  # not in the main thread; Windows
-            signal.signal(getattr(signal, name), _terminate)  # a cluster's "time is up" is a Ctrl-C
-    try:
-        yield outcome
-    except Terminated as stop:
-        print("\nterminated", file=sys.stderr)
-        outcome.code = 128 + stop.signal
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        outcome.code = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        outcome.code = 1
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        outcome.code = 2 if isinstance(error, UsageError) else 1
-    except ModuleNotFoundError as error:
-        missing = not_installed(error)
-        if missing is None:
-            raise
-        print(f"error: {missing}", file=sys.stderr)
-        outcome.code = 1
-    except OSError as error:
-        if error.errno is None:  # not the operating system's word: a defect, show where
-            raise
-        where = f": {error.filename}" if error.filename else ""
-        print(f"error: {error.strerror}{where}", file=sys.stderr)
-        outcome.code = 1
+    return main
 
 
 def _terminate(number: int, frame: Any) -> None:
     raise Terminated(number)
+
+
+def _message(error: Exception) -> str | None:
+    """Return what a user reads of an error; None for a defect, whose traceback is wanted."""
+    if isinstance(error, ModuleNotFoundError):
+        return not_installed(error)
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return None if error.errno is None else f"{error.strerror}{where}"
+    return str(error)
+
+
+@exit_code
+def main(argv: Sequence[str]) -> None:
+    """Run `python -m ferplus_keras COMMAND …` and return its exit code."""
+    if not argv:
+        raise UsageError(f"expected a command: {', '.join(COMMANDS)}")
+    name, *words = argv
+    if name in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        print(f"usage: {PROG} COMMAND [--help] …\n")
+        for each, command in COMMANDS.items():
+            print(f"  {each:<{width}}  {command.help}")
+        return
+    if name not in COMMANDS:
+        raise unknown("command", name, COMMANDS)
+    verb, arguments = COMMANDS[name].parse(COMMANDS[name].script or f"{PROG} {name}", words)
+    verb(arguments)

@@ -54,12 +54,10 @@ def require(modules: Iterable[str], purpose: str, extra: str | None = None) -> N
             raise InputError(_sentence(module, purpose, extra or EXTRAS[module]))
 
 
-def not_installed(error: ModuleNotFoundError) -> InputError | None:
-    """Return the one-line error for an import that failed; None if no extra brings the module."""
+def not_installed(error: ModuleNotFoundError) -> str | None:
+    """Return one line on an import that failed; None if no extra brings the module."""
     module = (error.name or "").partition(".")[0]
-    if module not in EXTRAS:
-        return None
-    return InputError(_sentence(module, "this command", EXTRAS[module]))
+    return _sentence(module, "this command", EXTRAS[module]) if module in EXTRAS else None
 
 
 def _sentence(module: str, purpose: str, extra: str) -> str:

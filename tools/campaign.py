@@ -190,14 +190,9 @@ def _brief(path: Path) -> str:
     return ", ".join(said)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the campaign that the command line asks for."""
-    with cli.exit_code() as outcome:
-        _main(sys.argv[1:] if argv is None else argv)
-    return outcome.code
-
-
-def _main(argv: Sequence[str]) -> None:
+@cli.exit_code
+def main(argv: Sequence[str]) -> None:
+    """Run the campaign that the command line asks for and return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -26,14 +26,9 @@ from tools.record import write_result
 from tools.tables import Sources, fill, read_results
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.exit_code
+def main(argv: Sequence[str]) -> None:
     """Do what the command line asks for and return the exit code."""
-    with cli.exit_code() as outcome:
-        _main(sys.argv[1:] if argv is None else argv)
-    return outcome.code
-
-
-def _main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
