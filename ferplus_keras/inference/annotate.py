@@ -11,17 +11,8 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
 from ferplus_keras.inference.predictor import Prediction
 
-_COLOURS = (
-    (158, 158, 158),
-    (255, 193, 7),
-    (255, 112, 67),
-    (66, 133, 244),
-    (219, 68, 55),
-    (124, 179, 66),
-    (171, 71, 188),
-    (0, 172, 193),
-)
-"""One a class, RGB; taken again from the first where there are more classes."""
+COLOURS = ("9e9e9e", "ffc107", "ff7043", "4285f4", "db4437", "7cb342", "ab47bc", "00acc1")
+"""RGB of each class; taken again from the first where there are more classes."""
 
 
 def annotate(image: np.ndarray, faces: Sequence[Prediction]) -> np.ndarray:
@@ -34,23 +25,26 @@ def annotate(image: np.ndarray, faces: Sequence[Prediction]) -> np.ndarray:
     import cv2
 
     image = image.copy()
-    boxes = [[round(value) for value in face.box] for face in faces]
-    colours = [
-        _COLOURS[list(face.probabilities).index(face.label) % len(_COLOURS)] for face in faces
-    ]
     thick = max(round(max(image.shape[:2]) / 400), 1)
-    for (x, y, width, height), colour in zip(boxes, colours, strict=True):
+    labels = []
+    for face in faces:
+        number = list(face.probabilities).index(face.label) % len(COLOURS)
+        colour = tuple(bytes.fromhex(COLOURS[number]))
+        x, y, width, height = map(round, face.box)
         cv2.rectangle(image, (x, y), (x + width, y + height), colour, thick)
-    for box, colour, face in zip(boxes, colours, faces, strict=True):  # texts on top of boxes
-        _label(image, box, f"{face.label} {face.confidence:.0%}", colour)
+        labels.append(((x, y, width), f"{face.label} {face.confidence:.0%}", colour))
+    for label in labels:  # on top of all boxes
+        _label(image, *label)
     return image
 
 
-def _label(image: np.ndarray, box: list[int], text: str, colour: tuple[int, int, int]) -> None:
+def _label(
+    image: np.ndarray, edge: tuple[int, int, int], text: str, colour: tuple[int, int, int]
+) -> None:
     """Write on a box's upper edge, as wide as the box if that can be read, inside the picture."""
     import cv2
 
-    x, y, width, _ = box
+    x, y, width = edge
     font = cv2.FONT_HERSHEY_SIMPLEX
     (wide, _), _ = cv2.getTextSize(text, font, 1, 2)
     scale = float(np.clip(width / wide, 0.4, max(image.shape[:2]) / 600))
@@ -59,8 +53,7 @@ def _label(image: np.ndarray, box: list[int], text: str, colour: tuple[int, int,
     left = min(max(x, 0), max(image.shape[1] - wide, 0))
     base = y - below if y - high - 2 * below >= 0 else max(y, 0) + high + below
     cv2.rectangle(image, (left, base - high - below), (left + wide, base + below), colour, -1)
-    black_is_clearer = sum(colour) > 380
-    written = (0, 0, 0) if black_is_clearer else (255, 255, 255)
+    written = (0, 0, 0) if sum(colour) > 380 else (255, 255, 255)  # whichever is clearer
     cv2.putText(image, text, (left, base), font, scale, written, thick, cv2.LINE_AA)
 
 

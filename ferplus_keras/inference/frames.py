@@ -7,7 +7,7 @@ import queue
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,12 +19,8 @@ from ferplus_keras.files import replacing
 from ferplus_keras.inference.detectors import say_once
 from ferplus_keras.inference.sources import Source, shown_name
 
-AHEAD = 16
-"""Frames of a file that are decoded before they are asked for, at most."""
-
-CODECS = ("avc1", "mp4v")
-"""Codecs of annotated copies, the first that this OpenCV can write: H.264, which browsers play."""
-
+AHEAD = 16  # frames of a file that are decoded before they are asked for, at most
+CODECS = ("avc1", "mp4v")  # of annotated copies, best first: H.264 is what browsers play
 NOTE = (
     "note: annotated copies have no sound{codec}. With FFmpeg: ffmpeg -i COPY -i ORIGINAL -map 0:v "
     "-map '1:a?' -c:v {encoder} NEW.mp4"
@@ -32,21 +28,13 @@ NOTE = (
 
 
 class Video(NamedTuple):
-    """An open video, camera or stream.
+    """An open video, camera or stream."""
 
-    Attributes:
-        name: the file, address or "camera 0".
-        frames: seconds and (h, w, 3) uint8 RGB of each frame; to be read once.
-        rate: frames per second, on average.
-        count: number of frames that the file announces; 0 where it is not known.
-        live: whether it has no end, and frames are dropped that nobody has time for.
-    """
-
-    name: str
-    frames: Iterator[tuple[float, np.ndarray]]
-    rate: float
-    count: int
-    live: bool
+    name: str  # the file, address or "camera 0"
+    frames: Iterator[tuple[float, np.ndarray]]  # seconds and (h, w, 3) uint8 RGB; to be read once
+    rate: float  # frames per second, on average
+    count: int  # number of frames that the file announces; 0 where it is not known
+    live: bool  # whether it has no end, and frames are dropped that nobody has time for
 
 
 def open_video(source: Source) -> Video:
@@ -64,12 +52,9 @@ def open_video(source: Source) -> Video:
     if isinstance(source, Path) and not source.is_file():
         raise InputError(f"no video at {name}")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's words would name no file
-    with leaving_out(b""):  # OpenCV's neither; the line below says it
-        if isinstance(source, Path):
-            with _plain_name(source) as plain:
-                capture = cv2.VideoCapture(plain)
-        else:
-            capture = cv2.VideoCapture(source)
+    plain = _plain_name(source) if isinstance(source, Path) else nullcontext(source)
+    with leaving_out(b""), plain as opening:  # OpenCV's neither; the line below says it
+        capture = cv2.VideoCapture(opening)
         opened = capture.isOpened()
         good, first = capture.read() if opened else (False, None)
     if not opened:
@@ -135,32 +120,37 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Non
     """
     import cv2
 
-    made: list = []
-
-    def make(name: str, size: tuple[int, int]):
-        for codec in CODECS:
-            with leaving_out(b""):  # FFmpeg's words about encoders that are not there
-                writer = cv2.VideoWriter(name, cv2.VideoWriter_fourcc(*codec), rate, size)
-            if writer.isOpened():
-                h264 = codec == CODECS[0]
-                lacks = "" if h264 else ", and browsers do not play them: OpenCV has no H.264 here"
-                encoder = "copy" if h264 else "libx264 -pix_fmt yuv420p"
-                say_once(NOTE.format(codec=lacks, encoder=encoder))
-                return writer
-        raise InputError(f"OpenCV cannot write the video {path}")
-
+    writer = None
     with replacing(path) as temporary, _plain_name(temporary) as name:
 
         def add(frame: np.ndarray) -> None:
-            if not made:
-                made.append(make(name, frame.shape[1::-1]))
-            made[0].write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+            nonlocal writer
+            writer = writer or _first_writer(name, rate, frame.shape[1::-1])
+            if writer is None:
+                raise InputError(f"OpenCV cannot write the video {path}")
+            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
 
         try:
             yield add
         finally:
-            for writer in made:
+            if writer:
                 writer.release()
+
+
+def _first_writer(name: str, rate: float, size: tuple[int, int]):
+    """Return an open cv2.VideoWriter with the first codec that works, or None."""
+    import cv2
+
+    for codec in CODECS:
+        with leaving_out(b""):  # FFmpeg's words about encoders that are not there
+            writer = cv2.VideoWriter(name, cv2.VideoWriter_fourcc(*codec), rate, size)
+        if writer.isOpened():
+            h264 = codec == CODECS[0]
+            lacks = "" if h264 else ", and browsers do not play them: OpenCV has no H.264 here"
+            encoder = "copy" if h264 else "libx264 -pix_fmt yuv420p"
+            say_once(NOTE.format(codec=lacks, encoder=encoder))
+            return writer
+    return None
 
 
 @contextmanager

@@ -24,19 +24,12 @@ BUNDLED = Path(__file__).with_name("compact_fer.onnx")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one face expresses.
+    """What one face expresses."""
 
-    Attributes:
-        box: x, y, width, height of the face in pixels of its picture; may reach over its edge.
-        label: the most probable class.
-        confidence: its probability, 0 to 1.
-        probabilities: every class, in the model's order -> probability.
-    """
-
-    box: Box
-    label: str
-    confidence: float
-    probabilities: dict[str, float]
+    box: Box  # x, y, width, height in pixels of its picture; may reach over its edge
+    label: str  # the most probable class
+    confidence: float  # its probability, 0 to 1
+    probabilities: dict[str, float]  # every class, in the model's order -> probability
 
 
 class Predictor:
@@ -181,42 +174,41 @@ class Predictor:
 
     def describe(self, box: Sequence[float], probabilities: np.ndarray) -> Prediction:
         """Return the prediction of one face from its (C,) probabilities."""
-        best = int(probabilities.argmax())
-        return Prediction(
-            tuple(box),
-            self.class_names[best],
-            float(probabilities[best]),
-            dict(zip(self.class_names, map(float, probabilities), strict=True)),
-        )
+        shares = dict(zip(self.class_names, map(float, probabilities), strict=True))
+        label = max(shares, key=shares.get)
+        return Prediction(tuple(box), label, shares[label], shares)
 
-
-_SINGLE = (str, os.PathLike, bytes, bytearray, memoryview)
-"""Types of one picture, beside open files, Pillow's images (with `getexif`) and arrays."""
 
 _EXPECTED = "expected a picture (path, bytes of a file, open file, Pillow image or array)"
 
 
 def _each(images: Any) -> Iterator:
-    """Yield the pictures of what may be one picture or several.
+    """Yield the pictures, as `read_picture` takes them, of what may be one picture or several.
 
     Raises:
         InputError: it is neither, or may be either.
     """
-    if isinstance(images, _SINGLE) or hasattr(images, "read") or hasattr(images, "getexif"):
+    if _is_file(images):
         yield _one(images)
     elif hasattr(images, "__array__"):
-        array = _array(images)
-        if array.ndim == 3 and array.shape[0] in (3, 4) and array.shape[2] not in (1, 3, 4):
+        array = _one(images)
+        last_is_colour = array.ndim == 3 and array.shape[2] in (1, 3, 4)
+        if array.ndim == 3 and array.shape[0] in (3, 4) and not last_is_colour:
             raise InputError(
                 f"an array {array.shape} may be {array.shape[0]} grey pictures, or one picture "
                 "with its channels first; pass list(array), or array.transpose(1, 2, 0)"
             )
-        one = array.ndim < 3 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
-        yield from [array] if one else array
+        yield from [array] if array.ndim < 3 or last_is_colour else array
     elif isinstance(images, Mapping) or not isinstance(images, Iterable):
         raise InputError(f"{_EXPECTED}, or several of these; got {type(images).__name__}")
     else:
         yield from map(_one, images)
+
+
+def _is_file(image: Any) -> bool:
+    """Return whether this is one picture, and no array: a path, bytes, an open file or Pillow's."""
+    kinds = (str, os.PathLike, bytes, bytearray, memoryview)
+    return isinstance(image, kinds) or hasattr(image, "read") or hasattr(image, "getexif")
 
 
 def _one(image: Any) -> Any:
@@ -226,14 +218,10 @@ def _one(image: Any) -> Any:
             f"{_EXPECTED}; got text of {len(image)} characters that is not a path: decode base64 "
             "by base64.b64decode and pass the bytes"
         )
-    if isinstance(image, _SINGLE) or hasattr(image, "read") or hasattr(image, "getexif"):
+    if _is_file(image):
         return Path(image) if isinstance(image, os.PathLike) else image
-    if hasattr(image, "__array__"):
-        return _array(image)
-    raise InputError(f"{_EXPECTED}; got {type(image).__name__}")
-
-
-def _array(image: Any) -> np.ndarray:
+    if not hasattr(image, "__array__"):
+        raise InputError(f"{_EXPECTED}; got {type(image).__name__}")
     try:
         array = np.asarray(image)
     except Exception as error:  # of tensors on a GPU, or symbolic ones

@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ferplus_keras.files import replacing
@@ -25,8 +25,7 @@ Found = Sequence[tuple[Path, Sequence[Prediction]]]
 AddFaces = Callable[..., None]
 """add(file, faces, numbers=None, moment=None): write one line for each face of a picture or frame.
 
-`numbers` are the faces' own; without them they are counted from 0. `moment` is the frame's number
-in its video and its seconds.
+`numbers` are the faces', else from 0; `moment` is the frame's number in its video and its seconds.
 """
 
 
@@ -56,16 +55,10 @@ def format_table(found: Found) -> str:
         if not faces:
             lines.append((str(path), "", "no face found", "", ""))
         for face in faces:
-            ranked = sorted(face.probabilities, key=face.probabilities.get, reverse=True)
-            lines.append(
-                (
-                    str(path),
-                    ", ".join(f"{value:.0f}" for value in face.box),
-                    face.label,
-                    f"{face.confidence:.1%}",
-                    " ".join(f"{name} {face.probabilities[name]:.1%}" for name in ranked[1:2]),
-                )
-            )
+            box = ", ".join(f"{value:.0f}" for value in face.box)
+            ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])
+            second = " ".join(f"{name} {share:.1%}" for name, share in ranked[1:2])
+            lines.append((str(path), box, face.label, f"{face.confidence:.1%}", second))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -75,18 +68,9 @@ def format_table(found: Found) -> str:
 
 def picture_entry(path: Path, faces: Sequence[Prediction]) -> dict:
     """Return {"file", "faces": [{"box", "label", "confidence", "probabilities"}]} for JSON."""
-    return {
-        "file": str(path),
-        "faces": [
-            {
-                "box": [round(value, 1) for value in face.box],
-                "label": face.label,
-                "confidence": face.confidence,
-                "probabilities": face.probabilities,
-            }
-            for face in faces
-        ],
-    }
+    boxes = [[round(value, 1) for value in face.box] for face in faces]
+    found = [vars(face) | {"box": box} for face, box in zip(faces, boxes, strict=True)]
+    return {"file": str(path), "faces": found}
 
 
 def to_json(entries: Sequence[dict], encoding: str = "utf-8") -> str:
@@ -141,13 +125,12 @@ def write_submission(found: Found, path: Path) -> None:
 
 @contextmanager
 def _writer(path: Path, header: Sequence[str]) -> Iterator:
-    if path == STANDARD_OUTPUT:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(header)
-        yield writer
-        return
-    utf8 = {"encoding": "utf-8", "errors": "surrogateescape"}
-    with replacing(path) as temporary, temporary.open("w", newline="", **utf8) as file:
-        writer = csv.writer(file)
+    with ExitStack() as stack:
+        file, ending = sys.stdout, "\n"
+        if path != STANDARD_OUTPUT:
+            temporary = stack.enter_context(replacing(path))
+            text = temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+            file, ending = stack.enter_context(text), "\r\n"
+        writer = csv.writer(file, lineterminator=ending)
         writer.writerow(header)
         yield writer
