@@ -18,14 +18,9 @@ from ferplus_keras.explain.sheets import heat_overlay
 from ferplus_keras.inference.detectors import Box
 from ferplus_keras.inference.predictor import Predictor
 
-WAIT = 0.003
-"""Seconds that the faces of a request wait for those of others."""
-
-MOST = 64
-"""Faces per batch."""
-
-WHOLE = "whole"
-"""Detector that takes a picture as one face."""
+WAIT = 0.003  # seconds that the faces of a request wait for those of others
+MOST = 64  # faces per batch
+WHOLE = "whole"  # the detector that takes a picture as one face
 
 
 class Engine:
@@ -91,7 +86,6 @@ class Engine:
         self, face: np.ndarray, model: str, class_name: str, method: str
     ) -> np.ndarray:
         """Return a face (s, s) uint8 under the map of a class, (s, s, 3) uint8 RGB."""
-
         work = (explain_face, self.classifiers[model], face, class_name, method)
         values = await asyncio.get_running_loop().run_in_executor(self._network, *work)
         return heat_overlay(face, values)

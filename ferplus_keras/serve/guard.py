@@ -1,4 +1,4 @@
-"""The door of the server: who may ask, how much, how often and how slowly."""
+"""The door of the server: who may ask, how much, how often and how slowly; and its metrics."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+MEGABYTE = 1 << 20
 
-from ferplus_keras.serve.limits import MEGABYTE, Limits, Refused
+PROTECTED = ("/v1", "/metrics")
+"""Where a token is needed, if there is one; the page and its documentation hold no secret."""
+
+LINGER = 3  # seconds in which a refused body is thrown away, so that its sender reads why
+CLIENTS = 10_000  # addresses whose rate is remembered
 
 HEADERS = {
     b"content-security-policy": (
@@ -32,23 +37,43 @@ HEADERS = {
 }
 """Sent with every answer: a browser loads nothing from elsewhere and sends nothing elsewhere."""
 
-PROTECTED = ("/v1", "/metrics")
-"""Where a token is needed, if there is one; the page and its documentation hold no secret."""
-
-LINGER = 3
-"""Seconds in which the rest of a refused body is thrown away, so that its sender reads why."""
-
-CLIENTS = 10_000
-"""Addresses whose rate is remembered."""
-
 Receive = Callable[[], Awaitable[dict]]
 Send = Callable[[dict], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one server accepts."""
+
+    request_bytes: int = 50 * MEGABYTE
+    held_bytes: int = 512 * MEGABYTE  # bodies of all requests together, which are held in memory
+    pixels: int = 40_000_000  # per picture, by its header
+    files: int = 100
+    frame_bytes: int = 4 * MEGABYTE
+    concurrent: int = 128  # requests that are processed at a time
+    streams: int = 16
+    connections: int = 900  # a process may open 1024 files on most systems
+    rate: float = 1000  # requests per second and client address, and as many at once
+    grace: float = 15  # seconds in which a header or a body may arrive at any speed
+    slowest: float = 50_000  # bytes per second that a body must average after that
+    answer_seconds: float = 60  # from the complete request to the end of its response
+    idle_seconds: float = 30  # until a camera that sends nothing is disconnected
+
+
+class Refused(Exception):
+    """A request that is not served: an HTTP status and one line that says why."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
 
 
 class Metrics:
     """What Prometheus may read of one server; nothing of what it was shown."""
 
     def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
         self.registry = CollectorRegistry()
         own = {"registry": self.registry, "namespace": "ferplus"}
         self.requests = Counter("requests", "Requests answered.", ["route", "status"], **own)

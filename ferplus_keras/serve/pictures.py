@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
 
 from ferplus_keras.data.pictures import read_picture
 from ferplus_keras.errors import InputError, one_line
-from ferplus_keras.serve.limits import Limits, Refused
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
+from ferplus_keras.serve.guard import Limits, Refused
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Pillow's decoders that a stranger may reach; some of the others start programs."""
@@ -24,9 +24,6 @@ async def uploads(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
     Raises:
         Refused: 415 another content type, 422 no file or a damaged form, 413 too many files.
     """
-    from starlette.datastructures import UploadFile
-    from starlette.formparsers import MultiPartException, MultiPartParser
-
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/octet-stream" or kind.startswith("image/"):
         content = await request.body()
@@ -58,8 +55,6 @@ def decode(content: bytes, most_pixels: int) -> np.ndarray:
     Raises:
         Refused: 415 no picture, 413 too many pixels by its header, 422 damaged.
     """
-    from PIL import Image
-
     too_large = f"expected at most {most_pixels / 1e6:g} million pixels"
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:

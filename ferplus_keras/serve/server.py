@@ -1,16 +1,13 @@
 """The routes: pictures, faces, camera, models, health, metrics, documentation and the page."""
 
 import asyncio
-import base64
 import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-import cv2
 import fastapi_offline
-import numpy as np
 from fastapi import FastAPI, Query, Request, Security, WebSocket, WebSocketDisconnect
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -24,23 +21,23 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.explain.explanations import methods_of
 from ferplus_keras.explain.methods import METHODS
 from ferplus_keras.serve.engine import WHOLE, Engine
-from ferplus_keras.serve.guard import Metrics
-from ferplus_keras.serve.limits import Limits, Refused
+from ferplus_keras.serve.guard import Limits, Metrics, Refused
 from ferplus_keras.serve.pictures import decode, uploads
+from ferplus_keras.templates import png
 
 PAGE = Path(__file__).with_name("page")
 SWAGGER = Path(fastapi_offline.__file__).with_name("static")
 
 FILES = {
-    "/": (PAGE / "index.html", "text/html; charset=utf-8"),
-    "/style.css": (PAGE / "style.css", "text/css; charset=utf-8"),
-    "/app.js": (PAGE / "app.js", "text/javascript; charset=utf-8"),
+    "/": (PAGE / "index.html", "text/html"),
+    "/style.css": (PAGE / "style.css", "text/css"),
+    "/app.js": (PAGE / "app.js", "text/javascript"),
     "/icon.svg": (PAGE / "icon.svg", "image/svg+xml"),
     "/example.jpg": (PAGE / "example.jpg", "image/jpeg"),
-    "/docs": (PAGE / "docs.html", "text/html; charset=utf-8"),
-    "/docs/docs.js": (PAGE / "docs.js", "text/javascript; charset=utf-8"),
-    "/docs/swagger-ui.css": (SWAGGER / "swagger-ui.css", "text/css; charset=utf-8"),
-    "/docs/swagger-ui.js": (SWAGGER / "swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+    "/docs": (PAGE / "docs.html", "text/html"),
+    "/docs/docs.js": (PAGE / "docs.js", "text/javascript"),
+    "/docs/swagger-ui.css": (SWAGGER / "swagger-ui.css", "text/css"),
+    "/docs/swagger-ui.js": (SWAGGER / "swagger-ui-bundle.js", "text/javascript"),
 }
 """Path -> file and its type: the page and the documentation, which load nothing else."""
 
@@ -119,19 +116,16 @@ class Problem(BaseModel):
 
 
 REFUSALS = {
-    code: {"model": Problem, "description": reason}
-    for code, reason in {
-        400: "The request is malformed",
-        401: "A token is needed",
-        403: "The request comes from a page of another origin",
-        408: "The request arrived too slowly",
-        413: "Too many bytes, pixels or files",
-        415: "Not a picture",
-        421: "Not this server's name",
-        422: "A setting that does not exist, or a damaged picture",
-        429: "Too many requests",
-        503: "Too busy",
-    }.items()
+    400: "The request is malformed",
+    401: "A token is needed",
+    403: "The request comes from a page of another origin",
+    408: "The request arrived too slowly",
+    413: "Too many bytes, pixels or files",
+    415: "Not a picture",
+    421: "Not this server's name",
+    422: "A setting that does not exist, or a damaged picture",
+    429: "Too many requests",
+    503: "Too busy",
 }
 
 BYTES = {"type": "string", "format": "binary"}
@@ -147,14 +141,22 @@ UPLOAD = {
 
 def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = False) -> FastAPI:
     """Return the application; it expects a `guard.Guard` before it, which checks tokens."""
-    models = engine.classifiers
-    methods = {name: [each.name for each in methods_of(models[name])] for name in models}
-    known_methods = [name for name in METHODS if any(name in some for some in methods.values())]
-    known_classes = dict.fromkeys(name for each in models.values() for name in each.class_names)
+    models = [
+        Model(
+            name=name,
+            network=each.info.model_name,
+            class_names=each.class_names,
+            explanations=[method.name for method in methods_of(each)],
+        )
+        for name, each in engine.classifiers.items()
+    ]
+    names = tuple(each.name for each in models)
     detectors = list(dict.fromkeys(detector for _, detector in engine.predictors))
+    known_methods = [name for name in METHODS if any(name in each.explanations for each in models)]
+    known_classes = dict.fromkeys(name for each in models for name in each.class_names)
 
     class Asked(BaseModel):
-        model: Literal[tuple(models)] = next(iter(models))
+        model: Literal[names] = names[0]
         tta: Annotated[Literal[tuple(VIEWS)], Field(description="views to average over")] = "none"
         explain: Annotated[
             Literal[("none", *known_methods)], Field(description="method that explains each face")
@@ -181,7 +183,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
             face = Face(number=number, **vars(describe(box, row)))
             face.box = [round(side, 1) for side in face.box]
             if asked.crops:
-                face.crop = _png(crop)
+                face.crop = png(crop)
             if asked.explain != "none":
                 chosen = face.label if asked.explain_class == MOST_PROBABLE else asked.explain_class
                 try:
@@ -192,7 +194,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
                     method=asked.explain,
                     class_name=chosen,
                     signed=not METHODS[asked.explain].absolute,
-                    picture=_png(drawn),
+                    picture=png(drawn[..., ::-1]),
                 )
             faces.append(face)
         return Picture(name=name, width=width, height=height, faces=faces)
@@ -224,7 +226,10 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
         Refused, lambda _, error: JSONResponse({"detail": str(error)}, error.status)
     )
     app.add_exception_handler(RequestValidationError, _wrong_setting)
-    documented = {"responses": REFUSALS}
+    refusals = {
+        code: {"model": Problem, "description": reason} for code, reason in REFUSALS.items()
+    }
+    documented = {"responses": refusals}
     if token:  # else a document that asks for one would not hold
         documented["dependencies"] = [Security(HTTPBearer(auto_error=False))]
     upload = {
@@ -288,16 +293,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
     @app.get("/v1/models", tags=["server"], **documented)
     async def list_models() -> Choices:
         """List what requests may ask for."""
-        listed = [
-            Model(
-                name=name,
-                network=each.info.model_name,
-                class_names=each.class_names,
-                explanations=methods[name],
-            )
-            for name, each in models.items()
-        ]
-        return Choices(models=listed, detectors=detectors, tta=list(VIEWS))
+        return Choices(models=models, detectors=detectors, tta=list(VIEWS))
 
     @app.get("/healthz", tags=["server"])
     async def healthz() -> dict[Literal["status"], Literal["ready"]]:
@@ -324,9 +320,3 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
 def _wrong_setting(_: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}"}, 422)
-
-
-def _png(picture: np.ndarray) -> str:
-    """Return a picture (h, w) grey or (h, w, 3) RGB uint8 as a PNG's data URL."""
-    encoded = cv2.imencode(".png", picture if picture.ndim == 2 else picture[..., ::-1])[1]
-    return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

@@ -12,8 +12,7 @@ from starlette.testclient import TestClient
 from ferplus_keras.inference.detectors import find_detector
 from ferplus_keras.inference.predictor import BUNDLED
 from ferplus_keras.serve.engine import Engine
-from ferplus_keras.serve.guard import Guard, Metrics
-from ferplus_keras.serve.limits import Limits
+from ferplus_keras.serve.guard import Guard, Limits, Metrics
 from ferplus_keras.serve.server import make_app
 from tests.exports import drawn
 

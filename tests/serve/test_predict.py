@@ -11,8 +11,7 @@ from ferplus_keras.data.pictures import as_face
 from ferplus_keras.explain.methods import METHODS
 from ferplus_keras.inference.predictor import BUNDLED, Predictor
 from ferplus_keras.serve.engine import Engine
-from ferplus_keras.serve.guard import Guard, Metrics
-from ferplus_keras.serve.limits import Limits
+from ferplus_keras.serve.guard import Guard, Limits, Metrics
 from ferplus_keras.serve.server import make_app
 from tests.serve.conftest import encoded, two_faces
 

@@ -19,9 +19,8 @@ import pytest
 
 from ferplus_keras import extras
 from ferplus_keras.cli import main
-from ferplus_keras.serve.guard import Guard, Metrics
-from ferplus_keras.serve.limits import Limits
-from ferplus_keras.serve.listen import listen, make_server, url
+from ferplus_keras.serve.command import listen, make_server, url
+from ferplus_keras.serve.guard import Guard, Limits, Metrics
 from ferplus_keras.serve.server import make_app
 from tests.conftest import REPOSITORY
 from tests.serve.conftest import encoded, two_faces
