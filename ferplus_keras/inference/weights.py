@@ -29,7 +29,7 @@ def find_yunet(fetch: bool = True) -> Path:
     """Return YuNet's file, from `$FERPLUS_WEIGHTS_DIR` or the cache folder, else fetched to it.
 
     Raises:
-        InputError: it cannot be fetched, or is another file than the published one.
+        InputError: it may not or cannot be fetched, or is another file than the published one.
     """
     own = os.environ.get("FERPLUS_WEIGHTS_DIR")
     try:
@@ -40,6 +40,8 @@ def find_yunet(fetch: bool = True) -> Path:
         if (folder / YUNET).is_file():
             _check((folder / YUNET).read_bytes(), str(folder / YUNET))
             return folder / YUNET
+    if not fetch:
+        raise InputError(f"{YUNET} is not here; python -m ferplus_keras fetch downloads it")
     if cache is None:
         raise InputError("no home folder to keep YuNet's file in: set $FERPLUS_CACHE_DIR")
     try:

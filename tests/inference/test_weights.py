@@ -54,6 +54,12 @@ def test_it_is_fetched_once_into_the_cache(server, tmp_path, capsys):
     assert [file.name for file in path.parent.iterdir()] == [YUNET]
 
 
+def test_it_is_not_fetched_where_that_is_not_wanted(server):
+    with pytest.raises(InputError, match=rf"{YUNET} is not here; .* fetch downloads it"):
+        find_yunet(fetch=False)
+    assert server.asked == 0
+
+
 def test_a_file_put_there_by_hand_is_taken(server, tmp_path, monkeypatch):
     monkeypatch.setenv("FERPLUS_WEIGHTS_DIR", str(tmp_path))
     (tmp_path / YUNET).write_bytes(CONTENT)
