@@ -66,9 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def serve(arguments: argparse.Namespace) -> None:
     """Run `serve` until it is interrupted.
 
-    Args:
-        arguments: as `add_arguments` describes them.
-
     Raises:
         UsageError: a port, limit or token that cannot be.
         InputError: a package, a model or a detector is missing, or the port is taken.
@@ -116,10 +113,9 @@ def find_models(paths: Sequence[Path]) -> dict[str, Path]:
         if not path.exists():
             raise InputError(f"no model at {path}")
     places = [path.resolve() for path in paths]
-    names = [f"{place.parent.name}/{place.name}" for place in places]
-    if len(set(names)) < len(names):
-        names = [str(place) for place in places]
-    models = dict(zip(names, places, strict=True))
+    models = {f"{place.parent.name}/{place.name}": place for place in places}
+    if len(models) < len(places):
+        models = {str(place): place for place in places}
     if not paths or (BUNDLED.is_file() and find_spec("onnxruntime")):
         models[f"{BUNDLED.stem} (bundled)"] = BUNDLED
     return models

@@ -12,7 +12,8 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -86,27 +87,24 @@ class Metrics:
         self.batches = Histogram("batch_faces", "Faces per batch.", buckets=sizes, **own)
 
 
+@dataclass
 class Guard:
-    """An ASGI application before `app`.
+    """An ASGI application before `app`."""
 
-    Args:
-        hosts: names besides addresses and localhost by which browsers may call it.
-        token: what clients must know; None lets everybody in.
-    """
+    app: Any
+    limits: Limits
+    hosts: Collection[str]  # names besides addresses and localhost by which browsers may call it
+    token: str | None  # what clients must know; None lets everybody in
+    metrics: Metrics
+    active: int = 0
+    streams: int = 0
+    held: int = 0
+    _buckets: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def __init__(
-        self, app: Any, limits: Limits, hosts: Collection[str], token: str | None, metrics: Metrics
-    ) -> None:
-        self.app = app
-        self.limits = limits
-        self.hosts = {host.lower() for host in hosts} - {"localhost"}
-        self.token = token
-        self.metrics = metrics
-        self.active = self.streams = self.held = 0
-        metrics.active.set_function(lambda: self.active)
-        metrics.held.set_function(lambda: self.held)
-        metrics.streams.set_function(lambda: self.streams)
-        self._buckets: dict[str, tuple[float, float]] = {}
+    def __post_init__(self) -> None:
+        self.hosts = {host.lower() for host in self.hosts} - {"localhost"}
+        for name in ("active", "streams", "held"):
+            getattr(self.metrics, name).set_function(partial(getattr, self, name))
 
     async def __call__(self, scope: dict, receive: Receive, send: Send) -> None:
         """Serve one connection."""

@@ -202,24 +202,21 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
     async def answer(request: Request, asked: Asked) -> Answer:
         files = await uploads(request, limits)
         work = [classified(*file, asked) for file in files]
-        found = await asyncio.gather(*work, return_exceptions=True)
-        wrong = [each for each in found if isinstance(each, Exception)]
+        pictures = await asyncio.gather(*work, return_exceptions=True)
+        wrong = [each for each in pictures if isinstance(each, Exception)]
         for error in wrong:
-            if not isinstance(error, Refused) or len(wrong) == len(found):
+            if not isinstance(error, Refused) or len(wrong) == len(files):
                 raise error
-        pictures = [
-            Picture(name=name, error=str(each)) if isinstance(each, Refused) else each
-            for (name, _), each in zip(files, found, strict=True)
-        ]
+        for number, (name, _) in enumerate(files):
+            if isinstance(pictures[number], Refused):
+                pictures[number] = Picture(name=name, error=str(pictures[number]))
         return Answer(model=asked.model, detector=asked.detector, pictures=pictures)
 
     app = FastAPI(
         title="Facial expressions",
         version=ferplus_keras.__version__,
         description=DESCRIPTION,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
+        openapi_url=None,  # nor pages of it: they would load scripts from elsewhere
         redirect_slashes=False,
     )
     app.add_exception_handler(
