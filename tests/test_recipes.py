@@ -10,7 +10,7 @@ import pytest
 
 from ferplus_keras.config import TrainConfig, read_config
 from ferplus_keras.data.dataset import DATASETS
-from ferplus_keras.models.registry import build_model, model_spec
+from ferplus_keras.models.registry import MODELS, build_model
 from ferplus_keras.training.schedules import plan_stages, planned_rates
 from tests.conftest import REPOSITORY
 
@@ -30,7 +30,7 @@ def header(name: str) -> str:
 
 def shrunk(config: TrainConfig, sample_data, folder) -> TrainConfig:
     """Return the recipe, its last stage, with two steps on small pictures from random weights."""
-    spec = model_spec(config.model_name)
+    spec = MODELS[config.model_name]
     start = {"weights": "none"}
     if config.checkpoint_path:
         classes = len(DATASETS[config.dataset_name].class_names)

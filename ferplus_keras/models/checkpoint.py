@@ -1,8 +1,6 @@
-"""Checkpoints: a `.keras` file that also says which classes its outputs are.
+"""Checkpoints: Keras' own archive with one more member, which names the classes of its outputs.
 
-A checkpoint is Keras' own archive (network and weights) with one more member,
-`ferplus_keras.json`, which Keras ignores. So a bare file is enough to evaluate, to predict and to
-export, on any backend. Its network computes in float32, whatever it was trained in.
+Its network computes in float32, whatever it was trained in.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import InputError, one_line
@@ -79,7 +77,7 @@ def read_info(path: str | Path) -> CheckpointInfo:
     path = find_checkpoint(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            return info_from_json(archive.read(MEMBER), path)
+            text = archive.read(MEMBER)
     except zipfile.BadZipFile:
         raise InputError(
             f"{path} is not a .keras checkpoint (not a zip archive, {path.stat().st_size} bytes); "
@@ -90,10 +88,11 @@ def read_info(path: str | Path) -> CheckpointInfo:
             f"{path} holds no {MEMBER}: it was not saved by ferplus_keras, "
             "so the order of its classes is unknown"
         ) from None
+    return info_from_json(text, path)
 
 
-def info_from_json(text: str | bytes, source: str | Path = MEMBER) -> CheckpointInfo:
-    """Return what the JSON text in a checkpoint or export says; errors name its `source`.
+def info_from_json(text: str | bytes, source: Path) -> CheckpointInfo:
+    """Return what the JSON text in a checkpoint or export says; errors name that file.
 
     Raises:
         InputError: it is damaged, or written by a newer version.
@@ -113,20 +112,16 @@ def info_from_json(text: str | bytes, source: str | Path = MEMBER) -> Checkpoint
     values = {}
     for name, field in fields.items():
         value = found.get(name, field.default)
-        values[name] = tuple(value) if isinstance(value, list) else value
-        if not _fits(values[name], field.type):
+        kind = type(value).__name__
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            value, kind = tuple(value), "tuple[str, ...]"
+        values[name] = value
+        if kind.removesuffix("Type") not in field.type.split(" | "):
             raise InputError(
                 f"cannot read {MEMBER} of {source}: expected '{name}' to be {field.type}, "
                 f"got {found.get(name)!r}"
             )
     return CheckpointInfo(**values)
-
-
-def _fits(value: Any, kind: str) -> bool:
-    """Return whether a value is of the type that a field is annotated with."""
-    if isinstance(value, tuple):
-        return kind.startswith("tuple") and all(isinstance(item, str) for item in value)
-    return type(value).__name__ == kind or (value is None and kind.endswith("None"))
 
 
 def load_checkpoint(path: str | Path) -> tuple[keras.Model, CheckpointInfo]:
@@ -156,8 +151,7 @@ def load_keras_file(path: Path, purpose: str) -> keras.Model:
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds for a damaged archive
-        reason = one_line(error)
-        raise InputError(f"cannot {purpose} {path}: {reason}") from error
+        raise InputError(f"cannot {purpose} {path}: {one_line(error)}") from error
 
 
 def _in_float32(model: keras.Model) -> keras.Model:
@@ -167,9 +161,9 @@ def _in_float32(model: keras.Model) -> keras.Model:
     if all(layer.compute_dtype not in ("float16", "bfloat16") for layer in model.layers):
         return model
 
-    def in_float32(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
-
-    single = keras.models.clone_model(model, clone_function=in_float32)
+    single = keras.models.clone_model(
+        model,
+        clone_function=lambda layer: layer.from_config({**layer.get_config(), "dtype": "float32"}),
+    )
     single.set_weights(model.get_weights())
     return single

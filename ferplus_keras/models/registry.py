@@ -1,4 +1,4 @@
-"""The table of networks: look one up by name, build it, give it its weights.
+"""The table of networks, and building one: from its name, or from a file of the older project.
 
 Reading it imports no Keras: command lines check names at once. A network enters it by `network`.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferplus_keras.emotions import FACE_SIZE
-from ferplus_keras.errors import UsageError, unknown
+from ferplus_keras.errors import InputError, UsageError, unknown
 from ferplus_keras.registry import Registry
 
 if TYPE_CHECKING:
@@ -116,11 +117,6 @@ def list_models() -> list[str]:
     return list(MODELS)
 
 
-def model_spec(name: str) -> ModelSpec:
-    """Return the specification of a network, or raise UsageError where there is none."""
-    return MODELS[name]
-
-
 def build_model(
     name: str,
     num_classes: int,
@@ -158,7 +154,7 @@ def build_model(
         >>> model.output_shape  # doctest: +SKIP
         (None, 8)
     """
-    spec = model_spec(name)
+    spec = MODELS[name]
     image_size = spec.image_size if image_size is None else image_size
     dropout_rate = spec.dropout_rate if dropout_rate is None else dropout_rate
     if num_classes < 2:
@@ -174,7 +170,8 @@ def build_model(
     if face_size < 1:
         raise UsageError(f"face_size must be 1 or more, not {face_size}")
 
-    from ferplus_keras.models.weights import find_weights, load_weights
+    from ferplus_keras.models.download import find_weights
+    from ferplus_keras.models.weights import load_weights
 
     path = find_weights(spec, weights)
     shape = (face_size, face_size, 3) if colour else (face_size, face_size)
@@ -188,19 +185,78 @@ def build_with_weights(
     name: str, num_classes: int, *, weights: str | PathLike | None = None, **settings: Any
 ) -> tuple[keras.Model, LoadedWeights | None]:
     """Build a classifier as `build_model` does and also return which weights it got, if any."""
-    from ferplus_keras.models.weights import find_weights, load_weights
+    from ferplus_keras.models.download import find_weights
+    from ferplus_keras.models.weights import load_weights
 
     model = build_model(name, num_classes, weights="none", **settings)
-    path = find_weights(model_spec(name), weights)
-    return model, load_weights(model, path, model_spec(name)) if path else None
+    path = find_weights(MODELS[name], weights)
+    return model, load_weights(model, path, MODELS[name]) if path else None
+
+
+def load_full_model(
+    path: str | PathLike, model_name: str | None = None, image_size: int | None = None
+) -> tuple[keras.Model, str]:
+    """Load a whole model that the older project saved as .hdf5.
+
+    Its graph is rebuilt, with the classes, activation and dropout rate that the file records,
+    and gets the file's weights.
+
+    Args:
+        path: the file.
+        model_name: the network; None recognises it by its layers.
+        image_size: side in pixels to which faces are resized; None takes what the file records.
+
+    Returns:
+        The model, not compiled, from (b, 48, 48) uint8 faces to (b, C) float32 probabilities, and
+        its name in the table of networks.
+
+    Raises:
+        InputError: the file is missing, damaged, of another kind or of another network.
+        UsageError: unknown model name, or an image size the network cannot take.
+    """
+    from ferplus_keras.models.hdf5_files import read_settings
+    from ferplus_keras.models.layers import HEAD
+    from ferplus_keras.models.weights import load_weights
+
+    path = Path(path)
+    spec = MODELS[model_name or infer_model_name(path)]
+    settings = read_settings(path, HEAD)
+    settings["image_size"] = image_size or settings["image_size"]
+    model = build_model(spec.name, weights="none", **settings)
+    if not load_weights(model, path, spec).head:
+        raise InputError(
+            f"the layer '{HEAD}' in {path} does not fit {spec.name} at image size "
+            f"{settings['image_size']}"
+        )
+    return model, spec.name
+
+
+def infer_model_name(path: str | PathLike) -> str:
+    """Recognise the network of a file by its number of layers with weights.
+
+    Raises:
+        InputError: no network of the older project has that many, or the file cannot be read.
+    """
+    from ferplus_keras.models.layers import HEAD
+    from ferplus_keras.models.weights import open_layers
+
+    with open_layers(Path(path)) as stored:
+        names = set(stored) - {HEAD}
+    known = {spec.name: spec for spec in MODELS.values() if spec.weighted_layers}
+    for name, spec in known.items():
+        if len(names - set(spec.top_layers)) == spec.weighted_layers:
+            return name
+    raise InputError(
+        f"{path} has {len(names)} layers with weights before its head, and none of "
+        f"{', '.join(known)} has"
+    )
 
 
 def _graph(spec, shape, image_size, num_classes, dropout_rate, activation) -> keras.Model:
     """Join input, preprocessing, backbone and head into one flat graph, weights random."""
     import keras
 
-    from ferplus_keras.models.head import classify
-    from ferplus_keras.models.layers import FacePreprocessing
+    from ferplus_keras.models.layers import FacePreprocessing, classify
 
     crop = round(spec.crop * shape[0] / FACE_SIZE)
     usual = keras.config.image_data_format()

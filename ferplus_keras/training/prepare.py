@@ -9,7 +9,7 @@ import numpy as np
 
 from ferplus_keras.data.dataset import DATASETS, Dataset, load_dataset
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.models.registry import model_spec
+from ferplus_keras.models.registry import MODELS
 from ferplus_keras.run import find_checkpoint
 from ferplus_keras.training.distillation import distil
 from ferplus_keras.training.schedules import Stage, learning_rate
@@ -30,7 +30,7 @@ CALIBRATION_FACES = 800
 
 def resolve(config: TrainConfig) -> TrainConfig:
     """Return the configuration with the defaults filled in that depend on other settings."""
-    spec = model_spec(config.model_name)
+    spec = MODELS[config.model_name]
     own = {
         "weights": spec.default_weights if config.checkpoint_path is None else None,
         "image_size": spec.image_size,
@@ -67,7 +67,7 @@ def starting_weights(config: TrainConfig) -> str:
             "where to start: give one"
         )
     weights = config.checkpoint_path or config.weights
-    known = [*model_spec(config.model_name).weights, "none"]
+    known = [*MODELS[config.model_name].weights, "none"]
     if weights in known:
         return weights
     try:
@@ -134,7 +134,7 @@ def build_network(
 
 def calibrate_on(model: keras.Model, images: np.ndarray) -> None:
     """Calibrate a network on some of these training faces, spread over all of them."""
-    from ferplus_keras.models.calibration import calibrate
+    from ferplus_keras.models.dlib_files import calibrate
 
     count = min(len(images), CALIBRATION_FACES)
     calibrate(model, images[np.linspace(0, len(images) - 1, count).astype(int)])

@@ -26,8 +26,7 @@ def perceptron(images):
 def build(backbone, crop=CROP, image_size=60, equalize=False, classes=8, face=(48, 48)):
     import keras
 
-    from ferplus_keras.models.head import classify
-    from ferplus_keras.models.layers import FacePreprocessing
+    from ferplus_keras.models.layers import FacePreprocessing, classify
 
     faces = keras.Input(face, dtype="uint8", name="faces")
     channels = len(face)  # two of grey faces, three of colour

@@ -13,20 +13,20 @@ FIGURES = {
     # layers, parameters for 8 classes, features that the head classifies; at its own image size
     "CompactFER": (52, 1_243_424, 256),
     "DeepFaceCNN": (16, 1_486_856, 1024),
-    "DlibResNet": (103, 4_405_736, 256),
     "FaceEmotionCNN": (40, 1_644_712, 256),
     "FerVGG": (36, 29_898_696, 4096),
-    "ImageNetResNet50": (179, 23_604_104, 2048),
-    "ImageNetResNet101": (349, 42_674_568, 2048),
-    "ResNet18": (73, 11_199_432, 512),
-    "ResNet34": (129, 21_318_728, 512),
     "ScratchCNN": (13, 51_933_736, 512),
     "ScratchMLP": (6, 154_149_896, 1024),
     "VGG13": (26, 8_757_704, 1024),
+    "DlibResNet": (103, 4_405_736, 256),
+    "ImageNetResNet50": (179, 23_604_104, 2048),
+    "ImageNetResNet101": (349, 42_674_568, 2048),
+    "ViTBase16": (93, 85_804_808, 768),
     "ResNet50": (177, 23_577_544, 2048),
     "SeNet50": (289, 26_108_536, 2048),
     "VGG16": (22, 14_915_400, 25_088),
-    "ViTBase16": (93, 85_804_808, 768),
+    "ResNet18": (73, 11_199_432, 512),
+    "ResNet34": (129, 21_318_728, 512),
 }
 
 BOUNDARIES = {

@@ -8,7 +8,7 @@ import pytest
 
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.freeze import describe_layers, numbered_layers
-from ferplus_keras.models.head import HEAD
+from ferplus_keras.models.layers import HEAD
 from ferplus_keras.models.registry import MODELS, build_model, list_models
 from tests.conftest import REPOSITORY
 from tests.models.networks import FIGURES, faces, smooth_faces

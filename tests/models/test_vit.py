@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from ferplus_keras.errors import InputError
-from ferplus_keras.models import keras_hub_files
-from ferplus_keras.models.networks import vit
+from ferplus_keras.models import download as download_module
+from ferplus_keras.models.download import find_weights
+from ferplus_keras.models.networks import imagenet
 from ferplus_keras.models.registry import MODELS, build_model, build_with_weights
-from ferplus_keras.models.weights import find_weights, load_weights
+from ferplus_keras.models.weights import load_weights
 from tests.models.networks import faces, weights_of
 
 SPEC = MODELS["ViTBase16"]
@@ -26,8 +27,8 @@ Its attribute `class_token` (2, 12) is what keras-hub's backbone makes of `faces
 @pytest.fixture
 def small(monkeypatch):
     """Shrink ViTBase16 to the network of the file."""
-    monkeypatch.setattr(vit, "_WIDTH", 12)
-    monkeypatch.setattr(vit, "_BLOCKS", 2)
+    monkeypatch.setattr(imagenet, "_WIDTH", 12)
+    monkeypatch.setattr(imagenet, "_BLOCKS", 2)
 
 
 def tokens(model):
@@ -62,7 +63,7 @@ def test_checkpoint_gives_every_weight_back(small, tmp_path):
     ],
 )
 def test_file_of_another_network(small, monkeypatch, blocks, size, said):
-    monkeypatch.setattr(vit, "_BLOCKS", blocks)
+    monkeypatch.setattr(imagenet, "_BLOCKS", blocks)
     with pytest.raises(InputError) as caught:
         build_with_weights("ViTBase16", 8, weights=FILE, image_size=size)
     assert said in str(caught.value)
@@ -111,6 +112,6 @@ class TestPreset:
         assert str(cache) in str(caught.value)
 
     def test_without_keras_hub(self, cache, monkeypatch):
-        monkeypatch.setattr(keras_hub_files, "find_spec", lambda name: None)
+        monkeypatch.setattr(download_module, "find_spec", lambda name: None)
         with pytest.raises(InputError, match=r"pip install 'ferplus-keras\[hub\]'"):
             find_weights(SPEC, "imagenet")

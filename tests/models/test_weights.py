@@ -8,10 +8,16 @@ import pytest
 from keras.src.applications.resnet import WEIGHTS_HASHES
 
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.models import weights as weights_module
-from ferplus_keras.models.legacy import infer_model_name, load_full_model
-from ferplus_keras.models.registry import MODELS, build_model, build_with_weights
-from ferplus_keras.models.weights import find_weights, load_weights
+from ferplus_keras.models import download as download_module
+from ferplus_keras.models.download import find_weights
+from ferplus_keras.models.registry import (
+    MODELS,
+    build_model,
+    build_with_weights,
+    infer_model_name,
+    load_full_model,
+)
+from ferplus_keras.models.weights import load_weights
 from tests.models.networks import (
     faces,
     weights_of,
@@ -262,7 +268,7 @@ class TestFinding:
             asked.append((url, destination, digest))
             return destination
 
-        monkeypatch.setattr(weights_module, "download", download)
+        monkeypatch.setattr(download_module, "download", download)
         return asked
 
     def test_order(self, folders, downloads):
@@ -307,7 +313,7 @@ class TestFinding:
         def download(url, destination, digest):
             raise InputError("cannot download")
 
-        monkeypatch.setattr(weights_module, "download", download)
+        monkeypatch.setattr(download_module, "download", download)
         with pytest.raises(InputError, match="--weights none"):
             find_weights(self.SPEC, "vggface2")
 

