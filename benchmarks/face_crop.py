@@ -19,8 +19,8 @@ import numpy as np
 
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.dataset import limit_split, load_split
-from ferplus_keras.inference.crop import crop_face
-from ferplus_keras.inference.detectors import DETECTORS, DetectedFace, find_detector, overlap
+from ferplus_keras.inference.crop import DetectedFace, crop_face, overlap
+from ferplus_keras.inference.detectors import DETECTORS, find_detector
 from ferplus_keras.inference.predictor import BUNDLED
 from ferplus_keras.progress import progress_bar
 

@@ -1,13 +1,15 @@
-"""Cut out a detected face as the faces of FER2013 are."""
+"""Detected faces: where they are, and how they are cut out as the faces of FER2013 are."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from ferplus_keras.data.pictures import as_face
 from ferplus_keras.emotions import FACE_SIZE
-from ferplus_keras.inference.detectors import DetectedFace, middle_of
 
+LONGEST_SIDE = 1280  # pictures with a longer side are made smaller for detection, in pixels
 MARGIN = 0.0  # how much larger than FER2013's frame the cut-out square is, as a share of its side
 
 # FER2013's frame around a detected box, fitted by benchmarks/face_crop.py on training faces. Its
@@ -15,6 +17,60 @@ MARGIN = 0.0  # how much larger than FER2013's frame the cut-out square is, as a
 # share of the height, and by a share of how far the eyes lie below the box's middle.
 HEIGHT_SHARE, WIDTH_SHARE = 0.44, 0.67
 EYES_LEVEL, EYES_SHARE = 0.037, 0.31
+
+Box = tuple[float, float, float, float]
+"""x, y, width, height in pixels of the picture; may reach over its edge."""
+
+
+class DetectedFace(NamedTuple):
+    """A detected face.
+
+    Attributes:
+        box: where it is.
+        score: the detector's confidence, 0 to 1.
+        eyes: (2, 2) x and y of the eye on the left of the picture and of the other one, or None.
+    """
+
+    box: Box
+    score: float = 1.0
+    eyes: np.ndarray | None = None
+
+    @property
+    def tilt(self) -> float:
+        """Angle of the line through the eyes in degrees, positive clockwise."""
+        if self.eyes is None:
+            return 0.0
+        across, down = self.eyes[1] - self.eyes[0]
+        return float(np.degrees(np.arctan2(down, across)))
+
+    def enlarged(self, scale: float) -> DetectedFace:
+        """Return the same face in a picture `scale` times as large."""
+        eyes = None if self.eyes is None else self.eyes * scale
+        return DetectedFace(tuple(float(value) * scale for value in self.box), self.score, eyes)
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Return the intersection of two boxes over their union."""
+    wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    common = max(wide, 0) * max(high, 0)
+    return common / max(one[2] * one[3] + other[2] * other[3] - common, 1e-9)
+
+
+def middle_of(box: Box) -> tuple[float, float]:
+    """Return x and y of a box's middle."""
+    return box[0] + box[2] / 2, box[1] + box[3] / 2
+
+
+def shrink(image: np.ndarray, longest_side: int) -> tuple[np.ndarray, float]:
+    """Return a picture no larger than that, and the factor back to its own size."""
+    import cv2
+
+    scale = max(image.shape[:2]) / longest_side
+    if scale <= 1:
+        return image, 1.0
+    size = (max(round(image.shape[1] / scale), 1), max(round(image.shape[0] / scale), 1))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
 
 
 def crop_face(

@@ -8,47 +8,16 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.inference.crop import LONGEST_SIDE, Box, DetectedFace, middle_of, shrink
 from ferplus_keras.inference.weights import find_yunet
 from ferplus_keras.registry import Registry
 
-LONGEST_SIDE = 1280  # pictures with a longer side are made smaller for detection, in pixels
-CLOSE_UP = 480  # they are made so small too: YuNet takes parts of very large faces for faces
-
-Box = tuple[float, float, float, float]
-"""x, y, width, height in pixels of the picture; may reach over its edge."""
-
-
-class DetectedFace(NamedTuple):
-    """A detected face.
-
-    Attributes:
-        box: where it is.
-        score: the detector's confidence, 0 to 1.
-        eyes: (2, 2) x and y of the eye on the left of the picture and of the other one, or None.
-    """
-
-    box: Box
-    score: float = 1.0
-    eyes: np.ndarray | None = None
-
-    @property
-    def tilt(self) -> float:
-        """Angle of the line through the eyes in degrees, positive clockwise."""
-        if self.eyes is None:
-            return 0.0
-        across, down = self.eyes[1] - self.eyes[0]
-        return float(np.degrees(np.arctan2(down, across)))
-
-    def enlarged(self, scale: float) -> DetectedFace:
-        """Return the same face in a picture `scale` times as large."""
-        eyes = None if self.eyes is None else self.eyes * scale
-        return DetectedFace(tuple(float(value) * scale for value in self.box), self.score, eyes)
-
+CLOSE_UP = 480
+"""Side to which a picture is also made smaller: YuNet takes parts of very large faces for faces."""
 
 Detector = Callable[[np.ndarray], list[DetectedFace]]
 """From a picture (h, w, 3) uint8 RGB to its faces, most confident first."""
@@ -92,30 +61,6 @@ def _own(detector: Callable, image: np.ndarray) -> list[DetectedFace]:
     raise InputError(
         f"expected the detector to return boxes (x, y, width, height), got {found!r:.80}"
     )
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Return the intersection of two boxes over their union."""
-    wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    common = max(wide, 0) * max(high, 0)
-    return common / max(one[2] * one[3] + other[2] * other[3] - common, 1e-9)
-
-
-def middle_of(box: Box) -> tuple[float, float]:
-    """Return x and y of a box's middle."""
-    return box[0] + box[2] / 2, box[1] + box[3] / 2
-
-
-def shrink(image: np.ndarray, longest_side: int) -> tuple[np.ndarray, float]:
-    """Return a picture no larger than that, and the factor back to its own size."""
-    import cv2
-
-    scale = max(image.shape[:2]) / longest_side
-    if scale <= 1:
-        return image, 1.0
-    size = (max(round(image.shape[1] / scale), 1), max(round(image.shape[0] / scale), 1))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
 
 
 @DETECTORS.register("auto")
@@ -214,13 +159,7 @@ def _mtcnn(weights: str | Path | None) -> Detector:
     """MTCNN (Zhang et al. 2016) on ONNX Runtime."""
     from ferplus_keras.inference.mtcnn import MTCNN
 
-    network = MTCNN()
-
-    def detect(image: np.ndarray) -> list[DetectedFace]:
-        small, scale = shrink(image, LONGEST_SIDE)
-        return [DetectedFace(*found).enlarged(scale) for found in network(small)]
-
-    return detect
+    return MTCNN()
 
 
 @DETECTORS.register("whole")

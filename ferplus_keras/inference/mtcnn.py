@@ -6,13 +6,13 @@ That package carries the three networks as ONNX files; its own code does not run
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
+from ferplus_keras.inference.crop import LONGEST_SIDE, DetectedFace, shrink
 
 SMALLEST = 20  # side of the smallest face that is looked for, in pixels
 PYRAMID = 0.709  # size of each picture of the pyramid as a share of the one before
@@ -47,12 +47,13 @@ class MTCNN:
             reason = one_line(error, 150)
             raise InputError(f"cannot read MTCNN's networks in {folder}: {reason}") from None
 
-    def __call__(self, image: np.ndarray) -> Iterator[tuple[np.ndarray, float, np.ndarray]]:
-        """Yield box, confidence and eyes of each face of (h, w, 3) uint8 RGB, surest first."""
+    def __call__(self, image: np.ndarray) -> list[DetectedFace]:
+        """Return the faces of a picture (h, w, 3) uint8 RGB, most confident first."""
+        image, scale = shrink(image, LONGEST_SIDE)
         boxes = self._propose(image)
         for number in (1, 2):
             if not len(boxes):
-                return
+                return []
             boxes = _squares(boxes)
             offsets, *points, scores = self._run(number, _cut(image, boxes, 24 * number))
             sure = scores[:, 1] > THRESHOLDS[number]
@@ -63,8 +64,9 @@ class MTCNN:
             boxes, scores = boxes[kept], scores[kept]
         points = points[0][sure][kept].reshape(-1, 2, 5).transpose(0, 2, 1)
         points = squares[kept, None, :2] + points * sides[kept, None]
-        for box, score, face in zip(boxes, scores, points, strict=True):
-            yield np.r_[box[:2], box[2:] - box[:2]], float(score), face[:2]
+        boxes[:, 2:] -= boxes[:, :2]
+        found = zip(boxes, map(float, scores), points[:, :2], strict=True)
+        return [DetectedFace(*face).enlarged(scale) for face in found]
 
     def _run(self, number: int, pictures: np.ndarray) -> list[np.ndarray]:
         """Run a network on (n, h, w, 3) grey levels; it was trained on transposed pictures."""

@@ -15,8 +15,8 @@ from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.pictures import as_face, read_picture
 from ferplus_keras.errors import InputError, one_line
-from ferplus_keras.inference.crop import MARGIN, crop_face
-from ferplus_keras.inference.detectors import Box, DetectedFace, find_detector
+from ferplus_keras.inference.crop import MARGIN, Box, DetectedFace, crop_face
+from ferplus_keras.inference.detectors import find_detector
 
 BUNDLED = Path(__file__).with_name("compact_fer.onnx")
 """The model that comes with the package, described in docs/model_card.md."""

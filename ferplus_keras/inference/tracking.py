@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ferplus_keras.inference.detectors import Box, DetectedFace, middle_of, overlap
+from ferplus_keras.inference.crop import Box, DetectedFace, middle_of, overlap
 
 TEMPLATE = 32  # side to which a face is brought to compare its looks, in pixels
 POINTS = 7  # points across and down a face whose flow is measured

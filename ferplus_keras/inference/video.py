@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ferplus_keras.inference.annotate import annotate
-from ferplus_keras.inference.detectors import DetectedFace, shrink
+from ferplus_keras.inference.crop import DetectedFace, shrink
 from ferplus_keras.inference.frames import open_video, video_writer
 from ferplus_keras.inference.predictor import Prediction, Predictor
 from ferplus_keras.inference.sources import Source
@@ -100,7 +100,7 @@ def predict_video(
     Args:
         source: file, address, or number of a camera.
         predictor: what finds and classifies the faces.
-        every: frames from one detection to the next.
+        every: frames from one detection to the next; in between they are followed.
         seconds: stop after this much video.
         copy: .mp4 file for the annotated copy.
         add_to_table: as `tables.csv_table` yields it; gets every frame's faces.
@@ -168,7 +168,7 @@ def predict_frames(
     Args:
         frames: seconds and (h, w, 3) uint8 RGB of each frame.
         predictor: what finds and classifies the faces.
-        every: frames from one detection to the next; in between they are followed.
+        every: as for `predict_video`.
         chunk_size: frames whose faces the network sees together.
     """
     means: dict[int, np.ndarray] = {}

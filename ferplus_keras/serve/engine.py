@@ -15,7 +15,7 @@ import numpy as np
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.explain.explanations import explain_face
 from ferplus_keras.explain.sheets import heat_overlay
-from ferplus_keras.inference.detectors import Box
+from ferplus_keras.inference.crop import Box
 from ferplus_keras.inference.predictor import Predictor
 
 WAIT = 0.003  # seconds that the faces of a request wait for those of others

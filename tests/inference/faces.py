@@ -7,7 +7,7 @@ import numpy as np
 
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.emotions import FERPLUS_CLASSES
-from ferplus_keras.inference.detectors import DetectedFace
+from ferplus_keras.inference.crop import DetectedFace
 from tests.exports import INFO
 
 

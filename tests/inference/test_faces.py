@@ -12,15 +12,8 @@ import pytest
 
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.inference import detectors as detectors_module
-from ferplus_keras.inference.crop import crop_face
-from ferplus_keras.inference.detectors import (
-    DETECTORS,
-    LONGEST_SIDE,
-    DetectedFace,
-    find_detector,
-    overlap,
-    say_once,
-)
+from ferplus_keras.inference.crop import LONGEST_SIDE, DetectedFace, crop_face, overlap
+from ferplus_keras.inference.detectors import DETECTORS, find_detector, say_once
 from ferplus_keras.inference.predictor import Predictor
 from tests.inference.test_light import run_without
 

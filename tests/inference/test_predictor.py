@@ -13,8 +13,7 @@ from ferplus_keras.classifier import Classifier
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.inference import predictor as predictor_module
-from ferplus_keras.inference.crop import crop_face
-from ferplus_keras.inference.detectors import DetectedFace
+from ferplus_keras.inference.crop import DetectedFace, crop_face
 from ferplus_keras.inference.predictor import Predictor
 from tests.inference.faces import by_brightness, grounds, head, lay, red_patches
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ferplus_keras.inference.detectors import DetectedFace, overlap
+from ferplus_keras.inference.crop import DetectedFace, overlap
 from ferplus_keras.inference.tracking import REMEMBERED, Tracker
 from tests.inference.faces import grounds, head, lay
 
