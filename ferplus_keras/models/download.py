@@ -10,13 +10,13 @@ from contextlib import redirect_stdout
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 
-from ferplus_keras.errors import InputError, one_line, unknown
+from ferplus_keras.errors import InputError, unknown
 from ferplus_keras.files import sha256
 from ferplus_keras.models.hdf5_files import hdf5_fault
+from ferplus_keras.models.keras_hub_files import fetch_preset
 from ferplus_keras.run import find_checkpoint
 
 if TYPE_CHECKING:
@@ -90,36 +90,6 @@ def _packaged(published: PublishedWeights, cache: Path) -> Path:
             f"install {package} again"
         )
     return path
-
-
-def fetch_preset(preset: str, destination: Path) -> Path:
-    """Download a ViT preset by keras-hub and keep its backbone's weights, a .weights.h5 file.
-
-    Raises:
-        InputError: keras-hub is not installed or cannot fetch the preset, or the file cannot be
-            written.
-    """
-    by_hand = f"put the preset's model.weights.h5 into {destination.parent} as {destination.name}"
-    if not find_spec("keras_hub"):
-        raise InputError(
-            f"downloading {preset} needs keras-hub: pip install 'ferplus-keras[hub]', or {by_hand}"
-        )
-    import keras_hub
-
-    try:
-        backbone = keras_hub.models.ViTBackbone.from_preset(preset)
-    except Exception as error:  # every kind, from each of the services it asks
-        reason = one_line(error)
-        raise InputError(f"keras-hub cannot fetch {preset} ({reason}); {by_hand}") from error
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        # Not `files.replacing`: Keras insists on how the name ends.
-        with TemporaryDirectory(dir=destination.parent) as folder:
-            backbone.save_weights(Path(folder) / destination.name)
-            os.replace(Path(folder) / destination.name, destination)
-    except OSError as error:
-        raise InputError(f"cannot write {destination}: {error.strerror or error}") from error
-    return destination
 
 
 class _Failed(Exception):

@@ -1,8 +1,7 @@
-"""Read HDF5 files of weights: those of Keras 2, and those of keras-hub's vision transformers.
+"""Read HDF5 files of Keras 2: weights, or a whole model.
 
-Keras 2 writes one group per layer, whose attribute `weight_names` lists its data sets. In a whole
-model's file the groups are inside `model_weights`, and `model_config` describes the graph.
-keras-hub saves a backbone in Keras 3's layout: groups named after classes, variables by number.
+There is one group per layer, whose attribute `weight_names` lists its data sets. In a whole model's
+file the groups are inside `model_weights`, and `model_config` describes the graph.
 """
 
 import json
@@ -17,27 +16,6 @@ from ferplus_keras.errors import InputError
 
 HDF5Layers = dict[str, dict[str, h5py.Dataset]]
 """Layer name -> variable name -> data set, readable while the file is open."""
-
-_ENCODER = "layers/vi_t_encoder"
-_EMBEDDING = "layers/vi_t_patching_and_embedding"
-_BLOCK = re.compile(rf"{_ENCODER}/encoder_layers/vi_t_encoder_block(?:_(\d+))?/(.+)")
-
-_GROUPS = {
-    _EMBEDDING: ("tokens", "class_token"),
-    f"{_EMBEDDING}/position_embedding": ("tokens", "positions"),
-    f"{_EMBEDDING}/patch_embedding": ("patch_embedding", "kernel", "bias"),
-    f"{_ENCODER}/layer_norm": ("norm", "gamma", "beta"),
-    # Inside each encoder block:
-    "layer_norm_1": ("norm1", "gamma", "beta"),
-    "mha/query_dense": ("attention", "query/kernel", "query/bias"),
-    "mha/key_dense": ("attention", "key/kernel", "key/bias"),
-    "mha/value_dense": ("attention", "value/kernel", "value/bias"),
-    "mha/output_dense": ("attention", "attention_output/kernel", "attention_output/bias"),
-    "layer_norm_2": ("norm2", "gamma", "beta"),
-    "mlp/dense_1": ("mlp1", "kernel", "bias"),
-    "mlp/dense_2": ("mlp2", "kernel", "bias"),
-}
-"""Group of keras-hub's file -> layer of `ViTBase16` and its variables."""
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -135,26 +113,3 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
     keys = [key for key in (attribute, *numbered) if key in group.attrs]
     names = [name for key in keys for name in group.attrs[key]]
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
-
-
-def vit_layers(file: h5py.File) -> HDF5Layers:
-    """Return the weights of keras-hub's ViT backbone as those of the layers of `ViTBase16`.
-
-    What has no place in that network stands under its own path. Empty for any other file.
-    """
-    layers: HDF5Layers = {}
-
-    def put(path: str, item: h5py.Group | h5py.Dataset) -> None:
-        if not isinstance(item, h5py.Dataset):
-            return
-        group, _, number = path.partition("/vars/")
-        block = _BLOCK.fullmatch(group)
-        layer, *variables = _GROUPS.get(block[2] if block else group, (path,))
-        if block:
-            layer = f"block{int(block[1] or 0) + 1}_{layer}"
-        variable = dict(zip("01", variables, strict=False)).get(number)
-        layers.setdefault(layer if variable else path, {})[variable or ""] = item
-
-    if _ENCODER in file:
-        file.visititems(put)
-    return layers
