@@ -23,17 +23,11 @@ Box = tuple[float, float, float, float]
 
 
 class DetectedFace(NamedTuple):
-    """A detected face.
-
-    Attributes:
-        box: where it is.
-        score: the detector's confidence, 0 to 1.
-        eyes: (2, 2) x and y of the eye on the left of the picture and of the other one, or None.
-    """
+    """A detected face."""
 
     box: Box
-    score: float = 1.0
-    eyes: np.ndarray | None = None
+    score: float = 1.0  # the detector's confidence, 0 to 1
+    eyes: np.ndarray | None = None  # (2, 2) x and y of the eye on the picture's left, and the other
 
     @property
     def tilt(self) -> float:
@@ -83,9 +77,7 @@ def crop_face(
 
     Args:
         picture: (h, w, 3) uint8, RGB.
-        face: where it is.
         margin: how much larger the square is, as a share of its side.
-        size: side of the face that is returned.
 
     Returns:
         (size, size) uint8 grey levels.

@@ -27,11 +27,15 @@ NOTE = (
 )
 
 
+Frame = tuple[float, np.ndarray]
+"""Seconds, and (h, w, 3) uint8 RGB."""
+
+
 class Video(NamedTuple):
     """An open video, camera or stream."""
 
     name: str  # the file, address or "camera 0"
-    frames: Iterator[tuple[float, np.ndarray]]  # seconds and (h, w, 3) uint8 RGB; to be read once
+    frames: Iterator[Frame]  # to be read once
     rate: float  # frames per second, on average
     count: int  # number of frames that the file announces; 0 where it is not known
     live: bool  # whether it has no end, and frames are dropped that nobody has time for
@@ -39,9 +43,6 @@ class Video(NamedTuple):
 
 def open_video(source: Source) -> Video:
     """Open a video, a camera or a stream; its frames are decoded in a thread.
-
-    Args:
-        source: file, address, or number of a camera.
 
     Raises:
         InputError: it cannot be opened or has no frames.
@@ -70,9 +71,7 @@ def open_video(source: Source) -> Video:
     return Video(name, _decoded(capture, first, rate, live), rate, count, live)
 
 
-def _decoded(
-    capture, first: np.ndarray, rate: float, live: bool
-) -> Iterator[tuple[float, np.ndarray]]:
+def _decoded(capture, first: np.ndarray, rate: float, live: bool) -> Iterator[Frame]:
     """Yield the frames of an open capture, which a thread decodes and closes."""
     import cv2
 

@@ -88,12 +88,8 @@ def to_json(entries: Sequence[dict], encoding: str = "utf-8") -> str:
 def csv_table(path: Path, class_names: Sequence[str], video: bool = False) -> Iterator[AddFaces]:
     """Yield a function that adds faces to a CSV file, which appears when the block succeeds.
 
-    Its columns: file, (frame, seconds,) face, x, y, width, height, label, a probability per class.
-
-    Args:
-        path: file to write, or `STANDARD_OUTPUT`.
-        class_names: the classes, in order.
-        video: whether it has the columns frame and seconds; they stay empty for pictures.
+    Its columns: file, face, x, y, width, height, label, a probability per class; after file, with
+    `video`, frame and seconds, which are empty for pictures. `STANDARD_OUTPUT` is a path, too.
     """
     moments = ["frame", "seconds"] if video else []
     header = ["file", *moments, "face", "x", "y", "width", "height", "label", *class_names]

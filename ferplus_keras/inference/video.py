@@ -14,7 +14,7 @@ import numpy as np
 
 from ferplus_keras.inference.annotate import annotate
 from ferplus_keras.inference.crop import DetectedFace, shrink
-from ferplus_keras.inference.frames import open_video, video_writer
+from ferplus_keras.inference.frames import Frame, open_video, video_writer
 from ferplus_keras.inference.predictor import Prediction, Predictor
 from ferplus_keras.inference.sources import Source
 from ferplus_keras.inference.tables import AddFaces
@@ -99,7 +99,6 @@ def predict_video(
 
     Args:
         source: file, address, or number of a camera.
-        predictor: what finds and classifies the faces.
         every: frames from one detection to the next; in between they are followed.
         seconds: stop after this much video.
         copy: .mp4 file for the annotated copy.
@@ -112,8 +111,7 @@ def predict_video(
     summary = VideoSummary(video.name, video.rate)
     most = None if seconds is None else max(round(seconds * video.rate), 1)
     total = min(filter(None, (video.count, most)), default=None)
-    written = 0
-    started = time.perf_counter()
+    written, started = 0, time.perf_counter()
     writing = video_writer(copy, video.rate) if copy else nullcontext()
     counting = progress_bar(total=total, desc=video.name, unit=" frames")
     with writing as add_frame, counting as bar:
@@ -158,16 +156,11 @@ def predict_video(
 
 
 def predict_frames(
-    frames: Iterable[tuple[float, np.ndarray]],
-    predictor: Predictor,
-    every: int = EVERY,
-    chunk_size: int = CHUNK,
+    frames: Iterable[Frame], predictor: Predictor, every: int = EVERY, chunk_size: int = CHUNK
 ) -> Seen:
     """Yield each frame's seconds, the frame, and its faces: numbers and smoothed predictions.
 
     Args:
-        frames: seconds and (h, w, 3) uint8 RGB of each frame.
-        predictor: what finds and classifies the faces.
         every: as for `predict_video`.
         chunk_size: frames whose faces the network sees together.
     """
@@ -186,7 +179,7 @@ def predict_frames(
 
 
 def _followed(
-    frames: Iterable[tuple[float, np.ndarray]], predictor: Predictor, every: int
+    frames: Iterable[Frame], predictor: Predictor, every: int
 ) -> Iterator[tuple[float, np.ndarray, list[tuple[int, DetectedFace]]]]:
     """Yield each frame's seconds, the frame, and the number and place of each face in it."""
     import cv2

@@ -31,9 +31,6 @@ class Engine:
         detectors: name -> detector, as `Predictor` takes it; `WHOLE` is always there.
         count_batch: called with the number of faces of each batch.
 
-    Attributes:
-        classifiers: model -> what answers.
-
     Raises:
         InputError: a model cannot be used.
     """
