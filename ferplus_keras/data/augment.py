@@ -18,11 +18,8 @@ from ferplus_keras.registry import Registry
 Augmentation = Callable[[np.ndarray, Sequence[int]], np.ndarray]
 """(images (b, s, s) or (b, s, s, 3) uint8, non-negative seed integers) -> new images alike."""
 
-Preset = Callable[[Any, int], list]
-"""(the albumentations module, side of a face in pixels) -> transforms, applied in order."""
-
-PRESETS: Registry[Preset] = Registry("augmentation")
-"""Every augmentation preset by name."""
+PRESETS: Registry[Callable[[Any, int], list]] = Registry("augmentation")
+"""Name -> function from the albumentations module and the side of a face to transforms."""
 
 SAMPLINGS: Registry[Callable[[np.ndarray, np.random.Generator], np.ndarray]] = Registry("sampling")
 """Name -> function from targets (n, C) and a generator to the rows of an epoch, (n,) int64."""
@@ -51,9 +48,9 @@ def wtomin(albumentations: Any, size: int) -> list:
 def khaireddin(albumentations: Any, size: int) -> list:
     """Crop, vary the brightness, shift 20 %, rotate 10°, flip, move 4 pixels, erase (Khaireddin).
 
-    The steps of usef-kh/fer (Khaireddin & Chen 2021, arXiv 2105.03588). Its resized crop asks for
-    0.8 to 1.2 of the area, of which more than 1 never fits. Its random 40x40 crop is a move by up
-    to 4 of 48 pixels here, since the network looks at the centre.
+    The steps of usef-kh/fer (Khaireddin & Chen 2021, arXiv 2105.03588), whose crop of up to 1.2 of
+    the area never fits beyond 1. Its random 40x40 crop is a move by up to 4 of 48 pixels here,
+    since the network looks at the centre.
     """
     pixels = size // 12
     return [
@@ -71,14 +68,9 @@ def khaireddin(albumentations: Any, size: int) -> list:
 def microsoft(albumentations: Any, size: int) -> list:
     """Rotate 20°, shift 8 %, scale by 1.05, skew by 0.05, flip (Barsoum et al. 2016, FERPlus)."""
     skew = math.degrees(math.atan(0.05))
+    moves = {"rotate": (-20, 20), "translate_percent": (-0.08, 0.08), "shear": (-skew, skew)}
     return [
-        albumentations.Affine(
-            rotate=(-20, 20),
-            translate_percent=(-0.08, 0.08),
-            scale=(1 / 1.05, 1.05),
-            shear=(-skew, skew),
-            p=1,
-        ),
+        albumentations.Affine(scale=(1 / 1.05, 1.05), **moves, p=1),
         albumentations.HorizontalFlip(p=0.5),
     ]
 
@@ -88,16 +80,11 @@ def strong(albumentations: Any, size: int) -> list:
     """Flip, rotate 15°, shift 10 %, scale by 0.85–1.15, shear, vary the brightness, erase."""
     import cv2
 
+    moves = {"rotate": (-15, 15), "translate_percent": (-0.1, 0.1), "shear": (-5, 5)}
+    moves |= {"scale": (0.85, 1.15), "border_mode": cv2.BORDER_REPLICATE}
     return [
         albumentations.HorizontalFlip(p=0.5),
-        albumentations.Affine(
-            rotate=(-15, 15),
-            translate_percent=(-0.1, 0.1),
-            scale=(0.85, 1.15),
-            shear=(-5, 5),
-            border_mode=cv2.BORDER_REPLICATE,
-            p=0.9,
-        ),
+        albumentations.Affine(**moves, p=0.9),
         albumentations.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.3, p=0.8),
         albumentations.Erasing(scale=(0.02, 0.2), ratio=(0.4, 2.5), fill="random_uniform", p=0.4),
     ]
@@ -106,12 +93,10 @@ def strong(albumentations: Any, size: int) -> list:
 def augmentation(name: str) -> Augmentation:
     """Return the preset called `name` as one function over batches; raises UsageError.
 
-    It may be called from several threads at once and never changes its input, which may be a
-    read-only memory map.
+    Several threads may call it at once; its input, which may be read-only, stays as it is.
     """
-    # `Compose.set_random_seed` costs as much as augmenting an image, and seeds every transform
-    # alike, so that their draws coincide: one generator per batch is shared by all of them. A
-    # `Compose` carries its generator with it, so each thread has its own.
+    # `Compose.set_random_seed` is slow and seeds every transform alike, so that their draws
+    # coincide: one generator per batch is shared by all of them. Each thread has its own `Compose`.
     preset = PRESETS[name]
     of_thread = threading.local()
 
@@ -153,12 +138,12 @@ def _ten_crop(images: np.ndarray) -> list[np.ndarray]:
     A face is moved by a twelfth, 4 of 48 pixels, towards the opposite corner, its border repeated.
     A network that looks at the centre 40x40 pixels thus sees exactly the 40x40 crop of that corner.
     """
-    height, width = images.shape[1:3]
-    shift = round(height / 12)
+    side = images.shape[1]
+    shift = round(side / 12)
     around = [(0, 0), (shift, shift), (shift, shift), (0, 0)]
     padded = np.pad(images, around[: images.ndim], mode="edge")
     corners = ((shift, shift), (0, 0), (0, 2 * shift), (2 * shift, 0), (2 * shift, 2 * shift))
-    crops = (padded[:, top : top + height, left : left + width] for top, left in corners)
+    crops = (padded[:, top : top + side, left : left + side] for top, left in corners)
     return [view for crop in crops for view in _flip(np.ascontiguousarray(crop))]
 
 
@@ -204,16 +189,12 @@ def cutmix(
     Yun et al. 2019 (arXiv 1905.04899): the area is drawn from Beta(alpha, alpha), its centre
     uniformly, once per face; what reaches over the edge is cut off.
     """
-    count, height, width = images.shape[:3]
+    count, side = images.shape[:2]
     other = rng.permutation(count)
-    side = np.sqrt(1 - rng.beta(alpha, alpha, count))
-    inside = np.ones((count, 1, 1), bool)
-    for axis, length in ((1, height), (2, width)):
-        centre = rng.integers(0, length, count)
-        half = np.rint(side * length).astype(np.int64) / 2
-        position = np.arange(length)[None]
-        within = (position >= (centre - half)[:, None]) & (position < (centre + half)[:, None])
-        inside = inside & np.expand_dims(within, 3 - axis)
+    half = np.rint(np.sqrt(1 - rng.beta(alpha, alpha, count)) * side)[:, None] / 2
+    distance = [np.arange(side) - rng.integers(0, side, (count, 1)) for _ in ("rows", "columns")]
+    down, across = ((-half <= d) & (d < half) for d in distance)
+    inside = down[:, :, None] & across[:, None]
     share = 1 - inside.mean(axis=(1, 2), dtype=np.float32)
     pasted = inside.reshape(*inside.shape, *[1] * (images.ndim - 3))
     return np.where(pasted, images[other], images), _mix_targets(targets, other, share)

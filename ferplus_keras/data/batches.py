@@ -26,19 +26,16 @@ class _Epoch(NamedTuple):
 class Batches(keras.utils.PyDataset):
     """A split as a sequence of batches, each a function of (seed, epoch, position) alone.
 
-    Backend, number of workers and order of reading change nothing. Keras counts no epochs for its
-    data sets and reads batches before the first one, so a callback's `on_epoch_begin` calls
-    `set_epoch`. Pass `shuffle=False` to `fit`: its own order is drawn from Python's global
-    `random`. Keras's worker threads are not used: in Keras 3.15 its queue hands out batches that
-    were prepared before an epoch began, and the epoch's last ones slip into the next.
+    Keras counts no epochs for its data sets, so a callback's `on_epoch_begin` calls `set_epoch`.
+    Pass `shuffle=False` to `fit`: its own order is drawn from Python's global `random`. Keras's
+    worker threads are not used: in Keras 3.15 they hand an epoch's last batches to the next epoch.
 
     Args:
-        split: images (n, s, s) or (n, s, s, 3) uint8 (a read-only memory map will do), targets
-            (n, C) float32.
+        split: images (n, s, s) or (n, s, s, 3) uint8, targets (n, C) float32.
         batch_size: rows per batch; the last, short one is kept.
         augmentation: name of a row of `augment.PRESETS`.
-        sampling: row of `mixing.SAMPLINGS` that says which rows an epoch reads, drawn again each
-            epoch; None reads every row in order.
+        sampling: row of `augment.SAMPLINGS` that says which rows an epoch reads; None reads every
+            row in order.
         seed: of everything random here, at least 0.
         class_weights: C numbers; adds sample weights to the batch.
         draw: replace each target by one class drawn from it, again in every epoch.
@@ -74,9 +71,7 @@ class Batches(keras.utils.PyDataset):
         self.draw = draw
         self.label_smoothing = label_smoothing
         self._sample = SAMPLINGS[sampling] if sampling else None
-        self._mixes = [
-            (mix, alpha) for mix, alpha in ((mixup, mixup_alpha), (cutmix, cutmix_alpha)) if alpha
-        ]
+        self._mixes = [mix for mix in ((mixup, mixup_alpha), (cutmix, cutmix_alpha)) if mix[1]]
         if not split.kind.mixable and (label_smoothing or self._mixes):
             raise UsageError(
                 "label smoothing, mixup and CutMix need targets that are distributions; each of "
@@ -100,11 +95,10 @@ class Batches(keras.utils.PyDataset):
 
     def set_epoch(self, epoch: int) -> None:
         """Go to an epoch (0-based): later reads take its order, changes and draws."""
+        order = np.arange(self.rows)
         if self._sample:
             rng = np.random.default_rng([self.seed, epoch, _ORDER])
             order = self._sample(self.split.targets, rng)
-        else:
-            order = np.arange(self.rows)
         with self._lock:
             for future in self._ahead.values():
                 future.cancel()
@@ -114,9 +108,8 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         """Return batch `index` of the current epoch; raises IndexError.
 
-        It is images (b, s, s) or (b, s, s, 3) uint8, targets (b, C) float32 and, where there are
-        class weights, sample weights (b,) float32: the mean of the target's classes' weights,
-        without label smoothing.
+        Images (b, s, s) or (b, s, s, 3) uint8, targets (b, C) float32 and, where there are class
+        weights, sample weights (b,) float32: those of the target's classes, before smoothing.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"expected a batch index of 0 to {len(self) - 1}; got {index}")

@@ -1,10 +1,9 @@
-"""Keep faces that were read from a file or folder on disk, so that only the first start reads it.
+"""Keep faces that were read from a file or folder, so that only the first start reads it.
 
-An entry belongs to one source path and is two files: `<key>-<hash>.npy`, the faces, and
-`<key>.json`, the record, which is written last. `<key>` comes from the path, `<hash>` from the
-contents of the source, so two processes that store different contents never write to the same
-array. An entry that does not fit, down to one changed byte (by CRC-32 at every start, 0.02 s for
-83 MB), counts as missing; a new entry takes the place of the old one.
+An entry is two files: `<key>-<hash>.npy`, the faces, and `<key>.json`, the record, which is written
+last. `<key>` comes from the path of the source, `<hash>` from its contents, so two processes that
+store different contents never write to the same array. An entry that does not fit, down to one
+changed byte (by CRC-32 at every start, 0.02 s for 83 MB), counts as missing.
 """
 
 import hashlib
@@ -64,11 +63,13 @@ def load(folder: Path, source: Path) -> Entry | None:
     return None
 
 
-def store(folder: Path, source: Path, entry: Entry, *, faces_too: bool = True) -> None:
-    """Write `entry` as the one entry of `source`; when that fails, a warning says so.
+def store(folder: Path, source: Path, entry: Entry) -> Entry:
+    """Write `entry` as the one entry of `source` and return it as it was stored.
 
-    `faces_too` is False where only the source's stamp has changed.
+    Faces that are memory-mapped are in the folder already. When it cannot be written, a warning
+    says so, and the faces stay in memory, read-only too.
     """
+    entry.faces.flags.writeable = False
     record = entry._asdict() | {
         "format": _FORMAT,
         "source": str(source),
@@ -79,7 +80,7 @@ def store(folder: Path, source: Path, entry: Entry, *, faces_too: bool = True) -
     path = folder / f"{_key(source)}-{entry.sha256[:16]}.npy"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if faces_too:
+        if not isinstance(entry.faces, np.memmap):
             with replacing(path) as partial, partial.open("wb") as file:
                 np.save(file, entry.faces, allow_pickle=False)
         with replacing(folder / f"{_key(source)}.json") as partial:
@@ -90,13 +91,16 @@ def store(folder: Path, source: Path, entry: Entry, *, faces_too: bool = True) -
             f"{source.name} will be read again at every start",
             file=sys.stderr,
         )
-        return
+        return entry
     long_ago = time.time() - _ABANDONED_AFTER_SECONDS  # then the writer must have died
     with suppress(OSError):  # another process may have been faster
-        older = [p for p in folder.glob(f"{_key(source)}*.npy") if p != path]
-        unfinished = folder.glob(f".{_key(source)}*")
-        for leftover in (*older, *(p for p in unfinished if p.stat().st_mtime < long_ago)):
-            leftover.unlink()
+        for older in folder.glob(f"{_key(source)}*.npy"):
+            if older != path:
+                older.unlink()
+        for unfinished in folder.glob(f".{_key(source)}*"):
+            if unfinished.stat().st_mtime < long_ago:
+                unfinished.unlink()
+    return load(folder, source) or entry
 
 
 def _key(source: Path) -> str:

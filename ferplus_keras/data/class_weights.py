@@ -45,8 +45,8 @@ def class_weights(
     if setting is None:
         setting = label_set.rule(label_rule).class_weights if published else "none"
     given = [setting] if isinstance(setting, str | int | float) else list(setting)
-    name = given[0] if len(given) == 1 and isinstance(given[0], str) else None
-    if name is None:
+    name = given[0] if len(given) == 1 else None
+    if not isinstance(name, str):
         try:
             weights = np.array(given, np.float32)
         except ValueError:

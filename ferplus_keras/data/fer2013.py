@@ -73,8 +73,8 @@ def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> F
     """Return the rows of fer2013.csv in file order, with its own labels.
 
     The first call parses the text (one to two seconds for Kaggle's 301 MB) and stores the pixels in
-    the cache folder; later calls map them into memory, for as long as the file keeps its size and
-    times. A touched or copied-over file with the same contents is hashed, not parsed.
+    the cache folder; later calls map them into memory. A file with other times but the same
+    contents is hashed, not parsed.
 
     Args:
         data_dir: the file under any name, or its folder: the first of `FILE_NAMES` that is there,
@@ -87,7 +87,25 @@ def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> F
             archive without the CSV file, or `parse_rows` refuses it.
     """
     source = _find(Path(data_dir)).resolve()
-    entry = _read(source, cache.cache_folder(cache_dir))
+    folder = cache.cache_folder(cache_dir)
+    try:
+        stamp = cache.stamp(source)
+        entry = cache.load(folder, source)
+        if entry is None or entry.stamp != stamp:
+            digest = sha256(source)
+            if entry and entry.sha256 == digest:
+                entry = entry._replace(stamp=stamp)
+            else:
+                images, emotions, usage = _parse(source)
+                extra = {"emotions": emotions.tolist(), "usage": usage.tolist()}
+                entry = cache.Entry(images, extra, stamp, digest)
+            if cache.stamp(source) != stamp:
+                raise InputError(
+                    f"{source} changed while it was read; try again when it is complete"
+                )
+            entry = cache.store(folder, source, entry)
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {error.strerror or error}") from error
     return FileRows(
         opinions=np.eye(len(FER2013_CLASSES), dtype=np.float32)[entry.extra["emotions"]],
         splits=np.array(list(SPLITS))[entry.extra["usage"]],
@@ -95,29 +113,6 @@ def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> F
         class_names=FER2013_CLASSES,
         hashes={source.name: entry.sha256},
     )
-
-
-def _read(source: Path, folder: Path) -> cache.Entry:
-    """Return what the file holds, from the cache where that is up to date."""
-    try:
-        stamp = cache.stamp(source)
-        cached = cache.load(folder, source)
-        if cached and cached.stamp == stamp:
-            return cached
-        digest = sha256(source)
-        unchanged = cached is not None and cached.sha256 == digest
-        if unchanged:
-            entry = cached._replace(stamp=stamp)
-        else:
-            images, emotions, usage = _parse(source)
-            extra = {"emotions": emotions.tolist(), "usage": usage.tolist()}
-            entry = cache.Entry(images, extra, stamp, digest)
-        if cache.stamp(source) != stamp:
-            raise InputError(f"{source} changed while it was read; try again when it is complete")
-    except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror or error}") from error
-    cache.store(folder, source, entry, faces_too=not unchanged)
-    return cache.load(folder, source) or entry
 
 
 def _find(path: Path) -> Path:
@@ -180,8 +175,6 @@ def _open_csv(path: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
         raise InputError(
             f"{path} is damaged or cut off ({error}); download or copy it again"
         ) from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except (RuntimeError, NotImplementedError) as error:  # encrypted; unknown compression
         raise InputError(f"cannot unpack {path}: {error}; unpack it yourself") from error
 
@@ -199,9 +192,7 @@ def _parse(source: Path) -> FaceRows:
         _open_csv(source) as (stream, file),
         progress_bar(total=source.stat().st_size, **shown) as bar,
     ):
-        rows = parse_rows(stream, str(source), lambda: bar.update(file.tell() - bar.n))
-    rows[0].flags.writeable = False
-    return rows
+        return parse_rows(stream, str(source), lambda: bar.update(file.tell() - bar.n))
 
 
 def parse_rows(
@@ -215,9 +206,7 @@ def parse_rows(
     is called after every block of rows.
 
     Raises:
-        InputError: the header lacks a column, there are no rows, or a row has other than 2,304
-            pixels, a pixel that is not a whole number from 0 to 255, an emotion outside 0-6, an
-            unknown Usage, or too few or too many fields.
+        InputError: the header lacks a column, there are no rows, or a row has a fault.
     """
     source = io.TextIOWrapper(stream, text_encoding(stream.peek(2)), "replace", newline="\n")
     names, delimiter = _read_header(source.readline(_LONGEST_HEADER), name)

@@ -74,20 +74,18 @@ def ferplus_votes(data_dir: str | Path) -> FileRows:
     table, sha256 = read_table(source, ("Usage", *VOTE_COLUMNS))
     if not table:
         raise InputError(f"{source} has a header but no rows; {WHERE_TO_GET_IT}")
-    for row, (line, fields) in enumerate(table, start=1):
+    for expected, (line, fields) in enumerate(table, start=2):
         wrong = [name for name in VOTE_COLUMNS if fields[name] not in _VOTE_COUNTS]
-        fault = None
-        if line != row + 1:
+        if line != expected:
             fault = f"{len(fields)} columns, found an empty line"
         elif fields["Usage"] not in _SPLIT_OF:
             fault = f"the Usage {', '.join(_SPLIT_OF)}, found {fields['Usage'][:20]!r}"
         elif wrong:
             fault = f"votes from 0 to 10, found {fields[wrong[0]][:20]!r} for {wrong[0]}"
-        if fault:
-            raise InputError(
-                f"{at_line(str(source), row + 1)}: expected {fault}; the file may be cut off or "
-                "damaged"
-            )
+        else:
+            continue
+        where = at_line(str(source), expected)
+        raise InputError(f"{where}: expected {fault}; the file may be cut off or damaged")
     splits = [_SPLIT_OF[fields["Usage"]] for _, fields in table]
     votes = [[_VOTE_COUNTS[fields[name]] for name in VOTE_COLUMNS] for _, fields in table]
     return FileRows(np.array(votes), np.array(splits), None, FERPLUS_CLASSES, {VOTES_FILE: sha256})

@@ -20,7 +20,6 @@ from ferplus_keras.progress import progress_bar
 from ferplus_keras.registry import Registry
 
 LABELS_FILE = "labels.csv"
-_TENTHS = {"validation": 0, "test": 1}
 _SALT = b"ferplus_keras split"
 _NAMED_IN_ERROR = 5
 
@@ -180,7 +179,7 @@ def _splits(files: Sequence[FaceFile], images: np.ndarray) -> np.ndarray:
     its share on average, and files that are added later move none of the others.
     """
     given = {file.split for file in files}
-    wanted = {tenth: name for name, tenth in _TENTHS.items() if name not in given}
+    wanted = {i: name for i, name in enumerate(("validation", "test")) if name not in given}
     splits = [file.split or "train" for file in files]
     for index, image in enumerate(images):
         if wanted and splits[index] == "train":
@@ -222,7 +221,5 @@ def _read_images(folder: Path, files: Sequence[FaceFile], cache_folder: Path) ->
             f"cannot read {len(faults)} of {len(files)} pictures in {folder}; repair or remove "
             "them:" + "".join(f"\n  {line}" for line in shown)
         )
-    images.flags.writeable = False
     entry = cache.Entry(images, {}, cache.stamp(folder), state.hexdigest())
-    cache.store(cache_folder, folder, entry)
-    return images
+    return cache.store(cache_folder, folder, entry).faces

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,10 +35,9 @@ _OPENING = threading.Lock()  # held while Pillow's warning is off, which is off 
 def read_face(path: Path) -> np.ndarray:
     """Return the picture of a cropped face as `as_face` makes it, (48, 48) uint8, 0-255.
 
-    Raises:
-        InputError: as `read_picture`, but one line without the path.
+    Raises InputError as `read_picture` does, without the path.
     """
-    return as_face(_read_file(path))
+    return as_face(_read(path))
 
 
 def as_face(picture: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
@@ -59,10 +56,9 @@ def as_face(picture: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
 
 
 def read_picture(source: Any) -> np.ndarray:
-    """Return a picture as RGB.
+    """Return a picture as RGB: upright as its EXIF data say, on white where it is transparent.
 
-    It is turned upright as its EXIF data say, laid on white where it is transparent, and brought
-    from 16 to 8 bits where need be. Of an animation the first frame is read.
+    16 bits become 8. Of an animation the first frame is read.
 
     Args:
         source: a path; the bytes of a file, or a file opened for reading bytes; a Pillow image; or
@@ -76,53 +72,51 @@ def read_picture(source: Any) -> np.ndarray:
         InputError: the file is missing, cut off, huge, or no picture of 8 or 16 bits; or the array
             has another shape or type; or `source` is none of these.
     """
-    if isinstance(source, str | Path):
-        try:
-            return _read_file(Path(source))
-        except InputError as error:
-            shown = source if len(str(source)) <= 300 else f"'{str(source)[:40]}…' as a path"
-            raise InputError(f"cannot read {shown}: {error}") from None
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _read_file(io.BytesIO(source))
-    if hasattr(source, "getexif"):  # Pillow's, recognised without importing it
-        with _one_line():
-            return _as_rgb(source)
-    if hasattr(source, "read"):
-        return _read_file(source)
-    with _one_line():
-        return _array_as_rgb(np.asarray(source))
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """Turn what Pillow and NumPy raise for unusable pictures into an InputError of one line."""
+    if not isinstance(source, str | Path):
+        return _read(source)
     try:
-        yield
+        return _read(Path(source))
+    except InputError as error:
+        shown = source if len(str(source)) <= 300 else f"'{str(source)[:40]}…' as a path"
+        raise InputError(f"cannot read {shown}: {error}") from None
+
+
+def _read(source: Any) -> np.ndarray:
+    """Return a picture as RGB; what Pillow and NumPy raise becomes an InputError of one line."""
+    try:
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                return _read_file(file)
+        if isinstance(source, bytes | bytearray | memoryview):
+            return _read_file(io.BytesIO(source))
+        if hasattr(source, "getexif"):  # Pillow's, recognised without importing it
+            return _as_rgb(source)
+        if hasattr(source, "read"):
+            return _read_file(source)
+        return _array_as_rgb(np.asarray(source))
     except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(one_line(reason, 120)) from None
+        raise InputError(one_line(getattr(error, "strerror", None) or error, 120)) from None
 
 
-def _read_file(file: Path | Any) -> np.ndarray:
+def _read_file(file: Any) -> np.ndarray:
     require(("PIL",), "reading pictures")
     from PIL import Image, UnidentifiedImageError
 
     _register_heif()
     limit = f"expected at most {MOST_PIXELS // 10**6} million pixels"
-    with _one_line(), file.open("rb") if isinstance(file, Path) else nullcontext(file) as opened:
-        try:
-            # Pillow warns of large pictures: `MOST_PIXELS` is the limit here.
-            with _OPENING, warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                picture = Image.open(opened)
-            if picture.width * picture.height > MOST_PIXELS:
-                raise InputError(f"{limit}, found {picture.width} x {picture.height}")
-            return _as_rgb(picture)
-        except UnidentifiedImageError:
-            opened.seek(0)
-            raise InputError(_unidentified(opened.read(40))) from None
-        except Image.DecompressionBombError:
-            raise InputError(limit) from None
+    try:
+        # Pillow warns of large pictures: `MOST_PIXELS` is the limit here.
+        with _OPENING, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(file)
+        if picture.width * picture.height > MOST_PIXELS:
+            raise InputError(f"{limit}, found {picture.width} x {picture.height}")
+        return _as_rgb(picture)
+    except UnidentifiedImageError:
+        file.seek(0)
+        raise InputError(_unidentified(file.read(40))) from None
+    except Image.DecompressionBombError:
+        raise InputError(limit) from None
 
 
 @cache
