@@ -21,7 +21,7 @@ import numpy as np
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
 
-_FORMAT = 3  # version of the entries; another one is rebuilt
+_FORMAT = 4  # version of the entries; another one is rebuilt
 _ABANDONED_AFTER_SECONDS = 3600
 
 
@@ -51,15 +51,8 @@ def load(folder: Path, source: Path) -> Entry | None:
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
         record = json.loads((folder / f"{_key(source)}.json").read_text(encoding="utf-8"))
         path = folder / f"{_key(source)}-{record['sha256'][:16]}.npy"
-        faces = np.load(path, mmap_mode="r", allow_pickle=False)
-        if (
-            (record["format"], record["source"]) == (_FORMAT, str(source))
-            and (faces.dtype, list(faces.shape)) == (np.uint8, record["shape"])
-            and faces.flags.c_contiguous
-            and path.stat().st_size == faces.offset + faces.nbytes
-            and _checksum(faces, record["extra"]) == record["crc32"]
-        ):
-            return Entry(faces, record["extra"], record["stamp"], record["sha256"])
+        if record.pop("crc32") == _checksum(path, record) and record.pop("format") == _FORMAT:
+            return Entry(np.load(path, mmap_mode="r", allow_pickle=False), **record)
     return None
 
 
@@ -70,12 +63,7 @@ def store(folder: Path, source: Path, entry: Entry) -> Entry:
     says so, and the faces stay in memory, read-only too.
     """
     entry.faces.flags.writeable = False
-    record = entry._asdict() | {
-        "format": _FORMAT,
-        "source": str(source),
-        "shape": entry.faces.shape,
-        "crc32": _checksum(entry.faces, entry.extra),
-    }
+    record = entry._asdict() | {"format": _FORMAT}
     del record["faces"]
     path = folder / f"{_key(source)}-{entry.sha256[:16]}.npy"
     try:
@@ -83,6 +71,7 @@ def store(folder: Path, source: Path, entry: Entry) -> Entry:
         if not isinstance(entry.faces, np.memmap):
             with replacing(path) as partial, partial.open("wb") as file:
                 np.save(file, entry.faces, allow_pickle=False)
+        record["crc32"] = _checksum(path, record)
         with replacing(folder / f"{_key(source)}.json") as partial:
             partial.write_text(json.dumps(record), encoding="utf-8")
     except (OSError, InputError) as error:
@@ -107,5 +96,7 @@ def _key(source: Path) -> str:
     return f"fer2013-{hashlib.sha256(os.fsencode(source)).hexdigest()[:16]}"
 
 
-def _checksum(faces: np.ndarray, extra: dict[str, list]) -> int:
-    return zlib.crc32(json.dumps(extra, sort_keys=True).encode(), zlib.crc32(faces))
+def _checksum(array: Path, record: dict) -> int:
+    """Return the CRC-32 of an entry's two files, the checksum itself left out."""
+    faces = zlib.crc32(np.memmap(array, mode="r"))
+    return zlib.crc32(json.dumps(record, sort_keys=True).encode(), faces)

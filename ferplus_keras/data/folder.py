@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ferplus_keras.data import cache
+from ferplus_keras.data.labels import FileRows, data_set, only_rule
 from ferplus_keras.data.pictures import SUFFIXES, read_face
-from ferplus_keras.data.registry import FileRows, data_set, only_rule
 from ferplus_keras.data.tables import at_line, read_table
 from ferplus_keras.emotions import FACE_SIZE, FERPLUS_CLASSES, SPLITS
 from ferplus_keras.errors import InputError, unknown
@@ -122,8 +122,7 @@ def read_folder(data_dir: str | Path, cache_dir: str | Path | None = None) -> Fi
 
     Raises:
         InputError: no pictures are there, some cannot be read (they are named), labels.csv is not
-            as it should be, or there are pictures to train on, but of one class only or not of
-            every class.
+            as it should be, or there are training pictures, but of one class or not of every one.
     """
     folder = Path(data_dir).resolve()
     if not folder.is_dir():
@@ -141,19 +140,19 @@ def read_folder(data_dir: str | Path, cache_dir: str | Path | None = None) -> Fi
     order = FERPLUS_CLASSES if found <= set(FERPLUS_CLASSES) else sorted(found)
     class_names = tuple(name for name in order if name in found)
     labels = np.array([class_names.index(file.label) for file in files])
-    trained = set(labels[splits == "train"].tolist())
-    if trained and len(class_names) < 2:
+    trained = labels[splits == "train"]
+    if trained.size and len(class_names) < 2:
         raise InputError(
             f"{folder}: expected pictures of two classes or more, found only '{class_names[0]}'; "
             "docs/own_data.md shows how the folder may look"
         )
-    for index, name in enumerate(class_names):
-        if trained and index not in trained:  # without training pictures it is for testing only
-            raise InputError(
-                f"{folder}: the class '{name}' has {np.count_nonzero(labels == index)} pictures, "
-                "none of them for training; add some, or correct its name where it is another "
-                "spelling"
-            )
+    untrained = np.setdiff1d(labels, trained)
+    if trained.size and untrained.size:  # without training pictures it is for testing only
+        raise InputError(
+            f"{folder}: the class '{class_names[untrained[0]]}' has "
+            f"{np.count_nonzero(labels == untrained[0])} pictures, none of them for training; add "
+            "some, or correct its name where it is another spelling"
+        )
     sha256 = hashlib.sha256(images)
     for file, split in zip(files, splits, strict=True):
         sha256.update(_line(file.path, file.label, split))
@@ -208,18 +207,16 @@ def _read_images(folder: Path, files: Sequence[FaceFile], cache_folder: Path) ->
         except InputError as error:
             faults.append(f"{files[index].path}: {error}")
 
-    with (
-        ThreadPoolExecutor() as pool,
-        progress_bar(total=len(files), desc=f"reading {folder.name}", unit=" pictures") as bar,
-    ):
+    bar = progress_bar(total=len(files), desc=f"reading {folder.name}", unit=" pictures")
+    with bar, ThreadPoolExecutor() as pool:
         for _ in pool.map(read, range(len(files))):
             bar.update()
     if faults:
-        more = len(faults) - _NAMED_IN_ERROR
-        shown = sorted(faults)[:_NAMED_IN_ERROR] + ([f"and {more} more"] if more > 0 else [])
-        raise InputError(
-            f"cannot read {len(faults)} of {len(files)} pictures in {folder}; repair or remove "
-            "them:" + "".join(f"\n  {line}" for line in shown)
-        )
+        shown = sorted(faults)[:_NAMED_IN_ERROR]
+        if len(faults) > len(shown):
+            shown.append(f"and {len(faults) - len(shown)} more")
+        lines = "".join(f"\n  {line}" for line in shown)
+        counts = f"{len(faults)} of {len(files)} pictures"
+        raise InputError(f"cannot read {counts} in {folder}; repair or remove them:{lines}")
     entry = cache.Entry(images, {}, cache.stamp(folder), state.hexdigest())
     return cache.store(cache_folder, folder, entry).faces

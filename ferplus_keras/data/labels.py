@@ -1,8 +1,12 @@
-"""Turn FER+ votes into labels: the rules of the literature, side by side."""
+"""Label rules and data sets, a table of each: FER+ votes become labels as the literature does it.
 
-from collections.abc import Callable
+Import `DATASETS` from `ferplus_keras.data.dataset`, where every data set is entered.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -57,13 +61,69 @@ def label_rule(name: str, description: str, **attributes: Any) -> Callable[[Appl
     return enter
 
 
+class FileRows(NamedTuple):
+    """What the files of a data set hold, row by row, before any label rule."""
+
+    opinions: np.ndarray  # what rules apply to: votes (n, 10) int, or one-hot labels (n, C) float32
+    splits: np.ndarray  # (n,) str: train, validation or test
+    images: np.ndarray | None  # (n, s, s) or (n, s, s, 3) uint8; None where only votes were read
+    class_names: tuple[str, ...]  # that label rules distinguish, in the order of their targets
+    hashes: dict[str, str]  # file name to SHA-256 of every file read
+    paths: np.ndarray | None = None  # (n,) str; None where all rows are of one file
+
+
+Read = Callable[[str | Path, str | Path | None], FileRows]
+"""From data folder and cache folder (None for the usual one) to the rows."""
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """One data set: faces with a way to label them."""
+
+    name: str
+    description: str
+    read: Read
+    class_names: tuple[str, ...]  # as in the targets, others are left out; () where files say which
+    rules: Mapping[str, LabelRule]  # where there is but one, it applies whatever is chosen
+    uses_votes: bool = False  # whether rules apply to the votes of fer2013new.csv
+
+    def rule(self, name: str) -> LabelRule:
+        """Return the rule called `name`, or the only rule; raises UsageError for an unknown one."""
+        return next(iter(self.rules.values())) if len(self.rules) == 1 else self.rules[name]
+
+
+DATASETS: Registry[LabelSet] = Registry("data set")
+"""Every data set by name."""
+
+
+def data_set(
+    name: str, description: str, class_names: Sequence[str] = (), **attributes: object
+) -> Callable[[Read], Read]:
+    """Return a decorator that enters a reading function in `DATASETS`, as `LabelSet` has it."""
+
+    def enter(read: Read) -> Read:
+        DATASETS[name] = LabelSet(name, description, read, tuple(class_names), **attributes)
+        return read
+
+    return enter
+
+
+def only_rule(name: str, description: str) -> dict[str, LabelRule]:
+    """Return the rules of a data set whose rows have one label each, which is taken as it is."""
+
+    def apply(labels: np.ndarray) -> Labels:
+        return Labels(labels, np.ones(len(labels), bool), np.full(len(labels), ""))
+
+    return {name: LabelRule(name, description, apply, evaluate_with=name)}
+
+
 @label_rule("majority", "most votes, at least half of them (wtomin)", class_weights="wtomin")
 def majority(votes: np.ndarray) -> Labels:
     """Label by the most votes, one-hot, as the wtomin FER+ fine-tuning project does.
 
     Dropped are rows where unknown or not-a-face is among the classes with the most votes, where
     three or more share them, and where these hold less than half of all votes. Of two equal
-    emotions the first in `FERPLUS_CLASSES` wins.
+    emotions the first wins.
     """
     return _first_maximum(votes, lambda held, total: 2 * held < total)
 
@@ -72,20 +132,13 @@ def majority(votes: np.ndarray) -> Labels:
     "albanie_majority", "most votes, more than half of them, single votes ignored (Albanie)"
 )
 def albanie_majority(votes: np.ndarray) -> Labels:
-    """Label as `majority` after single votes are set to 0; exactly half of them is too little.
-
-    As in the VGG group's benchmark loader (Albanie et al. 2018).
-    """
+    """Label as `majority` without single votes; half of the votes is too little (Albanie 2018)."""
     return _first_maximum(_without_single(votes), lambda held, total: 2 * held <= total)
 
 
 @label_rule("ms_majority", "one class with more than half of the votes (Microsoft)")
 def ms_majority(votes: np.ndarray) -> Labels:
-    """Label by absolute majority, one-hot: mode `majority` of Microsoft's FERPlus code.
-
-    Single votes are set to 0; the class must have more than half of what remains, votes for
-    unknown and not-a-face included.
-    """
+    """Label by the class with more than half of all votes but single ones: mode `majority`."""
     votes = _without_single(votes)
     return Labels.of(
         first_choice(votes),
@@ -138,7 +191,8 @@ def ms_distribution(votes: np.ndarray) -> Labels:
 @label_rule(
     "ms_multi_target",
     "every class with 30 % of the votes is right (Microsoft)",
-    **_MS | {"kind": RIGHT_SET},
+    evaluate_with="ms_majority",
+    kind=RIGHT_SET,
 )
 def ms_multi_target(votes: np.ndarray) -> Labels:
     """Label with 1 for every emotion with 30 % of the votes: mode `multi_target` of FERPlus.
