@@ -13,7 +13,8 @@ import numpy as np
 from ferplus_keras.data.fer2013 import Fer2013Missing
 from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.data.folder import read_folder  # noqa: F401 (enters a data set)
-from ferplus_keras.data.labels import DATASETS, FileRows, LabelRule, LabelSet
+from ferplus_keras.data.labels import LabelRule
+from ferplus_keras.data.registry import DATASETS, FileRows, LabelSet
 from ferplus_keras.data.tables import at_line, read_table
 from ferplus_keras.data.targets import ClassMap, Labels, Split, find_class_map, merge_classes
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS

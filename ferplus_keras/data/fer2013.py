@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ferplus_keras.data import cache
-from ferplus_keras.data.labels import FileRows, data_set, only_rule
+from ferplus_keras.data.registry import FileRows, data_set, only_rule
 from ferplus_keras.data.tables import at_line, find_delimiter, text_encoding
 from ferplus_keras.emotions import FACE_SIZE, FER2013_CLASSES, SPLITS
 from ferplus_keras.errors import InputError

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ferplus_keras.data.fer2013 import read_fer2013
-from ferplus_keras.data.labels import LABEL_RULES, FileRows, data_set
+from ferplus_keras.data.labels import LABEL_RULES
+from ferplus_keras.data.registry import FileRows, data_set
 from ferplus_keras.data.tables import at_line, read_table
 from ferplus_keras.emotions import FERPLUS_CLASSES, SPLITS, VOTE_COLUMNS
 from ferplus_keras.errors import InputError

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ferplus_keras.data import cache
-from ferplus_keras.data.labels import FileRows, data_set, only_rule
 from ferplus_keras.data.pictures import SUFFIXES, read_face
+from ferplus_keras.data.registry import FileRows, data_set, only_rule
 from ferplus_keras.data.tables import at_line, read_table
 from ferplus_keras.emotions import FACE_SIZE, FERPLUS_CLASSES, SPLITS
 from ferplus_keras.errors import InputError, unknown
