@@ -26,7 +26,6 @@ NOTE = (
     "-map '1:a?' -c:v {encoder} NEW.mp4"
 )
 
-
 Frame = tuple[float, np.ndarray]
 """Seconds, and (h, w, 3) uint8 RGB."""
 

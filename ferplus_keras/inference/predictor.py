@@ -80,9 +80,10 @@ class Predictor:
                 f"the model that comes with the package is missing ({BUNDLED}): reinstall it, "
                 "or name another model as checkpoint_path (--checkpoint_path)"
             )
-        self._detector = (detector if faces is None else faces, faces_weights)
-        self.whole = self._detector[0] == "whole"
-        self.detect = find_detector(*self._detector)
+        detector = detector if faces is None else faces
+        self._finding = {"detector": detector, "faces_weights": faces_weights}
+        self.whole = detector == "whole"
+        self.detect = find_detector(detector, faces_weights)
         opened = isinstance(checkpoint_path, Classifier)
         self.classifier = checkpoint_path if opened else Classifier.open(checkpoint_path or BUNDLED)
         self.margin = margin
@@ -92,9 +93,8 @@ class Predictor:
 
     def __reduce__(self):
         """Pickle the arguments from which the copy is built; a classifier pickles its path."""
-        detector, weights = self._detector
-        settings = {"margin": self.margin, "tta": self.tta, "batch_size": self.batch_size}
-        settings |= {"detector": detector, "faces_weights": weights}
+        names = ("margin", "tta", "batch_size")
+        settings = self._finding | {name: getattr(self, name) for name in names}
         return partial(Predictor, self.classifier, **settings), ()
 
     @property

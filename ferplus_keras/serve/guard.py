@@ -87,7 +87,7 @@ class Metrics:
         self.batches = Histogram("batch_faces", "Faces per batch.", buckets=sizes, **own)
 
 
-@dataclass
+@dataclass(eq=False)
 class Guard:
     """An ASGI application before `app`."""
 

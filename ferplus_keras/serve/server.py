@@ -129,14 +129,11 @@ REFUSALS = {
 }
 
 BYTES = {"type": "string", "format": "binary"}
-FORM = {"files": {"type": "array", "minItems": 1, "items": BYTES}}
+BYTES_LIST = {"type": "array", "minItems": 1, "items": BYTES}
+FORM = {"type": "object", "required": ["files"], "properties": {"files": BYTES_LIST}}
+UPLOAD = {"multipart/form-data": {"schema": FORM}}
 KINDS = ("image/jpeg", "image/png", "application/octet-stream")
-UPLOAD = {
-    "multipart/form-data": {
-        "schema": {"type": "object", "required": ["files"], "properties": FORM}
-    },
-    **{kind: {"schema": {**BYTES, "minLength": 1}} for kind in KINDS},
-}
+UPLOAD |= {kind: {"schema": {**BYTES, "minLength": 1}} for kind in KINDS}
 
 
 def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = False) -> FastAPI:
