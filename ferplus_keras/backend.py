@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ferplus_keras.errors import InputError
@@ -43,7 +43,10 @@ def choose_backend(num_gpus: int = 1) -> None:
         )
     require(("keras",), "this command")
     if not asked:
-        configured = _configured_backend()
+        configured = None
+        with suppress(OSError, ValueError, AttributeError):
+            home = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
+            configured = json.loads((home / "keras.json").read_text()).get("backend")
         os.environ["KERAS_BACKEND"] = configured if configured in installed else installed[0]
     if num_gpus == 0:
         hide_gpus()
@@ -92,11 +95,3 @@ for line in sys.stdin.buffer:
         sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
 """
-
-
-def _configured_backend() -> str | None:
-    keras_home = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
-    try:
-        return json.loads((keras_home / "keras.json").read_text()).get("backend")
-    except (OSError, ValueError, AttributeError):
-        return None

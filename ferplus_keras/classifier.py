@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,21 +72,29 @@ class Classifier:
         It takes faces (b, s, s) or (b, s, s, 3) uint8 and returns (b, C) probabilities.
         """
         side, colour = model.input_shape[1], len(model.input_shape) == 4
-        unknown = {
-            "dataset_name": "unknown",
-            "label_rule": "unknown",
-            "evaluation_rule": "majority",
-        }
-        shape = {"face_size": side, "colour": colour}
-        info = CheckpointInfo(model.name, side, tuple(class_names), **unknown, **shape)
+        info = CheckpointInfo(
+            model.name,
+            side,
+            tuple(class_names),
+            dataset_name="unknown",
+            label_rule="unknown",
+            evaluation_rule="majority",
+            face_size=side,
+            colour=colour,
+        )
         return cls(info, one_at_a_time(model.predict_on_batch), network=model)
 
     def __reduce__(self):
         """Pickle the path, from which the copy opens its file again, or else the Keras model."""
         if self.path is None and self.network is None:
             raise TypeError("a classifier without a file or a Keras model cannot be pickled")
-        source = self.network if self.path is None else self.path.absolute()
-        return _unpickled, (source, {"info": self.info, "columns": self.columns})
+        info, path = self.info, self.path
+        if path is None:
+            reopen = partial(Classifier.from_model, self.network, info.class_names)
+        else:
+            shape = {"model_name": info.model_name, "image_size": info.image_size}
+            reopen = partial(Classifier.open, path.absolute(), **shape)
+        return reopen, (), {"info": info, "columns": self.columns}
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -109,23 +118,18 @@ class Classifier:
         Raises:
             InputError: its classes are not the same ones.
         """
-        known, data = (
-            self.info.class_names,
-            f"the data {len(class_names)} ({', '.join(class_names)})",
-        )
+        known = self.info.class_names
+        if sorted(known) == sorted(class_names):
+            return replace(self, columns=tuple(known.index(name) for name in class_names))
+        own = f"{len(known)} classes ({', '.join(known)})"
+        advice = f"it was trained on --dataset_name {self.info.dataset_name}"
         if not known and self.network is not None:  # an .hdf5 file does not name its classes
             count = self.network.output_shape[-1]
             if count == len(class_names):
                 return replace(self, info=replace(self.info, class_names=tuple(class_names)))
-            raise InputError(
-                f"{self.path} has {count} classes, {data}; choose another --dataset_name"
-            )
-        if sorted(known) == sorted(class_names):
-            return replace(self, columns=tuple(known.index(name) for name in class_names))
-        raise InputError(
-            f"{self.path} has {len(known)} classes ({', '.join(known)}), {data}; "
-            f"it was trained on --dataset_name {self.info.dataset_name}"
-        )
+            own, advice = f"{count} classes", "choose another --dataset_name"
+        data = f"the data {len(class_names)} ({', '.join(class_names)})"
+        raise InputError(f"{self.path} has {own}, {data}; {advice}")
 
     def probabilities(
         self,
@@ -207,12 +211,3 @@ def mean_probabilities(
     logs = np.log(np.maximum(stacked, 1e-12)).mean(axis=0)
     powers = np.exp(logs - logs.max(axis=1, keepdims=True))
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-def _unpickled(source: Path | keras.Model, state: dict[str, Any]) -> Classifier:
-    info = state["info"]
-    if isinstance(source, Path):
-        found = Classifier.open(source, model_name=info.model_name, image_size=info.image_size)
-    else:
-        found = Classifier.from_model(source, info.class_names)
-    return replace(found, **state)

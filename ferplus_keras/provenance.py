@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,8 @@ def versions() -> dict[str, str]:
     """Return the versions of Python and of the installed packages that shape a result."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -44,13 +44,21 @@ def source_commit() -> str | None:
     """
     if COMMIT in os.environ:
         return os.environ[COMMIT]
-    package = Path(__file__).resolve().parent
-    tracked = ["git", "-C", str(package), "ls-files", "--error-unmatch", Path(__file__).name]
-    if _output(tracked) is None:  # not a checkout, or one of another project
-        return None
-    commit = _output(["git", "-C", str(package), "rev-parse", "HEAD"])
-    changed = _output(["git", "-C", str(package), "status", "--porcelain", "."])
-    return commit and commit + ("+" if changed else "")
+    here = Path(__file__).resolve()
+    if _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
+        return None  # not a checkout, or one of another project
+    commit = _git(here.parent, "rev-parse", "HEAD")
+    return commit and commit + ("+" if _git(here.parent, "status", "--porcelain", ".") else "")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """Return what git prints; None if it is not there or fails."""
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            ["git", "-C", folder, *words], capture_output=True, text=True, timeout=20, check=True
+        )
+        return done.stdout.strip()
+    return None
 
 
 def hardware() -> dict[str, Any]:
@@ -59,17 +67,11 @@ def hardware() -> dict[str, Any]:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
         cores = os.cpu_count()
-    return {"processor": _processor(), "cores": cores, "gpus": _gpus()}
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    processor = platform.processor() or platform.machine()
+    with suppress(OSError, IndexError):  # only Linux has the file, and not every processor a name
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        processor = re.findall(r"^model name\s*: *(.*\S)", text, re.MULTILINE)[0]
+    return {"processor": processor, "cores": cores, "gpus": _gpus()}
 
 
 def _gpus() -> list[str]:
@@ -88,12 +90,3 @@ def _gpus() -> list[str]:
 
     details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
     return [found.get("device_name", "GPU") for found in details]
-
-
-def _output(command: list[str]) -> str | None:
-    """Return what a program prints; None if it is not there or fails."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

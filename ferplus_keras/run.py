@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -42,9 +42,13 @@ TRAINED = (CONFIG, RECORD, *CHECKPOINTS, STATE, HISTORY, CURVES)
 EVALUATED = (REPORT, PREDICTIONS, PAGE, CONFUSION)
 """What an evaluation of the run adds."""
 
-_DERIVED = ("explanations*.png", "explanations.npz", "class_means.npz", "class_means.png")
-_EXPORTS = ("", "_float16", "_int8")
-_EXPORT_ENDINGS = (".onnx", ".tflite", ".xml", ".bin", "")
+_EXPORTS = tuple(
+    Path(checkpoint).stem + precision + ending
+    for checkpoint in CHECKPOINTS
+    for precision in ("", "_float16", "_int8")
+    for ending in (".onnx", ".tflite", ".xml", ".bin", "")
+)
+_EXPLAINED = ("explanations*.png", "explanations.npz", "class_means.npz", "class_means.png")
 _LOCK = ".lock"
 
 
@@ -100,13 +104,7 @@ class Run:
         """
         import yaml
 
-        try:
-            settings = yaml.safe_load((self / CONFIG).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"cannot read {self / CONFIG}: {one_line(error)}") from None
-        if not isinstance(settings, dict):
-            raise InputError(f"expected 'setting: value' lines in {self / CONFIG}")
-        return settings
+        return _read(self / CONFIG, yaml.safe_load, yaml.YAMLError)
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write config.yaml; what a single start was asked for (resume, overwrite) is not kept."""
@@ -122,7 +120,7 @@ class Run:
         Raises:
             InputError: it is missing or damaged.
         """
-        return _read_json(self / RECORD)
+        return _read(self / RECORD, json.loads)
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write run.json."""
@@ -130,18 +128,18 @@ class Run:
             temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
     def report(self) -> dict[str, Any] | None:
-        """Return report.json; None before the first evaluation."""
-        return _read_json(self / REPORT) if (self / REPORT).is_file() else None
+        """Return report.json, or None before the first evaluation; raises as `record`."""
+        return _read(self / REPORT, json.loads) if (self / REPORT).is_file() else None
 
     def history(self) -> list[dict[str, float]]:
         """Return the lines of training.csv, one per finished epoch; empty before the first."""
-        if not (self / HISTORY).is_file():
+        try:
+            lines = (self / HISTORY).read_text(encoding="utf-8").splitlines()
+            return [{k: float(v) for k, v in line.items()} for line in csv.DictReader(lines)]
+        except FileNotFoundError:
             return []
-        with (self / HISTORY).open(newline="", encoding="utf-8") as file:
-            try:
-                return [{k: float(v) for k, v in line.items()} for line in csv.DictReader(file)]
-            except (TypeError, ValueError) as error:
-                raise InputError(f"cannot read {self / HISTORY}: {one_line(error)}") from None
+        except (TypeError, ValueError) as error:
+            raise InputError(f"cannot read {self / HISTORY}: {one_line(error)}") from None
 
     def progress(self) -> dict[str, Any]:
         """Return {"epochs": finished ones, "stopped": whether early stopping ended the run, …}.
@@ -180,34 +178,25 @@ class Run:
                 f"the run {self.folder} exists already: choose another --name, "
                 "--resume to continue it, or --overwrite to replace it"
             )
-        if overwrite and self.exists and not self._is_ours():
-            raise InputError(
-                f"{self.folder} holds no run of ferplus_keras, so --overwrite does not touch it: "
-                "choose another --name"
-            )
+        if self.exists and overwrite:
+            settings = {}
+            with suppress(InputError):  # a stranger may have a config.yaml too
+                settings = self.settings()
+            if not {"model_name", "label_rule", "freeze_before"} <= settings.keys():
+                raise InputError(
+                    f"{self.folder} holds no run of ferplus_keras, so --overwrite does not touch "
+                    "it: choose another --name"
+                )
         require_writable(self.folder, "--checkpoints_dir")
-
-    def _is_ours(self) -> bool:
-        """Whether training began here: a stranger may have a config.yaml or logs/ too."""
-        with suppress(InputError):
-            return {"model_name", "label_rule", "freeze_before"} <= self.settings().keys()
-        return False
 
     def clear(self) -> None:
         """Remove what training, evaluation, explanation and export have written, nothing else."""
-        for name in (*TRAINED, *EVALUATED):
-            (self / name).unlink(missing_ok=True)
-        for pattern in _DERIVED:
+        for pattern in (*TRAINED, *EVALUATED, *_EXPLAINED, *_EXPORTS):
             for path in self.folder.glob(pattern):
-                path.unlink()
-        for checkpoint in CHECKPOINTS:
-            for precision in _EXPORTS:
-                for ending in _EXPORT_ENDINGS:
-                    path = self / (Path(checkpoint).stem + precision + ending)
-                    if path.is_file():
-                        path.unlink()
-                    elif (path / "saved_model.pb").is_file():
-                        shutil.rmtree(path)
+                if path.is_file():
+                    path.unlink()
+                elif (path / "saved_model.pb").is_file():
+                    shutil.rmtree(path)
         shutil.rmtree(self / LOGS, ignore_errors=True)
 
     @contextmanager
@@ -219,19 +208,12 @@ class Run:
         Raises:
             InputError: another process holds it; the message names that process.
         """
-        lock = self._take_lock()
-        try:
-            yield
-        finally:
-            (self / _LOCK).unlink(missing_ok=True)
-            os.close(lock)
-
-    def _take_lock(self) -> int:
         import fcntl  # not on Windows, where models are used, not trained
 
         self.folder.mkdir(parents=True, exist_ok=True)
+        path = self / _LOCK
         while True:
-            lock = os.open(self / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -241,11 +223,16 @@ class Run:
                     f"{self.folder} is in use by {holder or 'another process'}; "
                     "wait for it or choose another --name"
                 ) from None
-            if (self / _LOCK).exists() and os.path.samestat(os.fstat(lock), (self / _LOCK).stat()):
-                os.ftruncate(lock, 0)
-                os.write(lock, f"process {os.getpid()} ({shlex.join(sys.argv)[:200]})\n".encode())
-                return lock
+            if path.exists() and os.path.samestat(os.fstat(lock), path.stat()):
+                break
             os.close(lock)  # its last holder removed the file in between
+        try:
+            os.ftruncate(lock, 0)
+            os.write(lock, f"process {os.getpid()} ({shlex.join(sys.argv)[:200]})\n".encode())
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(lock)
 
 
 def default_data_dir() -> str:
@@ -267,11 +254,12 @@ def find_checkpoint(path: str | Path) -> Path:
     return path
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read(path: Path, load: Callable[[str], Any], *errors: type[Exception]) -> dict[str, Any]:
+    """Return what a file holds; it is one of `errors` or a ValueError if it is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, *errors) as error:
         raise InputError(f"cannot read {path}: {one_line(error)}") from None
     if not isinstance(found, dict):
-        raise InputError(f"cannot read {path}: expected an object")
+        raise InputError(f"cannot read {path}: expected names with values")
     return found
