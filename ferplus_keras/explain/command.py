@@ -1,22 +1,26 @@
-"""The command `explain`: its arguments, and the work behind them."""
+"""The command `explain`: its arguments, the faces that it reads, and the work behind them."""
 
 from __future__ import annotations
 
 import argparse
+import glob
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ferplus_keras.config import default_data_dir
+import numpy as np
+
+from ferplus_keras.classifier import Classifier
+from ferplus_keras.data.dataset import Source, open_source
+from ferplus_keras.data.pictures import SUFFIXES, read_face
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import InputError, UsageError, unknown
+from ferplus_keras.explain.explanations import Faces, class_means, explain_faces, save, scores_of
 from ferplus_keras.explain.methods import METHODS, Method
+from ferplus_keras.explain.sheets import draw_class_means, draw_explanations
 from ferplus_keras.files import require_writable
 from ferplus_keras.run import Run
-
-if TYPE_CHECKING:
-    from ferplus_keras.explain.scores import Scores
 
 ALL = "all"
 """Stands for every method."""
@@ -69,12 +73,6 @@ def explain(arguments: argparse.Namespace) -> None:
             explain the checkpoint; or some pictures cannot be read, which is said when the others
             are done.
     """
-    from ferplus_keras.classifier import Classifier
-    from ferplus_keras.data.dataset import open_source
-    from ferplus_keras.explain.explanations import class_means, explain_faces, save, scores_of
-    from ferplus_keras.explain.faces import read_pictures, read_rows
-    from ferplus_keras.explain.sheets import draw_class_means, draw_explanations
-
     wanted = arguments.method or ["saliency" if arguments.split else ALL]
     for name in wanted:
         if name not in (*METHODS, ALL):
@@ -96,9 +94,8 @@ def explain(arguments: argparse.Namespace) -> None:
     folder = arguments.output_dir or classifier.path.parent
     require_writable(folder, "--output_dir")
     if not arguments.images:
-        of_run = Run(classifier.path.parent).data_dir()
         source = open_source(
-            arguments.data_dir or of_run or default_data_dir(),
+            arguments.data_dir or Run(classifier.path.parent).data_dir(),
             info.dataset_name,
             class_map=info.class_map,
             class_names=info.class_names,
@@ -107,7 +104,16 @@ def explain(arguments: argparse.Namespace) -> None:
             faces = read_rows(arguments.rows, source, info.evaluation_rule)
 
     network = scores_of(classifier, arguments.batch_size)
-    methods = _usable(methods, network, arguments.method)
+    refused: dict[str | None, list[Method]] = {}
+    for method in methods:
+        refused.setdefault(method.refusal(network), []).append(method)
+    methods = refused.pop(None, [])
+    for reason, left_out in refused.items():
+        names = [method.name for method in left_out]
+        line = f"{', '.join(names)}: {reason}"
+        if not methods or set(names) & set(arguments.method or ()):
+            raise InputError(f"{line}; choose another --method")
+        print(f"{line}; left out", file=sys.stderr)
     if arguments.split:
         split = source.split(arguments.split, info.evaluation_rule)
         started, total = time.perf_counter(), len(split.images)
@@ -129,20 +135,51 @@ def explain(arguments: argparse.Namespace) -> None:
         )
 
 
-def _usable(methods: list[Method], network: Scores, asked: list[str] | None) -> list[Method]:
-    """Leave out, and say so, the methods that cannot explain a network.
+def read_pictures(patterns: Sequence[str]) -> tuple[Faces, list[str]]:
+    """Read pictures of faces: files, folders (the pictures in them, by name) and glob patterns.
+
+    Returns:
+        The faces that could be read, and one line for each thing that could not.
 
     Raises:
-        InputError: one of them was asked for by name, or none is left.
+        InputError: none could be read; each reason is in the message.
     """
-    refused: dict[str | None, list[Method]] = {}
-    for method in methods:
-        refused.setdefault(method.refusal(network), []).append(method)
-    usable = refused.pop(None, [])
-    for reason, left_out in refused.items():
-        names = [method.name for method in left_out]
-        line = f"{', '.join(names)}: {reason}"
-        if not usable or set(names) & set(asked or ()):
-            raise InputError(f"{line}; choose another --method")
-        print(f"{line}; left out", file=sys.stderr)
-    return usable
+    images, names, failures = [], [], []
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            paths = sorted(child for child in path.iterdir() if child.suffix.lower() in SUFFIXES)
+        else:
+            found = glob.glob(pattern, recursive=True)
+            paths = [path] if path.exists() else sorted(map(Path, found))
+        if not paths:
+            failures.append(f"no picture at {pattern}")
+        for path in paths:
+            try:
+                images.append(read_face(path))
+                names.append(path.name)
+            except InputError:
+                failures.append(f"cannot read {path} as a picture")
+    if not images:
+        raise InputError("; ".join(failures))
+    return Faces(np.stack(images), names, [""] * len(images)), failures
+
+
+def read_rows(rows: Sequence[int], source: Source, rule_name: str) -> Faces:
+    """Return rows of a data set, counted from 0 as in predictions.csv, labelled by a rule.
+
+    Raises:
+        InputError: there is no such row.
+    """
+    images, paths = source.rows.images, source.rows.paths
+    for row in rows:
+        if not 0 <= row < len(images):
+            raise InputError(f"expected rows of 0 to {len(images) - 1}, got {row}")
+    rule = source.label_set.rule(rule_name)
+    labels = source.label(rule)
+    classes = rule.kind.labels(labels.targets)
+    return Faces(
+        images[list(rows)],
+        [f"row {row}" if paths is None else str(paths[row]) for row in rows],
+        [source.class_names[classes[row]] if labels.keep[row] else "" for row in rows],
+    )

@@ -6,19 +6,26 @@ import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.dataset import Split
 from ferplus_keras.errors import unknown
-from ferplus_keras.explain.faces import Faces
-from ferplus_keras.explain.methods import METHODS, Method
-from ferplus_keras.explain.scores import Scores
+from ferplus_keras.explain.methods import METHODS, Method, Scores
 from ferplus_keras.files import replacing
 from ferplus_keras.progress import progress_bar
 
 _TURN = threading.Lock()  # gradients are not made for several threads
+
+
+class Faces(NamedTuple):
+    """Faces (n, s, s) uint8, what each is called, and its true class; "" where it is unknown."""
+
+    images: np.ndarray
+    names: list[str]
+    labels: list[str]
 
 
 @lru_cache(maxsize=8)
@@ -77,7 +84,7 @@ def explain_faces(
         "maps": np.concatenate(list(_maps(network, faces.images, classes, methods))),
         "methods": np.array([method.name for method in methods]),
         "names": np.array(faces.names),
-        "labels": np.array([label or "" for label in faces.labels]),
+        "labels": np.array(faces.labels),
         "explained": class_names[classes],
         "probabilities": probabilities,
         "class_names": class_names,

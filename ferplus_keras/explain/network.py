@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from ferplus_keras.classifier import Classifier
-from ferplus_keras.explain.gradients import gradient_of
-from ferplus_keras.explain.scores import Scores
+from ferplus_keras.errors import InputError
+from ferplus_keras.explain.methods import Scores
 
 PREPROCESSING, HEAD = "preprocessing", "dense"
 """Names of the layers between which a backbone lies, in every network of `build_model`."""
@@ -36,8 +36,9 @@ class Network(Scores):
         super().__init__(classifier, batch_size)
         self._model = classifier.network
         layer, head = self._model.get_layer(PREPROCESSING), self._model.get_layer(HEAD)
-        margin = (classifier.face_size - (layer.crop or classifier.face_size)) // 2
-        self.box = (margin, margin + (layer.crop or classifier.face_size))
+        crop = layer.crop or classifier.face_size
+        margin = (classifier.face_size - crop) // 2
+        self.box = (margin, margin + crop)
         self.grey = float(np.mean(layer.mean)) or 128.0
         self._std = np.array(layer.std or 1.0, np.float32)
         columns = list(classifier.columns or range(head.units))
@@ -64,8 +65,7 @@ class Network(Scores):
 
     def image_gradients(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Return each logit's derivative with respect to its image, in the images' shape."""
-        gradient = self._image_gradient
-        return self._batched(lambda batch, chosen: gradient([batch], chosen), images, classes)
+        return self._batched(self._image_gradient, classes, images)
 
     def to_faces(self, values: np.ndarray) -> np.ndarray:
         """Carry values (n, size, size, channels) of the images' pixels back to the faces'.
@@ -95,13 +95,10 @@ class Network(Scores):
         """
         images = self.images(faces)
         maps = self._batched(self._features.predict_on_batch, images)
-        gradient = self._feature_gradient
-        return maps, self._batched(
-            lambda *batch: gradient(batch[:2], batch[2]), maps, images, classes
-        )
+        return maps, self._batched(self._feature_gradient, classes, maps, images)
 
     @cached_property
-    def _image_gradient(self):
+    def _image_gradient(self) -> Callable[..., np.ndarray]:
         return gradient_of(self._from_images)
 
     @cached_property
@@ -109,7 +106,7 @@ class Network(Scores):
         return keras.Model(self._images, self._model.get_layer(self.feature_layer).output)
 
     @cached_property
-    def _feature_gradient(self):
+    def _feature_gradient(self) -> Callable[..., np.ndarray]:
         # The images stand beside the map, in case the head also sees them by another way.
         features = self._model.get_layer(self.feature_layer).output
         return gradient_of(keras.Model([features, self._images], self._logits))
@@ -133,3 +130,76 @@ class Network(Scores):
             indices = np.minimum(np.arange(begin, begin + size), rows - 1)
             parts.append(np.asarray(function(*(array[indices] for array in arrays)), np.float32))
         return np.concatenate(parts)[:rows]
+
+
+def gradient_of(model: keras.Model) -> Callable[..., np.ndarray]:
+    """Return the function that differentiates a network's logits by its first input.
+
+    It takes the (b,) int classes and the network's inputs, and returns the gradient of each row's
+    logit. The network, of one or more inputs and (b, C) logits, runs in inference mode: dropout is
+    off, BatchNormalization uses its stored statistics, and no weight changes.
+
+    Raises:
+        InputError: Keras runs on a backend without gradients.
+    """
+    ways = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
+    backend = keras.backend.backend()
+    if backend not in ways:
+        raise InputError(
+            f"gradients need Keras on {', '.join(ways)}, not on {backend}; "
+            "occlusion works without them"
+        )
+
+    def score(inputs, chosen, call=model):
+        given = inputs if len(inputs) > 1 else inputs[0]
+        return keras.ops.sum(call(given, training=False) * chosen)
+
+    differentiate = ways[backend](model, score)
+    one_hot = np.eye(model.output_shape[-1], dtype=np.float32)
+    return lambda classes, *inputs: differentiate(inputs, one_hot[classes])
+
+
+def _tensorflow(model: keras.Model, score: Callable):
+    import tensorflow as tf
+
+    @tf.function(reduce_retracing=True)
+    def compute(inputs, chosen):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs[0])
+            total = score(inputs, chosen)
+        return tape.gradient(total, inputs[0])
+
+    return lambda inputs, chosen: compute(list(map(tf.constant, inputs)), chosen).numpy()
+
+
+def _jax(model: keras.Model, score: Callable):
+    import jax
+
+    def total(first, others, chosen, *weights):
+        # Weights travel as arguments: as constants they would be compiled into the program.
+        def call(given, training):
+            return model.stateless_call(*weights, given, training=training)[0]
+
+        return score([first, *others], chosen, call)
+
+    compute = jax.jit(jax.grad(total))
+
+    def differentiate(inputs, chosen):
+        kinds = (model.trainable_variables, model.non_trainable_variables)
+        weights = [[variable.value for variable in kind] for kind in kinds]
+        return compute(inputs[0], inputs[1:], chosen, *weights)
+
+    return differentiate
+
+
+def _torch(model: keras.Model, score: Callable):
+    import torch
+
+    def differentiate(inputs, chosen):
+        inputs = [keras.ops.convert_to_tensor(x) for x in inputs]
+        inputs[0].requires_grad_(True)
+        with torch.enable_grad():
+            total = score(inputs, keras.ops.convert_to_tensor(chosen))
+        return torch.autograd.grad(total, inputs[0])[0].cpu().numpy()
+
+    return differentiate

@@ -14,15 +14,9 @@ FOR, AGAINST = (0.85, 0.25, 0.0), (0.0, 0.35, 0.85)
 """Red for what speaks for a class, blue for what speaks against it: colours that the colour-blind
 distinguish. A map without signs is drawn in the first."""
 
-OPACITY = 0.85
-"""Of the strongest colour: some of the face still shows."""
-
-BLACK = 0.25
-"""Grey, 0-1, as which black is drawn under a map: colours would drown in dark faces."""
-
-FULL_COLOUR = 99.0
-"""Percentile of a map's absolute values that gets the strongest colour: the few pixels above it
-would leave the rest pale."""
+OPACITY = 0.85  # of the strongest colour: some of the face still shows
+BLACK = 0.25  # grey, 0-1, as which black is drawn under a map: colours would drown in dark faces
+FULL_COLOUR = 99.0  # percentile of a map that gets the strongest colour: few pixels lie far above
 
 ROWS_PER_PAGE = 8
 
@@ -68,14 +62,13 @@ def draw_explanations(
     for old in folder.glob("explanations*.png"):
         if old.stem == "explanations" or old.stem.removeprefix("explanations_").isdigit():
             old.unlink()
-    pages = [rows[i : i + ROWS_PER_PAGE] for i in range(0, len(rows), ROWS_PER_PAGE)]
-    names = ["explanations.png"]
-    if len(pages) > 1:
-        names = [f"explanations_{number}.png" for number in range(1, len(pages) + 1)]
     heads = ["face", *(METHODS[name].title for name in found["methods"])]
-    for name, page in zip(names, pages, strict=True):
-        _draw(heads, page, found["methods"], folder / name)
-    return [folder / name for name in names]
+    paths = []
+    for begin in range(0, len(rows), ROWS_PER_PAGE):
+        number = f"_{begin // ROWS_PER_PAGE + 1}" if len(rows) > ROWS_PER_PAGE else ""
+        paths.append(folder / f"explanations{number}.png")
+        _draw(heads, rows[begin : begin + ROWS_PER_PAGE], found["methods"], paths[-1])
+    return paths
 
 
 def draw_class_means(found: Mapping[str, np.ndarray], path: Path) -> None:
@@ -85,18 +78,17 @@ def draw_class_means(found: Mapping[str, np.ndarray], path: Path) -> None:
         total, right = found["counts"][:, index]
         if total:
             face = np.rint(found["faces"][index]).astype(np.uint8)
-            maps = found["maps"][:, index].swapaxes(0, 1)
             blank = np.full((*face.shape[:2], 3), 255, np.uint8)
             overlays = [
                 heat_overlay(face, each) if np.isfinite(each).all() else blank
-                for each in maps.reshape(-1, *maps.shape[2:])
+                for of_method in found["maps"][:, index].swapaxes(0, 1)
+                for each in of_method
             ]
             faces = "face" if total == 1 else "faces"
             rows.append((f"{name}: {total:,} {faces}, {right:,} recognised", [face, *overlays]))
-    heads = ["mean face"]
-    for name in found["methods"]:
-        heads += [f"{METHODS[name].title},\n{group}" for group in ("all", "recognised")]
-    _draw(heads, rows, found["methods"], path)
+    titles = [METHODS[name].title for name in found["methods"]]
+    heads = [f"{title},\n{group}" for title in titles for group in ("all", "recognised")]
+    _draw(["mean face", *heads], rows, found["methods"], path)
 
 
 def _title(found: Mapping[str, np.ndarray], index: int) -> str:
@@ -118,36 +110,36 @@ def _draw(
     """Draw one page: a title above each row of pictures, a head above each column."""
     from matplotlib.figure import Figure
 
-    above = _TITLE * (1 + max(1.5 * head.count("\n") for head in heads)) + _TITLE
+    above = _TITLE * (2 + max(1.5 * head.count("\n") for head in heads))
     width = max(2 * _MARGIN + len(heads) * _PANEL, _NARROWEST)
     height = above + len(rows) * _PANEL + (len(rows) - 1) * _TITLE + _LEGEND
     figure = Figure(figsize=(width, height))
-    axes = figure.subplots(len(rows), len(heads), squeeze=False)
-    figure.subplots_adjust(
-        left=_MARGIN / width,
-        right=(_MARGIN + len(heads) * _PANEL) / width,
-        top=1 - above / height,
-        bottom=_LEGEND / height,
-        wspace=0.05,
-        hspace=_TITLE / _PANEL,
-    )
+    place = {
+        "left": _MARGIN / width,
+        "right": (_MARGIN + len(heads) * _PANEL) / width,
+        "top": 1 - above / height,
+        "bottom": _LEGEND / height,
+    }
+    gaps = {"wspace": 0.05, "hspace": _TITLE / _PANEL}
+    axes = figure.subplots(len(rows), len(heads), squeeze=False, gridspec_kw=place | gaps)
     for line, (title, pictures) in zip(axes, rows, strict=True):
         line[0].set_title(title, loc="left", fontsize=9.5, pad=3, parse_math=False)
         for cell, picture in zip(line, pictures, strict=True):
             cell.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             cell.set_axis_off()
+    middle = {"textcoords": "offset points", "ha": "center", "va": "bottom", "weight": "bold"}
     for cell, head in zip(axes[0], heads, strict=True):
-        place = {"xytext": (0, 20), "textcoords": "offset points", "ha": "center", "va": "bottom"}
-        cell.annotate(head, (0.5, 1), xycoords="axes fraction", weight="bold", **place)
+        cell.annotate(head, (0.5, 1), (0, 20), xycoords="axes fraction", **middle)
 
     legend = figure.add_axes(((_MARGIN + 0.85) / width, 0.48 / height, 1.9 / width, 0.14 / height))
     colours = heat_overlay(np.full((1, 256), 120), np.linspace(-1, 1, 256)[None])
     legend.imshow(colours, aspect="auto")
     legend.set_axis_off()
-    legend.text(-0.04, 0.5, "against", ha="right", va="center", transform=legend.transAxes)
-    legend.text(1.04, 0.5, "for the class", ha="left", va="center", transform=legend.transAxes)
-    absolute = [METHODS[name].title for name in methods if METHODS[name].absolute]
-    note = f"{', '.join(absolute)}: red is how much, for or against; " if absolute else ""
+    beside = {"va": "center", "transform": legend.transAxes}
+    legend.text(-0.04, 0.5, "against", ha="right", **beside)
+    legend.text(1.04, 0.5, "for the class", ha="left", **beside)
+    absolute = ", ".join(METHODS[name].title for name in methods if METHODS[name].absolute)
+    note = f"{absolute}: red is how much, for or against; " if absolute else ""
     figure.text(_MARGIN / width, 0.2 / height, f"{note}every map has its own scale", fontsize=9)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)

@@ -9,7 +9,7 @@ import pytest
 from ferplus_keras.cli import main
 from ferplus_keras.data.dataset import open_source
 from ferplus_keras.emotions import FERPLUS_CLASSES
-from ferplus_keras.explain.faces import read_pictures
+from ferplus_keras.explain.command import read_pictures
 from ferplus_keras.explain.methods import METHODS
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from tests.explain import networks

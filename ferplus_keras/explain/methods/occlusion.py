@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ferplus_keras.explain.methods import method
-
-if TYPE_CHECKING:
-    from ferplus_keras.explain.network import Scores
+from ferplus_keras.explain.methods import Scores, method
 
 PATCH = 8
 """Side of the grey patch in pixels: about an eye."""
