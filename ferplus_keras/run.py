@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ferplus_keras.errors import InputError, one_line
-from ferplus_keras.files import replacing, require_writable
+from ferplus_keras.files import replacing, require_writable, write_json
 
 CONFIG = "config.yaml"
 RECORD = "run.json"
@@ -124,8 +124,7 @@ class Run:
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write run.json."""
-        with replacing(self / RECORD) as temporary:
-            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_json(record, self / RECORD)
 
     def report(self) -> dict[str, Any] | None:
         """Return report.json, or None before the first evaluation; raises as `record`."""

@@ -11,13 +11,16 @@ import numpy as np
 from ferplus_keras.config import default_data_dir
 from ferplus_keras.data.dataset import DATASETS, open_source
 from ferplus_keras.data.labels import LABEL_RULES
+from ferplus_keras.emotions import VOTE_COLUMNS
 from ferplus_keras.evaluation.audit_findings import examine, find
-from ferplus_keras.evaluation.report import write_json
-from ferplus_keras.files import replacing, require_writable
-from ferplus_keras.templates import render
+from ferplus_keras.files import replacing, require_writable, write_json
+from ferplus_keras.templates import png, render, write_page
 
 if TYPE_CHECKING:
     import pandas
+
+SHOWN = 12
+"""Samples of each class, and rows or groups of each kind, on the page."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +38,6 @@ def audit(arguments: argparse.Namespace) -> None:
     Raises:
         InputError: the data cannot be read, or the folder cannot be written.
     """
-    from ferplus_keras.evaluation.audit_page import write_audit_page
-
     folder = arguments.output_dir
     require_writable(folder, "--output_dir")
     source = open_source(arguments.data_dir, arguments.dataset_name, arguments.cache_dir)
@@ -91,3 +92,56 @@ def format_findings(findings: dict[str, Any]) -> str:
         for title, name in (("all agree", "unanimous"), ("two agree", "pair_agreement")):
             shown[title] = splits[name].map("{:.1%}".format, "ignore").fillna("not defined")
     return render("audit.txt", table=pandas.DataFrame(shown).to_string(), **findings)
+
+
+def write_audit_page(
+    findings: dict[str, Any],
+    table: pandas.DataFrame,
+    images: np.ndarray,
+    votes: np.ndarray | None,
+    path: Path,
+    title: str,
+) -> None:
+    """Write audit.html whole, under a heading, of what `find` and `examine` returned.
+
+    `images` are (n, s, s) uint8, `votes` (n, 10) int, or None.
+    """
+
+    def card(row: int, text: str) -> dict[str, Any]:
+        numbers = [] if votes is None else votes[row].tolist()
+        shown = [(number / 10, str(number or "")) for number in numbers]
+        return {"png": png(images[row]), "text": text, "votes": shown}
+
+    place = [f"row {row}, {split}" for row, split in enumerate(table["split"])]
+    dropped = "dropped, " + table["dropped_because"]
+    said = dropped.where(table["label"] == "", "label " + table["label"])
+    duplicates = findings["duplicates"]
+    differ = [row for group in duplicates.get("votes_differ", ())[:SHOWN] for row in group]
+    ambiguous = [found["row"] for found in findings.get("ambiguous", ())]
+    class_names = list(findings["splits"]["train"]["classes"])
+    strips = []
+    for name in class_names:
+        rows = table[table["label"] == name]
+        if len(rows):
+            firsts = rows.drop_duplicates("group").index
+            drawn = np.random.default_rng(0).choice(firsts, min(SHOWN, len(firsts)), replace=False)
+            mean = png(images[rows.index].mean(axis=0).round().astype(np.uint8))
+            faces = [(row, png(images[row])) for row in sorted(drawn.tolist())]
+            strips.append({"name": name, "rows": len(rows), "mean": mean, "faces": faces})
+    write_page(
+        path,
+        "audit.html",
+        title=title,
+        subtitle=f"{findings['rows']:,} rows, labelled by {findings['label_rule']}",
+        findings={"disagreement": None} | findings,
+        class_names=class_names,
+        vote_columns=VOTE_COLUMNS,
+        shown=SHOWN,
+        strips=strips,
+        largest=[
+            card(of["row"], f"{of['rows']} rows, the first is {of['row']}")
+            for of in duplicates["largest"]
+        ],
+        votes_differ=[card(row, place[row]) for row in differ],
+        ambiguous=[card(row, f"{place[row]}: {said[row]}") for row in ambiguous],
+    )

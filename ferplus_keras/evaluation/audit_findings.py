@@ -76,19 +76,17 @@ def find(
     """Return the numbers of the audit, ready for JSON.
 
     Args:
-        table: as `examine` returns it.
+        table: what `examine` returned of the same `class_names` and `votes`.
         label_rule: name of the rule that it was labelled by.
-        class_names: as for `examine`.
-        votes: as for `examine`.
 
     Returns:
         {"label_rule", "rows", "kept", "distinct_images", "constant_images", "constant_rows",
-        "splits": {split: {"rows", "kept", "classes", "leaked"}}, "twins": as `find_duplicates`,
-        "shared": as `find_shared`}. Where there are votes, also {"entropy": {"edges", "rows"},
-        "disagreement": {"rows", "share", "table"}, "ambiguous": [{"row", "votes"}]} and for each
-        split {"fer2013_classes", "mean_votes", "unanimous", "mean_agreement", "pair_agreement",
-        "mean_entropy"}. The table counts FER2013's label (rows) against the rule's (columns), both
-        in the order of the classes.
+        "splits": {split: {"rows", "kept", "classes", "leaked"}}, "duplicates": as
+        `find_duplicates`, "shared": as `find_shared`}. Where there are votes, also
+        {"entropy": {"edges", "rows"}, "disagreement": {"rows", "share", "table"}, "ambiguous":
+        [{"row", "votes"}]} and for each split {"fer2013_classes", "mean_votes", "unanimous",
+        "mean_agreement", "pair_agreement", "mean_entropy"}. The table counts FER2013's label (rows)
+        against the rule's (columns), both in the order of the classes.
     """
     import pandas
 
@@ -96,7 +94,25 @@ def find(
         return names.value_counts().reindex(list(class_names), fill_value=0).to_dict()
 
     kept = table[table["label"] != ""]
-    parts = {name: table[table["split"] == name] for name in SPLITS}
+    splits = {}
+    for name in SPLITS:
+        part = table[table["split"] == name]
+        splits[name] = {
+            "rows": len(part),
+            "kept": int((part["label"] != "").sum()),
+            "classes": count(part["label"]),
+            "leaked": int(part["leaked"].sum()),
+        }
+        if votes is not None:
+            of_split, agreement = votes[part.index], part["agreement"]
+            splits[name] |= {
+                "fer2013_classes": count(part["fer2013_label"]),
+                "mean_votes": dict(zip(VOTE_COLUMNS, map(_mean, of_split.T), strict=True)),
+                "unanimous": _mean(agreement == 1),
+                "mean_agreement": _mean(agreement),
+                "pair_agreement": pair_agreement(of_split),
+                "mean_entropy": _mean(part["entropy"]),
+            }
     found = {
         "label_rule": label_rule,
         "rows": len(table),
@@ -104,32 +120,12 @@ def find(
         "distinct_images": table["group"].nunique(),
         "constant_images": int(table["constant"].sum()),
         "constant_rows": table.index[table["constant"]].tolist(),
-        "splits": {
-            name: {
-                "rows": len(part),
-                "kept": int((part["label"] != "").sum()),
-                "classes": count(part["label"]),
-                "leaked": int(part["leaked"].sum()),
-            }
-            for name, part in parts.items()
-        },
-        "twins": find_duplicates(table, votes),
+        "splits": splits,
+        "duplicates": find_duplicates(table, votes),
         "shared": find_shared(table),
     }
     if votes is None:
         return found
-    for name, part in parts.items():
-        of_split, agreement = votes[part.index], part["agreement"]
-        found["splits"][name] |= {
-            "fer2013_classes": count(part["fer2013_label"]),
-            "mean_votes": {
-                column: _mean(of_split[:, at]) for at, column in enumerate(VOTE_COLUMNS)
-            },
-            "unanimous": _mean(agreement == 1),
-            "mean_agreement": _mean(agreement),
-            "pair_agreement": pair_agreement(of_split),
-            "mean_entropy": _mean(part["entropy"]),
-        }
     edges = np.arange(0, 3.01, 0.25)  # the last bin holds its upper edge, the most there can be
     counts, _ = np.histogram(np.clip(table["entropy"], edges[0], edges[-1]), edges)
     crossed = pandas.crosstab(kept["fer2013_label"], kept["label"])
@@ -150,8 +146,7 @@ def find(
 def pair_agreement(votes: np.ndarray) -> float | None:
     """Return the chance that two annotators of one face, drawn at random, voted alike.
 
-    Args:
-        votes: (n, 10) int.
+    `votes` are (n, 10) int.
     """
     votes = votes[votes.sum(axis=1) >= 2]
     total = votes.sum(axis=1)

@@ -11,12 +11,8 @@ BINS = 15
 def reliability(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, list]:
     """Return rows, mean confidence and accuracy of each bin of the largest probability.
 
-    Args:
-        labels: (n,) int.
-        probabilities: (n, C) float.
-
-    Returns:
-        {"rows", "confidence", "accuracy"}, BINS numbers each; None in a bin without rows.
+    From labels (n,) int and probabilities (n, C) float, {"rows", "confidence", "accuracy"}: BINS
+    numbers each; None in a bin without rows.
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
@@ -32,10 +28,8 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, list
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the expected calibration error: mean |confidence − accuracy|, bins by their rows."""
-    bins = reliability(labels, probabilities)
-    total = sum(bins["rows"])
-    gaps = zip(bins["rows"], bins["confidence"], bins["accuracy"], strict=True)
-    return sum(n * abs(confidence - accuracy) for n, confidence, accuracy in gaps if n) / total
+    bins = zip(*reliability(labels, probabilities).values(), strict=True)
+    return sum(n * abs(confidence - right) for n, confidence, right in bins if n) / len(labels)
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -57,6 +51,7 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Return (n, C) probabilities as they would be with logits divided by `temperature`."""
-    logits = np.log(np.clip(probabilities.astype(np.float64), 1e-12, None)) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    from scipy.special import softmax
+
+    logs = np.log(np.clip(probabilities.astype(np.float64), 1e-12, None))
+    return softmax(logs / temperature, axis=1)

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import InputError
 from ferplus_keras.evaluation.compare_reports import Report, common_rows, read_reports
-from ferplus_keras.evaluation.report import SHOWN, format_number, format_summary, write_json
-from ferplus_keras.evaluation.significance import difference_interval, holm, mcnemar
-from ferplus_keras.files import require_writable
-from ferplus_keras.templates import render
+from ferplus_keras.evaluation.metrics import RESAMPLES
+from ferplus_keras.evaluation.report import SHOWN, format_summary
+from ferplus_keras.files import require_writable, write_json
+from ferplus_keras.templates import decimal, render
 
 DESCRIPTION = """\
 Compare evaluations and test whether their difference could be chance.
@@ -22,9 +24,6 @@ Compare evaluations and test whether their difference could be chance.
 
 reads report.json and predictions.csv, which test.py wrote there, compares every run with the first
 on the rows that both have, prints tables and writes compare.json and compare.png."""
-
-SCORES = ("accuracy", "accuracy_interval", *SHOWN)
-"""Scores of a report that are set side by side."""
 
 CHANCE = 0.05
 """Differences whose corrected p lies above this may well be chance."""
@@ -54,9 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Write compare.json and compare.png, and print the tables.
 
-    Args:
-        arguments: as `add_arguments` describes them.
-
     Raises:
         UsageError: fewer than two runs, or the same one twice.
         InputError: a run cannot be read, or runs cannot be compared with each other.
@@ -77,14 +73,10 @@ def format_comparison(found: dict[str, Any]) -> str:
     """Return what `compare_reports` found as text."""
     import pandas
 
-    runs = found["runs"]
-    scores = pandas.DataFrame(map(format_summary, runs), [run["name"] for run in runs])
-    f1 = pandas.DataFrame(
-        {
-            run["name"]: {name: format_number(f1) for name, f1 in run["per_class_f1"].items()}
-            for run in runs
-        }
-    ).rename_axis("F1", axis="columns")
+    names = [run["name"] for run in found["runs"]]
+    scores = pandas.DataFrame(map(format_summary, found["runs"]), names)
+    f1 = pandas.DataFrame([run["per_class_f1"] for run in found["runs"]], names, dtype=object).T
+    f1 = f1.map(decimal, digits=4).rename_axis("F1", axis="columns")
     tables = {"scores": scores.to_string(), "f1": f1.to_string()}
     return render("compare.txt", chance=CHANCE, **tables, **found)
 
@@ -97,12 +89,13 @@ def compare_reports(reports: Sequence[Report], split: str) -> dict[str, Any]:
         split: name of the split they were read for.
 
     Returns:
-        JSON-ready: split, class_names, runs (name, folder, model, n, `SCORES`, per_class_f1 and
-        the protocol), protocol_differences (name -> a value per run, where they differ) and pairs,
-        one for every run but the first: rows that both have (n) with the same label, rows that
-        both have with another label (relabelled, left out), rows of one alone, and on these n
-        rows both accuracies, their difference (second minus first) with its interval, the rows
-        that one alone gets right, and p of McNemar's exact test as it is and after Holm.
+        JSON-ready: split, class_names, runs (name, folder, model, n, accuracy, accuracy_interval,
+        the scores `SHOWN`, per_class_f1 and the protocol), protocol_differences (name -> a value
+        per run, where they differ) and pairs, one for every run but the first: rows that both have
+        (n) with the same label, rows that both have with another label (relabelled, left out),
+        rows of one alone, and on these n rows both accuracies, their difference (second minus
+        first) with its interval, the rows that one alone gets right, and p of McNemar's exact test
+        as it is and after Holm.
 
     Raises:
         InputError: two reports are of different data, or have no rows in common.
@@ -118,7 +111,7 @@ def compare_reports(reports: Sequence[Report], split: str) -> dict[str, Any]:
             "model": report.content["model"],
             "n": report.scores["n"],
             **{key: report.content.get(key) for key in PROTOCOL},
-            **{score: report.scores[score] for score in SCORES},
+            **{key: report.scores[key] for key in ("accuracy", "accuracy_interval", *SHOWN)},
             "per_class_f1": {name: report.scores["per_class"][name]["f1"] for name in class_names},
         }
         for report in reports
@@ -165,3 +158,35 @@ def _pair(first: Report, second: Report) -> dict[str, Any]:
         "only_second_right": only_second,
         "p": mcnemar(only_first, only_second),
     }
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the two-sided p of McNemar's exact test (McNemar 1947; Dietterich 1998).
+
+    Were both equally good, the faces that only one of them gets right (`only_first` and
+    `only_second`) would fall to either side like a fair coin.
+    """
+    from scipy.stats import binomtest
+
+    tosses = only_first + only_second
+    return float(binomtest(only_first, tosses).pvalue) if tosses else 1.0
+
+
+def difference_interval(only_first: int, only_second: int, rows: int) -> list[float]:
+    """Return the 95 % interval of the second's accuracy minus the first's, on `rows` faces.
+
+    A paired bootstrap over the faces: a resampled face brings both answers along. Only how many
+    faces one alone gets right counts, and these counts are multinomial.
+    """
+    shares = np.array([only_first, only_second, rows - only_first - only_second]) / rows
+    drawn = np.random.default_rng(0).multinomial(rows, shares, RESAMPLES)
+    return np.percentile((drawn[:, 1] - drawn[:, 0]) / rows, [2.5, 97.5]).tolist()
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p values corrected for their number (Holm 1979), in the same order."""
+    order = np.argsort(values, kind="stable")
+    left = len(values) - np.arange(len(values))
+    found = np.empty(len(values))
+    found[order] = np.minimum(1, np.maximum.accumulate(np.take(values, order) * left))
+    return found.tolist()

@@ -56,20 +56,20 @@ def read_reports(paths: Sequence[Path], split: str) -> list[Report]:
     places = [folder.resolve() for folder in folders]
     if len(places) < 2:
         raise UsageError(f"expected two or more runs to compare, got {len(places)}")
-    if len(set(places)) < len(places):
-        twice = next(at for at, place in enumerate(places) if place in places[:at])
-        raise UsageError(f"expected different runs, got {folders[twice]} twice")
+    for at, place in enumerate(places):
+        if place in places[:at]:
+            raise UsageError(f"expected different runs, got {folders[at]} twice")
     longest = max(len(place.parts) for place in places)
     ends = (["/".join(place.parts[-n:]) for place in places] for n in range(1, longest + 1))
     names = next(names for names in ends if len(set(names)) == len(names))
     reports = [_read(*found, split) for found in zip(folders, names, strict=True)]
-    expected = reports[0].content["class_names"]
-    for report in reports[1:]:
-        classes = report.content["class_names"]
-        if sorted(classes) != sorted(expected):
+    first, *others = reports
+    for report in others:
+        ours, theirs = first.content["class_names"], report.content["class_names"]
+        if sorted(ours) != sorted(theirs):
             raise InputError(
-                f"expected runs with the same classes, but {reports[0].name} has "
-                f"{', '.join(expected)} and {report.name} has {', '.join(classes)}"
+                f"expected runs with the same classes, but {first.name} has {', '.join(ours)} "
+                f"and {report.name} has {', '.join(theirs)}"
             )
     return reports
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,9 @@ from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.calibration import fit_temperature
 from ferplus_keras.evaluation.page import write_report_page
 from ferplus_keras.evaluation.plots import draw_confusion
-from ferplus_keras.evaluation.report import format_report, write_json, write_predictions
+from ferplus_keras.evaluation.report import format_report, write_predictions
 from ferplus_keras.evaluation.scores import Evaluation
-from ferplus_keras.files import require_writable, sha256
+from ferplus_keras.files import require_writable, sha256, write_json
 from ferplus_keras.formats import find_format
 from ferplus_keras.models.checkpoint import CheckpointInfo
 from ferplus_keras.provenance import versions
@@ -30,9 +32,6 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
     Writes report.json, report.html, predictions.csv and confusion_matrix.png beside the (first)
     checkpoint or into `output_dir`, and prints the scores as tables.
-
-    Args:
-        config: settings of the evaluation.
 
     Returns:
         The report: {"splits": {"validation": {…}, "test": {…}}, "model": …, "label_rule": …, …},
@@ -61,10 +60,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             raise InputError(f"{member.path} is a {name}, not a {config.model_name}")
     source, protocol = read or _open_data(config, members[0].info, paths[0])
     members = [member.arranged(source.class_names) for member in members]
-    rules = {name: _split_by_rule(source, name, protocol["label_rule"]) for name in config.splits}
+    splits = {name: _split_by_rule(source, name, protocol["label_rule"]) for name in config.splits}
     evaluations = {
-        name: _evaluate_split(source, name, splits, members, config)
-        for name, splits in rules.items()
+        name: _evaluate_split(source, name, by_rule, members, config)
+        for name, by_rule in splits.items()
     }
     report = _report(protocol, members, evaluations)
     with Run(folder).writing():
@@ -125,16 +124,13 @@ def _split_by_rule(source: Source, name: str, main: str) -> dict[str, Split | No
 def _evaluate_split(
     source: Source,
     name: str,
-    splits: dict[str, Split | None],
+    by_rule: dict[str, Split | None],
     members: Sequence[Classifier],
     config: EvaluateConfig,
 ) -> Evaluation:
     """Ask every network about every row once, whichever rules keep it."""
-    kept = [split for split in splits.values() if split is not None]
-    every = np.unique(np.concatenate([split.row_ids for split in kept]))
-    images = np.empty((len(every), *kept[0].images.shape[1:]), np.uint8)
-    for split in kept:
-        images[np.searchsorted(every, split.row_ids)] = split.images
+    every = np.unique(np.concatenate([split.row_ids for split in by_rule.values() if split]))
+    images = source.rows.images[every]
     answers = [
         member.probabilities(
             images,
@@ -146,24 +142,25 @@ def _evaluate_split(
         for number, member in enumerate(members, start=1)
     ]
     mean = mean_probabilities(answers, config.average)
-    main, *others = splits
-    rows = np.searchsorted(every, splits[main].row_ids)
-    under_others = {
+    others = {
         rule: split and Evaluation(split, mean[np.searchsorted(every, split.row_ids)])
-        for rule in others
-        for split in (splits[rule],)
+        for rule, split in by_rule.items()
     }
-    votes = source.votes(splits[main])
-    members_alone = [answer[rows] for answer in answers]
-    return Evaluation(splits[main], mean[rows], votes, under_others, members_alone)
+    main = others.pop(next(iter(by_rule)))
+    rows = np.searchsorted(every, main.split.row_ids)
+    return replace(
+        main,
+        votes=source.votes(main.split),
+        rules=others,
+        members=[answer[rows] for answer in answers],
+    )
 
 
 def _report(
     protocol: dict[str, Any], members: Sequence[Classifier], evaluations: dict[str, Evaluation]
 ) -> dict[str, Any]:
     temperature = None
-    if "validation" in evaluations:
-        found = evaluations["validation"]
+    if found := evaluations.get("validation"):
         temperature = fit_temperature(found.labels, found.probabilities)
     described = [member.describe() for member in members]
     report = {
@@ -176,9 +173,12 @@ def _report(
         "versions": versions(),
         "seconds": {"network": sum(member.seconds for member in members)},
     }
-    limits = list(filter(None, map(_limit_train, members)))
-    if limits:
-        report["trial"] = {"limit_train": min(limits)}
+    limits = []
+    for member in members:
+        with suppress(InputError):  # a bare file has no settings
+            limits.append(Run(member.path.parent).settings().get("limit_train"))
+    if any(limits):
+        report["trial"] = {"limit_train": min(filter(None, limits))}
     if len(members) > 1:
         for index, of in enumerate(described):
             of["splits"] = {
@@ -196,11 +196,3 @@ def _backend(member: Classifier) -> str:
     from keras.backend import backend
 
     return backend()
-
-
-def _limit_train(member: Classifier) -> int | None:
-    """Return the --limit_train of the run that a checkpoint belongs to."""
-    try:
-        return Run(member.path.parent).settings().get("limit_train")
-    except InputError:  # a bare file
-        return None

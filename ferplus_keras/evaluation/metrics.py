@@ -1,4 +1,4 @@
-"""Scores of one split, computed by scikit-learn from probabilities and labels."""
+"""Scores of one split, computed by scikit-learn from probabilities, labels and votes."""
 
 from __future__ import annotations
 
@@ -27,36 +27,42 @@ def score(
         class_names: C names.
 
     Returns:
-        What `summary` returns, and: top2_accuracy; weighted_f1; cohens_kappa; loss (log loss: mean
-        −log of the true class's probability, in nats, clipped at 1e-7 as Keras does); brier (sum
-        over classes of squared differences, 0 to 2); calibration_error (expected, 15 bins);
-        macro_auroc and macro_average_precision (one class against the rest); per_class
+        What `summary` returns, and: top2_accuracy; weighted_f1; cohens_kappa; loss (as `log_loss`);
+        brier (sum over classes of squared differences, 0 to 2); calibration_error (expected, 15
+        bins); macro_auroc and macro_average_precision (one class against the rest); per_class
         (precision, recall, f1, support, auroc, average_precision) and confusion_matrix (rows true,
         columns predicted). Means run over the classes that have rows. What is not defined is None:
         recall and F1 of a class without rows, precision of a class that was never predicted.
     """
-    from sklearn.metrics import cohen_kappa_score, precision_recall_fscore_support
+    from sklearn import metrics
 
     predicted = probabilities.argmax(axis=1)
     every = np.arange(len(class_names))
-    precision, recall, f1, support = precision_recall_fscore_support(
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(
         labels, predicted, labels=every, zero_division=np.nan
     )
     f1 = np.where(support > 0, np.nan_to_num(f1), np.nan)
-    auroc, average_precision = _one_against_rest(labels, probabilities)
+    auroc, average_precision = np.full((2, len(class_names)), np.nan)
+    for index, scores in enumerate(probabilities.T):
+        truth = labels == index
+        if truth.any() and not truth.all():
+            auroc[index] = metrics.roc_auc_score(truth, scores)
+            average_precision[index] = metrics.average_precision_score(truth, scores)
+    kappa = np.nan
+    if len(set(labels)) > 1:
+        kappa = metrics.cohen_kappa_score(labels, predicted, labels=every)
     of_truth = probabilities[np.arange(len(labels)), labels]
     ranks = (probabilities > of_truth[:, None]).sum(axis=1)
     one_hot = np.eye(len(class_names))[labels]
-    kappa = cohen_kappa_score(labels, predicted, labels=every) if len(set(labels)) > 1 else np.nan
     return summary(labels, predicted, class_names) | {
         "top2_accuracy": float(np.mean(ranks < 2)),
-        "weighted_f1": _defined(np.nansum(f1 * support) / support.sum()),
+        "weighted_f1": float(np.nansum(f1 * support) / support.sum()),
         "cohens_kappa": _defined(kappa),
         "loss": log_loss(labels, probabilities),
         "brier": float(((probabilities - one_hot) ** 2).sum(axis=1).mean()),
         "calibration_error": calibration_error(labels, probabilities),
-        "macro_auroc": _mean(auroc),
-        "macro_average_precision": _mean(average_precision),
+        "macro_auroc": _defined(auroc),
+        "macro_average_precision": _defined(average_precision),
         "per_class": {
             name: {
                 "precision": _defined(precision[index]),
@@ -68,16 +74,14 @@ def score(
             }
             for index, name in enumerate(class_names)
         },
-        "confusion_matrix": _confusion(labels, predicted, len(class_names)).tolist(),
+        "confusion_matrix": metrics.confusion_matrix(labels, predicted, labels=every).tolist(),
     }
 
 
 def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return mean −log of the true class's probability, in nats, clipped as Keras' losses clip.
+    """Return mean −log of the true class's probability, in nats, clipped at 1e-7 as Keras does.
 
-    Args:
-        labels: (n,) int, index of the true class.
-        probabilities: (n, C) float.
+    `labels` are (n,) int, indices of the true class; `probabilities` (n, C) float.
     """
     of_truth = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.clip(of_truth, CLIP, 1 - CLIP)).mean())
@@ -91,66 +95,75 @@ def summary(
     The intervals (`accuracy_interval` and so on: [low, high]) are percentiles of a bootstrap over
     rows. Of rows drawn with replacement only the confusion matrix counts, and its cells follow a
     multinomial distribution, from which it is drawn directly. Without rows every score is None.
-
-    Args:
-        labels: (n,) int, index of the true class.
-        predicted: (n,) int, index of the predicted class.
-        class_names: C names.
+    `labels` and `predicted` are (n,) int, indices of classes.
     """
-    names = ("accuracy", "macro_f1", "balanced_accuracy")
+    from sklearn.metrics import confusion_matrix
+
     if not len(labels):
-        undefined = {f"{name}{part}": None for name in names for part in ("", "_interval")}
-        return {"n": 0, **undefined}
-    matrix = _confusion(labels, predicted, len(class_names))
+        names = ("accuracy", "macro_f1", "balanced_accuracy")
+        return {"n": 0} | {f"{name}{part}": None for name in names for part in ("", "_interval")}
+    matrix = confusion_matrix(labels, predicted, labels=np.arange(len(class_names)))
     rng = np.random.default_rng(0)
     drawn = rng.multinomial(len(labels), matrix.ravel() / len(labels), RESAMPLES)
-    scores = _of_matrices(matrix[None])
-    spread = _of_matrices(drawn.reshape(RESAMPLES, *matrix.shape))
+    matrices = np.concatenate([matrix[None], drawn.reshape(-1, *matrix.shape)])
+    right = np.diagonal(matrices, axis1=1, axis2=2)
+    support, answers = matrices.sum(axis=2), matrices.sum(axis=1)
+    classes = (support > 0).sum(axis=1)
     found: dict[str, Any] = {"n": len(labels)}
-    for name, value, values in zip(names, scores, spread, strict=True):
-        found[name] = float(value[0])
-        found[f"{name}_interval"] = np.percentile(values, [2.5, 97.5]).tolist()
+    for name, values in {
+        "accuracy": right.sum(axis=1) / len(labels),
+        "macro_f1": (2 * right / np.maximum(support + answers, 1)).sum(axis=1) / classes,
+        "balanced_accuracy": (right / np.maximum(support, 1)).sum(axis=1) / classes,
+    }.items():
+        found[name] = float(values[0])
+        found[f"{name}_interval"] = np.percentile(values[1:], [2.5, 97.5]).tolist()
     return found
 
 
-def _confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    from sklearn.metrics import confusion_matrix
+def agreement(votes: np.ndarray, probabilities: np.ndarray) -> dict[str, float | int]:
+    """Compare predictions with all votes for emotions; rows with fewer than 2 votes are left out.
 
-    return confusion_matrix(labels, predicted, labels=np.arange(classes))
+    The last two numbers put model and human to the same test: each annotator in turn is held out,
+    the label is what the other annotators voted for most (shared equally where they tie), and the
+    model and the held-out annotator are scored against it.
+
+    Args:
+        votes: (n, C) int, votes for each of the model's classes.
+        probabilities: (n, C) float.
+
+    Returns:
+        n (rows used), expected_accuracy (mean share of the votes that the predicted class got: the
+        chance to agree with an annotator drawn at random), kl_divergence (mean KL of the predicted
+        from the votes' distribution, in nats), model_accuracy and annotator_accuracy against the
+        other annotators. Empty without rows.
+    """
+    from scipy.special import rel_entr
+
+    used = votes.sum(axis=1) >= 2
+    votes, probabilities = votes[used], probabilities[used]
+    if not len(votes):
+        return {}
+    rows = np.arange(len(votes))
+    predicted = probabilities.argmax(axis=1)
+    shares = votes / votes.sum(axis=1, keepdims=True)
+    by_model = by_annotator = 0.0
+    for held_out, left_out in enumerate(np.eye(votes.shape[1], dtype=int)):
+        left = votes - left_out
+        leading = left == left.max(axis=1, keepdims=True)
+        label = leading / leading.sum(axis=1, keepdims=True)
+        chance = shares[:, held_out]
+        by_model += np.mean(chance * label[rows, predicted])
+        by_annotator += np.mean(chance * label[:, held_out])
+    divergence = rel_entr(shares, np.clip(probabilities, CLIP, 1)).sum(axis=1).mean()
+    return {
+        "n": len(votes),
+        "expected_accuracy": float(shares[rows, predicted].mean()),
+        "kl_divergence": float(divergence),
+        "model_accuracy": float(by_model),
+        "annotator_accuracy": float(by_annotator),
+    }
 
 
-def _of_matrices(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return accuracy, macro F1 and mean recall, (m,) each, of confusion matrices (m, C, C)."""
-    right = np.diagonal(matrices, axis1=1, axis2=2)
-    support, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
-    present = support > 0
-    f1 = 2 * right / np.maximum(support + predicted, 1)
-    recall = right / np.maximum(support, 1)
-    classes = present.sum(axis=1)
-    return (
-        right.sum(axis=1) / support.sum(axis=1),
-        (f1 * present).sum(axis=1) / classes,
-        (recall * present).sum(axis=1) / classes,
-    )
-
-
-def _one_against_rest(
-    labels: np.ndarray, probabilities: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return AUROC and average precision of each class, (C,); NaN where a side has no rows."""
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    found = np.full((2, probabilities.shape[1]), np.nan)
-    for index, scores in enumerate(probabilities.T):
-        truth = labels == index
-        if truth.any() and not truth.all():
-            found[:, index] = roc_auc_score(truth, scores), average_precision_score(truth, scores)
-    return found[0], found[1]
-
-
-def _mean(values: np.ndarray) -> float | None:
+def _defined(values: np.ndarray | float) -> float | None:
+    """Return the mean of what is defined; None where nothing is."""
     return None if np.isnan(values).all() else float(np.nanmean(values))
-
-
-def _defined(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

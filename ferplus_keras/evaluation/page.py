@@ -12,8 +12,8 @@ from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.errors import InputError
 from ferplus_keras.evaluation.calibration import at_temperature, reliability
+from ferplus_keras.evaluation.plots import plot_history, plot_reliability, plot_roc
 from ferplus_keras.evaluation.scores import Evaluation
-from ferplus_keras.evaluation.svg_plots import plot_history, plot_reliability, plot_roc
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.run import Run
 from ferplus_keras.templates import percent, png, write_page
@@ -28,15 +28,18 @@ CLASSES_SHOWN = 10
 def write_report_page(
     report: dict[str, Any], evaluations: Mapping[str, Evaluation], path: Path
 ) -> None:
-    """Write report.html whole.
-
-    Args:
-        report: as `evaluate` returns it.
-        evaluations: by name of the split, the same as in the report.
-        path: HTML file, replaced whole.
-    """
+    """Write report.html whole: `report` is what `evaluate` returns, of the same `evaluations`."""
     networks = report.get("members", [report])
     side = next(iter(evaluations.values())).split.images.shape[1]
+    training = []
+    for folder, epoch in {Path(of["checkpoint"]).parent: of["epoch"] for of in networks}.items():
+        plots, fault = [], ""
+        try:
+            plots = plot_history(Run(folder).history(), epoch)
+        except InputError as error:
+            fault = str(error)
+        if plots or fault:
+            training.append((str(folder), plots, fault))
     write_page(
         path,
         "report.html",
@@ -50,28 +53,25 @@ def write_report_page(
             _split(name, report["splits"][name], found, report["temperature"])
             for name, found in evaluations.items()
         ],
-        training=_training({Path(of["checkpoint"]).parent: of["epoch"] for of in networks}),
+        training=training,
     )
 
 
 def _split(
     name: str, scores: dict[str, Any], found: Evaluation, temperature: float | None
 ) -> dict[str, Any]:
-    scaled = temperature and reliability(
-        found.labels, at_temperature(found.probabilities, temperature)
-    )
+    as_it_is, scaled = scores["calibration"]["reliability"], None
+    if temperature:
+        scaled = reliability(found.labels, at_temperature(found.probabilities, temperature))
+    divided = None if found.votes is None else [_face(found, row) for row in ambiguous(found)]
     return {
         "name": name,
         "scores": {"annotators": None} | scores,
         "leaks": scores["leak_free"]["n"] < scores["n"],
-        "calibration": plot_reliability(
-            scores["calibration"]["reliability"], scaled, f"Reliability diagram of {name}"
-        ),
+        "calibration": plot_reliability(as_it_is, scaled, f"Reliability diagram of {name}"),
         "roc": plot_roc(found.labels, found.probabilities, f"ROC curves of {name}"),
         "errors": [_face(found, row) for row in confident_errors(found)],
-        "ambiguous": None
-        if found.votes is None
-        else [_face(found, row) for row in ambiguous(found)],
+        "ambiguous": divided,
     }
 
 
@@ -112,17 +112,3 @@ def _face(found: Evaluation, row: int) -> dict[str, Any]:
         "names": [split.class_names[i] for i in shown],
         "columns": {head: [of[i] for i in shown] for head, of in columns.items()},
     }
-
-
-def _training(epochs: dict[Path, int]) -> list[tuple[str, list[tuple[str, str]], str]]:
-    """Return each run's folder with its curves, or with what is wrong with training.csv."""
-    found = []
-    for folder, epoch in epochs.items():
-        plots, fault = [], ""
-        try:
-            plots = plot_history(Run(folder).history(), epoch)
-        except InputError as error:
-            fault = str(error)
-        if plots or fault:
-            found.append((str(folder), plots, fault))
-    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,13 @@ import numpy as np
 
 from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.files import replacing
-from ferplus_keras.templates import render
+from ferplus_keras.templates import decimal, render
 
 DIGITS = "%.9g"
 """Enough to read back a float32 exactly."""
 
 SHOWN = ("loss", "macro_f1", "balanced_accuracy", "calibration_error")
 """Scores beside the accuracy in tables."""
-
-SEPARATOR = "|"
-"""Stands between several right classes of one row."""
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Write a JSON file whole."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def write_predictions(evaluations: Mapping[str, Evaluation], path: Path) -> None:
@@ -36,18 +26,13 @@ def write_predictions(evaluations: Mapping[str, Evaluation], path: Path) -> None
     `row` is that of fer2013.csv, from 0; `Split.row_ids` says more. Own pictures have two more
     columns: their path, and the beginning of the SHA-256 of their pixels. Where several classes
     can be right, `label` is the one that the prediction is scored against, and `right_classes`
-    lists them all. Every score can be recomputed exactly.
-
-    Args:
-        evaluations: by name of the split.
-        path: CSV file, replaced whole.
+    lists them all, with | between them. Every score can be recomputed exactly.
     """
     import pandas
 
     tables = []
     for name, found in evaluations.items():
-        split = found.split
-        names = np.array(split.class_names)
+        split, names = found.split, np.array(found.split.class_names)
         said = {
             "split": name,
             "row": split.row_ids,
@@ -59,7 +44,7 @@ def write_predictions(evaluations: Mapping[str, Evaluation], path: Path) -> None
             more["path"] = split.paths
             more["pixels"] = [hashlib.sha256(image).hexdigest()[:16] for image in split.images]
         if (found.right_classes.sum(axis=1) > 1).any():
-            more["right_classes"] = [SEPARATOR.join(names[right]) for right in found.right_classes]
+            more["right_classes"] = ["|".join(names[right]) for right in found.right_classes]
         numbers = pandas.DataFrame(found.probabilities, columns=names)
         parts = (pandas.DataFrame(said), numbers, pandas.DataFrame(more))
         tables.append(pandas.concat(parts, axis=1))
@@ -81,7 +66,7 @@ def format_report(report: dict[str, Any]) -> str:
             title = Path(member["checkpoint"]).parent.name
             rows.append((f"{name} {title}", member["splits"][name]))
         f1[name] = {
-            of: f"{format_number(scores['f1'])} ({scores['support']})"
+            of: f"{decimal(scores['f1'], 4)} ({scores['support']})"
             for of, scores in split["per_class"].items()
         }
     titles, found = zip(*rows, strict=True)
@@ -92,16 +77,10 @@ def format_report(report: dict[str, Any]) -> str:
 
 def format_summary(scores: dict[str, Any]) -> dict[str, Any]:
     """Return the scores of one line of a table, as text."""
-    accuracy = format_number(scores["accuracy"])
+    accuracy = decimal(scores["accuracy"], 4)
     if scores["accuracy"] is not None:
         accuracy += " ({:.4f}-{:.4f})".format(*scores["accuracy_interval"])
     shown = {"n": scores["n"], "accuracy (95 % interval)": accuracy}
-    if "loss" in scores:
-        for name in SHOWN:
-            shown[name] = format_number(scores[name])
-    return shown
-
-
-def format_number(value: float | None) -> str:
-    """Return four decimals."""
-    return "not defined" if value is None else f"{value:.4f}"
+    if "loss" not in scores:  # those of another label rule, without leaks or of a member
+        return shown
+    return shown | {name: decimal(scores[name], 4) for name in SHOWN}

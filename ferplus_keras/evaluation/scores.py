@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from ferplus_keras.data.dataset import Split
-from ferplus_keras.evaluation.agreement import agreement
 from ferplus_keras.evaluation.calibration import at_temperature, calibration_error, reliability
-from ferplus_keras.evaluation.metrics import log_loss, score, summary
+from ferplus_keras.evaluation.metrics import agreement, log_loss, score, summary
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +46,10 @@ class Evaluation:
     @cached_property
     def right_classes(self) -> np.ndarray:
         """Which classes count as right for each row, (n, C) bool."""
-        answers = np.eye(len(self.split.class_names), dtype=np.float32)
         shape = self.probabilities.shape
-        return np.stack(
-            [
-                self.split.labels(np.broadcast_to(answer, shape)) == index
-                for index, answer in enumerate(answers)
-            ],
-            axis=1,
-        )
+        one_hot = np.eye(shape[1], dtype=np.float32)
+        labels = [self.split.labels(np.broadcast_to(answer, shape)) for answer in one_hot]
+        return np.stack(labels, axis=1) == np.arange(shape[1])
 
     def summary(self, rows: np.ndarray | slice = slice(None)) -> dict[str, Any]:
         """Return n, accuracy, macro F1 and balanced accuracy of some rows: `metrics.summary`."""
@@ -71,13 +65,11 @@ class Evaluation:
             What `metrics.score` returns, and leak_free, label_rules (as `summary` each),
             calibration (reliability, at_temperature) and, where there are votes, annotators.
         """
-        split, names = self.split, self.split.class_names
-        nothing = np.zeros(0, int)
-        found = score(self.labels, self.probabilities, names)
-        if split.leaked is not None:
-            found["leak_free"] = self.summary(~split.leaked)
+        found = score(self.labels, self.probabilities, self.split.class_names)
+        if self.split.leaked is not None:
+            found["leak_free"] = self.summary(~self.split.leaked)
         found["label_rules"] = {
-            rule: of_rule.summary() if of_rule else summary(nothing, nothing, names)
+            rule: of_rule.summary() if of_rule else self.summary(slice(0))
             for rule, of_rule in self.rules.items()
         }
         found["calibration"] = {"reliability": reliability(self.labels, self.probabilities)}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ferplus_keras.evaluation.agreement import agreement
+from ferplus_keras.evaluation.metrics import agreement
 
 
 def test_equals_plain_loops_over_single_annotators():

@@ -44,14 +44,14 @@ def test_numbers_equal_plain_loops(small):
     found = find(rows, "majority", FERPLUS_CLASSES, votes)
     assert found["distinct_images"] == 36
     assert found["constant_images"] == 2
-    assert found["twins"]["groups"] == 1  # blank images are no duplicates
-    assert found["twins"]["rows"] == 4
-    assert found["twins"]["same_votes"] == 0
+    assert found["duplicates"]["groups"] == 1  # blank images are no duplicates
+    assert found["duplicates"]["rows"] == 4
+    assert found["duplicates"]["same_votes"] == 0
     assert [found["splits"][name]["leaked"] for name in found["splits"]] == [3, 2, 1]
 
     assert found["constant_rows"] == [5, 25]
-    assert found["twins"]["largest"] == [{"row": 0, "rows": 4}]
-    assert found["twins"]["votes_differ"] == [[0, 1, 21, 31]]
+    assert found["duplicates"]["largest"] == [{"row": 0, "rows": 4}]
+    assert found["duplicates"]["votes_differ"] == [[0, 1, 21, 31]]
 
     differ = 0
     for row in range(40):
@@ -161,8 +161,8 @@ def test_golden_numbers(real_data, tmp_path):
     assert numbers["distinct_images"] == 34_032
     assert numbers["splits"]["test"]["leaked"] == 288
     assert numbers["splits"]["validation"]["leaked"] == 279
-    assert (numbers["twins"]["groups"], numbers["twins"]["same_votes"]) == (1_517, 1_516)
-    assert numbers["twins"]["votes_differ"] == [[33_200, 34_334]]
+    assert (numbers["duplicates"]["groups"], numbers["duplicates"]["same_votes"]) == (1_517, 1_516)
+    assert numbers["duplicates"]["votes_differ"] == [[33_200, 34_334]]
     assert numbers["constant_images"] == 12
     assert max(numbers["constant_rows"]) < 28_709  # all in training
     assert numbers["disagreement"]["rows"] == 11_208

@@ -13,11 +13,11 @@ from ferplus_keras.config import EvaluateConfig
 from ferplus_keras.data.dataset import Split
 from ferplus_keras.data.targets import RIGHT_SET
 from ferplus_keras.emotions import FERPLUS_CLASSES
+from ferplus_keras.evaluation.compare import difference_interval, holm, mcnemar
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.evaluation.metrics import score
 from ferplus_keras.evaluation.report import write_predictions
 from ferplus_keras.evaluation.scores import Evaluation
-from ferplus_keras.evaluation.significance import difference_interval, holm, mcnemar
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.models.registry import build_model
 
