@@ -13,7 +13,6 @@ VERSION = re.search(
 TENSORFLOW = ">=2.20,<2.22"
 # What training and evaluation need beside a backend.
 TRAINING = [
-    "albumentations>=2.0.8,<2.1",
     "filelock>=3.16,<5",
     "h5py>=3.12,<4",
     "jinja2>=3.1,<4",
@@ -94,6 +93,7 @@ setup(
             *FACES,
             *SERVE,
             *SWEEP,
+            "albumentations>=2.0.8,<2.1",
             "dlib-bin>=20,<21",
             "httpx>=0.27,<1",
             "playwright>=1.50,<2",

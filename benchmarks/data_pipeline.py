@@ -65,12 +65,12 @@ def older_method(data_dir: Path, pool: ThreadPoolExecutor) -> ReadBatch:
     return batch
 
 
-def batches_method(split: Split, workers: int) -> ReadBatch:
+def batches_method(split: Split, workers: int, augmentation: str = "wtomin") -> ReadBatch:
     """Return a function that prepares batch i of the training rows by `Batches`."""
     from ferplus_keras.data.batches import Batches
 
     batches = Batches(
-        split, BATCH_SIZE, augmentation="wtomin", sampling="shuffled", workers=workers
+        split, BATCH_SIZE, augmentation=augmentation, sampling="shuffled", workers=workers
     )
     return batches.__getitem__
 
@@ -93,6 +93,8 @@ def compare(data_dir: Path, batches: int, turns: int = 3) -> None:
             older: older_method(data_dir, pool),
             "Batches, 1 thread": batches_method(split, 1),
             "Batches, 2 threads": batches_method(split, 2),
+            "Batches, strong, 1 thread": batches_method(split, 1, "strong"),
+            "Batches, strong, 2 threads": batches_method(split, 2, "strong"),
         }
         rates: dict[str, list[float]] = {name: [] for name in methods}
         sizes = {}

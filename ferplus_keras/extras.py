@@ -8,7 +8,7 @@ from ferplus_keras.errors import InputError
 EVALUATION = ("sklearn", "scipy", "matplotlib", "pandas", "jinja2")
 """Modules that evaluation needs beside what runs the model; every backend's extra brings them."""
 
-STACK = ("keras", "h5py", "albumentations", "filelock", *EVALUATION)
+STACK = ("keras", "h5py", "filelock", *EVALUATION)
 """Modules that training needs beside a backend; every backend's extra brings them."""
 
 SERVER = (

@@ -19,7 +19,6 @@ PACKAGES = (
     "jax",
     "torch",
     "numpy",
-    "albumentations",
     "opencv-python-headless",
 )
 

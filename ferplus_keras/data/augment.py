@@ -1,15 +1,13 @@
 """What training draws anew (augmentation, sampling, mixup, CutMix), and test-time views.
 
-All of it works on uint8 faces, before the model's own resizing, and is repeatable: the same images
-with the same seed integers or generator give the same pixels, on any thread.
+A preset is a list of steps. Each step draws its numbers for a whole batch at once and changes
+uint8 faces, before the model's own resizing. The same images with the same seed integers give the
+same pixels, on any thread. Steps draw what albumentations 2.0's transforms of the same parameters
+draw, several times as fast (tests/data/test_augment.py compares the two).
 """
 
 import math
-import os
-import random
-import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -18,8 +16,11 @@ from ferplus_keras.registry import Registry
 Augmentation = Callable[[np.ndarray, Sequence[int]], np.ndarray]
 """(images (b, s, s) or (b, s, s, 3) uint8, non-negative seed integers) -> new images alike."""
 
-PRESETS: Registry[Callable[[Any, int], list]] = Registry("augmentation")
-"""Name -> function from the albumentations module and the side of a face to transforms."""
+Step = Callable[[np.ndarray, np.random.Generator], None]
+"""Changes images (b, s, s) or (b, s, s, 3) uint8 in place."""
+
+PRESETS: Registry[Callable[[], list[Step]]] = Registry("augmentation")
+"""Every augmentation preset by name."""
 
 SAMPLINGS: Registry[Callable[[np.ndarray, np.random.Generator], np.ndarray]] = Registry("sampling")
 """Name -> function from targets (n, C) and a generator to the rows of an epoch, (n,) int64."""
@@ -29,64 +30,58 @@ VIEWS: Registry[Callable[[np.ndarray], list[np.ndarray]]] = Registry("kind of vi
 
 
 @PRESETS.register("none")
-def none(albumentations: Any, size: int) -> list:
+def none() -> list[Step]:
     """Leave faces as they are."""
     return []
 
 
 @PRESETS.register("wtomin")
-def wtomin(albumentations: Any, size: int) -> list:
+def wtomin() -> list[Step]:
     """Crop 80–100 % of the area, vary the brightness, flip (the older project)."""
-    return [
-        albumentations.RandomResizedCrop(size=(size, size), scale=(0.8, 1.0), ratio=(4 / 5, 5 / 4)),
-        albumentations.RandomBrightnessContrast(brightness_limit=0.1, contrast_limit=0.1),
-        albumentations.HorizontalFlip(p=0.5),
-    ]
+    return [crop((0.8, 1.0), (4 / 5, 5 / 4)), light(0.1, 0.1, p=0.5), flip(p=0.5)]
 
 
 @PRESETS.register("khaireddin")
-def khaireddin(albumentations: Any, size: int) -> list:
+def khaireddin() -> list[Step]:
     """Crop, vary the brightness, shift 20 %, rotate 10°, flip, move 4 pixels, erase (Khaireddin).
 
     The steps of usef-kh/fer (Khaireddin & Chen 2021, arXiv 2105.03588), whose crop of up to 1.2 of
     the area never fits beyond 1. Its random 40x40 crop is a move by up to 4 of 48 pixels here,
     since the network looks at the centre.
     """
-    pixels = size // 12
     return [
-        albumentations.RandomResizedCrop(size=(size, size), scale=(0.8, 1.0), ratio=(3 / 4, 4 / 3)),
-        albumentations.RandomBrightnessContrast(brightness_limit=0.5, contrast_limit=0.5, p=0.5),
-        albumentations.Affine(translate_percent=(-0.2, 0.2), p=0.5),
-        albumentations.HorizontalFlip(p=0.5),
-        albumentations.Rotate(limit=10, p=0.5),
-        albumentations.Affine(translate_px=(-pixels, pixels), p=1),
-        albumentations.Erasing(scale=(0.02, 0.33), ratio=(0.3, 3.3), fill=0, p=0.5),
+        crop((0.8, 1.0), (3 / 4, 4 / 3)),
+        light(0.5, 0.5, p=0.5),
+        affine(shift=0.2, p=0.5),
+        flip(p=0.5),
+        affine(rotate=10, p=0.5),
+        affine(jitter=1 / 12),
+        erase((0.02, 0.33), (0.3, 3.3), p=0.5),
     ]
 
 
 @PRESETS.register("microsoft")
-def microsoft(albumentations: Any, size: int) -> list:
+def microsoft() -> list[Step]:
     """Rotate 20°, shift 8 %, scale by 1.05, skew by 0.05, flip (Barsoum et al. 2016, FERPlus)."""
     skew = math.degrees(math.atan(0.05))
-    moves = {"rotate": (-20, 20), "translate_percent": (-0.08, 0.08), "shear": (-skew, skew)}
-    return [
-        albumentations.Affine(scale=(1 / 1.05, 1.05), **moves, p=1),
-        albumentations.HorizontalFlip(p=0.5),
-    ]
+    return [affine(rotate=20, shift=0.08, scale=(1 / 1.05, 1.05), shear=skew), flip(p=0.5)]
 
 
 @PRESETS.register("strong")
-def strong(albumentations: Any, size: int) -> list:
+def strong() -> list[Step]:
     """Flip, rotate 15°, shift 10 %, scale by 0.85–1.15, shear, vary the brightness, erase."""
-    import cv2
-
-    moves = {"rotate": (-15, 15), "translate_percent": (-0.1, 0.1), "shear": (-5, 5)}
-    moves |= {"scale": (0.85, 1.15), "border_mode": cv2.BORDER_REPLICATE}
     return [
-        albumentations.HorizontalFlip(p=0.5),
-        albumentations.Affine(**moves, p=0.9),
-        albumentations.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.3, p=0.8),
-        albumentations.Erasing(scale=(0.02, 0.2), ratio=(0.4, 2.5), fill="random_uniform", p=0.4),
+        flip(p=0.5),
+        affine(
+            rotate=15,
+            shift=0.1,
+            scale=(0.85, 1.15),
+            shear=5,
+            repeat_border=True,
+            p=0.9,
+        ),
+        light(0.2, 0.3, p=0.8),
+        erase((0.02, 0.2), (0.4, 2.5), grey=True, p=0.4),
     ]
 
 
@@ -95,28 +90,132 @@ def augmentation(name: str) -> Augmentation:
 
     Several threads may call it at once; its input, which may be read-only, stays as it is.
     """
-    # `Compose.set_random_seed` is slow and seeds every transform alike, so that their draws
-    # coincide: one generator per batch is shared by all of them. Each thread has its own `Compose`.
-    preset = PRESETS[name]
-    of_thread = threading.local()
+    steps = PRESETS[name]()
 
     def change(images: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
-        if preset is none:
-            return np.array(images)
-        size = images.shape[1]
-        if getattr(of_thread, "size", None) != size:
-            # Otherwise the import asks PyPI for a newer version.
-            os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-            import albumentations
-
-            of_thread.compose = albumentations.Compose(preset(albumentations, size))
-            of_thread.size = size
-        compose = of_thread.compose
-        generator = np.random.default_rng(list(seeds))
-        compose.set_random_state(generator, random.Random(int(generator.integers(2**63))))
-        return np.stack([compose(image=image)["image"] for image in images])
+        changed, rng = np.array(images), np.random.default_rng(list(seeds))
+        for step in steps:
+            step(changed, rng)
+        return changed
 
     return change
+
+
+def flip(*, p: float) -> Step:
+    """Mirror left and right, with probability `p`."""
+
+    def step(images: np.ndarray, rng: np.random.Generator) -> None:
+        rows = _chosen(images, rng, p)
+        images[rows] = images[rows, :, ::-1]
+
+    return step
+
+
+def light(brightness: float, contrast: float, *, p: float) -> Step:
+    """Multiply by 1 ± `contrast` and add ± `brightness` of the whole range."""
+
+    def step(images: np.ndarray, rng: np.random.Generator) -> None:
+        rows = _chosen(images, rng, p)
+        shape = (len(rows), *[1] * (images.ndim - 1))
+        gain = rng.uniform(1 - contrast, 1 + contrast, shape).astype(np.float32)
+        offset = 255 * rng.uniform(-brightness, brightness, shape).astype(np.float32)
+        images[rows] = np.clip(images[rows] * gain + offset, 0, 255)
+
+    return step
+
+
+def crop(scale: tuple[float, float], ratio: tuple[float, float], *, attempts: int = 10) -> Step:
+    """Stretch a box to the whole face: `scale` of its area, width to height in `ratio`.
+
+    Of so many boxes, the first that fits into the face is taken; else the whole face.
+    """
+    import cv2
+
+    def step(images: np.ndarray, rng: np.random.Generator) -> None:
+        count, size = images.shape[:2]
+        area = size**2 * rng.uniform(*scale, (count, attempts))
+        width_to_height = np.exp(rng.uniform(*np.log(ratio), (count, attempts)))
+        sides = np.rint(np.sqrt(np.stack([area / width_to_height, area * width_to_height], -1)))
+        fits = (sides <= size).all(axis=-1)
+        first = sides[np.arange(count), fits.argmax(axis=1)]
+        boxes = np.where(fits.any(axis=1)[:, None], first, size).astype(int)
+        starts = rng.integers(0, size - boxes + 1)
+        for image, (height, width), (top, left) in zip(images, boxes, starts, strict=True):
+            # A resize must not write what it reads.
+            image[:] = cv2.resize(image[top : top + height, left : left + width], (size, size))
+
+    return step
+
+
+def affine(
+    *,
+    rotate: float = 0,
+    shift: float = 0,
+    jitter: float = 0,
+    scale: tuple[float, float] = (1, 1),
+    shear: float = 0,
+    repeat_border: bool = False,
+    p: float = 1,
+) -> Step:
+    """Scale each axis, rotate, shear and shift about the centre, in that order.
+
+    Args:
+        rotate: largest angle, in degrees.
+        shift: largest share of the side, rounded towards 0 to whole pixels.
+        jitter: likewise, but every number of whole pixels is equally likely.
+        scale: range of the factor.
+        shear: largest angle along each axis, in degrees.
+        repeat_border: repeat the border pixels outwards instead of showing black there.
+        p: probability.
+    """
+    import cv2
+
+    border = cv2.BORDER_REPLICATE if repeat_border else cv2.BORDER_CONSTANT
+
+    def step(images: np.ndarray, rng: np.random.Generator) -> None:
+        rows = _chosen(images, rng, p)
+        count, size = len(rows), images.shape[1]
+        angles = np.radians(rng.uniform(-rotate, rotate, count))
+        turned = np.array([[np.cos(angles), np.sin(angles)], [-np.sin(angles), np.cos(angles)]])
+        sheared = np.broadcast_to(np.eye(2), (count, 2, 2)).copy()
+        sheared[:, [0, 1], [1, 0]] = np.tan(np.radians(rng.uniform(-shear, shear, (count, 2))))
+        matrices = sheared @ turned.transpose(2, 0, 1) * rng.uniform(*scale, (count, 1, 2))
+        centre = (size - 1) / 2
+        moves = np.trunc(size * rng.uniform(-shift, shift, (count, 2)))
+        most = round(size * jitter)
+        moves += rng.integers(-most, most, (count, 2), endpoint=True)
+        moves += centre - (matrices @ np.full(2, centre))
+        matrices = np.concatenate([matrices, moves[:, :, None]], axis=2)
+        for row, matrix in zip(rows, matrices, strict=True):
+            images[row] = cv2.warpAffine(images[row], matrix, (size, size), borderMode=border)
+
+    return step
+
+
+def erase(
+    scale: tuple[float, float], ratio: tuple[float, float], *, grey: bool = False, p: float
+) -> Step:
+    """Fill a box: `scale` of the area, width to height in `ratio`, black or of one random value."""
+
+    def step(images: np.ndarray, rng: np.random.Generator) -> None:
+        rows = _chosen(images, rng, p)
+        size = images.shape[1]
+        largest = min(scale[1], *ratio, *(1 / each for each in ratio))
+        area = rng.uniform(scale[0], largest, len(rows))
+        width_to_height = rng.uniform(np.maximum(ratio[0], area), np.minimum(ratio[1], 1 / area))
+        sides = np.stack([area / width_to_height, area * width_to_height], axis=1)
+        boxes = np.rint(size * np.sqrt(sides)).astype(int)
+        starts = rng.integers(0, size - boxes + 1)
+        fills = rng.integers(0, 256 if grey else 1, (len(rows), *images.shape[3:]))
+        for row, (height, width), (top, left), fill in zip(rows, boxes, starts, fills, strict=True):
+            images[row, top : top + height, left : left + width] = fill
+
+    return step
+
+
+def _chosen(images: np.ndarray, rng: np.random.Generator, p: float) -> np.ndarray:
+    """Return the rows that a step of probability `p` changes."""
+    return np.flatnonzero(rng.random(len(images)) < p)
 
 
 @VIEWS.register("none")

@@ -1,9 +1,12 @@
+import math
 from concurrent.futures import ThreadPoolExecutor
 
+import albumentations as a
+import cv2
 import numpy as np
 import pytest
 
-from ferplus_keras.data.augment import PRESETS, augmentation
+from ferplus_keras.data.augment import PRESETS, affine, augmentation, crop, erase, flip, light
 from ferplus_keras.errors import UsageError
 
 
@@ -111,3 +114,71 @@ def test_threads_do_not_disturb_each_other(faces):
 def test_an_unknown_preset_is_refused_with_the_nearest_name():
     with pytest.raises(UsageError, match="did you mean 'wtomin'"):
         augmentation("wtomn")
+
+
+SKEW = math.degrees(math.atan(0.05))
+STEPS = {
+    "flip": (flip(p=0.5), a.HorizontalFlip(p=0.5)),
+    "light": (
+        light(0.2, 0.3, p=0.8),
+        a.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.3, p=0.8),
+    ),
+    "crop": (
+        crop((0.8, 1.0), (4 / 5, 5 / 4)),
+        a.RandomResizedCrop(size=(48, 48), scale=(0.8, 1.0), ratio=(4 / 5, 5 / 4)),
+    ),
+    "shift": (affine(shift=0.2, p=0.5), a.Affine(translate_percent=(-0.2, 0.2), p=0.5)),
+    "jitter": (affine(jitter=1 / 12), a.Affine(translate_px=(-4, 4), p=1)),
+    "rotate": (affine(rotate=10, p=0.5), a.Rotate(limit=10, p=0.5)),
+    "affine": (
+        affine(rotate=20, shift=0.08, scale=(1 / 1.05, 1.05), shear=SKEW),
+        a.Affine(
+            rotate=(-20, 20),
+            translate_percent=(-0.08, 0.08),
+            scale=(1 / 1.05, 1.05),
+            shear=(-SKEW, SKEW),
+            p=1,
+        ),
+    ),
+    "affine with a repeated border": (
+        affine(rotate=15, shift=0.1, scale=(0.85, 1.15), shear=5, repeat_border=True, p=0.9),
+        a.Affine(
+            rotate=(-15, 15),
+            translate_percent=(-0.1, 0.1),
+            scale=(0.85, 1.15),
+            shear=(-5, 5),
+            border_mode=cv2.BORDER_REPLICATE,
+            p=0.9,
+        ),
+    ),
+    "black box": (
+        erase((0.02, 0.33), (0.3, 3.3), p=0.5),
+        a.Erasing(scale=(0.02, 0.33), ratio=(0.3, 3.3), fill=0, p=0.5),
+    ),
+    "grey box": (
+        erase((0.02, 0.2), (0.4, 2.5), grey=True, p=0.4),
+        a.Erasing(scale=(0.02, 0.2), ratio=(0.4, 2.5), fill="random_uniform", p=0.4),
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", [(48, 48), (48, 48, 3)], ids=["grey", "colour"])
+@pytest.mark.parametrize("name", STEPS)
+def test_steps_draw_what_albumentations_draws(name, shape):
+    """By the means over many draws, compared with their standard errors: 1 is expected."""
+    step, transform = STEPS[name]
+    blocks = np.random.default_rng(3).integers(0, 256, (12, 12, 1))
+    face = np.kron(blocks, np.ones((4, 4, 3))).astype(np.uint8)
+    face = face if len(shape) == 3 else np.ascontiguousarray(face[:, :, 0])
+    compose = a.Compose([transform], seed=1)
+    theirs = np.stack([compose(image=face)["image"] for _ in range(4000)])
+    ours = np.broadcast_to(face, theirs.shape).copy()
+    step(ours, np.random.default_rng(1))
+    ours, theirs = ours / 255, theirs / 255
+    inside = tuple(range(1, ours.ndim))
+    own_means = [images.mean(axis=inside) for images in (ours, theirs)]
+    own_deviations = [images.std(axis=inside) for images in (ours, theirs)]
+    for got, expected in ((ours, theirs), (ours**2, theirs**2), own_means, own_deviations):
+        error = (got.var(axis=0) + expected.var(axis=0)) / len(got)
+        difference = got.mean(axis=0) - expected.mean(axis=0)
+        assert np.mean(difference**2 / (error + 1e-9)) < 3
