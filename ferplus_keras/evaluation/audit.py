@@ -12,15 +12,14 @@ from ferplus_keras.config import default_data_dir
 from ferplus_keras.data.dataset import DATASETS, open_source
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.emotions import VOTE_COLUMNS
-from ferplus_keras.evaluation.audit_findings import examine, find
-from ferplus_keras.files import replacing, require_writable, write_json
+from ferplus_keras.evaluation.audit_findings import examine, find, write_lists
+from ferplus_keras.files import require_writable, write_json
 from ferplus_keras.templates import png, render, write_page
 
 if TYPE_CHECKING:
     import pandas
 
-SHOWN = 12
-"""Samples of each class, and rows or groups of each kind, on the page."""
+SHOWN = 12  # samples of each class, and rows or groups of each kind, on the page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,31 +56,6 @@ def audit(arguments: argparse.Namespace) -> None:
     print(f"\naudit.html, audit.json, rows.csv and lists for --exclude are in {folder}")
 
 
-def write_lists(table: pandas.DataFrame, folder: Path) -> None:
-    """Write rows.csv (every row) and, with the same columns, what may be left out of training.
-
-    Each has the column `row` (as `Split.row_ids` numbers rows) that `--exclude` reads: leaks.csv
-    (training rows with a duplicate in validation or test), constant.csv (images of one grey level)
-    and, where there are votes, disagreements.csv (kept training rows that FER2013 labels
-    otherwise).
-    """
-    training = table["split"] == "train"
-    own, label = table["fer2013_label"], table["label"]
-    chosen = {
-        "rows.csv": table["row"] >= 0,
-        "leaks.csv": training & table["leaked"],
-        "constant.csv": table["constant"],
-    }
-    if (own != "").any():
-        chosen["disagreements.csv"] = training & (label != "") & (label != own)
-    same = table["group"].astype(str).where(table["group"] != table["row"], "")
-    written = table.assign(group=same).rename(columns={"group": "same_as_row"})
-    written = written.astype({"leaked": int, "constant": int})
-    for name, wanted in chosen.items():
-        with replacing(folder / name) as path:
-            written[wanted].to_csv(path, index=False, float_format="%.3f")
-
-
 def format_findings(findings: dict[str, Any]) -> str:
     """Return the summary as text."""
     import pandas
@@ -108,16 +82,15 @@ def write_audit_page(
     """
 
     def card(row: int, text: str) -> dict[str, Any]:
-        numbers = [] if votes is None else votes[row].tolist()
-        shown = [(number / 10, str(number or "")) for number in numbers]
-        return {"png": png(images[row]), "text": text, "votes": shown}
+        numbers = () if votes is None else votes[row].tolist()
+        bars = [(number / 10, str(number or "")) for number in numbers]
+        return {"png": png(images[row]), "text": text, "votes": bars}
 
-    place = [f"row {row}, {split}" for row, split in enumerate(table["split"])]
+    place = "row " + table["row"].astype(str) + ", " + table["split"]
     dropped = "dropped, " + table["dropped_because"]
     said = dropped.where(table["label"] == "", "label " + table["label"])
-    duplicates = findings["duplicates"]
+    duplicates, ambiguous = findings["duplicates"], findings.get("ambiguous", ())
     differ = [row for group in duplicates.get("votes_differ", ())[:SHOWN] for row in group]
-    ambiguous = [found["row"] for found in findings.get("ambiguous", ())]
     class_names = list(findings["splits"]["train"]["classes"])
     strips = []
     for name in class_names:
@@ -143,5 +116,5 @@ def write_audit_page(
             for of in duplicates["largest"]
         ],
         votes_differ=[card(row, place[row]) for row in differ],
-        ambiguous=[card(row, f"{place[row]}: {said[row]}") for row in ambiguous],
+        ambiguous=[card(of["row"], f"{place[of['row']]}: {said[of['row']]}") for of in ambiguous],
     )

@@ -1,9 +1,10 @@
-"""The numbers of an audit: labels, votes, duplicates and leaks."""
+"""The rows and the numbers of an audit: labels, votes, duplicates and leaks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ferplus_keras.data.dataset import duplicate_groups, leaked_rows
 from ferplus_keras.data.labels import Labels
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
+from ferplus_keras.files import replacing
 
 if TYPE_CHECKING:
     import pandas
@@ -65,6 +67,31 @@ def examine(
             "constant": np.ptp(images, axis=(1, 2)) == 0,
         }
     )
+
+
+def write_lists(table: pandas.DataFrame, folder: Path) -> None:
+    """Write rows.csv (every row) and, with the same columns, what may be left out of training.
+
+    Each has the column `row` (as `Split.row_ids` numbers rows) that `--exclude` reads: leaks.csv
+    (training rows with a duplicate in validation or test), constant.csv (images of one grey level)
+    and, where there are votes, disagreements.csv (kept training rows that FER2013 labels
+    otherwise).
+    """
+    training = table["split"] == "train"
+    own, label = table["fer2013_label"], table["label"]
+    chosen = {
+        "rows.csv": table["row"] >= 0,
+        "leaks.csv": training & table["leaked"],
+        "constant.csv": table["constant"],
+    }
+    if (own != "").any():
+        chosen["disagreements.csv"] = training & (label != "") & (label != own)
+    same = table["group"].astype(str).where(table["group"] != table["row"], "")
+    written = table.assign(group=same).rename(columns={"group": "same_as_row"})
+    written = written.astype({"leaked": int, "constant": int})
+    for name, wanted in chosen.items():
+        with replacing(folder / name) as path:
+            written[wanted].to_csv(path, index=False, float_format="%.3f")
 
 
 def find(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,38 +15,25 @@ if TYPE_CHECKING:
     import pandas
 
 COLUMNS = ("split", "row", "label", "predicted", "path", "pixels", "right_classes")
-"""Columns of predictions.csv that are read; the last three are not in every file."""
+"""Of predictions.csv; the last three are not in every file."""
 
 
 class Report(NamedTuple):
-    """One evaluation of one split.
+    """One evaluation of one split."""
 
-    Attributes:
-        name: shown in tables; no two reports have the same.
-        folder: where its files are.
-        content: all of report.json.
-        scores: the split's part of it.
-        rows: a line per face, `COLUMNS` as far as the file has them; right_classes always.
-    """
-
-    name: str
+    name: str  # shown in tables; no two reports have the same
     folder: Path
-    content: dict[str, Any]
-    scores: dict[str, Any]
-    rows: pandas.DataFrame
+    content: dict[str, Any]  # all of report.json
+    scores: dict[str, Any]  # the split's part of it
+    rows: pandas.DataFrame  # a line per face: those of `COLUMNS` that the file has, right_classes
 
 
 def read_reports(paths: Sequence[Path], split: str) -> list[Report]:
-    """Read evaluations of the same classes.
-
-    Args:
-        paths: folders, or files called report.json or predictions.csv in them; two or more.
-        split: name of the split to compare.
+    """Read what two or more folders, or their report.json or predictions.csv, hold of a split.
 
     Raises:
         UsageError: fewer than two runs, or the same one twice.
-        InputError: a file is missing, damaged or of another evaluation than the one beside it, the
-            split was not evaluated, or the classes differ.
+        InputError: a file cannot be used, the split was not evaluated, or the classes differ.
     """
     for path in paths:
         if not path.is_dir() and not (path.is_file() and path.name in (REPORT, PREDICTIONS)):
@@ -53,18 +41,17 @@ def read_reports(paths: Sequence[Path], split: str) -> list[Report]:
                 f"expected a folder, {REPORT} or {PREDICTIONS} written by test.py, got {path}"
             )
     folders = [path if path.is_dir() else path.parent for path in paths]
+    if len(folders) < 2:
+        raise UsageError(f"expected two or more runs to compare, got {len(folders)}")
     places = [folder.resolve() for folder in folders]
-    if len(places) < 2:
-        raise UsageError(f"expected two or more runs to compare, got {len(places)}")
     for at, place in enumerate(places):
         if place in places[:at]:
             raise UsageError(f"expected different runs, got {folders[at]} twice")
-    longest = max(len(place.parts) for place in places)
-    ends = (["/".join(place.parts[-n:]) for place in places] for n in range(1, longest + 1))
+    ends = (["/".join(place.parts[-n:]) for place in places] for n in itertools.count(1))
     names = next(names for names in ends if len(set(names)) == len(names))
     reports = [_read(*found, split) for found in zip(folders, names, strict=True)]
-    first, *others = reports
-    for report in others:
+    first = reports[0]
+    for report in reports:
         ours, theirs = first.content["class_names"], report.content["class_names"]
         if sorted(ours) != sorted(theirs):
             raise InputError(

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from ferplus_keras.classifier import Classifier
-from ferplus_keras.errors import InputError
+from ferplus_keras.explain.gradients import gradient_of
 from ferplus_keras.explain.methods import Scores
 
 PREPROCESSING, HEAD = "preprocessing", "dense"
@@ -21,10 +21,8 @@ class Network(Scores):
 
     A checkpoint takes uint8, which has no derivative. So derivatives are taken with respect to the
     images that its preprocessing makes, and carried back to the pixels of the face by the chain
-    rule: divided as they were, summed over the channels, and shared out by the weights of the
-    enlargement. They are exactly zero outside the crop. Histogram equalisation, which has no
-    derivative either, counts as a change of units: there a pixel's slope is with respect to its
-    equalised value.
+    rule: exactly zero outside the crop. Histogram equalisation, which has no derivative either,
+    counts as a change of units: there a pixel's slope is with respect to its equalised value.
 
     Scores are logits: the last layer's sums before softmax or sigmoid, which do not saturate. The
     network, one as `build_model` builds it, is not changed.
@@ -42,9 +40,8 @@ class Network(Scores):
         self.grey = float(np.mean(layer.mean)) or 128.0
         self._std = np.array(layer.std or 1.0, np.float32)
         columns = list(classifier.columns or range(head.units))
-        dense = keras.layers.Dense(
-            len(columns), use_bias=head.use_bias, dtype="float32", name="logits"
-        )
+        biased = {"use_bias": head.use_bias, "dtype": "float32"}
+        dense = keras.layers.Dense(len(columns), **biased, name="logits")
         self._images, self._logits = layer.output, dense(head.input)
         dense.set_weights([weights[..., columns] for weights in head.get_weights()])
         self._from_images = keras.Model(self._images, self._logits)
@@ -68,13 +65,9 @@ class Network(Scores):
         return self._batched(self._image_gradient, classes, images)
 
     def to_faces(self, values: np.ndarray) -> np.ndarray:
-        """Carry values (n, size, size, channels) of the images' pixels back to the faces'.
-
-        Sums stay what they are. The result is (n, s, s) float32, 0 outside `box`.
-        """
-        side, inside = self.classifier.face_size, slice(*self.box)
+        """Carry values (n, size, size, channels) back to faces (n, s, s), with the same sums."""
+        side, inside, shares = self.classifier.face_size, slice(*self.box), self._enlargement
         faces = np.zeros((len(values), side, side), np.float32)
-        shares = self._enlargement
         faces[:, inside, inside] = shares.T @ values.sum(axis=-1) @ shares
         return faces
 
@@ -89,10 +82,7 @@ class Network(Scores):
         return None
 
     def feature_maps(self, faces: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the output of `feature_layer` and each logit's derivative with respect to it.
-
-        Both are (n, h, w, channels) float32.
-        """
+        """Return `feature_layer`'s output, (n, h, w, channels), and each logit's slope by it."""
         images = self.images(faces)
         maps = self._batched(self._features.predict_on_batch, images)
         return maps, self._batched(self._feature_gradient, classes, maps, images)
@@ -115,10 +105,8 @@ class Network(Scores):
     def _enlargement(self) -> np.ndarray:
         """How much of each of the box's rows, or columns, is in each of the image's: (size, s)."""
         side = self.box[1] - self.box[0]
-        one = np.eye(side, dtype=np.float32)[None, :, :, None]
-        size = (self._images.shape[1], side)
-        layout = {"interpolation": "bilinear", "data_format": "channels_last"}
-        enlarged = keras.ops.image.resize(one, size, **layout)
+        one, size = np.eye(side, dtype=np.float32)[None, :, :, None], self._images.shape[1]
+        enlarged = keras.ops.image.resize(one, (size, side), data_format="channels_last")
         return keras.ops.convert_to_numpy(enlarged)[0, :, :, 0]
 
     def _batched(self, function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
@@ -130,76 +118,3 @@ class Network(Scores):
             indices = np.minimum(np.arange(begin, begin + size), rows - 1)
             parts.append(np.asarray(function(*(array[indices] for array in arrays)), np.float32))
         return np.concatenate(parts)[:rows]
-
-
-def gradient_of(model: keras.Model) -> Callable[..., np.ndarray]:
-    """Return the function that differentiates a network's logits by its first input.
-
-    It takes the (b,) int classes and the network's inputs, and returns the gradient of each row's
-    logit. The network, of one or more inputs and (b, C) logits, runs in inference mode: dropout is
-    off, BatchNormalization uses its stored statistics, and no weight changes.
-
-    Raises:
-        InputError: Keras runs on a backend without gradients.
-    """
-    ways = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
-    backend = keras.backend.backend()
-    if backend not in ways:
-        raise InputError(
-            f"gradients need Keras on {', '.join(ways)}, not on {backend}; "
-            "occlusion works without them"
-        )
-
-    def score(inputs, chosen, call=model):
-        given = inputs if len(inputs) > 1 else inputs[0]
-        return keras.ops.sum(call(given, training=False) * chosen)
-
-    differentiate = ways[backend](model, score)
-    one_hot = np.eye(model.output_shape[-1], dtype=np.float32)
-    return lambda classes, *inputs: differentiate(inputs, one_hot[classes])
-
-
-def _tensorflow(model: keras.Model, score: Callable):
-    import tensorflow as tf
-
-    @tf.function(reduce_retracing=True)
-    def compute(inputs, chosen):
-        with tf.GradientTape() as tape:
-            tape.watch(inputs[0])
-            total = score(inputs, chosen)
-        return tape.gradient(total, inputs[0])
-
-    return lambda inputs, chosen: compute(list(map(tf.constant, inputs)), chosen).numpy()
-
-
-def _jax(model: keras.Model, score: Callable):
-    import jax
-
-    def total(first, others, chosen, *weights):
-        # Weights travel as arguments: as constants they would be compiled into the program.
-        def call(given, training):
-            return model.stateless_call(*weights, given, training=training)[0]
-
-        return score([first, *others], chosen, call)
-
-    compute = jax.jit(jax.grad(total))
-
-    def differentiate(inputs, chosen):
-        kinds = (model.trainable_variables, model.non_trainable_variables)
-        weights = [[variable.value for variable in kind] for kind in kinds]
-        return compute(inputs[0], inputs[1:], chosen, *weights)
-
-    return differentiate
-
-
-def _torch(model: keras.Model, score: Callable):
-    import torch
-
-    def differentiate(inputs, chosen):
-        inputs = [keras.ops.convert_to_tensor(x) for x in inputs]
-        inputs[0].requires_grad_(True)
-        with torch.enable_grad():
-            total = score(inputs, keras.ops.convert_to_tensor(chosen))
-        return torch.autograd.grad(total, inputs[0])[0].cpu().numpy()
-
-    return differentiate
