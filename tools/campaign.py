@@ -12,7 +12,6 @@ docs/results.md describes plans.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ferplus_keras import cli
+from ferplus_keras.arguments import LineParser
 from ferplus_keras.config import default_data_dir
 from ferplus_keras.errors import InputError
 from ferplus_keras.extras import STACK, require
@@ -193,9 +193,7 @@ def _brief(path: Path) -> str:
 @cli.exit_code
 def main(argv: Sequence[str]) -> None:
     """Run the campaign that the command line asks for and return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = LineParser(description=__doc__)
     parser.add_argument("plan", type=Path)
     parser.add_argument("--data_dir", type=Path, default=Path(default_data_dir()))
     parser.add_argument("--output_dir", type=Path, required=True)

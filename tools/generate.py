@@ -8,7 +8,6 @@ A page holds a generated table between `<!-- table: KIND -->` and `<!-- end -->`
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ferplus_keras import cli
+from ferplus_keras.arguments import LineParser
 from ferplus_keras.backend import choose_backend, load_keras
 from ferplus_keras.data.augment import PRESETS, VIEWS
 from ferplus_keras.data.dataset import DATASETS
@@ -183,11 +183,10 @@ def _first(function: Any) -> str:
     return text[0].upper() + text[1:]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.exit_code
+def main(argv: Sequence[str]) -> None:
     """Rewrite layer lists and pages, print those that changed, and return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = LineParser(description=__doc__)
     parser.add_argument("--tables", action="store_true", help="leave layer_lists/ as they are")
     arguments = parser.parse_args(argv)
     if not arguments.tables:
@@ -203,7 +202,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             with replacing(path) as temporary:
                 temporary.write_text(new, encoding="utf-8")
             print(path.relative_to(REPOSITORY))
-    return 0
 
 
 if __name__ == "__main__":

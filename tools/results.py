@@ -20,6 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ferplus_keras import cli
+from ferplus_keras.arguments import LineParser
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
 from tools.record import write_result
@@ -29,9 +30,7 @@ from tools.tables import Sources, fill, read_results
 @cli.exit_code
 def main(argv: Sequence[str]) -> None:
     """Do what the command line asks for and return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = LineParser(description=__doc__)
     actions = parser.add_subparsers(required=True, metavar="add|tables|curves")
     add = actions.add_parser("add", help="keep evaluations as JSON")
     add.add_argument("evaluations", nargs="+", type=Path, help="folder of report.json")

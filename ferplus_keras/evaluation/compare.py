@@ -40,7 +40,6 @@ PROTOCOL = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `compare`."""
     parser.description = DESCRIPTION
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder with report.json, two or more"
     )

@@ -48,7 +48,6 @@ LIMITS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `serve`."""
     parser.description = DESCRIPTION
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     text = "run folders, checkpoints and exports to choose from, beside the bundled model"
     add("--checkpoint_path", type=Path, nargs="+", default=[], metavar="PATH", help=text)
