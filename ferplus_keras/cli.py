@@ -80,15 +80,7 @@ def _settings(
     defaults: Sequence[str] = (),
     with_keras: bool = False,
 ) -> Parse:
-    """Return a parser of the settings of a class in config.py, run by a "module:function".
-
-    Args:
-        config: the class.
-        verb: the function, which takes the settings.
-        description: first lines of `--help`.
-        defaults: flags that hold where nothing else says otherwise.
-        with_keras: whether the module imports Keras.
-    """
+    """Return a parser of the settings of a class in config.py, run by a "module:function"."""
 
     def parse(prog: str, argv: Sequence[str]) -> Parsed:
         from ferplus_keras import config as settings

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -26,14 +26,19 @@ from ferplus_keras.explain.methods import METHODS
 from ferplus_keras.files import replacing
 from ferplus_keras.formats import FORMATS
 from ferplus_keras.inference.detectors import DETECTORS
-from ferplus_keras.models.registry import MODELS, ModelSpec
+from ferplus_keras.models.registry import MODELS, ModelSpec, build_model
 from ferplus_keras.registry import Registry
 from ferplus_keras.training.loggers import LOGGERS
 from ferplus_keras.training.optimizers import OPTIMIZERS
 from ferplus_keras.training.schedules import POLICIES, waiting
 from tools.marks import fill, table
 
+if TYPE_CHECKING:
+    import keras
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+LAYER_COLUMNS = ("position", "name", "original_name", "type", "shape", "parameters")
 
 PAGES = ("README.md", "docs/*.md")
 """Pages that may hold generated tables."""
@@ -183,6 +188,13 @@ def _first(function: Any) -> str:
     return text[0].upper() + text[1:]
 
 
+def layer_list(model: keras.Model) -> str:
+    """Return the text of a network's file: its layers, for 8 classes and its own image size."""
+    from ferplus_keras.models.freeze import describe_layers, format_layers
+
+    return format_layers(describe_layers(model), LAYER_COLUMNS) + "\n"
+
+
 @cli.exit_code
 def main(argv: Sequence[str]) -> None:
     """Rewrite layer lists and pages, print those that changed, and return the exit code."""
@@ -192,9 +204,10 @@ def main(argv: Sequence[str]) -> None:
     if not arguments.tables:
         choose_backend(num_gpus=0)
         load_keras()
-        from tools.layer_lists import write_layer_lists
-
-        write_layer_lists(REPOSITORY / "layer_lists")
+        for name in MODELS:
+            text = layer_list(build_model(name, 8, weights="none"))
+            with replacing(REPOSITORY / "layer_lists" / f"{name}.txt") as temporary:
+                temporary.write_text(text, encoding="utf-8")
     for path in sorted(path for pattern in PAGES for path in REPOSITORY.glob(pattern)):
         old = path.read_text(encoding="utf-8")
         new = fill_tables(old)

@@ -12,7 +12,7 @@ from ferplus_keras.models.layers import HEAD
 from ferplus_keras.models.registry import MODELS, build_model, list_models
 from tests.conftest import REPOSITORY
 from tests.models.networks import FIGURES, faces, smooth_faces
-from tools.layer_lists import layer_list
+from tools.generate import layer_list
 
 SMALL = {"DlibResNet": 55, "FerVGG": 16}
 """Image sizes that keep the checks of training quick; 48 for the others."""
