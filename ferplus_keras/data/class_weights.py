@@ -1,4 +1,4 @@
-"""How much a training row of each class counts; docs/class_weights.md gives the whole story."""
+"""How much a training row of each class counts, as docs/class_weights.md explains."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,7 @@ WTOMIN_WEIGHTS = (
     *(2.74398525, 3.56296941, 7.9199129, 8.44722581),
     *(12.27334083, 215.34868421, 50.51388889, 230.51408451),
 )
-"""The wtomin project's numbers for FER+ classes: 32,733 kept rows / rows of the class, counted
-over training, validation and test together."""
+"""The wtomin project's for FER+: 32,733 kept rows of all splits / those of the class."""
 
 NAMES = ("wtomin", "balanced", "none")
 """Settings that are a name; any other setting is numbers."""
@@ -61,8 +60,6 @@ def class_weights(
                 f"got {given}."
             )
         return weights
-    if name not in NAMES:
-        raise unknown("class weights", name, NAMES)
     if name == "none":
         return None
     if name == "balanced":
@@ -75,6 +72,8 @@ def class_weights(
                 f"{', '.join(missing)}: use more rows or other class weights."
             )
         return (rows.sum() / (len(rows) * rows)).astype(np.float32)  # the mean row weighs 1
+    if name != "wtomin":
+        raise unknown("class weights", name, NAMES)
     if not published:
         raise UsageError(
             "the class weights 'wtomin' are FER+'s, for its eight classes; for the "

@@ -62,11 +62,9 @@ def limit_split(split: Split, limit: int, seed: int) -> Split:
     quotas = exact // rows
     by_remainder = np.argsort(-(exact % rows), kind="stable")
     quotas[by_remainder[: limit - quotas.sum()]] += 1
-    rng = np.random.default_rng(seed)
-    drawn = [
-        rng.choice(np.flatnonzero(classes == index), quota, replace=False)
-        for index, quota in enumerate(quotas)
-    ]
+    choice = np.random.default_rng(seed).choice
+    of_class = (np.flatnonzero(classes == index) for index in range(len(quotas)))
+    drawn = [choice(rows, n, replace=False) for rows, n in zip(of_class, quotas, strict=True)]
     return split.take(np.sort(np.concatenate(drawn)))
 
 

@@ -119,9 +119,8 @@ def _find(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise Fer2013Missing(
-            f"expected the folder of fer2013.csv, but there is no '{path}'; {WHERE_TO_GET_IT}"
-        )
+        found = f"expected the folder of fer2013.csv, but there is no '{path}'"
+        raise Fer2013Missing(f"{found}; {WHERE_TO_GET_IT}")
     for name in FILE_NAMES:
         if (path / name).is_file():
             return path / name

@@ -1,8 +1,7 @@
 """Read fer2013new.csv, the FER+ votes: ten people's opinion of every face of FER2013.
 
-The file comes from https://github.com/microsoft/FERPlus (Barsoum, Zhang, Canton Ferrer, Zhang:
-"Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label Distribution",
-ICMI 2016).
+Barsoum, Zhang, Canton Ferrer, Zhang: "Training Deep Networks for Facial Expression Recognition
+with Crowd-Sourced Label Distribution", ICMI 2016.
 """
 
 from pathlib import Path

@@ -25,11 +25,11 @@ _NAMED_IN_ERROR = 5
 
 
 class FaceFile(NamedTuple):
-    """One picture."""
+    """One picture: its path below the data folder, and its split where that is given."""
 
-    path: str  # below the data folder
+    path: str
     label: str
-    split: str | None  # None where it is not given
+    split: str | None
 
 
 LAYOUTS: Registry[Callable[[Path], list[FaceFile] | None]] = Registry("folder layout")
@@ -49,18 +49,15 @@ def _of_classes(folder: Path, split: str | None = None) -> list[FaceFile]:
                 f"expected pictures in the class folder {class_folder}, found the folder "
                 f"{inner[0].name} in it; folders of splits are called {', '.join(SPLITS)}"
             )
-        for path in class_folder.iterdir():
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-                relative = path.relative_to(folder).as_posix()
-                files.append(FaceFile(relative, class_folder.name, split))
-            elif not path.name.startswith("."):
-                skipped.append(path)
+        visible = [path for path in class_folder.iterdir() if not path.name.startswith(".")]
+        pictures = [path for path in visible if path.suffix.lower() in SUFFIXES]
+        skipped += set(visible).difference(pictures)
+        paths = (path.relative_to(folder).as_posix() for path in pictures)
+        files += [FaceFile(path, class_folder.name, split) for path in paths]
     if skipped:
-        print(
-            f"warning: skipped {len(skipped)} files in {parent} that are not "
-            f"{', '.join(SUFFIXES)}, such as {min(skipped).relative_to(parent)}",
-            file=sys.stderr,
-        )
+        known, example = ", ".join(SUFFIXES), min(skipped).relative_to(parent)
+        found = f"skipped {len(skipped)} files in {parent} that are not {known}"
+        print(f"warning: {found}, such as {example}", file=sys.stderr)
     return files
 
 

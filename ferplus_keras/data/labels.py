@@ -49,9 +49,8 @@ def label_rule(name: str, description: str, **attributes: Any) -> Callable[[Appl
     """
 
     def enter(apply: Apply) -> Apply:
-        LABEL_RULES[name] = LabelRule(
-            name, description, apply, **{"evaluate_with": name, **attributes}
-        )
+        attributes.setdefault("evaluate_with", name)
+        LABEL_RULES[name] = LabelRule(name, description, apply, **attributes)
         return apply
 
     return enter

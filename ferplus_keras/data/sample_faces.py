@@ -54,10 +54,8 @@ def write_sample_data(
             folder cannot be written.
     """
     if rows < MINIMUM_ROWS:
-        raise UsageError(
-            f"expected at least {MINIMUM_ROWS} rows, so that every class is in every split; "
-            f"got {rows}."
-        )
+        reason = "so that every class is in every split"
+        raise UsageError(f"expected at least {MINIMUM_ROWS} rows, {reason}; got {rows}.")
     if seed < 0:
         raise UsageError(f"expected a seed of at least 0; got {seed}.")
     usages, drawings = draw_rows(rows, seed)
