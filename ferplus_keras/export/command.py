@@ -55,11 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """Run `export` and print what was written and how far its predictions differ.
-
-    Raises:
-        UsageError, InputError: as `export.export`, or the data cannot be used.
-    """
+    """Run `export` and print what was written and how far its predictions differ."""
     if arguments.rows < 1:
         raise UsageError(f"expected --rows of at least 1, got {arguments.rows}")
     checkpoint = find_checkpoint(arguments.checkpoint_path)
@@ -67,22 +63,23 @@ def export(arguments: argparse.Namespace) -> None:
     target = arguments.output or default_target(checkpoint, kind, precision)
     check_export(checkpoint, target, kind, precision)
     info = read_info(checkpoint)
-    if arguments.data_dir:
-        faces = read_faces(info, [arguments.data_dir], arguments.rows)
-    else:
-        of_run = Run(checkpoint.parent).data_dir()
-        usual = [folder for folder in (of_run, default_data_dir()) if folder]
-        try:
-            faces = read_faces(info, usual, arguments.rows)
-        except InputError as error:
-            print(f"no validation faces ({error}); comparing on drawn ones", file=sys.stderr)
-            faces = draw_faces(info, arguments.rows)
-    print(write(checkpoint, target, kind, precision, faces.images, faces.labels, faces.calibration))
-    print(f"compared on {faces.source}")
+    folders = [arguments.data_dir]
+    if not arguments.data_dir:
+        folders = [f for f in (Run(checkpoint.parent).data_dir(), default_data_dir()) if f]
+    try:
+        faces = read_faces(info, folders, arguments.rows)
+    except InputError as error:
+        if arguments.data_dir:
+            raise
+        print(f"no validation faces ({error}); comparing on drawn ones", file=sys.stderr)
+        faces = draw_faces(info, arguments.rows)
+    source, *compared = faces
+    print(write(checkpoint, target, kind, precision, *compared))
+    print(f"compared on {source}")
 
 
 class ExportFaces(NamedTuple):
-    """What `export` compares on, as it takes it, with what to call the source of the faces."""
+    """What to call the source of the faces, and what `export` takes of them, in its order."""
 
     source: str
     images: np.ndarray
@@ -91,32 +88,26 @@ class ExportFaces(NamedTuple):
 
 
 def read_faces(info: CheckpointInfo, folders: Sequence[str], rows: int) -> ExportFaces:
-    """Return validation faces, and training faces that have no duplicate among them.
+    """Return at most `rows` validation faces, and training faces that are not among them.
 
-    The first of the folders that has the checkpoint's data set is used. Of the validation faces
-    there are at most `rows`, evenly spaced over the split.
+    They are evenly spaced over the splits of the first folder that has the checkpoint's data set.
 
     Raises:
         InputError: no folder can be used; says why of the first.
     """
     failures = []
+    names = {"class_map": info.class_map, "class_names": info.class_names}
     for folder in folders:
         try:
-            source = open_source(
-                folder, info.dataset_name, class_map=info.class_map, class_names=info.class_names
-            )
-            validation = source.split("validation", info.evaluation_rule)
-            train = source.split("train", info.evaluation_rule)
+            source = open_source(folder, info.dataset_name, **names)
+            split, train = (source.split(k, info.evaluation_rule) for k in ("validation", "train"))
         except InputError as error:
             failures.append(error)
             continue
-        validation = validation.take(_spaced(np.arange(len(validation.images)), rows))
-        return ExportFaces(
-            f"{len(validation.images):,} validation faces of {Path(folder)}",
-            validation.images,
-            validation.labels,
-            train.images[_spaced(np.flatnonzero(~train.leaked), CALIBRATION)],
-        )
+        split = split.take(_spaced(np.arange(len(split.images)), rows))
+        used = train.images[_spaced(np.flatnonzero(~train.leaked), CALIBRATION)]
+        name = f"{len(split.images):,} validation faces of {Path(folder)}"
+        return ExportFaces(name, split.images, split.labels, used)
     raise failures[0]
 
 

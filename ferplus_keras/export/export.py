@@ -7,8 +7,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -80,8 +80,7 @@ def check_export(checkpoint: Path, target: Path, kind: str, precision: str) -> N
 
     Raises:
         UsageError: an unknown format, one without that precision, or a target of another kind.
-        InputError: the checkpoint cannot be used, a package is missing, or what lies at the target
-            is not replaced.
+        InputError: the checkpoint cannot be used, a package is missing, or what is there stays.
     """
     form = FORMATS[kind]
     if precision not in form.precisions:
@@ -146,43 +145,35 @@ def export(
     original = Classifier.open(checkpoint)
     # First, for Keras exports only what has been called.
     expected = original.probabilities(faces, name="checkpoint")
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=WORK) as name:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=WORK) as name, _locked(Path(name)):
         work = Path(name)
-        lock = os.open(work, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)  # tells `_sweep` of another process that it is in use
-        try:
-            made = work / "new" / target.name
-            for folder in ("new", "old"):
-                (work / folder).mkdir()
-            with leaving_out(*NOISE):
-                try:
-                    FORMATS[kind].write(
-                        original.network, original.info, made, precision, calibration
-                    )
-                except (InputError, MemoryError):
-                    raise
-                except Exception as error:  # each converter has its own kinds
-                    raise InputError(
-                        f"a {original.info.model_name} cannot be exported to {kind} as "
-                        f"{precision}: {one_line(error)}"
-                    ) from error
-                exported = replace(Classifier.open(made), path=target)
-                exported.run(faces[:1])  # some runtimes say a word at their first batch
-            found = exported.probabilities(faces, name=kind)
-            difference = float(np.abs(found - expected).max())
-            agreement = float(np.mean(found.argmax(axis=1) == expected.argmax(axis=1)))
-            if not difference <= TOLERANCE[precision] or agreement < AGREEMENT:
+        made = work / "new" / target.name
+        for folder in ("new", "old"):
+            (work / folder).mkdir()
+        with leaving_out(*NOISE):
+            try:
+                FORMATS[kind].write(original.network, original.info, made, precision, calibration)
+            except (InputError, MemoryError):
+                raise
+            except Exception as error:  # each converter has its own kinds
                 raise InputError(
-                    f"the {kind} export as {precision} predicts differently: probabilities differ "
-                    f"by up to {difference:.3g} (allowed {TOLERANCE[precision]:g}), "
-                    f"{agreement:.0%} of the faces keep their class (at least {AGREEMENT:.0%}); "
-                    "nothing was written"
-                )
-            files = [file for file in (work / "new").rglob("*") if file.is_file()]
-            size = sum(file.stat().st_size for file in files)
-            _put(work, target.parent)
-        finally:
-            os.close(lock)
+                    f"a {original.info.model_name} cannot be exported to {kind} as "
+                    f"{precision}: {one_line(error)}"
+                ) from error
+            exported = replace(Classifier.open(made), path=target)
+            exported.run(faces[:1])  # some runtimes say a word at their first batch
+        found = exported.probabilities(faces, name=kind)
+        difference = float(np.abs(found - expected).max())
+        agreement = float(np.mean(found.argmax(axis=1) == expected.argmax(axis=1)))
+        if not difference <= TOLERANCE[precision] or agreement < AGREEMENT:
+            raise InputError(
+                f"the {kind} export as {precision} predicts differently: probabilities differ "
+                f"by up to {difference:.3g} (allowed {TOLERANCE[precision]:g}), "
+                f"{agreement:.0%} of the faces keep their class (at least {AGREEMENT:.0%}); "
+                "nothing was written"
+            )
+        size = sum(file.stat().st_size for file in (work / "new").rglob("*") if file.is_file())
+        _put(work, target.parent)
     pair = (expected, found)
     accuracy = labels and tuple(float(np.mean(x.argmax(axis=1) == labels(x))) for x in pair)
     return Exported(target, size, len(faces), difference, agreement, accuracy)
@@ -190,33 +181,19 @@ def export(
 
 def _put(work: Path, folder: Path) -> None:
     """Move all that is in work/new into `folder`, or nothing; what it replaces goes to work/old."""
-    moved: list[Path] = []
+    new, old = work / "new", work / "old"
+    names = sorted(path.name for path in new.iterdir())
     try:
-        for path in sorted((work / "new").iterdir()):
-            target = folder / path.name
-            if target.exists():
-                os.replace(target, work / "old" / path.name)
-            moved.append(target)
-            os.replace(path, target)
+        for name in names:
+            if (folder / name).exists():
+                os.replace(folder / name, old / name)
+            os.replace(new / name, folder / name)
     except OSError as error:
-        for target in moved:
-            if target.exists():
-                os.replace(target, work / "new" / target.name)
+        for moved in names:
+            if not (new / moved).exists():
+                os.replace(folder / moved, new / moved)
         _put_back(work, folder)
-        raise InputError(f"cannot write {target}: {error.strerror}") from error
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed exports left in `folder`, and put back what they had moved away."""
-    for work in folder.glob(f"{WORK}*"):
-        with suppress(OSError):  # another process is at work in it, or has just removed it
-            lock = os.open(work, os.O_RDONLY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _put_back(work, folder)
-                shutil.rmtree(work)
-            finally:
-                os.close(lock)
+        raise InputError(f"cannot write {folder / name}: {error.strerror}") from error
 
 
 def _put_back(work: Path, folder: Path) -> None:
@@ -224,3 +201,22 @@ def _put_back(work: Path, folder: Path) -> None:
     for path in (work / "old").glob("*"):
         if not (folder / path.name).exists():
             os.replace(path, folder / path.name)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed exports left in `folder`, and put back what they had moved away."""
+    for work in folder.glob(f"{WORK}*"):
+        with suppress(OSError), _locked(work):  # another may have just removed it
+            _put_back(work, folder)
+            shutil.rmtree(work)
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    """Hold a folder, so that `_sweep` of another process leaves it; OSError if another holds it."""
+    lock = os.open(work, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(lock)

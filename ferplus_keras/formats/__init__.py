@@ -1,7 +1,6 @@
-"""File formats of trained networks: `FORMATS` is the one list, with one module per format.
+"""File formats of trained networks: each takes raw faces, and its files say what they answer.
 
-Every network takes raw faces, (n, s, s) uint8, and every file carries its `CheckpointInfo`. To add
-a format, write a module here with one decorated subclass of `Format`, and a case in tests/formats.
+To add one, write a module here with a decorated subclass of `Format` (docs/extending.md).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -36,7 +35,7 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 
 class Opened(NamedTuple):
-    """A network ready to run, what its file says of it, and the Keras network behind it, if any."""
+    """A network ready to run, what its file says, and the Keras network behind it, if any."""
 
     info: CheckpointInfo
     run: Predict
@@ -44,27 +43,16 @@ class Opened(NamedTuple):
 
 
 class Format:
-    """A file format of trained networks: how to open it, and how to write it if it is an export.
+    """A file format of trained networks: how to open it, and how to write it if it is an export."""
 
-    Attributes:
-        title: its name in messages.
-        suffixes: endings of its files, the written one first; "" for a folder.
-        beside: endings of further files that belong to it.
-        runs_in: what runs it, for readers.
-        runtime: modules that opening it needs.
-        modules: modules that writing it needs beside TensorFlow and `runtime`.
-        precisions: those of `PRECISIONS` it can be written in; none if it is not an export.
-        hints: keywords of `Classifier.open` that its `open` takes.
-    """
-
-    title: ClassVar[str]
-    suffixes: ClassVar[tuple[str, ...]]
-    beside: ClassVar[tuple[str, ...]] = ()
-    runs_in: ClassVar[str]
-    runtime: ClassVar[tuple[str, ...]] = ()
-    modules: ClassVar[tuple[str, ...]] = ()
-    precisions: ClassVar[tuple[str, ...]] = ()
-    hints: ClassVar[tuple[str, ...]] = ()
+    title: str  # in messages
+    runs_in: str  # for readers
+    suffixes: tuple[str, ...]  # endings of its files, the written one first; "" for a folder
+    beside: tuple[str, ...] = ()  # endings of further files that belong to it
+    runtime: tuple[str, ...] = ()  # modules that opening it needs
+    modules: tuple[str, ...] = ()  # modules that writing it needs beside TensorFlow and `runtime`
+    precisions: tuple[str, ...] = ()  # some of `PRECISIONS`; none if it is not an export
+    hints: tuple[str, ...] = ()  # keywords of `Classifier.open` that its `open` takes
 
     @staticmethod
     def open(path: Path, **hints: str | int | None) -> Opened:
@@ -90,11 +78,11 @@ FORMATS: Registry[type[Format]] = Registry("format")
 
 def find_format(path: Path) -> type[Format]:
     """Return the format of a file or folder; raises InputError if none has its ending."""
+    known = {suffix: form for form in FORMATS.values() for suffix in form.suffixes}
     ending = "" if path.is_dir() else path.suffix.lower() or None
-    for form in FORMATS.values():
-        if ending in form.suffixes:
-            return form
-    endings = ", ".join(suffix for form in FORMATS.values() for suffix in form.suffixes if suffix)
+    if ending in known:
+        return known[ending]
+    endings = ", ".join(filter(None, known))
     raise InputError(
         f"{path} is not a model that can be run: expected {endings} or the folder of a SavedModel"
     )
@@ -104,8 +92,7 @@ def open_network(path: Path, **hints: str | int | None) -> Opened:
     """Open an existing file or folder by the format of its ending.
 
     Raises:
-        InputError: it is damaged, of another kind or without class names, or its runtime is not
-            installed.
+        InputError: it is damaged, without class names, or its runtime is not installed.
     """
     form = find_format(path)
     require(form.runtime, f"running {path}")
@@ -123,7 +110,7 @@ def dump_info(info: CheckpointInfo) -> str:
 
 
 def carried_info(text: str | None, path: Path) -> CheckpointInfo:
-    """Return what an exported file carries; raises InputError if it carries nothing."""
+    """Return what the text in an exported file says; raises InputError if there is none."""
     if not text:
         raise InputError(
             f"{path} does not say which classes its outputs are: it was not exported by "

@@ -1,10 +1,32 @@
-"""Checkpoints: `.keras` files, run by Keras on any backend."""
+"""What Keras runs on any backend: checkpoints, and whole models of the older project."""
 
 from pathlib import Path
 
 from ferplus_keras.backend import choose_backend, load_keras
 from ferplus_keras.formats import FORMATS, Format, Opened, one_at_a_time
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
+
+
+@FORMATS.register("hdf5")
+class Hdf5(Format):
+    """Read only. The file does not name its classes: `info.class_names` is empty."""
+
+    title = "a model of the older project"
+    suffixes = (".hdf5", ".h5")
+    runs_in = "Keras"
+    hints = ("model_name", "image_size")
+
+    @staticmethod
+    def open(path: Path, model_name: str | None = None, image_size: int | None = None) -> Opened:
+        """Build the network that the file's layers tell, or `model_name`, with its weights."""
+        choose_backend()
+        load_keras()
+        from ferplus_keras.models.registry import load_full_model
+
+        model, name = load_full_model(path, model_name, image_size)
+        size = model.get_layer("preprocessing").image_size
+        info = CheckpointInfo(name, size, (), "unknown", "unknown", "majority")
+        return Opened(info, one_at_a_time(model.predict_on_batch), model)
 
 
 @FORMATS.register("keras")
@@ -14,6 +36,7 @@ class Keras(Format):
     title = "a Keras checkpoint"
     suffixes = (".keras",)
     runs_in = "Keras"
+    peek = staticmethod(read_info)
 
     @staticmethod
     def open(path: Path) -> Opened:
@@ -22,8 +45,3 @@ class Keras(Format):
         load_keras()
         model, info = load_checkpoint(path)
         return Opened(info, one_at_a_time(model.predict_on_batch), model)
-
-    @staticmethod
-    def peek(path: Path) -> CheckpointInfo:
-        """Read the archive's own member."""
-        return read_info(path)

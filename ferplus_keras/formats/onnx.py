@@ -91,15 +91,12 @@ def _spell_out_erfc(model: onnx.ModelProto) -> None:
 
 def _name_dimensions(model: onnx.ModelProto) -> None:
     """Call input and output what they are, and let the batch be of any size."""
-    for tensors, name in ((model.graph.input, "faces"), (model.graph.output, "probabilities")):
-        (tensor,) = tensors
-        old = tensor.name
+    graph = model.graph
+    for (tensor,), name in ((graph.input, "faces"), (graph.output, "probabilities")):
+        for names in [names for node in graph.node for names in (node.input, node.output)]:
+            for index in [index for index, old in enumerate(names) if old == tensor.name]:
+                names[index] = name
         tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
-        for node in model.graph.node:
-            for names in (node.input, node.output):
-                for index, value in enumerate(names):
-                    if value == old:
-                        names[index] = name
         tensor.name = name
 
 
@@ -115,19 +112,15 @@ def _store_as_float16(model: onnx.ModelProto) -> None:
         values = onnx.numpy_helper.to_array(tensor)
         if values.dtype != np.float32 or values.size < MIN_VALUES:
             continue
-        name = tensor.name
-        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_float16"))
-        to_float32 = {"to": onnx.TensorProto.FLOAT}
-        casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], **to_float32))
+        name, small = tensor.name, f"{tensor.name}_float16"
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), small))
+        casts.append(onnx.helper.make_node("Cast", [small], [name], to=onnx.TensorProto.FLOAT))
     for cast in reversed(casts):
         model.graph.node.insert(0, cast)
 
 
 def _quantize_to_int8(model: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
-    """Return a copy whose convolutions and products with weights compute in int8.
-
-    Products of two activations stay float32: counting grey levels needs their precision.
-    """
+    """Return a copy whose convolutions and products with weights compute in int8."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -140,6 +133,7 @@ def _quantize_to_int8(model: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelPr
         quant_pre_process(path, path, skip_symbolic_shape=True)
         graph = onnx.load(path).graph
         weights = {tensor.name for tensor in graph.initializer}
+        # Products of two activations stay float32: counting grey levels needs their precision.
         layers = [node for node in graph.node if node.op_type in LAYERS]
         quantize_static(
             path,

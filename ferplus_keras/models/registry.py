@@ -170,7 +170,7 @@ def build_model(
     if face_size < 1:
         raise UsageError(f"face_size must be 1 or more, not {face_size}")
 
-    from ferplus_keras.models.download import find_weights
+    from ferplus_keras.models.published import find_weights
     from ferplus_keras.models.weights import load_weights
 
     path = find_weights(spec, weights)
@@ -185,7 +185,7 @@ def build_with_weights(
     name: str, num_classes: int, *, weights: str | PathLike | None = None, **settings: Any
 ) -> tuple[keras.Model, LoadedWeights | None]:
     """Build a classifier as `build_model` does and also return which weights it got, if any."""
-    from ferplus_keras.models.download import find_weights
+    from ferplus_keras.models.published import find_weights
     from ferplus_keras.models.weights import load_weights
 
     model = build_model(name, num_classes, weights="none", **settings)

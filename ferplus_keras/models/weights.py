@@ -44,7 +44,7 @@ class LoadedWeights(NamedTuple):
         left_out: layers of the file that were not used: its top, or a head of another size.
         head: whether the classification head was loaded too.
         affine: whether its BatchNormalization layers stand for affine ones, and so have no
-            statistics until `dlib_files.calibrate` gives them some.
+            statistics until `calibration.calibrate` gives them some.
     """
 
     path: Path

@@ -134,7 +134,7 @@ def build_network(
 
 def calibrate_on(model: keras.Model, images: np.ndarray) -> None:
     """Calibrate a network on some of these training faces, spread over all of them."""
-    from ferplus_keras.models.dlib_files import calibrate
+    from ferplus_keras.models.calibration import calibrate
 
     count = min(len(images), CALIBRATION_FACES)
     calibrate(model, images[np.linspace(0, len(images) - 1, count).astype(int)])

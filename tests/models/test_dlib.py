@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from ferplus_keras.errors import InputError
-from ferplus_keras.models import download as download_module
-from ferplus_keras.models.dlib_files import DESCRIPTOR, STAGES, calibrate, read_dat, read_face_api
-from ferplus_keras.models.download import find_weights
+from ferplus_keras.models import published as published_module
+from ferplus_keras.models.calibration import calibrate
+from ferplus_keras.models.dlib_files import DESCRIPTOR, STAGES, read_dat, read_face_api
 from ferplus_keras.models.networks.dlib_resnet import feature_map
+from ferplus_keras.models.published import find_weights
 from ferplus_keras.models.registry import MODELS, build_model, build_with_weights
 from ferplus_keras.models.weights import layer_variables, load_weights
 from tests.exports import drawn
@@ -218,7 +219,7 @@ class TestPackage:
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
         spec = ModuleSpec(PUBLISHED.module, None, is_package=True)
         spec.submodule_search_locations = [str(tmp_path / "site")]
-        monkeypatch.setattr(download_module, "find_spec", lambda name: spec)
+        monkeypatch.setattr(published_module, "find_spec", lambda name: spec)
         path = tmp_path / "site" / PUBLISHED.module_file
         path.parent.mkdir(parents=True)
         return path
@@ -239,7 +240,7 @@ class TestPackage:
         assert find_weights(SPEC, "dlib") == own / package.name
 
     def test_not_installed(self, package, monkeypatch):
-        monkeypatch.setattr(download_module, "find_spec", lambda name: None)
+        monkeypatch.setattr(published_module, "find_spec", lambda name: None)
         with pytest.raises(InputError, match="pip install face-recognition-models") as caught:
             find_weights(SPEC, "dlib")
         assert "ferplus-keras[dlib]" in str(caught.value)

@@ -10,8 +10,8 @@ import pytest
 
 from ferplus_keras.errors import InputError
 from ferplus_keras.models import keras_hub_files
-from ferplus_keras.models.download import find_weights
 from ferplus_keras.models.networks import imagenet
+from ferplus_keras.models.published import find_weights
 from ferplus_keras.models.registry import MODELS, build_model, build_with_weights
 from ferplus_keras.models.weights import load_weights
 from tests.models.networks import faces, weights_of

@@ -8,8 +8,8 @@ import pytest
 from keras.src.applications.resnet import WEIGHTS_HASHES
 
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.models import download as download_module
-from ferplus_keras.models.download import find_weights
+from ferplus_keras.models import published as published_module
+from ferplus_keras.models.published import find_weights
 from ferplus_keras.models.registry import (
     MODELS,
     build_model,
@@ -268,7 +268,7 @@ class TestFinding:
             asked.append((url, destination, digest))
             return destination
 
-        monkeypatch.setattr(download_module, "download", download)
+        monkeypatch.setattr(published_module, "download", download)
         return asked
 
     def test_order(self, folders, downloads):
@@ -313,7 +313,7 @@ class TestFinding:
         def download(url, destination, digest):
             raise InputError("cannot download")
 
-        monkeypatch.setattr(download_module, "download", download)
+        monkeypatch.setattr(published_module, "download", download)
         with pytest.raises(InputError, match="--weights none"):
             find_weights(self.SPEC, "vggface2")
 

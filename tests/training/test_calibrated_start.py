@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ferplus_keras.errors import InputError
-from ferplus_keras.models.download import find_weights
+from ferplus_keras.models.published import find_weights
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.training import prepare as module
 from ferplus_keras.training import pretrain as pretraining
@@ -23,7 +23,7 @@ def calibrated(monkeypatch):
     """The faces with which calibration was asked for."""
     seen = []
     monkeypatch.setattr(
-        "ferplus_keras.models.dlib_files.calibrate", lambda model, faces: seen.append(faces)
+        "ferplus_keras.models.calibration.calibrate", lambda model, faces: seen.append(faces)
     )
     return seen
 
