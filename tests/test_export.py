@@ -18,8 +18,8 @@ from ferplus_keras.cli import main
 from ferplus_keras.data.dataset import load_split
 from ferplus_keras.errors import InputError
 from ferplus_keras.export import export as export_module
-from ferplus_keras.export.command import CALIBRATION, read_faces
 from ferplus_keras.export.export import EXPORTS, TOLERANCE
+from ferplus_keras.export.faces import CALIBRATION, read_faces
 from ferplus_keras.formats import FORMATS
 from ferplus_keras.models.checkpoint import load_checkpoint, save_checkpoint
 from ferplus_keras.models.registry import build_model

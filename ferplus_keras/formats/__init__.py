@@ -18,7 +18,7 @@ import numpy as np
 
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
-from ferplus_keras.models.checkpoint import MEMBER, CheckpointInfo, info_from_json
+from ferplus_keras.models.info import MEMBER, CheckpointInfo, info_from_json
 from ferplus_keras.registry import Registry
 
 if TYPE_CHECKING:

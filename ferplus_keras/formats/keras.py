@@ -21,7 +21,7 @@ class Hdf5(Format):
         """Build the network that the file's layers tell, or `model_name`, with its weights."""
         choose_backend()
         load_keras()
-        from ferplus_keras.models.registry import load_full_model
+        from ferplus_keras.models.legacy import load_full_model
 
         model, name = load_full_model(path, model_name, image_size)
         size = model.get_layer("preprocessing").image_size

@@ -8,49 +8,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.files import replacing
+from ferplus_keras.models.info import MEMBER, CheckpointInfo, info_from_json
 from ferplus_keras.run import find_checkpoint
 
 if TYPE_CHECKING:
     import keras
-
-MEMBER = "ferplus_keras.json"
-
-
-@dataclass(frozen=True)
-class CheckpointInfo:
-    """What a checkpoint records about itself.
-
-    Attributes:
-        model_name: network in the table of models.
-        image_size: side in pixels to which the network resizes faces.
-        class_names: class of each output, in order.
-        dataset_name: label set it was trained on.
-        label_rule: label rule of its training rows.
-        evaluation_rule: label rule of the validation rows that chose it.
-        epoch: epochs finished when it was saved.
-        class_map: how its classes were merged from the label set's, as `--class_map` takes it;
-            None for the label set's own.
-        face_size: side in pixels of the faces it takes.
-        colour: whether it takes RGB faces instead of grey ones.
-    """
-
-    model_name: str
-    image_size: int
-    class_names: tuple[str, ...]
-    dataset_name: str
-    label_rule: str
-    evaluation_rule: str
-    epoch: int = 0
-    class_map: tuple[str, ...] | None = None
-    face_size: int = FACE_SIZE
-    colour: bool = False
 
 
 def save_checkpoint(model: keras.Model, path: Path, info: CheckpointInfo) -> None:
@@ -89,39 +56,6 @@ def read_info(path: str | Path) -> CheckpointInfo:
             "so the order of its classes is unknown"
         ) from None
     return info_from_json(text, path)
-
-
-def info_from_json(text: str | bytes, source: Path) -> CheckpointInfo:
-    """Return what the JSON text in a checkpoint or export says; errors name that file.
-
-    Raises:
-        InputError: it is damaged, or written by a newer version.
-    """
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise InputError(f"cannot read {MEMBER} of {source}: expected a JSON object")
-    fields = {field.name: field for field in dataclasses.fields(CheckpointInfo)}
-    if newer := sorted(found.keys() - fields.keys()):
-        raise InputError(
-            f"{source} was written by a newer version of ferplus_keras (key '{newer[0]}' of "
-            f"{MEMBER} is unknown); upgrade to use it"
-        )
-    values = {}
-    for name, field in fields.items():
-        value = found.get(name, field.default)
-        kind = type(value).__name__
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            value, kind = tuple(value), "tuple[str, ...]"
-        values[name] = value
-        if kind.removesuffix("Type") not in field.type.split(" | "):
-            raise InputError(
-                f"cannot read {MEMBER} of {source}: expected '{name}' to be {field.type}, "
-                f"got {found.get(name)!r}"
-            )
-    return CheckpointInfo(**values)
 
 
 def load_checkpoint(path: str | Path) -> tuple[keras.Model, CheckpointInfo]:

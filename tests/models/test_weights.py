@@ -9,14 +9,9 @@ from keras.src.applications.resnet import WEIGHTS_HASHES
 
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models import published as published_module
+from ferplus_keras.models.legacy import infer_model_name, load_full_model
 from ferplus_keras.models.published import find_weights
-from ferplus_keras.models.registry import (
-    MODELS,
-    build_model,
-    build_with_weights,
-    infer_model_name,
-    load_full_model,
-)
+from ferplus_keras.models.registry import MODELS, build_model, build_with_weights
 from ferplus_keras.models.weights import load_weights
 from tests.models.networks import (
     faces,
