@@ -190,12 +190,12 @@ def _sample_data(parser: LineParser) -> Callable[[Any], Any]:
 
 
 def _sweep(prog: str, argv: Sequence[str]) -> Parsed:
-    from ferplus_keras.sweep import command
+    from ferplus_keras.sweep import add_arguments, run_command
 
     parser = LineParser(prog=prog)
-    command.add_arguments(parser)
+    add_arguments(parser)
     arguments, train_flags = parser.parse_known_args(argv)
-    return partial(command.run_command, arguments), train_flags
+    return partial(run_command, arguments), train_flags
 
 
 COMMANDS = {

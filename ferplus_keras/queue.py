@@ -26,20 +26,15 @@ GRACE_SECONDS = 30
 
 @dataclass(eq=False)
 class Job:
-    """One command of a queue.
-
-    Attributes:
-        command: its words.
-        log: its output, from `lock_log`; the queue closes it.
-        finish: called with the exit code (negative for a signal) and whether the queue stopped the
-            command; returns the job that follows in its place, or None.
-        resumable: whether it may be stopped before the time limit.
-    """
+    """One command of a queue."""
 
     command: Sequence[str]
-    log: int
+    log: int  # its output, from `lock_log`; the queue closes it
     finish: Callable[[int, bool], Job | None]
-    resumable: bool = True
+    """Called with the exit code (negative for a signal) and whether the queue stopped the command;
+    returns the job that follows in its place, or None.
+    """
+    resumable: bool = True  # whether it may be stopped before the time limit
 
 
 class Queue:

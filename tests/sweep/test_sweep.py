@@ -13,9 +13,8 @@ import pytest
 from ferplus_keras.cli import main
 from ferplus_keras.config import TrainConfig, read_config
 from ferplus_keras.errors import InputError
-from ferplus_keras.sweep.command import sweep
-from ferplus_keras.sweep.plan import read_plan
-from ferplus_keras.sweep.trials import Trials
+from ferplus_keras.sweep import Trials, sweep
+from ferplus_keras.sweep_plan import read_plan
 from tests.conftest import REPOSITORY
 
 FAKE = (sys.executable, str(REPOSITORY / "tests" / "sweep" / "fake_train.py"))
@@ -98,8 +97,8 @@ def test_a_failed_trial_is_recorded_and_the_others_run(tmp_path):
 WORKER = """
 import sys
 from pathlib import Path
-from ferplus_keras.sweep.command import sweep
-from ferplus_keras.sweep.plan import read_plan
+from ferplus_keras.sweep import sweep
+from ferplus_keras.sweep_plan import read_plan
 sweep(read_plan(Path(sys.argv[1])), Path(sys.argv[2]), 2, sys.argv[3:])
 """
 

@@ -1,28 +1,44 @@
-"""The folder that the workers of a sweep share: its trials, who runs them, and what they found.
+"""The command `sweep`: one training process per trial, several at a time, until all are done.
 
-A trial is written to Optuna's journal whole, so a kill leaves none incomplete. The worker that runs
-a trial, and its training, hold a lock on its train.log. A trial that the journal calls running and
-whose log is free was interrupted, and is resumed.
+Any number of these may work on one folder, on one machine or on several. A trial is written to
+Optuna's journal whole, so a kill leaves none incomplete. The worker that runs a trial, and its
+training, hold a lock on its train.log. A trial that the journal calls running and whose log is free
+was interrupted, and is resumed.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
+import sys
 import time
 import warnings
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ferplus_keras.arguments import Number
 from ferplus_keras.config import PLACES
 from ferplus_keras.errors import InputError
+from ferplus_keras.extras import require
 from ferplus_keras.files import replacing, require_writable
-from ferplus_keras.queue import lock_log, read_error
-from ferplus_keras.run import Run
-from ferplus_keras.sweep.plan import METRICS, Plan
+from ferplus_keras.queue import TRAIN, Job, Queue, lock_log, read_error, train_words
+from ferplus_keras.run import Run, Status
+from ferplus_keras.sweep_plan import METRICS, PROG, Plan, read_plan
 
 if TYPE_CHECKING:
     import pandas as pd
+
+DESCRIPTION = """\
+Search over any settings of train.py, one training process per trial.
+
+  python -m ferplus_keras sweep --config recipes/sweeps/compact_fer_tpe.yaml --workers 2
+
+runs the trials of the sweep's YAML (docs/sweeps.md) and leaves sweep.csv, sweep.png and best.yaml
+in sweeps/compact_fer_tpe/, with a run folder for each trial under trials/. Ctrl-C is safe: the
+same command resumes. Every other flag is train.py's and holds for all trials."""
 
 LOG = "train.log"
 
@@ -30,22 +46,73 @@ PICTURE_SECONDS = 10
 """Seconds after which sweep.png is redrawn while trials run: it takes a second."""
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the arguments of `sweep`; what it does not know are train.py's flags."""
+    parser.prog, parser.description = PROG, DESCRIPTION
+    count = Number(int, low=1)
+    parser.add_argument("--config", type=Path, required=True, metavar="YAML", help="the sweep")
+    parser.add_argument("--sweep_dir", type=Path, help="its folder [sweeps/NAME of NAME.yaml]")
+    parser.add_argument("--workers", type=count, default=1, help="trials at a time [1]")
+    parser.add_argument("--trials", type=count, help="trials to run, instead of the YAML's")
+
+
+def run_command(arguments: argparse.Namespace, train_flags: Sequence[str]) -> None:
+    """Run `sweep`; `train_flags` are the words that `add_arguments` does not know."""
+    require(("optuna", "pandas", "matplotlib"), "a sweep", "sweep")
+    plan = read_plan(arguments.config, train_flags, arguments.trials)
+    folder = arguments.sweep_dir or Path("sweeps") / arguments.config.stem
+    sweep(plan, folder, arguments.workers)
+
+
+def sweep(plan: Plan, folder: Path, workers: int = 1, program: Sequence[str] = TRAIN) -> None:
+    """Run the trials of a plan that nobody runs yet, and resume interrupted ones.
+
+    Args:
+        plan: the sweep.
+        folder: its folder, for sweep.csv, sweep.png, best.yaml and trials/<number>/.
+        workers: trials at a time.
+        program: what runs a trial, ahead of its settings as flags.
+
+    Raises:
+        InputError: the folder holds another sweep, or cannot be written.
+        KeyboardInterrupt: Ctrl-C; the trainings were stopped and the same sweep resumes them.
+    """
+    trials = Trials(plan, folder, program)
+    try:
+        Queue(workers).run(trials.take)
+    except KeyboardInterrupt:
+        print(f"\nstopped; the same command resumes the sweep in {folder}", file=sys.stderr)
+        raise
+    finally:
+        table = trials.write_results(last=True)
+    ranked = trials.ranked(table)
+    if len(ranked):
+        best = ranked[[plan.metric, "best_epoch", "number", *plan.search]].head(10)
+        print(best.to_string(index=False, float_format="{:.4g}".format))
+    counts = table["state"].value_counts().sort_index()
+    print(", ".join(f"{count} {state}" for state, count in counts.items()))
+    if len(ranked):
+        print(f"all trials: {folder / 'sweep.csv'}, {folder / 'sweep.png'}")
+        print(f"train the best: python train.py --config {folder / 'best.yaml'}")
+
+
 class Trials:
     """The trials of one sweep, in a folder with sweep.yaml, journal.log and trials/<number>/.
+
+    `program` is what runs a trial, ahead of its settings as flags.
 
     Raises:
         InputError: the folder cannot be written, or it holds another sweep.
     """
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, plan: Plan, folder: Path, program: Sequence[str] = TRAIN) -> None:
         import optuna
         from filelock import FileLock
         from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
         require_writable(folder / "trials", "--sweep_dir")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.plan, self.folder = plan, folder
-        self._better = METRICS[plan.metric]
+        self.plan, self.folder, self.program = plan, folder, program
         self._lock = FileLock(folder / ".lock")  # for claiming trials and writing results
         journal = str((folder / "journal.log").resolve())
         with self._lock:
@@ -55,7 +122,7 @@ class Trials:
             self.study = optuna.create_study(
                 storage=optuna.storages.JournalStorage(backend),
                 study_name="sweep",
-                direction=self._better,
+                direction=METRICS[plan.metric],
                 load_if_exists=True,
             )
 
@@ -63,8 +130,23 @@ class Trials:
         """Return the run of a trial."""
         return Run(self.folder / "trials" / str(number))
 
-    def claim(self) -> tuple[int, dict[str, Any], int] | None:
-        """Return number, parameters and locked log of a trial to run; None: all have a worker."""
+    def take(self) -> Job | None:
+        """Return the training of a trial that nobody runs; None when all have a worker."""
+        while claim := self._claim():
+            number, kept, log = claim
+            run = self.run(number)
+            if not run.is_trained:
+                verb = "resumes" if run.status is Status.INTERRUPTED else "begins"
+                described = ", ".join(f"{flag} {value}" for flag, value in kept.items())
+                print(f"trial {number} {verb}: {described}", flush=True)
+                words = train_words(run, self.plan.settings(kept))
+                return Job([*self.program, *words], log, partial(self._finish, number))
+            self._finish(number, 0, False)  # its training outlived its sweep
+            os.close(log)
+        return None
+
+    def _claim(self) -> tuple[int, dict[str, Any], int] | None:
+        """Return number, parameters and locked log of a trial to run."""
         from optuna.trial import TrialState, create_trial
 
         with self._lock:
@@ -94,7 +176,7 @@ class Trials:
             return self.plan.grid()[len(trials)]
         samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
         sampler = samplers[self.plan.sampler](seed=self.plan.base.get("seed", 0) + len(trials))
-        draft = optuna.create_study(direction=self._better, sampler=sampler)
+        draft = optuna.create_study(direction=METRICS[self.plan.metric], sampler=sampler)
         draft.add_trials(trials)
         drawn = draft.ask(fixed_distributions=space).params
         return {flag: self.plan.search[flag].tidy(value) for flag, value in drawn.items()}
@@ -106,21 +188,29 @@ class Trials:
             os.close(log)
         return log is None
 
-    def finish(self, number: int) -> float | None:
-        """Write a trial's best metric to the journal, or that it failed; return it."""
+    def _finish(self, number: int, code: int, stopped: bool) -> None:
+        """Write a trial's best metric to the journal, or that it failed, unless it was stopped."""
         from optuna.trial import TrialState
 
-        best = self._best_epoch(number) if self.run(number).is_trained else None
-        value = best and best[self.plan.metric]
-        self.study.tell(number, value, state=None if best else TrialState.FAIL)
-        return value
+        run, metric = self.run(number), self.plan.metric
+        if stopped and not run.is_trained:
+            return
+        best = self._best_epoch(run)
+        self.study.tell(number, best and best[metric], state=None if best else TrialState.FAIL)
+        table = self.write_results(last=False)
+        done = table["state"].isin(["complete", "failed"]).sum()
+        outcome = f"failed: {read_error(run / LOG)}"
+        if best:
+            outcome = f"{metric} {best[metric]:.4f} in epoch {best['epoch']:.0f}"
+        print(f"trial {number} ({done} of {self.plan.trials} done): {outcome}", flush=True)
 
-    def _best_epoch(self, number: int) -> dict[str, float] | None:
-        """Return the line of a trial's training.csv that is best by the sweep's metric."""
+    def _best_epoch(self, run: Run) -> dict[str, float] | None:
+        """Return the line of training.csv that is best by the metric; None for no trained run."""
         metric = self.plan.metric
-        better = max if self._better == "maximize" else min
-        epochs = [epoch for epoch in self.run(number).history() if math.isfinite(epoch[metric])]
-        return better(epochs, key=lambda epoch: epoch[metric], default=None)
+        better = {"maximize": max, "minimize": min}[METRICS[metric]]
+        epochs = run.history() if run.is_trained else []
+        finite = [epoch for epoch in epochs if math.isfinite(epoch[metric])]
+        return better(finite, key=lambda epoch: epoch[metric], default=None)
 
     def write_results(self, *, last: bool) -> pd.DataFrame:
         """Write sweep.csv and, once a trial is complete, best.yaml and sweep.png.
@@ -147,15 +237,16 @@ class Trials:
                     row["state"] = "running" if self.is_running(trial.number) else "interrupted"
                 else:
                     row["state"] = "complete"
-                    if run.is_trained and (best := self._best_epoch(trial.number)):
+                    if best := self._best_epoch(run):
                         row |= {"best_epoch": best["epoch"], "seconds": run.record().get("seconds")}
                 rows.append(row)
             table = pd.DataFrame(rows, columns=columns)
             table = table.astype({metric: float, "best_epoch": "Int64", "seconds": float})
             with replacing(self.folder / "sweep.csv") as temporary:
                 table.round({"seconds": 1}).to_csv(temporary, index=False)
-            if "complete" in table["state"].values:
-                self._write_best(table)
+            ranked = self.ranked(table)
+            if len(ranked):
+                self._write_best(ranked)
                 picture = self.folder / "sweep.png"
                 age = time.time() - picture.stat().st_mtime if picture.is_file() else math.inf
                 if last or age > PICTURE_SECONDS:
@@ -165,15 +256,14 @@ class Trials:
     def ranked(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the complete trials of what `write_results` returned, the best first."""
         complete = table[table["state"] == "complete"]
-        ascending = self._better == "minimize"
+        ascending = METRICS[self.plan.metric] == "minimize"
         return complete.sort_values(self.plan.metric, ascending=ascending, kind="stable")
 
-    def _write_best(self, table: pd.DataFrame) -> None:
+    def _write_best(self, ranked: pd.DataFrame) -> None:
         """Write the settings of the best trial as a recipe."""
         import yaml
 
-        ranked, name, metric = self.ranked(table), self.folder.resolve().name, self.plan.metric
-        best = ranked.iloc[0]
+        best, name, metric = ranked.iloc[0], self.folder.resolve().name, self.plan.metric
         settings = self.plan.settings(self.study.trials[best["number"]].params)
         recipe = yaml.safe_dump({"name": f"{name}_best", **settings}, sort_keys=False)
         with replacing(self.folder / "best.yaml") as temporary:

@@ -33,32 +33,26 @@ PROG = "python -m ferplus_keras sweep"
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched for one flag.
+    """What is searched for one flag."""
 
-    Attributes:
-        plain: the YAML: choices, or a range with its ends.
-        distribution: what Optuna draws from.
-        choices: text, which is how Optuna keeps a choice -> value; empty for a range.
-    """
-
-    plain: list[Any] | dict[str, Any]
-    distribution: BaseDistribution
-    choices: dict[str, Any]
+    plain: list[Any] | dict[str, Any]  # the YAML: choices, or a range with its ends
+    distribution: BaseDistribution  # what Optuna draws from
+    choices: dict[str, Any]  # text, as which Optuna keeps a choice -> value; empty for a range
 
     def grid(self) -> list[Any]:
         """Return what a grid visits; a range needs a step, or whole numbers."""
         if self.choices:
             return list(self.choices)
-        low, step = self.plain["low"], self.plain.get("step", 1)
-        count = int((self.plain["high"] - low) / step + 1e-9) + 1
+        low, high, step = (getattr(self.distribution, end) for end in ("low", "high", "step"))
+        count = int((high - low) / step + 1e-9) + 1
         return [self.tidy(low + index * step) for index in range(count)]
 
     def tidy(self, drawn: Any) -> Any:
         """Return what was drawn without digits that nobody would type: 0.0003162."""
         if not isinstance(drawn, float):
             return drawn
-        digits = 12 if "step" in self.plain else 4
-        return min(max(float(f"{drawn:.{digits}g}"), self.plain["low"]), self.plain["high"])
+        rounded = float(f"{drawn:.{12 if self.distribution.step else 4}g}")
+        return min(max(rounded, self.plain["low"]), self.plain["high"])
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,0 @@
-"""Searches over the settings of train.py, one process per trial."""
