@@ -1,8 +1,7 @@
 """What happens beside the weight updates. One callback, one behaviour.
 
 Keras calls hooks at the end of a batch from another thread, without waiting for the device, where
-every callback that has such a hook says `async_safe`. The hooks at its beginning are always called
-in turn.
+every callback that has such a hook says `async_safe`. Those at its beginning are called in turn.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import signal
 import statistics
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from ferplus_keras.files import replacing
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.run import CURVES, HISTORY, Run
-from ferplus_keras.training.curves import draw_curves
 
 
 class SetEpoch(keras.callbacks.Callback):
@@ -42,22 +41,24 @@ class Interruptible(keras.callbacks.Callback):
     """Never lose a Ctrl-C: what a library swallows is raised again before the next batch.
 
     An exception that Python raises within a garbage-collection hook, of which JAX has one, is
-    printed and forgotten; so is the KeyboardInterrupt of a signal that arrives just then.
+    printed and forgotten; so is the KeyboardInterrupt of a signal that arrives just then. The
+    signals are handled while the callback is entered as a context.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __enter__(self) -> Interruptible:
         self.asked: KeyboardInterrupt | None = None
         self.before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)  # Windows has no SIGHUP
+                # A shell's background jobs ignore Ctrl-C.
+                if number and signal.getsignal(number) is not signal.SIG_IGN:
+                    self.before[number] = signal.signal(number, self._interrupt)
+        return self
 
-    def on_train_begin(self, logs=None) -> None:
-        if self.before or threading.current_thread() is not threading.main_thread():
-            return  # every stage begins a training
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)  # Windows has no SIGHUP
-            # A shell's background jobs ignore Ctrl-C.
-            if number and signal.getsignal(number) is not signal.SIG_IGN:
-                self.before[number] = signal.signal(number, self._interrupt)
+    def __exit__(self, *error) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def _interrupt(self, number, frame) -> None:
         self.asked = KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
@@ -69,20 +70,11 @@ class Interruptible(keras.callbacks.Callback):
 
     on_test_batch_begin = on_train_batch_begin  # not at its end: a finished epoch is saved first
 
-    def restore(self) -> None:
-        """Put the signal handlers back that were there before training."""
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-        self.before = {}
-
 
 class Progress(keras.callbacks.Callback):
     """Show a bar with images per second, and one line for each finished epoch.
 
-    Args:
-        images: training images per epoch.
-        batch_size: images per batch.
-        epochs: epochs of the whole run.
+    `images` are those of one epoch, `batch_size` those of a batch; `epochs` are the whole run's.
     """
 
     async_safe = True
@@ -90,12 +82,9 @@ class Progress(keras.callbacks.Callback):
 
     def __init__(self, images: int, batch_size: int, epochs: int) -> None:
         super().__init__()
-        self.images = images
-        self.batch_size = batch_size
-        self.epochs = epochs
+        self.images, self.batch_size, self.epochs = images, batch_size, epochs
         self.images_per_second: list[float] = []
-        self.seconds: list[float] = []
-        """Wall time of each finished epoch of the run, validation included."""
+        self.seconds: list[float] = []  # of each finished epoch of the run, validation included
         self.lock = threading.Lock()
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
@@ -103,26 +92,23 @@ class Progress(keras.callbacks.Callback):
         self.bar = progress_bar(total=self.images, desc=name, unit=" images")
         self.started = time.perf_counter()
 
-    def on_train_batch_end(self, batch: int, logs=None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict) -> None:
         with self.lock:
-            numbers = {name: f"{float(value):.4f}" for name, value in (logs or {}).items()}
+            numbers = {name: f"{float(value):.4f}" for name, value in logs.items()}
             self.bar.set_postfix(numbers, refresh=False)
             self.bar.update(min(self.batch_size, self.images - self.bar.n))
 
     def on_test_begin(self, logs=None) -> None:
         self.speed = self.images / (time.perf_counter() - self.started)
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         self.bar.close()
         self.images_per_second.append(self.speed)
         self.seconds.append(time.perf_counter() - self.started)
-        numbers = "  ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
-        left = (self.epochs - epoch - 1) * sum(self.seconds) / len(self.seconds)
-        ending = f", at most {_duration(left)} left" if left else ""
-        print(
-            f"epoch {epoch + 1}/{self.epochs}  {numbers}  ({self.speed:.0f} images/s{ending})",
-            flush=True,
-        )
+        numbers = "  ".join(f"{name} {float(value):.4f}" for name, value in logs.items())
+        left = (self.epochs - epoch - 1) * statistics.mean(self.seconds)
+        pace = f"{self.speed:.0f} images/s" + (f", at most {_duration(left)} left" if left else "")
+        print(f"epoch {epoch + 1}/{self.epochs}  {numbers}  ({pace})", flush=True)
 
     def on_train_end(self, logs=None) -> None:
         self.bar.close()
@@ -139,8 +125,7 @@ class Progress(keras.callbacks.Callback):
 class AverageWeights(keras.callbacks.SwapEMAWeights):
     """Validate and save the moving average that the optimiser keeps of the weights.
 
-    The average stands in the network from validation until `put_back`'s callback sees the epoch
-    end; in between the other callbacks evaluate and save it.
+    It stands in the network from validation until `put_back`'s callback sees the epoch end.
     """
 
     def _at_another_time(self, *arguments, **more) -> None:
@@ -170,10 +155,8 @@ class SaveBest(keras.callbacks.Callback):
 
     def __init__(self, path: Path, monitor: str, mode: str, info: CheckpointInfo) -> None:
         super().__init__()
-        self.path = path
-        self.monitor = monitor
+        self.path, self.monitor, self.info = path, monitor, info
         self.sign = {"max": 1, "min": -1}[mode]
-        self.info = info
         self.best: float | None = None
         self.best_epoch = 0
 
@@ -232,9 +215,40 @@ class History(keras.callbacks.Callback):
             self.draw()
 
     def draw(self) -> None:
-        """Draw curves.png."""
+        """Write curves.png."""
         draw_curves(self.rows, self.run / CURVES)
         self.drawn = time.monotonic()
+
+
+def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:
+    """Draw loss, accuracy and learning rate by epoch, given the rows of training.csv, as a PNG."""
+    from matplotlib.figure import Figure
+
+    table = {name: [row[name] for row in rows] for name in rows[0]}
+    epochs = table["epoch"]
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    grid = figure.add_gridspec(2, 2, height_ratios=(4, 1))
+    marker = "." if len(rows) < 40 else None
+    for column, (name, best_of) in enumerate((("accuracy", max), ("loss", min))):
+        axes = figure.add_subplot(grid[0, column])
+        values = table[f"val_{name}"]
+        axes.plot(epochs, table[name], color="#0072b2", marker=marker, label="training")
+        axes.plot(epochs, values, color="#d55e00", marker=marker, label="validation")
+        best = best_of(values)
+        epoch = epochs[values.index(best)]
+        axes.plot(epoch, best, "o", color="#d55e00", markerfacecolor="none", markersize=10)
+        axes.set_title(f"{name}: {best_of.__name__}. {best:.4f} in epoch {epoch:.0f}", fontsize=10)
+        axes.set_yscale("log" if name == "loss" else "linear")  # early losses dwarf the rest
+        axes.set_xlabel("epoch")
+        axes.legend(frameon=False)
+    axes = figure.add_subplot(grid[1, :])
+    axes.step(epochs, table["learning_rate"], where="mid", color="#555555")
+    axes.set(yscale="log", ylabel="learning rate")
+    for axes in figure.axes:
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
 def _duration(seconds: float) -> str:

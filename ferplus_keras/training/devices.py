@@ -23,8 +23,7 @@ def list_gpus() -> list[str]:
 def device_scope(num_gpus: int) -> AbstractContextManager:
     """Return the scope in which to build and compile a network for `num_gpus` GPUs.
 
-    With one device the scope does nothing: the backend takes its GPU if it has one. With several,
-    each batch is shared between them, the weights are mirrored, and the gradients are averaged.
+    With several, each batch is shared between them, weights are mirrored and gradients averaged.
 
     Raises:
         InputError: there are fewer GPUs than that.
@@ -42,7 +41,7 @@ def device_scope(num_gpus: int) -> AbstractContextManager:
 
 @cache
 def _mirrored(gpus: tuple[str, ...]):
-    """Return the strategy of these GPUs: one, as an optimiser must belong to its weights' own."""
+    """Return the one strategy of these GPUs: an optimiser must belong to its weights' own."""
     import tensorflow as tf  # the only backend whose fit shares short batches between devices
 
     return tf.distribute.MirroredStrategy([name.upper() for name in gpus])
@@ -50,10 +49,9 @@ def _mirrored(gpus: tuple[str, ...]):
 
 @contextmanager
 def compute_dtype(mixed_precision: str) -> Iterator[None]:
-    """Build layers that compute in half precision; weights, input and output stay float32.
+    """Build layers that compute in "float16" or "bfloat16"; weights, input and output stay float32.
 
-    Args:
-        mixed_precision: "none", "float16" or "bfloat16".
+    "none" changes nothing.
     """
     before = keras.config.dtype_policy()
     if mixed_precision != "none":

@@ -24,12 +24,7 @@ from ferplus_keras.run import TRAINED, find_checkpoint
 def check_teachers(
     paths: Sequence[str] | None, weight: float | None, overwritten: Path | bool
 ) -> None:
-    """Refuse teachers that are not there, or would not be for long.
-
-    Args:
-        paths: trained models or run folders.
-        weight: the teachers' share that was asked for.
-        overwritten: folder of a run that is to be replaced; False for none.
+    """Refuse teachers that are not there, or that are in the run to be overwritten, if any.
 
     Raises:
         UsageError: a weight without a teacher, or a teacher that the run would overwrite.

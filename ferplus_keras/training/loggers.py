@@ -40,9 +40,8 @@ def tensorboard(run: Run, settings: dict[str, Any]) -> list[Callback]:
 def wandb(run: Run, settings: dict[str, Any]) -> list[Callback]:
     """Send settings and numbers to Weights & Biases.
 
-    With WANDB_MODE=offline they stay on the machine. Project and mode are wandb's own settings:
-    $WANDB_PROJECT, $WANDB_MODE and so on. The run's identifier is kept in run.json, so stages and
-    resumed trainings continue the same run there.
+    $WANDB_PROJECT, $WANDB_MODE (offline keeps them on the machine) and so on are wandb's own. The
+    identifier is kept in run.json, so stages and resumed trainings continue the same run there.
     """
     import keras
 
@@ -50,9 +49,8 @@ def wandb(run: Run, settings: dict[str, Any]) -> list[Callback]:
         import wandb
 
         record = run.record()
-        if "wandb_id" not in record:
-            record["wandb_id"] = uuid.uuid4().hex
-            run.write_record(record)
+        record.setdefault("wandb_id", uuid.uuid4().hex)
+        run.write_record(record)
         logger.run = wandb.init(
             id=record["wandb_id"],
             resume="allow",
@@ -63,8 +61,7 @@ def wandb(run: Run, settings: dict[str, Any]) -> list[Callback]:
         )
 
     def log(epoch: int, logs: dict[str, Any]) -> None:
-        numbers = {name: float(value) for name, value in logs.items()}
-        logger.run.log(numbers, step=epoch + 1)
+        logger.run.log({name: float(value) for name, value in logs.items()}, step=epoch + 1)
 
     logger = keras.callbacks.LambdaCallback(
         on_train_begin=begin, on_epoch_end=log, on_train_end=lambda logs: logger.run.finish()
@@ -79,10 +76,6 @@ def none(run: Run, settings: dict[str, Any]) -> list[Callback]:
 
 
 def check_loggers(names: Sequence[str]) -> None:
-    """Refuse a logger that was asked for and cannot work, before any slow work.
-
-    Raises:
-        InputError: its package is not installed.
-    """
+    """Refuse, with an InputError, a logger that was asked for and whose package is missing."""
     if "wandb" in names and not find_spec("wandb"):
         raise InputError("--loggers wandb needs wandb: pip install 'ferplus-keras[wandb]'")

@@ -1,13 +1,16 @@
-"""Losses and metrics that Keras does not have, and the choice of them by name."""
+"""Losses and metrics by name, also those that Keras does not have, and weight penalties."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from ferplus_keras.errors import UsageError
+from ferplus_keras.models.freeze import find_layer
+from ferplus_keras.models.weights import layer_variables
 
 
 @keras.saving.register_keras_serializable(package="ferplus_keras")
@@ -37,29 +40,19 @@ def accuracy(targets, probabilities):
     return ops.cast(ops.squeeze(right, axis=-1) > 0, "float32")
 
 
-OWN = {"multi_target": multi_target}
-"""Losses of this project by name; all others are Keras'."""
-
-ACCURACIES = {
-    "categorical_accuracy": "accuracy",
-    "multi_target_accuracy": accuracy,
-}
+ACCURACIES = {"categorical_accuracy": "accuracy", "multi_target_accuracy": accuracy}
 """`TargetKind.accuracy` -> the metric, as `compile` takes it."""
 
 
 def find_loss(name: str) -> Callable | keras.losses.Loss:
-    """Return the loss called `name`.
+    """Return the loss called `name`, this project's or one of Keras'.
 
     Raises:
-        UsageError: neither this project nor Keras has a loss of that name.
+        UsageError: there is none of that name.
     """
-    try:
-        return OWN.get(name) or keras.losses.get(name)
-    except ValueError:
-        raise UsageError(
-            f"unknown loss '{name}'; expected 'multi_target' or the name of a Keras loss, "
-            "such as categorical_crossentropy or categorical_focal_crossentropy"
-        ) from None
+    examples = "such as categorical_crossentropy or categorical_focal_crossentropy"
+    expected = f"'multi_target' or the name of a Keras loss, {examples}"
+    return multi_target if name == "multi_target" else _get(keras.losses, "loss", name, expected)
 
 
 def find_metrics(names: Sequence[str], accuracy: str) -> list[str | Callable]:
@@ -73,12 +66,58 @@ def find_metrics(names: Sequence[str], accuracy: str) -> list[str | Callable]:
         UsageError: Keras has no metric of that name.
     """
     others = [name for name in dict.fromkeys(names) if name not in ("acc", "accuracy")]
+    expected = "the name of a Keras metric, such as top_k_categorical_accuracy"
     for name in others:
-        try:
-            keras.metrics.get(name)
-        except ValueError:
-            raise UsageError(
-                f"unknown metric '{name}'; expected the name of a Keras metric, such as "
-                "top_k_categorical_accuracy"
-            ) from None
+        _get(keras.metrics, "metric", name, expected)
     return [ACCURACIES[accuracy], *others]
+
+
+def _get(module: Any, kind: str, name: str, expected: str) -> Any:
+    try:
+        return module.get(name)
+    except ValueError:
+        raise UsageError(f"unknown {kind} '{name}'; expected {expected}") from None
+
+
+def penalise(
+    model: keras.Model,
+    penalty: str,
+    rate: float,
+    layer_names: Sequence[str] | None = None,
+    bias: bool = False,
+) -> list[str]:
+    """Add an l1 or l2 penalty to the trainable weights of layers; return these layers' names.
+
+    Kernels, and the gamma and beta of normalisation, are penalised as in the older project. The
+    penalty is set on the variables, where it counts in the loss, and on the layer, where it is
+    saved.
+
+    Args:
+        model: a built network, layers already frozen.
+        penalty: "l1" or "l2".
+        rate: factor of the penalty.
+        layer_names: layers to penalise; None means every trainable layer that has such weights.
+        bias: penalise biases too.
+
+    Raises:
+        UsageError: an unknown layer, or one that is frozen or has nothing to penalise.
+    """
+    regularizer = {"l1": keras.regularizers.L1, "l2": keras.regularizers.L2}[penalty](rate)
+    kinds = ("kernel", "gamma", "beta", "bias")[: 4 if bias else 3]
+    layers = model.layers if layer_names is None else [find_layer(model, n) for n in layer_names]
+    penalised = []
+    for layer in layers:
+        found = False
+        for name, weight in layer_variables(layer).items():
+            # Attention is a layer of layers: query/kernel, key/kernel …, one setting for all.
+            kind = name.rpartition("/")[2]
+            if kind in kinds and weight.trainable:
+                found, weight.regularizer = True, regularizer
+                inside = f"_{kind}_regularizer"
+                setattr(layer, inside if hasattr(layer, inside) else inside[1:], regularizer)
+        if found:
+            penalised.append(layer.name)
+        elif layer_names is not None:
+            why = "it has no such weights" if layer.trainable else "it is frozen"
+            raise UsageError(f"--reg_layers: cannot penalise '{layer.name}', {why}")
+    return penalised

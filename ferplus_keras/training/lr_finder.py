@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+from scipy.signal import lfilter
 
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.progress import progress_bar
-from ferplus_keras.training.distillation import check_teachers
 from ferplus_keras.training.prepare import (
     check_targets,
     compile_stage,
@@ -26,27 +27,19 @@ from ferplus_keras.training.schedules import plan_stages, rate_per_step
 if TYPE_CHECKING:
     from ferplus_keras.config import TrainConfig
 
-LOWEST, HIGHEST = 1e-6, 10.0
-"""Learning rates between which the ramp runs."""
-
-SMOOTHING = 0.95
-"""Momentum of the running mean of the loss."""
-
-DIVERGED = 4.0
-"""The ramp ends when the loss is this many times its smallest value."""
+LOWEST, HIGHEST = 1e-6, 10.0  # learning rates between which the ramp runs
+SMOOTHING = 0.95  # momentum of the running mean of the loss
+DIVERGED = 4.0  # the ramp ends when the loss is this many times its smallest value
 
 
 class Ramp(keras.callbacks.Callback):
     """Collect the loss of every step, and stop when it diverges."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, bar) -> None:
         super().__init__()
-        self.steps = steps
+        self.bar = bar
         self.losses: list[float] = []
         self.total = 0.0
-
-    def on_train_begin(self, logs=None) -> None:
-        self.bar = progress_bar(total=self.steps, desc="learning rate", unit=" steps")
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
         total = float(logs["loss"]) * (batch + 1)  # Keras logs the mean of the epoch
@@ -56,9 +49,6 @@ class Ramp(keras.callbacks.Callback):
         smoothed = smooth(self.losses)
         if not smoothed[-1] < DIVERGED * smoothed.min():
             self.model.stop_training = True
-
-    def on_train_end(self, logs=None) -> None:
-        self.bar.close()
 
 
 def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
@@ -77,21 +67,20 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     Raises:
         InputError, UsageError: as `train`, or the loss is not a number from the start.
     """
-    config = resolve(config)
+    config = dataclasses.replace(resolve(config), overwrite=False)
     stage = plan_stages(config)[0]
     check_targets(config)
-    check_teachers(config.teacher, config.teacher_weight, False)
     require_writable(config.run_dir, "--checkpoints_dir")
     weights = starting_weights(config)
-    dataset = read_dataset(config)
-    prepared = prepare(config, dataset, weights)
+    prepared = prepare(config, read_dataset(config), weights)
     steps = min(steps, len(prepared.batches))
     rates = np.geomspace(LOWEST, HIGHEST, steps).astype(np.float32)
     compile_stage(config, prepared, stage, rate_per_step(rates))
-    ramp = Ramp(steps)
-    prepared.model.fit(
-        prepared.batches, steps_per_epoch=steps, callbacks=[ramp], shuffle=False, verbose=0
-    )
+    with progress_bar(total=steps, desc="learning rate", unit=" steps") as bar:
+        ramp = Ramp(bar)
+        prepared.model.fit(
+            prepared.batches, steps_per_epoch=steps, callbacks=[ramp], shuffle=False, verbose=0
+        )
     suggested = suggest(rates, ramp.losses)
     _write(config.run_dir, rates, ramp.losses, suggested)
     print(f"suggested: --init_lr {suggested:.2g} (curve: {config.run_dir / 'lr_finder.png'})")
@@ -100,11 +89,8 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
 
 def smooth(losses: Sequence[float]) -> np.ndarray:
     """Return the running mean of the losses, without the bias of its beginning, (n,)."""
-    mean, found = 0.0, []
-    for step, loss in enumerate(losses, start=1):
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
-        found.append(mean / (1 - SMOOTHING**step))
-    return np.array(found)
+    means = lfilter([1 - SMOOTHING], [1, -SMOOTHING], losses)
+    return means / (1 - SMOOTHING ** np.arange(1, len(losses) + 1))
 
 
 def suggest(rates: np.ndarray, losses: Sequence[float]) -> float:
@@ -123,8 +109,7 @@ def _write(folder: Path, rates: np.ndarray, losses: Sequence[float], suggested: 
     import pandas as pd
     from matplotlib.figure import Figure
 
-    smoothed = smooth(losses)
-    used = rates[: len(losses)]
+    smoothed, used = smooth(losses), rates[: len(losses)]
     table = pd.DataFrame({"learning_rate": used, "loss": losses, "smoothed": smoothed})
     with replacing(folder / "lr_finder.csv") as path:
         table.to_csv(path, index=False)

@@ -17,9 +17,6 @@ OPTIMIZERS = (
 )
 """Names of Keras' optimisers."""
 
-SPARED = ("bias", "gamma", "beta")
-"""Names of the variables that weight decay spares."""
-
 DECAYS = ("weight_decay", "adam_weight_decay")
 """Arguments that are a weight decay; Muon has both, as it leaves some variables to Adam."""
 
@@ -56,12 +53,13 @@ def build_optimizer(
         UsageError: the optimiser does not take one of the arguments.
     """
     import keras
+    import yaml
 
     kind = getattr(keras.optimizers, name)
-    taken = inspect.signature(kind).parameters
     settings: dict[str, Any] = {"beta_1": betas[0], "beta_2": betas[1]}
     if weight_decay is not None:
         settings |= dict.fromkeys(DECAYS, weight_decay)
+    taken = inspect.signature(kind).parameters
     settings = {key: value for key, value in settings.items() if key in taken}
     if name == "SGD":
         settings |= {"momentum": float(momentum), "nesterov": momentum > 0}
@@ -69,7 +67,11 @@ def build_optimizer(
         settings["global_clipnorm"] = clip_norm
     if ema:
         settings |= {"use_ema": True, "ema_momentum": ema}
-    settings |= dict(map(_argument, arguments))
+    for text in arguments:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise UsageError(f"--optimizer_args: expected NAME=VALUE, got '{text}'")
+        settings[key] = yaml.safe_load(value)
     if slow_factor != 1:
         kind = _with_slow_variables(kind, frozenset(slow), slow_factor)
     try:
@@ -80,17 +82,8 @@ def build_optimizer(
             f"{one_line(error)}"
         ) from None
     if optimizer.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=list(SPARED))
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
-
-
-def _argument(text: str) -> tuple[str, Any]:
-    import yaml
-
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise UsageError(f"--optimizer_args: expected NAME=VALUE, got '{text}'")
-    return name, yaml.safe_load(value)
 
 
 def _with_slow_variables(kind: type, slow: frozenset[str], factor: float) -> type:

@@ -11,7 +11,7 @@ from ferplus_keras.data.dataset import DATASETS, Dataset, load_dataset
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.run import find_checkpoint
-from ferplus_keras.training.distillation import distil
+from ferplus_keras.training.distillation import check_teachers, distil
 from ferplus_keras.training.schedules import Stage, learning_rate
 
 if TYPE_CHECKING:
@@ -44,10 +44,11 @@ def resolve(config: TrainConfig) -> TrainConfig:
 
 
 def check_targets(config: TrainConfig) -> None:
-    """Refuse what cannot be done to the targets of the label rule.
+    """Refuse what cannot be done to the targets of the label rule, and teachers of no use.
 
     Raises:
-        UsageError: says which setting needs targets that can be blended.
+        UsageError: a setting needs targets that can be blended.
+        InputError, UsageError: as `check_teachers`.
     """
     kind = DATASETS[config.dataset_name].rule(config.label_rule).kind
     changing = ("label_smoothing", "teacher", "mixup", "cutmix")
@@ -57,6 +58,7 @@ def check_targets(config: TrainConfig) -> None:
             f"--{asked[0]} needs targets that are distributions; those of --label_rule "
             f"{config.label_rule} are each a {kind.name}: sets of right classes cannot be blended"
         )
+    check_teachers(config.teacher, config.teacher_weight, config.overwrite and config.run_dir)
 
 
 def starting_weights(config: TrainConfig) -> str:
@@ -94,51 +96,47 @@ def read_dataset(config: TrainConfig) -> Dataset:
 
 
 class Prepared(NamedTuple):
-    """What is trained, and on what.
+    """What is trained, and on what."""
 
-    Attributes:
-        model: the network, not compiled.
-        loaded: what became of its weights; None for random ones.
-        batches: augmented, weighted training batches.
-        validation: plain batches.
-        loss: as `compile` takes it.
-        metrics: likewise.
-    """
-
-    model: keras.Model
-    loaded: LoadedWeights | None
-    batches: Batches
-    validation: Batches
-    loss: Any
-    metrics: list
+    model: keras.Model  # not compiled
+    loaded: LoadedWeights | None  # None for random weights
+    batches: Batches  # augmented and weighted
+    validation: Batches  # plain
+    loss: Any  # as `compile` takes it
+    metrics: list  # likewise
 
 
 def build_network(
-    config: TrainConfig, dataset: Dataset, weights: str
+    config: TrainConfig, dataset: Dataset, weights: str, images: np.ndarray
 ) -> tuple[keras.Model, LoadedWeights | None]:
-    """Return the configured network, random by the seed where no weights fill it, and those."""
+    """Return the configured network, random by the seed where no weights fill it, and those.
+
+    Weights without statistics are calibrated on some of the training faces `images`, (n, h, w) or
+    (n, h, w, 3) uint8, spread over all of them.
+    """
     import keras
 
+    from ferplus_keras.models.calibration import calibrate
     from ferplus_keras.models.registry import build_with_weights
+    from ferplus_keras.training.devices import compute_dtype, device_scope
 
     keras.utils.set_random_seed(config.seed)
-    return build_with_weights(
-        config.model_name,
-        len(dataset.class_names),
-        weights=weights,
-        image_size=config.image_size,
-        dropout_rate=config.dropout_rate,
-        activation=config.activation,
-    )
-
-
-def calibrate_on(model: keras.Model, images: np.ndarray) -> None:
-    """Calibrate a network on some of these training faces, spread over all of them."""
-    from ferplus_keras.models.calibration import calibrate
-
-    count = min(len(images), CALIBRATION_FACES)
-    calibrate(model, images[np.linspace(0, len(images) - 1, count).astype(int)])
-    print(f"its normalisation was calibrated on {count} training faces")
+    with device_scope(config.num_gpus), compute_dtype(config.mixed_precision):
+        model, loaded = build_with_weights(
+            config.model_name,
+            len(dataset.class_names),
+            weights=weights,
+            image_size=config.image_size,
+            dropout_rate=config.dropout_rate,
+            activation=config.activation,
+        )
+    if loaded:
+        print(f"weights: {loaded}")
+    if loaded and loaded.affine:
+        count = min(len(images), CALIBRATION_FACES)
+        calibrate(model, images[np.linspace(0, len(images) - 1, count).astype(int)])
+        print(f"its normalisation was calibrated on {count} training faces")
+    return model, loaded
 
 
 def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
@@ -146,7 +144,6 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
     from ferplus_keras.data.batches import Batches
     from ferplus_keras.data.class_weights import class_weights
     from ferplus_keras.data.dataset import limit_split
-    from ferplus_keras.training.devices import compute_dtype, device_scope
     from ferplus_keras.training.losses import find_loss, find_metrics
 
     split = dataset.splits["train"]
@@ -172,12 +169,7 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
         cutmix_alpha=config.cutmix,
         workers=config.workers,
     )
-    with device_scope(config.num_gpus), compute_dtype(config.mixed_precision):
-        model, loaded = build_network(config, dataset, weights)
-    if loaded:
-        print(f"weights: {loaded}")
-        if loaded.affine:
-            calibrate_on(model, split.images)
+    model, loaded = build_network(config, dataset, weights, split.images)
     validation = Batches(dataset.splits["validation"], config.batch_size)
     return Prepared(model, loaded, batches, validation, loss, metrics)
 
@@ -191,17 +183,13 @@ def compile_stage(
 ) -> Boundary:
     """Freeze and penalise as asked, and compile with a new optimiser.
 
-    Args:
-        config: settings of optimiser and penalty.
-        prepared: the network, its loss and its metrics.
-        stage: boundary and learning rate.
-        rate: learning rate instead of the stage's.
-        network: what is compiled, where it is not the network itself but built around its backbone.
+    `rate` replaces the stage's learning rate. `network` is compiled instead of the prepared one,
+    around whose backbone it is built.
     """
     from ferplus_keras.models.freeze import freeze_before, numbered_layers
     from ferplus_keras.training.devices import use_xla
+    from ferplus_keras.training.losses import penalise
     from ferplus_keras.training.optimizers import build_optimizer
-    from ferplus_keras.training.regularization import penalise
 
     network = network or prepared.model
     boundary = freeze_before(network, stage.freeze_before)

@@ -26,7 +26,6 @@ from ferplus_keras.training.devices import compute_dtype
 from ferplus_keras.training.prepare import (
     Prepared,
     build_network,
-    calibrate_on,
     checkpoint_info,
     compile_stage,
     read_dataset,
@@ -75,21 +74,16 @@ def pretrain(config: TrainConfig) -> Path:
         if config.limit_train:
             train = limit_split(train, config.limit_train, config.seed)
         print(f"pretraining on {len(train.images):,} faces without labels", flush=True)
-        batches, validation = (
-            ViewPairs(
-                split,
-                config.batch_size,
-                augmentation=config.augmentation,
-                sampling="shuffled",
-                seed=config.seed,
-                workers=config.workers,
-            )
-            for split in (train, faces["validation"])
-        )
+        how = {
+            "augmentation": config.augmentation,
+            "sampling": "shuffled",
+            "seed": config.seed,
+            "workers": config.workers,
+        }
+        batches = ViewPairs(train, config.batch_size, **how)
+        validation = ViewPairs(faces["validation"], config.batch_size, **how)
+        model, loaded = build_network(config, dataset, weights, train.images)
         with compute_dtype(config.mixed_precision):
-            model, loaded = build_network(config, dataset, weights)
-            if loaded and loaded.affine:
-                calibrate_on(model, train.images)
             projector = _with_projection(model)
         prepared = Prepared(model, loaded, batches, validation, nt_xent, [accuracy])
         boundary = compile_stage(config, prepared, stage, network=projector)
@@ -98,8 +92,7 @@ def pretrain(config: TrainConfig) -> Path:
         run.write_settings(to_plain(config))
         run.write_record(first_record(config, dataset, prepared, boundary) | {"label_counts": {}})
         progress = hooks.Progress(batches.rows, config.batch_size, stage.plan.epochs)
-        interruptible = hooks.Interruptible()
-        try:
+        with hooks.Interruptible() as interruptible:
             projector.fit(
                 batches,
                 validation_data=validation,
@@ -115,8 +108,6 @@ def pretrain(config: TrainConfig) -> Path:
                 shuffle=False,  # Batches shuffles by the seed
                 verbose=0,
             )
-        finally:
-            interruptible.restore()
         info = dataclasses.replace(checkpoint_info(config, dataset), epoch=stage.plan.epochs)
         save_checkpoint(model, run / FINAL, info)
         run.write_record(run.record() | progress.record())

@@ -6,8 +6,10 @@ waits for validation and is a callback.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,29 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a policy may depend on.
-
-    Attributes:
-        policy: row of `POLICIES`.
-        epochs: length of the plan.
-        init_lr: learning rate that the policy's shares refer to.
-        warmup: epochs of the linear ramp ahead of the policy.
-        decay_epochs: epochs between decays, or per cycle.
-        milestones: epochs after which the rate decays.
-        factor: what a decay multiplies the rate by; None is the policy's own.
-        patience: epochs without improvement before plateau decays.
-        monitor: what plateau watches, "val_loss" or "val_accuracy".
-    """
+    """What a policy may depend on."""
 
     policy: str
-    epochs: int
-    init_lr: float
-    warmup: float = 0.0
-    decay_epochs: int = 10
-    milestones: tuple[int, ...] = (100, 120)
-    factor: float | None = None
-    patience: int = 3
-    monitor: str = "val_loss"
+    epochs: int  # of the whole plan
+    init_lr: float  # what the policy's shares refer to
+    warmup: float = 0.0  # epochs of the linear ramp ahead of the policy
+    decay_epochs: int = 10  # epochs between decays, or per cycle
+    milestones: tuple[int, ...] = (100, 120)  # epochs after which the rate decays
+    factor: float | None = None  # what a decay multiplies the rate by; None is the policy's own
+    patience: int = 3  # epochs without improvement before plateau decays
+    monitor: str = "val_loss"  # what plateau watches; or "val_accuracy"
 
     @property
     def decay(self) -> float:
@@ -60,35 +50,16 @@ Share = Callable[[Plan, float], float]
 POLICIES: Registry[Share | None] = Registry("learning-rate policy")
 """Every learning-rate policy by name; None for the one that waits for validation."""
 
-_SPANNING: set[str] = set()
-
 POLICIES["plateau"] = None
 
 
-def policy(name: str, *, spans_all_epochs: bool = False) -> Callable[[Share], Share]:
-    """Enter a planned policy into `POLICIES`.
-
-    Args:
-        name: as on the command line.
-        spans_all_epochs: whether another number of epochs would be another plan from the start.
-    """
-    if spans_all_epochs:
-        _SPANNING.add(name)
-    return POLICIES.register(name)
-
-
-def spans_all_epochs(name: str) -> bool:
-    """Return whether another number of epochs would change a policy's plan, as with `cosine`."""
-    return name in _SPANNING
-
-
-@policy("constant")
+@POLICIES.register("constant")
 def constant(plan: Plan, epoch: float) -> float:
     """Keep the learning rate constant."""
     return 1.0
 
 
-@policy("step")
+@POLICIES.register("step")
 def step(plan: Plan, epoch: float) -> float:
     """Multiply by `--lr_factor` (0.1) every `--lr_decay_epochs`, counted from one.
 
@@ -98,31 +69,39 @@ def step(plan: Plan, epoch: float) -> float:
     return plan.decay ** ((int(epoch) + 1) // plan.decay_epochs)
 
 
-@policy("piecewise")
+@POLICIES.register("piecewise")
 def piecewise(plan: Plan, epoch: float) -> float:
     """Multiply by `--lr_factor` (0.1) after each of the epochs `--lr_milestones`."""
     return plan.decay ** sum(epoch >= milestone for milestone in plan.milestones)
 
 
-@policy("cosine", spans_all_epochs=True)
+@POLICIES.register("cosine")
 def cosine(plan: Plan, epoch: float) -> float:
     """Fall along half a cosine to 0 at the last epoch (Loshchilov & Hutter 2017)."""
     return _half_cosine((epoch - plan.warmup) / max(plan.epochs - plan.warmup, 1e-9))
 
 
-@policy("cosine_restarts")
+@POLICIES.register("cosine_restarts")
 def cosine_restarts(plan: Plan, epoch: float) -> float:
     """Fall along half a cosine, restarting every `--lr_decay_epochs` (Loshchilov & Hutter 2017)."""
     return _half_cosine((epoch - plan.warmup) / plan.decay_epochs % 1)
 
 
-@policy("one_cycle", spans_all_epochs=True)
+@POLICIES.register("one_cycle")
 def one_cycle(plan: Plan, epoch: float) -> float:
     """Rise from 1/25 for 30 % of the epochs, then fall to 0 (Smith & Topin 2018)."""
     done, rise = epoch / plan.epochs, 0.3
     if done < rise:
         return 1 - (1 - 1 / 25) * _half_cosine(done / rise)
     return _half_cosine((done - rise) / (1 - rise))
+
+
+def spans_all_epochs(name: str) -> bool:
+    """Return whether another number of epochs would change a policy's plan, as with `cosine`."""
+    if POLICIES[name] is None:
+        return False
+    short, long = (planned_rates(Plan(name, epochs, 1.0), 10)[:40] for epochs in (4, 5))
+    return not np.array_equal(short, long)
 
 
 def planned_rates(plan: Plan, steps_per_epoch: int) -> np.ndarray:
@@ -152,8 +131,7 @@ def rate_per_step(rates: np.ndarray) -> keras.optimizers.schedules.LearningRateS
     import keras
 
     class RatePerStep(keras.optimizers.schedules.LearningRateSchedule):
-        """The rate of every step, listed; the last one is kept."""
-
+        # Past the end the last rate is kept.
         def __call__(self, step):
             position = keras.ops.minimum(keras.ops.cast(step, "int32"), len(rates) - 1)
             return keras.ops.take(keras.ops.convert_to_tensor(rates), position)
@@ -167,35 +145,26 @@ def rate_per_step(rates: np.ndarray) -> keras.optimizers.schedules.LearningRateS
 def waiting(plan: Plan) -> list[keras.callbacks.Callback]:
     """Multiply by `--lr_factor` (0.5) after `--lr_patience` epochs without a better `--lr_monitor`.
 
-    Returns:
-        The callback of a policy that waits for validation; none for a planned policy.
+    Returns no callback for a planned policy.
     """
-    import keras
+    from keras.callbacks import ReduceLROnPlateau
 
-    if POLICIES[plan.policy] is not None:
+    if POLICIES[plan.policy]:
         return []
     mode = "min" if plan.monitor == "val_loss" else "max"
-    return [
-        keras.callbacks.ReduceLROnPlateau(
-            plan.monitor, plan.decay, plan.patience, mode=mode, min_lr=0
-        )
-    ]
+    return [ReduceLROnPlateau(plan.monitor, plan.decay, plan.patience, mode=mode, min_lr=0)]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a run with its own frozen layers and learning rate.
+    """A part of a run with its own frozen layers and learning rate."""
 
-    Attributes:
-        freeze_before: boundary, as `models.freeze.freeze_before` takes it.
-        plan: of the learning rate, over the stage's own epochs.
-        early_stopping: epochs without better validation accuracy after which the run stops; only
-            the last stage may stop early. 0 never stops.
-    """
-
-    freeze_before: int | str
-    plan: Plan
+    freeze_before: int | str  # as `models.freeze.freeze_before` takes it
+    plan: Plan  # of the learning rate, over the stage's own epochs
     early_stopping: int
+    """Epochs without better validation accuracy after which the run stops; 0 never stops, and only
+    the last stage may stop early.
+    """
 
 
 def plan_stages(config: TrainConfig) -> list[Stage]:
@@ -207,50 +176,41 @@ def plan_stages(config: TrainConfig) -> list[Stage]:
     """
     single = (config.nepochs, config.freeze_before, config.init_lr)
     parts = [_read_stage(text) for text in config.stages] if config.stages else [single]
-    stages = []
-    for number, (epochs, boundary, rate) in enumerate(parts, start=1):
-        plan = Plan(
-            config.lr_policy,
-            epochs,
-            rate,
-            config.warmup_epochs,
-            config.lr_decay_epochs,
-            config.lr_milestones,
-            config.lr_factor,
-            config.lr_patience,
-            config.lr_monitor,
+    if config.warmup_epochs and POLICIES[config.lr_policy] is None:
+        planned = ", ".join(name for name, share in POLICIES.items() if share)
+        raise UsageError(
+            f"--warmup_epochs needs a planned --lr_policy ({planned}); {config.lr_policy} waits "
+            "for validation"
         )
-        _check_warmup(plan)
-        stages.append(Stage(boundary, plan, config.early_stopping * (number == len(parts))))
+    shared = {
+        "warmup": config.warmup_epochs,
+        "decay_epochs": config.lr_decay_epochs,
+        "milestones": config.lr_milestones,
+        "factor": config.lr_factor,
+        "patience": config.lr_patience,
+        "monitor": config.lr_monitor,
+    }
+    stages = []
+    for epochs, boundary, rate in parts:
+        if config.warmup_epochs >= epochs:
+            raise UsageError(
+                f"--warmup_epochs {config.warmup_epochs:g} leaves no epoch of --nepochs {epochs}"
+            )
+        stages.append(Stage(boundary, Plan(config.lr_policy, epochs, rate, **shared), 0))
+    stages[-1] = dataclasses.replace(stages[-1], early_stopping=config.early_stopping)
     return stages
 
 
 def _read_stage(text: str) -> tuple[int, int | str, float]:
-    try:
+    with suppress(ValueError):
         epochs, boundary, rate = text.split(":")
-        boundary = int(boundary) if boundary.lstrip("-").isdigit() else boundary
-        found = int(epochs), boundary, float(rate)
-    except ValueError:
-        found = 0, "", 0.0
-    if found[0] < 1 or found[1] == "" or not 0 < found[2] < math.inf:
-        raise UsageError(
-            "--stages: expected EPOCHS:FREEZE_BEFORE:INIT_LR, such as 5:-3:0.01, with 1 epoch or "
-            f"more and a learning rate above 0; got '{text}'"
-        )
-    return found
-
-
-def _check_warmup(plan: Plan) -> None:
-    if plan.warmup and POLICIES[plan.policy] is None:
-        planned = ", ".join(name for name, share in POLICIES.items() if share)
-        raise UsageError(
-            f"--warmup_epochs needs a planned --lr_policy ({planned}); {plan.policy} waits for "
-            "validation"
-        )
-    if plan.warmup >= plan.epochs:
-        raise UsageError(
-            f"--warmup_epochs {plan.warmup:g} leaves no epoch of --nepochs {plan.epochs}"
-        )
+        found = int(epochs), int(boundary) if boundary.lstrip("-").isdigit() else boundary
+        if found[0] > 0 and boundary and 0 < float(rate) < math.inf:
+            return *found, float(rate)
+    raise UsageError(
+        "--stages: expected EPOCHS:FREEZE_BEFORE:INIT_LR, such as 5:-3:0.01, with 1 epoch or "
+        f"more and a learning rate above 0; got '{text}'"
+    )
 
 
 def _half_cosine(done: float) -> float:

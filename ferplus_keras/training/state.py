@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
-from ferplus_keras.run import Run
+from ferplus_keras.run import STATE, Run
 
 COUNTERS = {
     keras.callbacks.ReduceLROnPlateau: ("best", "wait", "cooldown_counter"),
@@ -34,62 +32,56 @@ class SaveState(keras.callbacks.Callback):
     that what it restores is not reset by their `on_train_begin`.
 
     Args:
-        path: file to write.
+        run: the run, whose state it is.
         watched: callbacks whose counters are kept.
-        restore: start from what `path` holds.
+        restore: start from the saved state.
     """
 
     def __init__(
-        self, path: Path, watched: Sequence[keras.callbacks.Callback], restore: bool = False
+        self, run: Run, watched: Sequence[keras.callbacks.Callback], restore: bool
     ) -> None:
         super().__init__()
-        self.path = path
+        self.run, self.restore = run, restore
         # By class and place, which tells whether a file was written by the same callbacks.
         self.watched = {f"{type(one).__name__} {i}": one for i, one in enumerate(watched)}
-        self.restore = restore
-
-    def on_train_begin(self, logs=None) -> None:
-        if self.restore:
-            self._load()
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        counters = {
-            key: {name: _plain(getattr(callback, name)) for name in _state_names(callback)}
-            for key, callback in self.watched.items()
-        }
+        counters = {}
+        for key, callback in self.watched.items():
+            names = COUNTERS.get(type(callback)) or callback.state_names
+            counters[key] = {name: getattr(callback, name) for name in names}
         stopped = bool(self.model.stop_training)
         header = {"epochs": epoch + 1, "stopped": stopped, "callbacks": counters}
+        text = np.array(json.dumps(header, default=lambda scalar: scalar.item()))
         arrays = {k: keras.ops.convert_to_numpy(v) for k, v in _variables(self.model).items()}
-        with replacing(self.path) as temporary, temporary.open("wb") as file:
-            np.savez(file, header=np.array(json.dumps(header)), **arrays, **_torch_generators())
+        with replacing(self.run / STATE) as temporary, temporary.open("wb") as file:
+            np.savez(file, header=text, **arrays, **_torch_generators())
 
-    def _load(self) -> None:
+    def on_train_begin(self, logs=None) -> None:
         """Put the saved state back into the model, its optimiser and the callbacks.
 
         Raises:
             InputError: the state belongs to another network, or was written by another version.
         """
-        counters = Run(self.path.parent).progress()["callbacks"]
-        with np.load(self.path) as saved:
+        if not self.restore:
+            return
+        counters = self.run.progress()["callbacks"]
+        with np.load(self.run / STATE) as saved:
             arrays = {name: saved[name] for name in saved.files if name != "header"}
-        generators = {name: arrays.pop(name) for name in list(arrays) if name.startswith(TORCH)}
+        generators = [arrays.pop(name) for name in list(arrays) if name.startswith(TORCH)]
         variables = _variables(self.model)
         expected = {name: tuple(variable.shape) for name, variable in variables.items()}
         found = {name: array.shape for name, array in arrays.items()}
         if expected != found or list(counters) != list(self.watched):
             raise InputError(
-                f"{self.path} belongs to another network, optimiser or version of ferplus_keras; "
-                "nothing was loaded"
+                f"{self.run / STATE} belongs to another network, optimiser or version of "
+                "ferplus_keras; nothing was loaded"
             )
         for name, variable in variables.items():
             variable.assign(arrays[name])
         _restore_torch_generators(generators)
         for key, values in counters.items():
             vars(self.watched[key]).update(values)
-
-
-def _state_names(callback: keras.callbacks.Callback) -> tuple[str, ...]:
-    return getattr(callback, "state_names", None) or COUNTERS.get(type(callback), ())
 
 
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:
@@ -112,17 +104,12 @@ def _torch_generators() -> dict[str, np.ndarray]:
     return {f"{TORCH}{index}": state.numpy() for index, state in enumerate(states)}
 
 
-def _restore_torch_generators(states: dict[str, np.ndarray]) -> None:
+def _restore_torch_generators(states: Sequence[np.ndarray]) -> None:
     if keras.backend.backend() != "torch" or not states:
         return
     import torch
 
-    cpu, *gpus = (torch.from_numpy(states[f"{TORCH}{index}"]) for index in range(len(states)))
+    cpu, *gpus = map(torch.from_numpy, states)
     torch.set_rng_state(cpu)
     if len(gpus) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(gpus)
-
-
-def _plain(value: Any) -> Any:
-    """Return a NumPy or backend scalar as a Python number, for JSON."""
-    return value.item() if hasattr(value, "item") else value

@@ -12,16 +12,8 @@ from ferplus_keras.arguments import to_plain
 from ferplus_keras.backend import load_keras
 from ferplus_keras.data.dataset import Dataset, format_label_counts
 from ferplus_keras.errors import InputError
-from ferplus_keras.run import (
-    CURVES,
-    FINAL,
-    MAX_ACCURACY,
-    MIN_LOSS,
-    RECORD,
-    STATE,
-    Run,
-)
-from ferplus_keras.training.distillation import check_teachers, describe_teachers
+from ferplus_keras.run import CURVES, FINAL, MAX_ACCURACY, MIN_LOSS, RECORD, STATE, Run
+from ferplus_keras.training.distillation import describe_teachers
 from ferplus_keras.training.loggers import LOGGERS, check_loggers
 from ferplus_keras.training.prepare import (
     Prepared,
@@ -40,7 +32,6 @@ if TYPE_CHECKING:
 
     from ferplus_keras.config import TrainConfig
     from ferplus_keras.models.freeze import Boundary
-    from ferplus_keras.models.weights import LoadedWeights
 
 
 def train(config: TrainConfig) -> Path:
@@ -68,7 +59,6 @@ def train(config: TrainConfig) -> Path:
     stages = plan_stages(config)
     check_loggers(config.loggers)
     check_targets(config)
-    check_teachers(config.teacher, config.teacher_weight, config.overwrite and config.run_dir)
     run = Run(config.run_dir)
     run.require_usable(resume=config.resume, overwrite=config.overwrite)
     weights = starting_weights(config)
@@ -90,8 +80,9 @@ def train(config: TrainConfig) -> Path:
         model, batches = prepared.model, prepared.batches
         for stage in stages:  # a boundary that does not exist is refused now
             freeze_before(model, stage.freeze_before)
+        settings = to_plain(config)
         if done:
-            run.write_settings(to_plain(config))
+            run.write_settings(settings)
             print(f"resuming {run.folder} after epoch {done}")
 
         info = checkpoint_info(config, dataset)
@@ -102,56 +93,57 @@ def train(config: TrainConfig) -> Path:
             hooks.SaveBest(run / MAX_ACCURACY, "val_accuracy", "max", info),
             hooks.SaveBest(run / MIN_LOSS, "val_loss", "min", info),
         ]
-        logging = [
-            logger for name in config.loggers for logger in LOGGERS[name](run, to_plain(config))
-        ]
-        interruptible = hooks.Interruptible()
+        logging = [logger for name in config.loggers for logger in LOGGERS[name](run, settings)]
         try:
-            for stage, begin, end in zip(stages, [0, *ends], ends, strict=False):
-                if done and end < done:
-                    continue
-                with device_scope(config.num_gpus):
-                    boundary = compile_stage(config, prepared, stage)
-                if not done and not begin:
-                    _warn_if_frozen_at_random(prepared.loaded, boundary)
-                    if config.overwrite:
-                        run.clear()
-                    run.write_settings(to_plain(config))
-                    run.write_record(first_record(config, dataset, prepared, boundary))
-                average = [hooks.AverageWeights()] if config.ema else []
-                watched = [progress, *waiting(stage.plan), *saving, history]
-                if stage.early_stopping:
-                    watched.append(
-                        keras.callbacks.EarlyStopping(
-                            "val_accuracy", mode="max", patience=stage.early_stopping
+            with hooks.Interruptible() as interruptible:
+                for stage, begin, end in zip(stages, [0, *ends], ends, strict=False):
+                    if end < done:
+                        continue
+                    with device_scope(config.num_gpus):
+                        boundary = compile_stage(config, prepared, stage)
+                    if stage is stages[0] and not done:
+                        if boundary.frozen_layers and not prepared.loaded:
+                            print(
+                                f"warning: {boundary.frozen_layers} layers stay frozen at random "
+                                "weights (--weights none with --freeze_before)",
+                                file=sys.stderr,
+                            )
+                        if config.overwrite:
+                            run.clear()
+                        run.write_settings(settings)
+                        run.write_record(first_record(config, dataset, prepared, boundary))
+                    average = [hooks.AverageWeights()] if config.ema else []
+                    watched = [progress, *waiting(stage.plan), *saving, history]
+                    if patience := stage.early_stopping:
+                        watched.append(
+                            keras.callbacks.EarlyStopping("val_accuracy", 0, patience, mode="max")
                         )
+                    state = SaveState(run, watched, restore=begin < done)
+                    if done == end or stopped:  # a complete stage only hands its weights on
+                        state.set_model(model)
+                        state.on_train_begin()
+                        # As the end of `fit` does: a moving average becomes the weights.
+                        model.optimizer.finalize_variable_values(model.trainable_variables)
+                        continue
+                    model.fit(
+                        batches,
+                        validation_data=prepared.validation,
+                        epochs=end,
+                        initial_epoch=max(begin, done),
+                        # In the order in which they must see the end of an epoch.
+                        callbacks=[
+                            interruptible,
+                            hooks.SetEpoch(batches),
+                            hooks.StopOnNaN(),
+                            *average,
+                            *watched,
+                            *logging,
+                            *(one.put_back() for one in average),
+                            state,
+                        ],
+                        shuffle=False,  # Batches shuffles by the seed; Keras, by Python's generator
+                        verbose=0,
                     )
-                state = SaveState(run / STATE, watched, restore=begin < done)
-                if done == end or stopped:  # a stage that is complete only hands its weights on
-                    state.set_model(model)
-                    state.on_train_begin()
-                    # As the end of `fit` does: a moving average becomes the weights.
-                    model.optimizer.finalize_variable_values(model.trainable_variables)
-                    continue
-                model.fit(
-                    batches,
-                    validation_data=prepared.validation,
-                    epochs=end,
-                    initial_epoch=max(begin, done),
-                    # In the order in which they must see the end of an epoch.
-                    callbacks=[
-                        interruptible,
-                        hooks.SetEpoch(batches),
-                        hooks.StopOnNaN(),
-                        *average,
-                        *watched,
-                        *logging,
-                        *(one.put_back() for one in average),
-                        state,
-                    ],
-                    shuffle=False,  # Batches shuffles by the seed; Keras, by Python's generator
-                    verbose=0,
-                )
         except KeyboardInterrupt:
             print(
                 f"\nstopped after {len(history.rows)} finished epochs; continue with: python "
@@ -160,8 +152,6 @@ def train(config: TrainConfig) -> Path:
                 file=sys.stderr,
             )
             raise
-        finally:
-            interruptible.restore()
         _finish(run, model, info, history, progress)
     return run.folder
 
@@ -229,15 +219,6 @@ def _finished_epochs(
 def _digests(files: Any) -> list[str]:
     """Return the hashes of files, whatever they are called by now."""
     return sorted(files.values() if isinstance(files, dict) else [file["sha256"] for file in files])
-
-
-def _warn_if_frozen_at_random(loaded: LoadedWeights | None, boundary: Boundary) -> None:
-    if loaded is None and boundary.frozen_layers:
-        print(
-            f"warning: {boundary.frozen_layers} layers stay frozen at random weights "
-            "(--weights none with --freeze_before)",
-            file=sys.stderr,
-        )
 
 
 def _finish(run: Run, model: keras.Model, info: Any, history: Any, progress: Any) -> None:
