@@ -247,19 +247,24 @@ COMMANDS = {
 """Every command by name."""
 
 
-def exit_code(work: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str] | None], int]:
+def exit_code(
+    read: Callable[[Sequence[str]], Parsed | None],
+) -> Callable[[Sequence[str] | None], int]:
     """Make a program of a function of its arguments: what a user can put right is one line.
 
-    The program takes its arguments, by default those of the process, and returns its exit code.
+    The program takes its arguments, by default those of the process, calls the verb that the
+    function returns, if any, and returns its exit code.
     """
 
-    @wraps(work)
+    @wraps(read)
     def main(argv: Sequence[str] | None = None) -> int:
         for name in ("SIGTERM", "SIGHUP"):  # a cluster's "time is up" is a Ctrl-C
             with contextlib.suppress(ValueError, AttributeError):  # not the main thread; Windows
                 signal.signal(getattr(signal, name), _terminate)
         try:
-            work(sys.argv[1:] if argv is None else argv)
+            if parsed := read(sys.argv[1:] if argv is None else argv):
+                verb, arguments = parsed
+                verb(arguments)
             sys.stdout.flush()
         except Terminated as stop:
             print("\nterminated", file=sys.stderr)
@@ -296,7 +301,7 @@ def _message(error: Exception) -> str | None:
 
 
 @exit_code
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> Parsed | None:
     """Run `python -m ferplus_keras COMMAND …` and return its exit code."""
     if not argv:
         raise UsageError(f"expected a command: {', '.join(COMMANDS)}")
@@ -306,8 +311,7 @@ def main(argv: Sequence[str]) -> None:
         print(f"usage: {PROG} COMMAND [--help] …\n")
         for each, command in COMMANDS.items():
             print(f"  {each:<{width}}  {command.help}")
-        return
+        return None
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
-    verb, arguments = COMMANDS[name].parse(COMMANDS[name].script or f"{PROG} {name}", words)
-    verb(arguments)
+    return COMMANDS[name].parse(COMMANDS[name].script or f"{PROG} {name}", words)
