@@ -12,6 +12,7 @@ from ferplus_keras.models.weights import layer_variables
 FIGURES = {
     # layers, parameters for 8 classes, features that the head classifies; at its own image size
     "CompactFER": (52, 1_243_424, 256),
+    "FastFER": (46, 1_357_736, 192),
     "DeepFaceCNN": (16, 1_486_856, 1024),
     "FaceEmotionCNN": (40, 1_644_712, 256),
     "FerVGG": (36, 29_898_696, 4096),

@@ -20,39 +20,70 @@ def compact_fer(images):
     """
     from keras import layers
 
-    def convolve(x, filters, name, *, strides=1, side=3, relu=True):
-        x = layers.Conv2D(
-            filters,
-            side,
-            strides=strides,
-            padding="same",
-            use_bias=False,
-            kernel_initializer="he_normal",
-            name=f"{name}_conv",
-        )(x)
-        x = _normalise(x, f"{name}_bn")
-        return layers.ReLU(name=f"{name}_relu")(x) if relu else x
-
-    x = convolve(images, 32, "stem_1")
-    x = convolve(x, 32, "stem_2", strides=2)
+    x = _convolve(images, 32, "stem_1")
+    x = _convolve(x, 32, "stem_2", strides=2)
     for stage, (filters, strides) in enumerate(((64, 1), (128, 2), (256, 2)), start=1):
-        name = f"stage_{stage}"
-        shortcut = x
-        if strides > 1:
-            # Averaged first, so that the 1x1 convolution sees every pixel (ResNet-D, He et al.
-            # 2019).
-            shortcut = layers.AveragePooling2D(strides, padding="same", name=f"{name}_halve")(x)
-        shortcut = convolve(shortcut, filters, f"{name}_shortcut", side=1, relu=False)
-        x = convolve(x, filters, f"{name}_1", strides=strides)
-        x = convolve(x, filters, f"{name}_2", relu=False)
-        # Squeeze and excitation (Hu et al. 2018).
+        x = _residual_block(x, filters, strides, f"stage_{stage}")
+    return layers.GlobalAveragePooling2D(name="pool")(x)
+
+
+@network(
+    "FastFER",
+    description="small residual network for 8-bit integers, half of CompactFER's cost",
+    channel_order="grey",
+    mean=(128.0,),
+    std=(64.0,),
+    image_size=48,
+    dropout_rate=0.1,
+)
+def fast_fer(images):
+    """Return features (b, 192) of images (b, s, s, 1), s a multiple of 8 best.
+
+    1.4 million parameters and 56 million multiply-adds per face. The first convolution halves the
+    side already, and no layer waits for the whole map: (24, 24, 32) -> (12, 12, 96) -> (6, 6, 192).
+    """
+    from keras import layers
+
+    x = _convolve(images, 32, "stem", strides=2)
+    for block, (filters, strides) in enumerate(((32, 1), (96, 2), (192, 2), (192, 1)), start=1):
+        x = _residual_block(x, filters, strides, f"block_{block}", squeeze=False)
+    return layers.GlobalAveragePooling2D(name="pool")(x)
+
+
+def _residual_block(x, filters: int, strides: int, name: str, *, squeeze: bool = True):
+    """Add two convolutions to their input, weighed by squeeze and excitation (Hu et al. 2018)."""
+    from keras import layers
+
+    shortcut = x
+    if strides > 1:
+        # Averaged first, so that the 1x1 convolution sees every pixel (ResNet-D, He et al. 2019).
+        shortcut = layers.AveragePooling2D(strides, padding="same", name=f"{name}_halve")(x)
+    shortcut = _convolve(shortcut, filters, f"{name}_shortcut", side=1, relu=False)
+    x = _convolve(x, filters, f"{name}_1", strides=strides)
+    x = _convolve(x, filters, f"{name}_2", relu=False)
+    if squeeze:
         weight = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_se_squeeze")(x)
         weight = layers.Conv2D(filters // 8, 1, activation="relu", name=f"{name}_se_reduce")(weight)
         weight = layers.Conv2D(filters, 1, activation="sigmoid", name=f"{name}_se_expand")(weight)
         x = layers.Multiply(name=f"{name}_se_scale")([x, weight])
-        x = layers.Add(name=f"{name}_add")([x, shortcut])
-        x = layers.ReLU(name=f"{name}_out")(x)
-    return layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    return layers.ReLU(name=f"{name}_out")(x)
+
+
+def _convolve(x, filters: int, name: str, *, strides: int = 1, side: int = 3, relu: bool = True):
+    from keras import layers
+
+    x = layers.Conv2D(
+        filters,
+        side,
+        strides=strides,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    x = _normalise(x, f"{name}_bn")
+    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
 
 @network(
