@@ -11,6 +11,7 @@ VERSION = re.search(
 )[1]
 
 TENSORFLOW = ">=2.20,<2.22"
+JAX = ">=0.9,<0.12"
 # What training and evaluation need beside a backend.
 TRAINING = [
     "filelock>=3.16,<5",
@@ -73,7 +74,14 @@ setup(
         # TensorFlow no longer brings TensorBoard, which writes the logs.
         "tensorflow": [*TRAINING, f"tensorflow{TENSORFLOW}", f"tensorboard{TENSORFLOW}"],
         "tensorflow-cpu": [*TRAINING, f"tensorflow-cpu{TENSORFLOW}", f"tensorboard{TENSORFLOW}"],
-        "jax": [*TRAINING, "jax>=0.9,<0.12"],
+        # The same with CUDA's libraries; Torch brings them anyway.
+        "tensorflow-gpu": [
+            *TRAINING,
+            f"tensorflow[and-cuda]{TENSORFLOW}",
+            f"tensorboard{TENSORFLOW}",
+        ],
+        "jax": [*TRAINING, f"jax{JAX}"],
+        "jax-gpu": [*TRAINING, f"jax[cuda12]{JAX}"],
         "torch": [*TRAINING, "torch>=2.6,<3"],
         "light": [*FACES, ONNXRUNTIME],
         "export": EXPORT,

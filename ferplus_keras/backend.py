@@ -48,6 +48,8 @@ def choose_backend(num_gpus: int = 1) -> None:
             home = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
             configured = json.loads((home / "keras.json").read_text()).get("backend")
         os.environ["KERAS_BACKEND"] = configured if configured in installed else installed[0]
+    # TensorFlow would take all of a GPU's memory, whatever it needs.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     if num_gpus == 0:
         hide_gpus()
 

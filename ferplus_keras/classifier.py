@@ -17,6 +17,7 @@ from ferplus_keras.files import sha256
 from ferplus_keras.formats import Predict, one_at_a_time, open_network
 from ferplus_keras.models.checkpoint import CheckpointInfo
 from ferplus_keras.progress import progress_bar
+from ferplus_keras.provenance import announce
 from ferplus_keras.run import find_checkpoint
 
 if TYPE_CHECKING:
@@ -177,6 +178,10 @@ class Classifier:
                 f"{len(faces)} faces{f' of {name}' if name else ''}; its weights are broken"
             )
         return found
+
+    def announce(self, doing: str) -> None:
+        """Say on standard error where it computes, such as "evaluating on 2 processor cores"."""
+        announce(doing, keras=self.network is not None)
 
     def describe(self) -> dict[str, Any]:
         """Return what a report says of the classifier, JSON-ready."""

@@ -54,6 +54,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         Classifier.open(path, model_name=config.model_name, image_size=config.image_size)
         for path in paths
     ]
+    members[0].announce("evaluating")
     for member in members:
         name = member.info.model_name
         if config.model_name and config.model_name != name:

@@ -103,6 +103,7 @@ def explain(arguments: argparse.Namespace) -> None:
         if arguments.rows:
             faces = read_rows(arguments.rows, source, info.evaluation_rule)
 
+    classifier.announce("explaining")
     network = scores_of(classifier, arguments.batch_size)
     refused: dict[str | None, list[Method]] = {}
     for method in methods:

@@ -80,6 +80,7 @@ def predict(arguments: argparse.Namespace) -> None:
         margin=arguments.margin,
         tta=arguments.tta,
     )
+    predictor.classifier.announce("classifying")
     _Job(predictor, arguments, copies).run(sources)
 
 

@@ -91,6 +91,9 @@ def serve(arguments: argparse.Namespace) -> None:
     with listen(arguments.host, arguments.port) as taken:
         metrics = Metrics()
         engine = Engine(models, detectors, metrics.batches.observe)
+        # A Keras model, if there is one, may be on a GPU.
+        found = sorted(engine.classifiers.values(), key=lambda one: one.network is None)
+        found[0].announce("serving")
         app = make_app(engine, limits, metrics, token=bool(token))
         hosts = [arguments.host, *arguments.allowed_hosts]
         if not token and not ipaddress.ip_address(taken.getsockname()[0]).is_loopback:

@@ -10,6 +10,7 @@ import numpy as np
 from ferplus_keras.data.dataset import DATASETS, Dataset, load_dataset
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models.registry import MODELS
+from ferplus_keras.provenance import announce
 from ferplus_keras.run import find_checkpoint
 from ferplus_keras.training.distillation import check_teachers, distil
 from ferplus_keras.training.schedules import Stage, learning_rate
@@ -130,6 +131,8 @@ def build_network(
             dropout_rate=config.dropout_rate,
             activation=config.activation,
         )
+    half = config.mixed_precision
+    announce("training", "float32" if half == "none" else half, gpus=config.num_gpus)
     if loaded:
         print(f"weights: {loaded}")
     if loaded and loaded.affine:

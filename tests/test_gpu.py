@@ -1,0 +1,74 @@
+"""Commands say where they compute, and which GPU they leave idle."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ferplus_keras import provenance
+from tests.conftest import REPOSITORY
+
+HIDING = ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS")
+WARNING = "this machine has an NVIDIA GPU, which"
+
+
+def command(*words, **environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "ferplus_keras", *map(str, words)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k not in HIDING} | environment,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.fixture
+def machine_with_gpu(tmp_path):
+    """A machine whose NVIDIA driver lists a GPU; backends without CUDA's libraries see none."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)'\n")
+    program.chmod(0o755)
+    return {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+
+def test_training_names_its_processor_and_warns_of_an_idle_gpu(
+    sample_data, tmp_path, machine_with_gpu
+):
+    words = (
+        "find-lr --model_name DeepFaceCNN --limit_train 32 --batch_size 16 --class_weights none "
+        f"--mixed_precision bfloat16 --data_dir {sample_data} --checkpoints_dir {tmp_path}"
+    ).split()
+    said = command(*words, **machine_with_gpu)
+    assert f"training on {provenance.hardware()['cores']} processor core" in said
+    assert ", bfloat16\n" in said
+    assert WARNING in said
+    assert "pip install 'ferplus-keras[" in said
+    assert WARNING not in command(*words, "--num_gpus", "0", **machine_with_gpu)
+
+
+def test_an_exported_model_runs_on_the_processor_without_a_warning(machine_with_gpu):
+    pytest.importorskip("onnxruntime")
+    picture = REPOSITORY / "docs" / "example.jpg"
+    said = command("predict", picture, "--faces", "whole", **machine_with_gpu)
+    assert said.startswith("classifying on ")
+    assert WARNING not in said
+
+
+@pytest.mark.parametrize(
+    ("gpus", "used", "named"),
+    [
+        (["NVIDIA H100"], 1, "training on NVIDIA H100, bfloat16\n"),
+        (["A", "B", "C"], 2, "training on A and B, bfloat16\n"),
+        (["A"], 0, "training on 3 processor cores, bfloat16\n"),
+        ([], 1, "training on 3 processor cores, bfloat16\n"),
+    ],
+)
+def test_the_line_names_what_is_used(gpus, used, named, monkeypatch, capsys):
+    monkeypatch.setattr(provenance, "_gpus", lambda: gpus)
+    monkeypatch.setattr(provenance, "_cores", lambda: 3)
+    monkeypatch.setattr(provenance, "_has_nvidia_device", lambda: False)
+    provenance.announce("training", "bfloat16", gpus=used)
+    assert capsys.readouterr().err == named
