@@ -89,6 +89,7 @@ setup(
         # Fetches ViTBase16's weights; brings TensorFlow along, by way of tensorflow-text.
         "hub": ["keras-hub>=0.32,<0.33"],
         "dlib": DLIB,
+        "parquet": ["pyarrow>=18,<26"],
         "serve": SERVE,
         "app": SERVE,  # its older name
         "sweep": SWEEP,
@@ -105,6 +106,7 @@ setup(
             "dlib-bin>=20,<21",
             "httpx>=0.27,<1",
             "playwright>=1.50,<2",
+            "pyarrow>=18,<26",
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.14,<0.18",

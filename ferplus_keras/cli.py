@@ -129,7 +129,12 @@ def _function(verb: str) -> Callable[[Any], Any]:
 
 
 def _labels(parser: LineParser) -> Callable[[Any], Any]:
-    from ferplus_keras.data.dataset import DATASETS, format_label_counts, label_counts
+    from ferplus_keras.data.dataset import (
+        DATASETS,
+        format_label_counts,
+        label_counts,
+        write_labels,
+    )
     from ferplus_keras.data.labels import LABEL_RULES
     from ferplus_keras.run import default_data_dir
 
@@ -139,10 +144,14 @@ def _labels(parser: LineParser) -> Callable[[Any], Any]:
     parser.add_argument("--class_map", nargs="+", metavar="NEW=OLD+OLD", help="as for train.py")
     parser.add_argument("--cache_dir", help="where parsed pixels are kept")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--output", type=Path, help="CSV file to write with the rows that are kept")
 
     def labels(arguments: argparse.Namespace) -> None:
         options = vars(arguments)
-        as_json = options.pop("json")
+        as_json, output = options.pop("json"), options.pop("output")
+        if output:
+            rows = write_labels(output, **options)
+            print(f"{output}: {rows:,} rows", file=sys.stderr)
         counts = label_counts(**options)
         print(json.dumps(counts, indent=2) if as_json else format_label_counts(counts))
 
@@ -221,6 +230,9 @@ COMMANDS = {
     "app": Command("the same as serve", _module("serve.command:serve")),
     "explain": Command("show which pixels decided", _module("explain.command:explain")),
     "export": Command("write a model for another runtime", _module("export.command:export")),
+    "evaluate": Command(
+        "score the predictions of any model", _module("evaluation.predictions:evaluate_predictions")
+    ),
     "compare": Command("compare evaluations", _module("evaluation.compare:compare")),
     "audit": Command(
         "inspect labels, votes, duplicates and leaks", _module("evaluation.audit:audit")

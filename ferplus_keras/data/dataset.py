@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from ferplus_keras.data.tables import at_line, read_table
 from ferplus_keras.data.targets import ClassMap, Labels, Split, find_class_map, merge_classes
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
 from ferplus_keras.errors import InputError, UsageError, unknown
+from ferplus_keras.files import replacing
 
 DUPLICATE = "same pixels as a validation or test row"
 EXCLUDED = "listed in --exclude"
@@ -319,16 +321,56 @@ def label_counts(
         {"rows", "kept", "dropped", "reasons": {reason: rows}, "per_class": {name: rows}}. Under a
         rule with soft targets, the rows of a class are the sum of its targets.
     """
+    rule = DATASETS[dataset_name].rule(label_rule)
+    source = _open_labels(data_dir, dataset_name, cache_dir, class_map)
+    return source.counts(rule, rule, source.label(rule))
+
+
+def _open_labels(
+    data_dir: str | Path, dataset_name: str, cache_dir: str | Path | None, class_map: Sequence[str]
+) -> Source:
+    """Read the files of a data set, of FERPlus the votes alone where there are no faces."""
     label_set = DATASETS[dataset_name]
-    rule = label_set.rule(label_rule)
     try:
-        source = open_source(data_dir, dataset_name, cache_dir, class_map=class_map)
+        return open_source(data_dir, dataset_name, cache_dir, class_map=class_map)
     except Fer2013Missing:
         if not label_set.uses_votes:
             raise
         classes = find_class_map(class_map, label_set.class_names)
-        source = Source(label_set, ferplus_votes(data_dir), classes)
-    return source.counts(rule, rule, source.label(rule))
+        return Source(label_set, ferplus_votes(data_dir), classes)
+
+
+def write_labels(
+    path: Path,
+    data_dir: str | Path,
+    dataset_name: str = "FERPlus",
+    label_rule: str = "majority",
+    cache_dir: str | Path | None = None,
+    class_map: Sequence[str] | None = None,
+) -> int:
+    """Write the rows that a label rule keeps, so that any program can train on exactly these.
+
+    A CSV file with a line per row: split, row (of fer2013.csv, from 0, or place in the sorted list
+    of own pictures), image (its name in fer2013new.csv, or path), label (the first one of equal
+    targets) and the target of each class. Arguments and errors are those of `label_counts`.
+
+    Returns:
+        The number of rows.
+    """
+    rule = DATASETS[dataset_name].rule(label_rule)
+    source = _open_labels(data_dir, dataset_name, cache_dir, class_map)
+    labels, given = source.label(rule), source.rows
+    images = given.names if given.paths is None else given.paths
+    best = rule.kind.labels(labels.targets)
+    kept = [row for name in SPLITS for row in np.flatnonzero(labels.keep & (given.splits == name))]
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["split", "row", "image", "label", *source.class_names])
+        for row in kept:
+            image, label = "" if images is None else images[row], source.class_names[best[row]]
+            targets = (f"{target:.9g}" for target in labels.targets[row])
+            writer.writerow([given.splits[row], row, image, label, *targets])
+    return len(kept)
 
 
 def format_label_counts(counts: dict) -> str:

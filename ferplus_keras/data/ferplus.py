@@ -87,4 +87,7 @@ def ferplus_votes(data_dir: str | Path) -> FileRows:
         raise InputError(f"{where}: expected {fault}; the file may be cut off or damaged")
     splits = [_SPLIT_OF[fields["Usage"]] for _, fields in table]
     votes = [[_VOTE_COUNTS[fields[name]] for name in VOTE_COLUMNS] for _, fields in table]
-    return FileRows(np.array(votes), np.array(splits), None, FERPLUS_CLASSES, {VOTES_FILE: sha256})
+    names = np.array([fields.get("Image name", "") for _, fields in table])
+    return FileRows(
+        np.array(votes), np.array(splits), None, FERPLUS_CLASSES, {VOTES_FILE: sha256}, names=names
+    )

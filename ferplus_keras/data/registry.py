@@ -21,6 +21,7 @@ class FileRows(NamedTuple):
     class_names: tuple[str, ...]  # that label rules distinguish, in the order of their targets
     hashes: dict[str, str]  # file name to SHA-256 of every file read
     paths: np.ndarray | None = None  # (n,) str; None where all rows are of one file
+    names: np.ndarray | None = None  # (n,) str, of the image of a row of that file, "" for none
 
 
 Read = Callable[[str | Path, str | Path | None], FileRows]

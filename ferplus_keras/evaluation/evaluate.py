@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,8 +26,80 @@ from ferplus_keras.models.checkpoint import CheckpointInfo
 from ferplus_keras.provenance import versions
 from ferplus_keras.run import CONFUSION, PAGE, PREDICTIONS, REPORT, Run, find_checkpoint
 
+if TYPE_CHECKING:
+    import keras
 
-def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+    from ferplus_keras.evaluation.predictions import Predictions
+
+Ask = Callable[[np.ndarray, str], list[np.ndarray]]
+"""From rows of the files, (n,) int, and the name of their split to the (n, C) float32 probabilities
+of every member."""
+
+
+def evaluate(
+    subject: EvaluateConfig | Classifier | keras.Model | str | Path | np.ndarray,
+    split: Split | None = None,
+) -> dict[str, Any]:
+    """Evaluate a model, or its probabilities, on a split; or files as a configuration says.
+
+    Args:
+        subject: a Keras model whose outputs are `split.class_names` in their order; a classifier,
+            a trained file or a run folder, whose classes are arranged by name; probabilities of
+            the split's rows, (n, C); or an `EvaluateConfig`, without `split`.
+        split: the labelled faces, as `load_split` returns them.
+
+    Returns:
+        The scores of the split, as fractions: n, accuracy, accuracy_interval, macro_f1, loss,
+        per_class, leak_free and so on, as report.json has them of a split, under the split's own
+        label rule. With an `EvaluateConfig`, what `evaluate_files` returns.
+
+    Raises:
+        UsageError: there is no split.
+        InputError: model or probabilities do not suit the split.
+
+    Example:
+        >>> test = load_split("data", "test")  # doctest: +SKIP
+        >>> evaluate("checkpoints/experiment_1", test)["accuracy"]  # doctest: +SKIP
+        0.857
+    """
+    if isinstance(subject, EvaluateConfig):
+        return evaluate_files(subject)
+    if split is None:
+        raise UsageError("expected evaluate(model_or_probabilities, split); load_split returns one")
+    if isinstance(subject, str | Path):
+        subject = Classifier.open(subject)
+    elif hasattr(subject, "predict_on_batch"):
+        subject = Classifier.from_model(subject, split.class_names)
+    if isinstance(subject, Classifier):
+        found = subject.arranged(split.class_names).probabilities(split.images)
+    else:
+        found = as_probabilities(subject, split.targets.shape)
+    return Evaluation(split, found).scores()
+
+
+def as_probabilities(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return probabilities as float32; raises InputError if they are none or of another shape.
+
+    Rounded ones, whose sums are within 0.05 of 1, are divided by their sums.
+    """
+    values = np.asarray(values)
+    if values.shape != shape or values.dtype.kind not in "fiub":
+        expected = f"expected probabilities of shape {shape}"
+        raise InputError(f"{expected}, got {values.shape} {values.dtype}")
+    sums = values.sum(axis=1, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        wrong = np.flatnonzero(~((values >= 0).all(axis=1) & (np.abs(sums - 1) <= 0.05)))
+    if wrong.size:
+        example = np.round(values[wrong[0]].astype(float), 4).tolist()
+        raise InputError(
+            f"expected probabilities with the sum 1; {wrong.size} of {len(values)} rows have none, "
+            f"such as {example}; apply softmax to logits, divide percentages by 100"
+        )
+    rounded = np.abs(sums - 1) > 1e-4
+    return np.where(rounded[:, None], values / sums[:, None], values).astype(np.float32)
+
+
+def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:
     """Evaluate one or several networks as `config` says and write what came out.
 
     Writes report.json, report.html, predictions.csv and confusion_matrix.png beside the (first)
@@ -61,12 +133,34 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             raise InputError(f"{member.path} is a {name}, not a {config.model_name}")
     source, protocol = read or _open_data(config, members[0].info, paths[0])
     members = [member.arranged(source.class_names) for member in members]
-    splits = {name: _split_by_rule(source, name, protocol["label_rule"]) for name in config.splits}
+    splits = {name: split_by_rule(source, name, protocol["label_rule"]) for name in config.splits}
+
+    def ask(rows: np.ndarray, name: str) -> list[np.ndarray]:
+        images, several = source.rows.images[rows], len(members) > 1
+        return [
+            member.probabilities(
+                images,
+                batch_size=config.batch_size,
+                tta=config.tta,
+                average=config.average,
+                name=f"{name} {number}/{len(members)}" if several else name,
+            )
+            for number, member in enumerate(members, start=1)
+        ]
+
     evaluations = {
-        name: _evaluate_split(source, name, by_rule, members, config)
+        name: evaluate_split(source, name, by_rule, ask, config.average)
         for name, by_rule in splits.items()
     }
-    report = _report(protocol, members, evaluations)
+    report = make_report(protocol, members, evaluations)
+    write_evaluation(report, evaluations, folder, started)
+    return report
+
+
+def write_evaluation(
+    report: dict[str, Any], evaluations: dict[str, Evaluation], folder: Path, started: float
+) -> None:
+    """Write the four files of an evaluation that began at `started` (by `time.perf_counter`)."""
     with Run(folder).writing():
         write_predictions(evaluations, folder / PREDICTIONS)
         report["evaluation_id"] = sha256(folder / PREDICTIONS)
@@ -76,11 +170,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         write_json(report, folder / REPORT)
     print(format_report(report))
     took, network = time.perf_counter() - started, report["seconds"]["network"]
-    print(
-        f"\n{PAGE}, {REPORT}, {PREDICTIONS}, {CONFUSION} are in {folder}\n"
-        f"{took:.0f} s, {1 - network / took:.0%} of them outside the network"
-    )
-    return report
+    print(f"\n{PAGE}, {REPORT}, {PREDICTIONS}, {CONFUSION} are in {folder}\n{took:.0f} s", end="")
+    print(f", {1 - network / took:.0%} of them outside the network" if network else "")
 
 
 def _open_data(
@@ -100,18 +191,26 @@ def _open_data(
         class_map=class_map,
         class_names=info.class_names if own and not label_set.class_names else None,
     )
-    return source, {
-        "dataset_name": dataset_name,
-        "label_rule": rule.name,
+    protocol = protocol_of(source, rule.name, class_map)
+    return source, protocol | {"tta": config.tta, "average": config.average}
+
+
+def protocol_of(
+    source: Source, rule: str, class_map: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Return what a report says of data and label rule."""
+    return {
+        "dataset_name": source.label_set.name,
+        "label_rule": rule,
         "class_map": class_map and list(class_map),
         "class_names": list(source.class_names),
         "data": source.hashes,
-        "tta": config.tta,
-        "average": config.average,
+        "tta": "none",
+        "average": "probabilities",
     }
 
 
-def _split_by_rule(source: Source, name: str, main: str) -> dict[str, Split | None]:
+def split_by_rule(source: Source, name: str, main: str) -> dict[str, Split | None]:
     """Return one split under every label rule, `main` first; None where a rule keeps no row."""
     found: dict[str, Split | None] = {main: source.split(name, main)}
     for rule in source.label_set.rules:
@@ -122,27 +221,17 @@ def _split_by_rule(source: Source, name: str, main: str) -> dict[str, Split | No
     return found
 
 
-def _evaluate_split(
+def evaluate_split(
     source: Source,
     name: str,
     by_rule: dict[str, Split | None],
-    members: Sequence[Classifier],
-    config: EvaluateConfig,
+    ask: Ask,
+    average: str = "probabilities",
 ) -> Evaluation:
-    """Ask every network about every row once, whichever rules keep it."""
+    """Ask about every row once, whichever rules keep it; `by_rule` is as `split_by_rule` does."""
     every = np.unique(np.concatenate([split.row_ids for split in by_rule.values() if split]))
-    images = source.rows.images[every]
-    answers = [
-        member.probabilities(
-            images,
-            batch_size=config.batch_size,
-            tta=config.tta,
-            average=config.average,
-            name=name if len(members) == 1 else f"{name} {number}/{len(members)}",
-        )
-        for number, member in enumerate(members, start=1)
-    ]
-    mean = mean_probabilities(answers, config.average)
+    answers = ask(every, name)
+    mean = mean_probabilities(answers, average)
     others = {
         rule: split and Evaluation(split, mean[np.searchsorted(every, split.row_ids)])
         for rule, split in by_rule.items()
@@ -157,9 +246,12 @@ def _evaluate_split(
     )
 
 
-def _report(
-    protocol: dict[str, Any], members: Sequence[Classifier], evaluations: dict[str, Evaluation]
+def make_report(
+    protocol: dict[str, Any],
+    members: Sequence[Classifier | Predictions],
+    evaluations: dict[str, Evaluation],
 ) -> dict[str, Any]:
+    """Return report.json, without what is known only once the files are written."""
     temperature = None
     if found := evaluations.get("validation"):
         temperature = fit_temperature(found.labels, found.probabilities)
@@ -190,8 +282,8 @@ def _report(
     return report
 
 
-def _backend(member: Classifier) -> str:
-    """Return what computed: the Keras backend, or the kind of export."""
+def _backend(member: Classifier | Predictions) -> str:
+    """Return what computed: the Keras backend, or the kind of export or predictions file."""
     if member.network is None:
         return member.path.suffix.removeprefix(".") or "saved_model"
     from keras.backend import backend

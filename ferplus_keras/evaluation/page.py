@@ -43,7 +43,7 @@ def write_report_page(
     write_page(
         path,
         "report.html",
-        report={"members": (), "trial": None, "evaluation_id": None} | report,
+        report={"members": (), "trial": None, "evaluation_id": None, "not_known": ()} | report,
         label_set=DATASETS[report["dataset_name"]],
         networks={(of["model"], of["image_size"]) for of in networks},
         spec=MODELS.get(report["model"]),

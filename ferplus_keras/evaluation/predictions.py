@@ -1,0 +1,242 @@
+"""The command `evaluate`: the predictions of any framework's model, scored by one protocol."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ferplus_keras.data.dataset import DATASETS, Source, open_source
+from ferplus_keras.data.labels import LABEL_RULES
+from ferplus_keras.data.tables import read_table
+from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES, SPELLINGS, SPLITS
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.evaluation import evaluate as evaluation
+from ferplus_keras.extras import EVALUATION, require
+from ferplus_keras.files import require_writable, sha256
+from ferplus_keras.run import PREDICTIONS, default_data_dir
+
+if TYPE_CHECKING:
+    import pandas
+
+DESCRIPTION = """\
+Score the predictions of any model, whatever made them, as test.py scores its own.
+
+  python -m ferplus_keras evaluate predictions.csv
+
+takes a CSV file, a Parquet file or a NumPy array: the row of fer2013.csv (column `row`, counted
+from 0) or the image's name, and the probability of each class, in any order (docs/benchmark.md)."""
+
+ORDERS = {"ferplus": FERPLUS_CLASSES, "fer2013": FER2013_CLASSES}
+"""Orders of classes that `--classes` knows; of seven, FER+'s is that without contempt."""
+
+NOT_KNOWN = (
+    "what the model was trained on, and on which rows it was selected: selected on the test split, "
+    "it scores too high there",
+    "how faces were prepared, and whether views or models were averaged",
+)
+
+
+@dataclass(eq=False)
+class Predictions:
+    """A file of probabilities, (n, C) float32 `values`, of `rows` of a data set, ascending."""
+
+    path: Path
+    rows: np.ndarray
+    values: np.ndarray
+    network: None = None
+    seconds: float = 0.0
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a report says of the model; most of it is not known."""
+        return dict.fromkeys(("image_size", "epoch", "trained_with")) | {
+            "checkpoint": str(self.path),
+            "checkpoint_sha256": sha256(self.path),
+            "model": self.path.stem,
+        }
+
+    def answers(self, rows: np.ndarray, name: str) -> list[np.ndarray]:
+        """Return the probabilities of some of the rows, as the only member of an ensemble."""
+        return [self.values[np.searchsorted(self.rows, rows)]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the arguments of `evaluate`."""
+    parser.description = DESCRIPTION
+    parser.add_argument("predictions", type=Path, help=".csv, .parquet or .npy file")
+    parser.add_argument("--data_dir", default=default_data_dir())
+    parser.add_argument(
+        "--dataset_name", choices=list(DATASETS), help="[FERPlus; without contempt FERPlus7]"
+    )
+    parser.add_argument("--label_rule", choices=list(LABEL_RULES), default="majority")
+    parser.add_argument(
+        "--splits", nargs="+", choices=list(SPLITS), help="[what the file has, but for train]"
+    )
+    parser.add_argument("--classes", choices=ORDERS, help="order of columns without names")
+    parser.add_argument("--output_dir", type=Path, help="where files go [FILE_report beside FILE]")
+    parser.add_argument("--cache_dir", help="where parsed pixels are kept")
+
+
+def evaluate_predictions(arguments: argparse.Namespace) -> None:
+    """Score a file of predictions, write what test.py writes, and say what cannot be known.
+
+    Raises:
+        UsageError: the order of the classes or the split must be given.
+        InputError: the file cannot be used, or lacks, repeats or invents rows; they are named.
+    """
+    started = time.perf_counter()
+    require(EVALUATION, "evaluation")
+    path = arguments.predictions
+    folder = arguments.output_dir or path.with_name(f"{path.stem}_report")
+    if (folder / PREDICTIONS).resolve() == path.resolve():
+        raise UsageError(f"{path} would be replaced: choose another --output_dir")
+    table = _read(path)
+    columns = _class_columns(table, arguments.classes, path)
+    seven = "contempt" not in columns and {*FER2013_CLASSES} <= columns.keys()
+    dataset_name = arguments.dataset_name or ("FERPlus7" if seven else "FERPlus")
+    rule = DATASETS[dataset_name].rule(arguments.label_rule).name
+    source = open_source(arguments.data_dir, dataset_name, arguments.cache_dir)
+    not_known = list(NOT_KNOWN)
+    values = _values(table, columns, source, path, not_known)
+    rows, lines = _rows(table, source, rule, arguments.splits, path)
+    found = Predictions(path, rows, values[lines])
+    there = [name for name in SPLITS if (source.rows.splits[rows] == name).any()]
+    splits = arguments.splits or [name for name in there if name != "train"] or there
+    by_split = {name: evaluation.split_by_rule(source, name, rule) for name in splits}
+    for name, by_rule in by_split.items():
+        lacking = {of: np.setdiff1d(s.row_ids, rows) if s else () for of, s in by_rule.items()}
+        _refuse(path, f"lacks, of what {rule} keeps of {name},", lacking.pop(rule))
+        if unscored := {of: len(by_rule.pop(of)[0]) for of, lost in lacking.items() if len(lost)}:
+            counts = (f"{of} {len(lacking[of]):,} of {kept:,}" for of, kept in unscored.items())
+            not_known.append(f"{name} under rules that need further rows: {', '.join(counts)}")
+    require_writable(folder, "--output_dir")
+    evaluations = {
+        name: evaluation.evaluate_split(source, name, by_rule, found.answers)
+        for name, by_rule in by_split.items()
+    }
+    report = evaluation.make_report(evaluation.protocol_of(source, rule), [found], evaluations)
+    report["not_known"] = not_known
+    evaluation.write_evaluation(report, evaluations, folder, started)
+
+
+def _read(path: Path) -> pandas.DataFrame:
+    """Return a file as a table; the columns of a plain array are called 0, 1 and so on."""
+    import pandas
+
+    try:
+        if path.suffix == ".csv":
+            return pandas.DataFrame([line for _, line in read_table(path, ())[0]])
+        if path.suffix == ".npy":
+            return pandas.DataFrame(np.load(path))
+        if path.suffix == ".parquet":
+            require(("pyarrow",), "reading Parquet")
+            return pandas.read_parquet(path).reset_index()
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+    raise InputError(f"{path}: expected .csv, .npy or .parquet; test.py evaluates models")
+
+
+def _class(name: object) -> str:
+    folded = str(name).strip().casefold()
+    return SPELLINGS.get(folded, folded)
+
+
+def _class_columns(table: pandas.DataFrame, order: str | None, path: Path) -> dict[str, Any]:
+    """Return class -> column by name, of other columns too; where none has a name, in order."""
+    if not all(str(name).isdecimal() for name in table):
+        return {_class(name): name for name in table}
+    count = len(table.columns)
+    names = ORDERS[order or "ferplus"][:count]
+    if count not in (7, 8) or len(names) < count or not (order or count == 8):
+        raise UsageError(
+            f"{path} has {count} columns without names: expected eight in FER+'s order, or seven "
+            f"and --classes {' or '.join(ORDERS)}; or a table with names"
+        )
+    return dict(zip(names, table, strict=True))
+
+
+def _values(
+    table: pandas.DataFrame, columns: dict[str, Any], source: Source, path: Path, notes: list[str]
+) -> np.ndarray:
+    """Return the probabilities (n, C) float32 of the source's classes; contempt may be lacking."""
+    import pandas
+
+    names = source.class_names
+    lacking = [name for name in names if _class(name) not in columns]
+    if lacking not in ([], ["contempt"]):
+        raise InputError(
+            f"{path}: expected a column for each of {', '.join(names)}; found "
+            f"{', '.join(map(str, table))}"
+        )
+    values = np.zeros((len(table), len(names)))
+    for index, name in enumerate(names):
+        if name not in lacking:
+            column = table[columns[_class(name)]]
+            values[:, index] = pandas.to_numeric(column, errors="coerce")
+            if (bad := np.isnan(values[:, index])).any():
+                example = column[bad].iloc[0]
+                raise InputError(f"{path}: expected numbers in column {name}, found {example!r}")
+    if lacking:
+        notes.append("contempt: the model has no such class, so it counts as never predicted")
+    elif source.label_set.name == "FERPlus7":
+        notes.append("contempt: its faces are left out (they count with --dataset_name FERPlus)")
+    if "contempt" in columns and "contempt" not in names:
+        values /= np.maximum(values.sum(axis=1, keepdims=True), 1e-12)
+    return evaluation.as_probabilities(values, values.shape)
+
+
+def _rows(
+    table: pandas.DataFrame, source: Source, rule: str, splits: list[str] | None, path: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of the data set, ascending, and which line is about each, both (n,) int64.
+
+    A line says so by the row's number or the image; else the lines are in the order of the rows.
+    FER+ has image names that two rows with the same pixels share: one line is about both.
+    """
+    plain = {str(name).casefold().replace("_", "").replace(" ", ""): name for name in table}
+    known, splits_of = source.rows.paths, source.rows.splits
+    if "row" in plain:
+        known, column = np.arange(len(splits_of)), plain["row"]
+    else:
+        known = source.rows.names if known is None else known
+        named = [plain[name] for name in ("imagename", "image", "path") if name in plain]
+        column = named[0] if named and known is not None else None
+    if column is None:
+        if not splits:
+            raise UsageError(f"{path} has no column `row` or `image`: give --splits, such as test")
+        kept = np.concatenate([source.split(name, rule).row_ids for name in splits])
+        every = np.concatenate([np.flatnonzero(splits_of == name) for name in splits])
+        if len(table) not in (len(kept), len(every)):
+            raise InputError(
+                f"{path} has {len(table):,} lines: expected {len(kept):,}, the rows of "
+                f"{' and '.join(splits)} that {rule} keeps of {source.label_set.name}, or all "
+                f"{len(every):,}; or a column `row`"
+            )
+        rows = kept if len(table) == len(kept) else every
+        return np.sort(rows), np.argsort(rows)
+    table = table[table[column] != ""]  # FER+ has images without a name, of which no rule keeps one
+    lines = table[column].astype(str).str.strip().to_list()
+    if known is source.rows.names:  # of files in no folder
+        lines = [PureWindowsPath(line).name for line in lines]
+    rows_of = defaultdict(list)
+    for row, name in enumerate(known.tolist()):
+        if name != "":
+            rows_of[str(name)].append(row)
+    _refuse(path, "names what is not in the data:", [n for n in lines if n not in rows_of])
+    counts = Counter(lines)
+    _refuse(path, "repeats", [n for n, times in counts.items() if times > len(rows_of[n])])
+    pairs = [(row, place) for place, line in enumerate(lines) for row in rows_of[line]]
+    rows, first = np.unique([row for row, _ in pairs], return_index=True)
+    return rows, table.index.to_numpy()[[place for _, place in pairs]][first]
+
+
+def _refuse(path: Path, fault: str, rows: np.ndarray | list) -> None:
+    """Raise InputError that names rows, if there are any."""
+    if len(rows):
+        more = f" and {len(rows) - 5:,} more" if len(rows) > 5 else ""
+        raise InputError(f"{path} {fault} {', '.join(map(str, rows[:5]))}{more}")

@@ -1,0 +1,215 @@
+"""Predictions of any model, in every shape in which people have them."""
+
+import csv
+import json
+
+import numpy as np
+import pandas
+import pytest
+
+from ferplus_keras.cli import main
+from ferplus_keras.data.dataset import load_split
+from ferplus_keras.data.labels import LABEL_RULES
+from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.evaluation.evaluate import evaluate
+
+FER2013_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+
+@pytest.fixture(scope="module")
+def table(sample_data):
+    """Return random probabilities of every test row: row, image and eight classes."""
+    votes = pandas.read_csv(sample_data / "fer2013new.csv")
+    rows = np.flatnonzero(votes["Usage"] == "PrivateTest")
+    values = np.random.default_rng(0).dirichlet(np.ones(8), len(rows)).astype(np.float32)
+    found = pandas.DataFrame(values, columns=FERPLUS_CLASSES)
+    found.insert(0, "row", rows)
+    return found.assign(image=votes["Image name"][rows].to_numpy())
+
+
+def seven(table):
+    """Return the same as seven classes under FER2013's names, in its order."""
+    values = table[list(FER2013_CLASSES)]
+    values = values.div(values.sum(axis=1), axis=0)
+    return values.set_axis(FER2013_NAMES, axis="columns")
+
+
+def scored(path, sample_data, *words):
+    """Return the report of the test split after `evaluate`, and what it cannot know."""
+    assert main(["evaluate", str(path), "--data_dir", str(sample_data), *words]) == 0
+    report = json.loads((path.parent / f"{path.stem}_report" / "report.json").read_text())
+    return report["splits"]["test"], "\n".join(report["not_known"])
+
+
+def refused(path, sample_data, capsys, *words):
+    """Return what the refusal of a file says."""
+    assert main(["evaluate", str(path), "--data_dir", str(sample_data), *words]) in (1, 2)
+    assert not (path.parent / f"{path.stem}_report").exists()
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_the_full_report_is_that_of_the_rows(table, sample_data, tmp_path, capsys):
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    found, not_known = scored(tmp_path / "mine.csv", sample_data)
+    split = load_split(sample_data, "test")
+    by_row = {row["row"]: row for row in table.to_dict("records")}
+    answers = [max(FERPLUS_CLASSES, key=by_row[row].get) for row in split.row_ids]
+    truth = [split.class_names[label] for label in split.labels()]
+    assert found["n"] == len(truth)
+    assert found["accuracy"] == np.mean([a == b for a, b in zip(answers, truth, strict=True)])
+    assert set(found["label_rules"]) == set(LABEL_RULES) - {"majority"}
+    assert found["annotators"]["n"] == found["n"] >= found["leak_free"]["n"] > 0
+    assert "selected on the test split" in not_known
+    assert "selected on the test split" in capsys.readouterr().out
+    page = (tmp_path / "mine_report" / "report.html").read_text()
+    assert "selected on the test split" in page
+    again, _ = scored(tmp_path / "mine_report" / "predictions.csv", sample_data)
+    for name in ("n", "accuracy", "loss", "macro_f1", "confusion_matrix", "leak_free"):
+        assert again[name] == found[name]
+
+
+def test_other_shapes_of_the_same_answers_score_the_same(table, sample_data, tmp_path):
+    pytest.importorskip("pyarrow")
+    kept = load_split(sample_data, "test").row_ids
+    table.to_csv(tmp_path / "by_row.csv", index=False)
+    shuffled = table.drop(columns="row").sample(frac=1, random_state=0)
+    shuffled["image"] = "FER2013Test/" + shuffled["image"]
+    shuffled[["image", *sorted(FERPLUS_CLASSES)]].to_csv(tmp_path / "by_image.csv", sep=";")
+    table.drop(columns="image").to_parquet(tmp_path / "by_row.parquet")
+    np.save(tmp_path / "every.npy", table[list(FERPLUS_CLASSES)].to_numpy())
+    in_order = table[table["row"].isin(kept)]
+    np.save(tmp_path / "kept.npy", in_order[list(FERPLUS_CLASSES)].to_numpy())
+    expected, _ = scored(tmp_path / "by_row.csv", sample_data)
+    for name in ("by_image.csv", "by_row.parquet", "every.npy", "kept.npy"):
+        words = ("--splits", "test") if name.endswith(".npy") else ()
+        found, _ = scored(tmp_path / name, sample_data, *words)
+        for score in ("n", "accuracy", "confusion_matrix", "leak_free"):
+            assert found[score] == expected[score], name
+        assert found["loss"] == pytest.approx(expected["loss"])
+        assert found["label_rules"] == expected["label_rules"]
+
+
+def test_rules_that_need_further_rows_are_not_scored_but_named(table, sample_data, tmp_path):
+    kept = load_split(sample_data, "test", label_rule="ms_majority").row_ids
+    others = load_split(sample_data, "test").row_ids
+    lacking = len(np.setdiff1d(others, kept))
+    assert lacking
+    table[table["row"].isin(kept)].to_csv(tmp_path / "few.csv", index=False)
+    found, not_known = scored(tmp_path / "few.csv", sample_data, "--label_rule", "ms_majority")
+    assert f"majority {lacking} of {len(others)}" in not_known
+    assert "majority" not in found["label_rules"]
+
+
+def test_seven_classes_leave_contempt_out_or_miss_it(table, sample_data, tmp_path):
+    answers = seven(table)
+    pandas.concat([table["row"], answers], axis=1).to_csv(tmp_path / "seven.csv", index=False)
+    found, not_known = scored(tmp_path / "seven.csv", sample_data)
+    assert "contempt" not in found["per_class"]
+    assert "contempt: its faces are left" in not_known
+    split = load_split(sample_data, "test", "FERPlus7")
+    places = np.searchsorted(table["row"], split.row_ids)
+    names = [FER2013_CLASSES[best] for best in answers.to_numpy()[places].argmax(axis=1)]
+    truth = [split.class_names[label] for label in split.labels()]
+    assert found["accuracy"] == np.mean([a == b for a, b in zip(names, truth, strict=True)])
+    np.save(tmp_path / "array.npy", answers.to_numpy())
+    same, _ = scored(
+        tmp_path / "array.npy", sample_data, "--splits", "test", "--classes", "fer2013"
+    )
+    assert same["confusion_matrix"] == found["confusion_matrix"]
+    table.to_csv(tmp_path / "eight.csv", index=False)
+    same, _ = scored(tmp_path / "eight.csv", sample_data, "--dataset_name", "FERPlus7")
+    assert same["confusion_matrix"] == found["confusion_matrix"]
+    missed, not_known = scored(tmp_path / "seven.csv", sample_data, "--dataset_name", "FERPlus")
+    assert missed["n"] == len(load_split(sample_data, "test").images)
+    assert missed["per_class"]["contempt"]["recall"] in (0, None)
+    assert "contempt: the model has no such class" in not_known
+
+
+def test_an_image_name_that_two_rows_share_is_about_both(table, sample_data, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "fer2013.csv").symlink_to(sample_data / "fer2013.csv")
+    votes = pandas.read_csv(sample_data / "fer2013new.csv")
+    first, second = load_split(sample_data, "test").row_ids[:2]
+    votes.loc[second, "Image name"] = votes.loc[first, "Image name"]
+    votes.to_csv(folder / "fer2013new.csv", index=False)
+    by_image = table[table["row"] != second].drop(columns="row")
+    by_image.to_csv(tmp_path / "images.csv", index=False)
+    scored(tmp_path / "images.csv", folder)
+    with (tmp_path / "images_report" / "predictions.csv").open() as file:
+        lines = {int(line["row"]): line for line in csv.DictReader(file)}
+    assert lines[first]["anger"] == lines[second]["anger"]
+
+
+def test_what_cannot_be_used_is_named(table, sample_data, tmp_path, capsys):
+    kept = load_split(sample_data, "test").row_ids
+    classes, path = list(FERPLUS_CLASSES), tmp_path / "mine.csv"
+
+    def said(changed, *words):
+        changed.to_csv(path, index=False)
+        return refused(path, sample_data, capsys, *words)
+
+    line = said(table[~table["row"].isin(kept[:7])])
+    assert f"lacks, of what majority keeps of test, {kept[0]}, " in line
+    assert "and 2 more" in line
+    assert f"repeats {kept[3]}" in said(pandas.concat([table, table[table["row"] == kept[3]]]))
+    assert "not in the data: 99999" in said(table.replace({"row": {kept[0]: 99999}}))
+    assert "sum 1" in said(table.assign(**{name: table[name] * 100 for name in classes}))
+    assert "sum 1" in said(table.assign(anger=table["anger"] - 2, fear=table["fear"] + 2))
+    text = table.astype({"fear": object})
+    text.loc[4, "fear"] = "much"
+    assert "'much'" in said(text)
+    assert "expected a column for each of neutral" in said(table[["row", "anger"]])
+    assert "give --splits" in said(table[classes])
+    assert "expected" in said(table[classes].iloc[:9], "--splits", "test")
+    seven(table).T.reset_index(drop=True).T.to_csv(path, index=False)
+    assert "--classes ferplus or fer2013" in refused(path, sample_data, capsys)
+    assert "test.py evaluates models" in refused(tmp_path / "a.keras", sample_data, capsys)
+    assert "No such file" in refused(tmp_path / "a.csv", sample_data, capsys)
+
+
+def test_own_predictions_are_not_replaced(table, sample_data, tmp_path, capsys):
+    path = tmp_path / "predictions.csv"
+    table.to_csv(path, index=False)
+    before = path.read_bytes()
+    line = refused(path, sample_data, capsys, "--output_dir", str(tmp_path))
+    assert "would be replaced" in line
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("rule", ["majority", "ms_crossentropy", "ms_multi_target"])
+def test_labels_writes_the_rows_of_the_protocol(rule, sample_data, tmp_path):
+    path = tmp_path / "rows.csv"
+    words = ["--data_dir", str(sample_data), "--label_rule", rule, "--output", str(path)]
+    assert main(["labels", *words]) == 0
+    found = pandas.read_csv(path)
+    images = pandas.read_csv(sample_data / "fer2013new.csv")["Image name"]
+    assert set(found["split"]) == {"train", "validation", "test"}
+    for name, lines in found.groupby("split"):
+        split = load_split(sample_data, name, label_rule=rule)
+        np.testing.assert_array_equal(lines["row"], split.row_ids)
+        np.testing.assert_array_equal(lines["image"], images[split.row_ids])
+        np.testing.assert_array_equal(
+            lines[list(FERPLUS_CLASSES)].to_numpy(np.float32), split.targets
+        )
+        assert list(lines["label"]) == [split.class_names[label] for label in split.labels()]
+
+
+def test_evaluate_takes_probabilities_and_a_split(table, sample_data):
+    split = load_split(sample_data, "test")
+    values = table[table["row"].isin(split.row_ids)][list(FERPLUS_CLASSES)].to_numpy()
+    found = evaluate(values, split)
+    assert found["n"] == len(values)
+    assert found["accuracy"] == np.mean(values.argmax(axis=1) == split.labels())
+    rounded = evaluate(np.round(values, 2), split)
+    assert rounded["loss"] == pytest.approx(found["loss"], rel=0.3)
+    with pytest.raises(InputError, match="of shape"):
+        evaluate(values[1:], split)
+    with pytest.raises(InputError, match="softmax"):
+        evaluate(np.log(values), split)
+    with pytest.raises(InputError, match="sum 1"):
+        evaluate(np.full_like(values, np.nan), split)
+    with pytest.raises(UsageError, match="load_split"):
+        evaluate(values)
