@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ferplus_keras.data.augment import VIEWS
+from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import sha256
 from ferplus_keras.formats import Predict, one_at_a_time, open_network
-from ferplus_keras.models.checkpoint import CheckpointInfo
+from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.provenance import announce
 from ferplus_keras.run import find_checkpoint
@@ -68,22 +69,65 @@ class Classifier:
 
     @classmethod
     def from_model(cls, model: keras.Model, class_names: Sequence[str]) -> Classifier:
-        """Return the classifier of a Keras model in memory, whose outputs are `class_names`.
+        """Return the classifier of any Keras model in memory, whose outputs are `class_names`.
 
-        It takes faces (b, s, s) or (b, s, s, 3) uint8 and returns (b, C) probabilities.
+        The data set on which files of it are evaluated is the one with these classes, else Folder.
+
+        Args:
+            model: takes faces of one size, (b, s, s), (b, s, s, 1) or RGB (b, s, s, 3), as uint8 or
+                float, with values from 0 to 255; returns (b, C) probabilities.
+            class_names: C names.
+
+        Raises:
+            InputError: the model has inputs or outputs of other shapes.
         """
-        side, colour = model.input_shape[1], len(model.input_shape) == 4
+        match model.input_shape, model.output_shape:
+            case (_, int(side), int(other)) | (_, int(side), int(other), 1 | 3), (
+                _,
+                int(count),
+            ) if side == other and count == len(class_names):
+                pass
+            case shapes:
+                raise InputError(
+                    f"expected a model from faces (n, s, s) or (n, s, s, 3) to {len(class_names)} "
+                    f"probabilities, one for each class; got one from {shapes[0]} to {shapes[1]}"
+                )
+        colour = model.input_shape[3:] == (3,)
+        if model.input_shape[3:] == (1,):
+            import keras
+
+            faces = keras.Input((side, side), dtype="uint8")
+            model = keras.Model(
+                faces, model(keras.layers.Reshape((side, side, 1))(faces)), name=model.name
+            )
+        known = (of for of in DATASETS.values() if sorted(of.class_names) == sorted(class_names))
+        of = next(known, DATASETS["Folder"])
         info = CheckpointInfo(
             model.name,
             side,
             tuple(class_names),
-            dataset_name="unknown",
+            dataset_name=of.name,
             label_rule="unknown",
-            evaluation_rule="majority",
+            evaluation_rule=of.rule("majority").name,
             face_size=side,
             colour=colour,
         )
         return cls(info, one_at_a_time(model.predict_on_batch), network=model)
+
+    def save(self, path: str | Path) -> None:
+        """Write the Keras network and its class names to a .keras file.
+
+        Every command takes it, and `keras.models.load_model` opens it.
+
+        Raises:
+            InputError: no Keras network is behind the classifier, the name does not end in .keras,
+                or the file cannot be written.
+        """
+        if self.network is None:
+            raise InputError(f"{self.path} is no Keras network: copy the file instead")
+        if Path(path).suffix != ".keras":
+            raise InputError(f"expected a file ending in .keras, got {path}")
+        save_checkpoint(self.network, Path(path), self.info)
 
     def __reduce__(self):
         """Pickle the path, from which the copy opens its file again, or else the Keras model."""

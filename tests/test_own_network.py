@@ -1,0 +1,72 @@
+"""The page on own networks, run from the first block to the last as a reader would."""
+
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+from ferplus_keras import Classifier
+from ferplus_keras.cli import main
+from ferplus_keras.errors import InputError
+from tests.conftest import REPOSITORY
+
+PAGE = (REPOSITORY / "docs" / "own_network.md").read_text(encoding="utf-8")
+
+
+def test_the_page_runs_in_order(sample_data, tmp_path, monkeypatch):
+    keras = pytest.importorskip("keras")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("the page exports, which runs on TensorFlow")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FERPLUS_DATA_DIR", raising=False)
+    (tmp_path / "data").symlink_to(sample_data)
+    blocks = re.findall(r"```(python|sh)\n(.*?)```", PAGE, re.DOTALL)
+    assert [kind for kind, _ in blocks].count("python") >= 6
+    names = {}
+    for kind, block in blocks:
+        if kind == "python":
+            exec(compile(block, "own_network.md", "exec"), names)
+        else:
+            for line in block.splitlines():
+                assert main(shlex.split(line)[3:]) == 0, line
+    assert len(names["history"].history["loss"]) == 2
+    assert names["info"].dataset_name == "FERPlus"
+    for name in ("my_network.onnx", "my_report/report.html", "my_report/explanations.png"):
+        assert (tmp_path / name).is_file()
+
+
+def small(shape, classes):
+    keras = pytest.importorskip("keras")
+    faces = keras.Input(shape)
+    x = keras.layers.Dense(classes, activation="softmax")(keras.layers.Flatten()(faces))
+    return keras.Model(faces, x, name="small")
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (24, 24, 1), (24, 24, 3)])
+def test_a_saved_network_answers_as_before(shape, tmp_path):
+    model = small(shape, 2)
+    classifier = Classifier.from_model(model, ("glad", "sad"))
+    classifier.save(tmp_path / "small.keras")
+    opened = Classifier.open(tmp_path / "small.keras")
+    assert opened.info == classifier.info
+    assert (opened.info.dataset_name, opened.info.evaluation_rule) == ("Folder", "own labels")
+    colour = shape[2:] == (3,)
+    assert (opened.face_size, opened.colour) == (24, colour)
+    given = np.random.default_rng(0).integers(0, 256, (5, *shape), dtype=np.uint8)
+    faces = given if colour else given.reshape(5, 24, 24)
+    np.testing.assert_allclose(
+        opened.probabilities(faces), model.predict(given, verbose=0), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("shape", "classes"), [((24, 20), 2), ((24, 24, 2), 2), ((24, 24), 3)])
+def test_models_of_other_shapes_are_refused(shape, classes):
+    with pytest.raises(InputError, match="expected a model from faces"):
+        Classifier.from_model(small(shape, classes), ("glad", "sad"))
+
+
+def test_what_cannot_be_saved_is_said(tmp_path):
+    classifier = Classifier.from_model(small((24, 24), 2), ("glad", "sad"))
+    with pytest.raises(InputError, match=r"ending in \.keras"):
+        classifier.save(tmp_path / "small.h5")
