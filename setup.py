@@ -65,7 +65,7 @@ setup(
     # Enough to use an ONNX model; every backend's extra adds the rest.
     install_requires=[
         "numpy>=2,<3",
-        "opencv-python-headless>=4.10,<6",
+        "opencv-python-headless>=5,<6",
         "pillow>=11,<14",
         "PyYAML>=6,<7",
         "tqdm>=4.66,<5",

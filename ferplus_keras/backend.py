@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -61,7 +62,8 @@ def hide_gpus() -> None:
 
 
 def load_keras() -> None:
-    """Import Keras and its backend, without the two notices that TensorFlow logs at every start."""
+    """Import Keras and its backend, without TensorFlow's notices and advice."""
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # advice on functions that are Keras'
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with leaving_out(b"absl::InitializeLog", b"oneDNN custom operations"):
         import keras  # noqa: F401

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import contextlib
 import json
 import os
@@ -270,6 +271,7 @@ def exit_code(
 
     @wraps(read)
     def main(argv: Sequence[str] | None = None) -> int:
+        escape_output()
         for name in ("SIGTERM", "SIGHUP"):  # a cluster's "time is up" is a Ctrl-C
             with contextlib.suppress(ValueError, AttributeError):  # not the main thread; Windows
                 signal.signal(getattr(signal, name), _terminate)
@@ -296,6 +298,25 @@ def exit_code(
         return 0
 
     return main
+
+
+def escape_output() -> None:
+    """Let standard output and error take every character, whatever their encoding.
+
+    What the encoding cannot express is escaped by a back slash; the bytes of names that are not
+    UTF-8 go out as they are.
+    """
+
+    def escape(error: UnicodeError) -> tuple:
+        try:
+            return codecs.lookup_error("surrogateescape")(error)
+        except UnicodeError:
+            return codecs.lookup_error("backslashreplace")(error)
+
+    codecs.register_error("bytes-or-backslash", escape)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="bytes-or-backslash")
 
 
 def _terminate(number: int, frame: Any) -> None:

@@ -56,6 +56,7 @@ class TrainConfig(Config):
     limit_train: Count | None = setting(
         "Train on this many rows only, drawn by --seed with class shares kept. For trials."
     )
+    limit_validation: Count | None = setting("Validate on this many rows only, drawn likewise.")
     class_map: tuple[str, ...] | None = setting(
         "Merged or renamed classes, each NEW=OLD or NEW=OLD+OLD; classes that are not named are "
         "left out with their rows. Default: the data set's own classes."

@@ -48,15 +48,16 @@ def read_excluded(path: str | Path, rows: int) -> tuple[np.ndarray, str]:
     return excluded, sha256
 
 
-def limit_split(split: Split, limit: int, seed: int) -> Split:
-    """Return `limit` rows of a split, drawn by the seed, in row order; all where it has no more.
+def limit_split(split: Split, limit: int | None, seed: int) -> Split:
+    """Return `limit` rows of a split, drawn by the seed, in row order; all for None or too few.
 
     Every class (of soft targets: the largest one) keeps its share, by the largest-remainder
     method. Raises UsageError where `limit` is below 1.
     """
+    rows = len(split.images)
+    limit = rows if limit is None else limit
     if limit < 1:
         raise UsageError(f"expected a limit of 1 row or more, not {limit}")
-    rows = len(split.images)
     if limit >= rows:
         return split
     classes = split.labels()

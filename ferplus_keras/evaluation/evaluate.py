@@ -23,6 +23,7 @@ from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.files import require_writable, sha256, write_json
 from ferplus_keras.formats import find_format
 from ferplus_keras.models.checkpoint import CheckpointInfo
+from ferplus_keras.models.registry import MODELS
 from ferplus_keras.provenance import versions
 from ferplus_keras.run import CONFUSION, PAGE, PREDICTIONS, REPORT, Run, find_checkpoint
 
@@ -266,12 +267,8 @@ def make_report(
         "versions": versions(),
         "seconds": {"network": sum(member.seconds for member in members)},
     }
-    limits = []
-    for member in members:
-        with suppress(InputError):  # a bare file has no settings
-            limits.append(Run(member.path.parent).settings().get("limit_train"))
-    if any(limits):
-        report["trial"] = {"limit_train": min(filter(None, limits))}
+    if trial := _trial(members):
+        report["trial"] = trial
     if len(members) > 1:
         for index, of in enumerate(described):
             of["splits"] = {
@@ -280,6 +277,22 @@ def make_report(
             }
         report["members"] = described
     return report
+
+
+def _trial(members: Sequence[Classifier | Predictions]) -> dict[str, Any]:
+    """Return the settings that make a run a trial, where any member's run has them."""
+    trial: dict[str, Any] = {}
+    for member in members:
+        settings: dict[str, Any] = {}
+        with suppress(InputError):  # a bare file has none
+            settings = Run(member.path.parent).settings()
+        for name in ("limit_train", "limit_validation"):
+            if limit := settings.get(name):
+                trial[name] = min(limit, trial.get(name, limit))
+        spec = MODELS.get(settings.get("model_name"))
+        if spec and spec.default_weights != "none" and settings.get("weights") == "none":
+            trial["weights"] = "none"
+    return trial
 
 
 def _backend(member: Classifier | Predictions) -> str:

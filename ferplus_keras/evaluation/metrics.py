@@ -13,7 +13,7 @@ RESAMPLES = 2000
 """Bootstrap samples behind every interval."""
 
 CLIP = 1e-7
-"""Smallest probability whose logarithm is taken, as in Keras."""
+"""Smallest probability whose divergence from votes is taken."""
 
 
 def score(
@@ -79,12 +79,12 @@ def score(
 
 
 def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return mean −log of the true class's probability, in nats, clipped at 1e-7 as Keras does.
+    """Return mean −log of the true class's probability, in nats; no probability counts as 0.
 
     `labels` are (n,) int, indices of the true class; `probabilities` (n, C) float.
     """
-    of_truth = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.clip(of_truth, CLIP, 1 - CLIP)).mean())
+    of_truth = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.clip(of_truth, np.finfo(np.float32).tiny, 1)).mean())
 
 
 def summary(

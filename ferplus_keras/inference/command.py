@@ -71,7 +71,6 @@ def predict(arguments: argparse.Namespace) -> None:
         InputError: a source cannot be used. Of several the others are finished first.
         KeyboardInterrupt: Ctrl-C; what was done until then is kept.
     """
-    tables.escape_output()
     sources, copies = _check(arguments)
     predictor = Predictor(
         arguments.checkpoint_path,

@@ -5,7 +5,6 @@ File names that are not UTF-8 keep their bytes (`surrogateescape`).
 
 from __future__ import annotations
 
-import codecs
 import csv
 import json
 import re
@@ -27,25 +26,6 @@ AddFaces = Callable[..., None]
 
 `numbers` are the faces', else from 0; `moment` is the frame's number in its video and its seconds.
 """
-
-
-def escape_output() -> None:
-    """Let standard output and error take every character, whatever their encoding.
-
-    What the encoding cannot express is escaped by a back slash; the bytes of names that are not
-    UTF-8 go out as they are.
-    """
-
-    def escape(error: UnicodeError) -> tuple:
-        try:
-            return codecs.lookup_error("surrogateescape")(error)
-        except UnicodeError:
-            return codecs.lookup_error("backslashreplace")(error)
-
-    codecs.register_error("bytes-or-backslash", escape)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="bytes-or-backslash")
 
 
 def format_table(found: Found) -> str:

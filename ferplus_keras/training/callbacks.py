@@ -10,6 +10,7 @@ import dataclasses
 import math
 import signal
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -72,46 +73,61 @@ class Interruptible(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """Show a bar with images per second, and one line for each finished epoch.
+    """Show one bar for the whole run, validation included, and a line for each finished epoch.
 
-    `images` are those of one epoch, `batch_size` those of a batch; `epochs` are the whole run's.
+    `images` and `validation_images` are those of one epoch, `batch_size` those of a batch; `epochs`
+    are the whole run's.
     """
 
     async_safe = True
     state_names = ("seconds", "images_per_second")
 
-    def __init__(self, images: int, batch_size: int, epochs: int) -> None:
+    def __init__(self, images: int, validation_images: int, batch_size: int, epochs: int) -> None:
         super().__init__()
         self.images, self.batch_size, self.epochs = images, batch_size, epochs
+        self.both = images + validation_images
         self.images_per_second: list[float] = []
         self.seconds: list[float] = []  # of each finished epoch of the run, validation included
         self.lock = threading.Lock()
+        self.bar: Any = None
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        name = f"epoch {epoch + 1}/{self.epochs}"
-        self.bar = progress_bar(total=self.images, desc=name, unit=" images")
+        begin = epoch * self.both
+        if self.bar is None:
+            total = self.epochs * self.both
+            self.bar = progress_bar(total=total, initial=begin, unit=" images")
+        self.due = begin + self.images
+        self.bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
         self.started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
         with self.lock:
             numbers = {name: f"{float(value):.4f}" for name, value in logs.items()}
             self.bar.set_postfix(numbers, refresh=False)
-            self.bar.update(min(self.batch_size, self.images - self.bar.n))
+            self.bar.update(min(self.batch_size, self.due - self.bar.n))
+
+    on_test_batch_end = on_train_batch_end
 
     def on_test_begin(self, logs=None) -> None:
         self.speed = self.images / (time.perf_counter() - self.started)
+        self.due += self.both - self.images
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
-        self.bar.close()
         self.images_per_second.append(self.speed)
         self.seconds.append(time.perf_counter() - self.started)
         numbers = "  ".join(f"{name} {float(value):.4f}" for name, value in logs.items())
         left = (self.epochs - epoch - 1) * statistics.mean(self.seconds)
         pace = f"{self.speed:.0f} images/s" + (f", at most {_duration(left)} left" if left else "")
-        print(f"epoch {epoch + 1}/{self.epochs}  {numbers}  ({pace})", flush=True)
+        self.bar.write(f"epoch {epoch + 1}/{self.epochs}  {numbers}  ({pace})")
+        sys.stdout.flush()
 
-    def on_train_end(self, logs=None) -> None:
-        self.bar.close()
+    def close(self, logs=None) -> None:
+        """End the bar, also after a failure, so that messages begin on a line of their own."""
+        if self.bar:
+            self.bar.close()
+            self.bar = None
+
+    on_train_end = close
 
     def record(self) -> dict[str, float]:
         """Return what run.json says of the run's length and speed."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from ferplus_keras.errors import UsageError
@@ -27,7 +28,7 @@ def multi_target(targets, probabilities):
         (b,) float32 losses.
     """
     best = ops.max(targets * probabilities, axis=-1)
-    return -ops.log(ops.maximum(best, keras.config.epsilon()))
+    return -ops.log(ops.maximum(best, np.finfo(np.float32).tiny))
 
 
 def accuracy(targets, probabilities):

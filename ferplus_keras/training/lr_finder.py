@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from scipy.signal import lfilter
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.progress import progress_bar
+from ferplus_keras.training.callbacks import SetEpoch
 from ferplus_keras.training.prepare import (
     check_targets,
     compile_stage,
@@ -39,6 +41,8 @@ class Ramp(keras.callbacks.Callback):
         super().__init__()
         self.bar = bar
         self.losses: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
         self.total = 0.0
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
@@ -47,7 +51,7 @@ class Ramp(keras.callbacks.Callback):
         self.total = total
         self.bar.update()
         smoothed = smooth(self.losses)
-        if not smoothed[-1] < DIVERGED * smoothed.min():
+        if len(self.losses) == self.bar.total or not smoothed[-1] < DIVERGED * smoothed.min():
             self.model.stop_training = True
 
 
@@ -59,7 +63,7 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
 
     Args:
         config: settings of the run that the rate is for.
-        steps: batches of the ramp, at most an epoch's.
+        steps: batches of the ramp; small data are gone through several times.
 
     Returns:
         The suggested `init_lr`.
@@ -73,13 +77,16 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     require_writable(config.run_dir, "--checkpoints_dir")
     weights = starting_weights(config)
     prepared = prepare(config, read_dataset(config), weights)
-    steps = min(steps, len(prepared.batches))
     rates = np.geomspace(LOWEST, HIGHEST, steps).astype(np.float32)
     compile_stage(config, prepared, stage, rate_per_step(rates))
     with progress_bar(total=steps, desc="learning rate", unit=" steps") as bar:
         ramp = Ramp(bar)
         prepared.model.fit(
-            prepared.batches, steps_per_epoch=steps, callbacks=[ramp], shuffle=False, verbose=0
+            prepared.batches,
+            epochs=math.ceil(steps / len(prepared.batches)),
+            callbacks=[SetEpoch(prepared.batches), ramp],
+            shuffle=False,
+            verbose=0,
         )
     suggested = suggest(rates, ramp.losses)
     _write(config.run_dir, rates, ramp.losses, suggested)

@@ -152,9 +152,13 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
     split = dataset.splits["train"]
     loss = find_loss(config.loss or split.kind.loss)
     metrics = find_metrics(config.metrics, split.kind.accuracy)
+    validation = dataset.splits["validation"]
     if config.limit_train:
         split = limit_split(split, config.limit_train, config.seed)
         print(f"training on {len(split.images)} of the training rows (--limit_train)")
+    if config.limit_validation:
+        validation = limit_split(validation, config.limit_validation, config.seed)
+        print(f"validating on {len(validation.images)} rows (--limit_validation)")
     weighting = class_weights(config.class_weights, split, dataset.name, dataset.label_rule)
     if config.teacher:
         share = 0.5 if config.teacher_weight is None else config.teacher_weight
@@ -173,7 +177,7 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
         workers=config.workers,
     )
     model, loaded = build_network(config, dataset, weights, split.images)
-    validation = Batches(dataset.splits["validation"], config.batch_size)
+    validation = Batches(validation, config.batch_size)
     return Prepared(model, loaded, batches, validation, loss, metrics)
 
 

@@ -7,6 +7,7 @@ a small projection, and each view must pick its partner among all others of the 
 from __future__ import annotations
 
 import dataclasses
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,9 +71,7 @@ def pretrain(config: TrainConfig) -> Path:
     weights = starting_weights(config)
     with run.writing():
         dataset, faces = read_dataset(config), faces_without_labels(config)
-        train = faces["train"]
-        if config.limit_train:
-            train = limit_split(train, config.limit_train, config.seed)
+        train = limit_split(faces["train"], config.limit_train, config.seed)
         print(f"pretraining on {len(train.images):,} faces without labels", flush=True)
         how = {
             "augmentation": config.augmentation,
@@ -81,7 +80,8 @@ def pretrain(config: TrainConfig) -> Path:
             "workers": config.workers,
         }
         batches = ViewPairs(train, config.batch_size, **how)
-        validation = ViewPairs(faces["validation"], config.batch_size, **how)
+        validation = limit_split(faces["validation"], config.limit_validation, config.seed)
+        validation = ViewPairs(validation, config.batch_size, **how)
         model, loaded = build_network(config, dataset, weights, train.images)
         with compute_dtype(config.mixed_precision):
             projector = _with_projection(model)
@@ -91,8 +91,10 @@ def pretrain(config: TrainConfig) -> Path:
             run.clear()
         run.write_settings(to_plain(config))
         run.write_record(first_record(config, dataset, prepared, boundary) | {"label_counts": {}})
-        progress = hooks.Progress(batches.rows, config.batch_size, stage.plan.epochs)
-        with hooks.Interruptible() as interruptible:
+        progress = hooks.Progress(
+            batches.rows, validation.rows, config.batch_size, stage.plan.epochs
+        )
+        with hooks.Interruptible() as interruptible, closing(progress):
             projector.fit(
                 batches,
                 validation_data=validation,

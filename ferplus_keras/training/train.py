@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
+from contextlib import closing
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +82,7 @@ def train(config: TrainConfig) -> Path:
         model, batches = prepared.model, prepared.batches
         for stage in stages:  # a boundary that does not exist is refused now
             freeze_before(model, stage.freeze_before)
-        settings = to_plain(config)
+        settings = to_plain(config) | {"data_dir": os.path.abspath(config.data_dir)}
         if done:
             run.write_settings(settings)
             print(f"resuming {run.folder} after epoch {done}")
@@ -88,14 +90,16 @@ def train(config: TrainConfig) -> Path:
         info = checkpoint_info(config, dataset)
         ends = list(accumulate(stage.plan.epochs for stage in stages))
         history = hooks.History(run)
-        progress = hooks.Progress(batches.rows, config.batch_size, ends[-1])
+        progress = hooks.Progress(
+            batches.rows, prepared.validation.rows, config.batch_size, ends[-1]
+        )
         saving = [
             hooks.SaveBest(run / MAX_ACCURACY, "val_accuracy", "max", info),
             hooks.SaveBest(run / MIN_LOSS, "val_loss", "min", info),
         ]
         logging = [logger for name in config.loggers for logger in LOGGERS[name](run, settings)]
         try:
-            with hooks.Interruptible() as interruptible:
+            with hooks.Interruptible() as interruptible, closing(progress):
                 for stage, begin, end in zip(stages, [0, *ends], ends, strict=False):
                     if end < done:
                         continue

@@ -299,9 +299,12 @@ def test_predictions_hold_every_digit(config, checkpoint, sample_data):
 def test_loss_is_that_of_training(config):
     import keras
 
-    probabilities = np.array([[1, 0, 0], [0, 1, 0], [0.2, 0.5, 0.3]], np.float32)
+    logits = np.array([[30, 0, 0], [0, 0, 25], [1, 2, 1.5]], np.float32)
+    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     targets = np.eye(3, dtype=np.float32)
-    expected = np.mean(keras.losses.categorical_crossentropy(targets, probabilities))
+    expected = keras.losses.categorical_crossentropy(targets, logits, from_logits=True)
+    expected = np.mean(keras.ops.convert_to_numpy(expected))
+    assert expected > 8  # the second row's alone is 25
     split = Split(np.zeros((3, 48, 48), np.uint8), targets, np.arange(3), ("a", "b", "c"))
     assert Evaluation(split, probabilities).scores()["loss"] == pytest.approx(expected, abs=1e-6)
 
@@ -366,12 +369,19 @@ def test_data_are_read_once_and_a_rule_without_rows_is_named(config, monkeypatch
         evaluate(config)
 
 
-def test_a_run_on_few_rows_is_marked_as_a_trial(config, checkpoint, capsys):
+def test_a_trial_is_marked_as_one(config, checkpoint, tiny_network, capsys):
     assert "trial" not in evaluate(config)
-    (checkpoint.parent / "config.yaml").write_text("limit_train: 256\n")
-    assert evaluate(config)["trial"] == {"limit_train": 256}
-    assert "trained on 256 rows only" in capsys.readouterr().out
-    assert "trained on 256 rows only" in (checkpoint.parent / "report.html").read_text()
+    settings = checkpoint.parent / "config.yaml"
+    settings.write_text(f"model_name: {tiny_network}\nweights: none\nlimit_train: null\n")
+    assert "trial" not in evaluate(config)  # there are no published weights of this network
+    limits = "limit_train: 256\nlimit_validation: 64\n"
+    settings.write_text(f"{limits}model_name: ResNet50\nweights: none\n")
+    capsys.readouterr()
+    trial = {"limit_train": 256, "limit_validation": 64, "weights": "none"}
+    assert evaluate(config)["trial"] == trial
+    said = "--limit_train 256, --limit_validation 64, --weights none"
+    assert f"\na trial: {said}\n " in capsys.readouterr().out
+    assert said in (checkpoint.parent / "report.html").read_text()
 
 
 def test_golden_accuracy_of_the_bundled_model_by_every_right_class(real_data, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ferplus_keras.cli import escape_output
 from ferplus_keras.inference import tables
 from ferplus_keras.inference.predictor import Prediction
 
@@ -95,6 +96,6 @@ def test_json_is_json_in_every_encoding():
 def test_output_takes_every_character(monkeypatch, encoding, expected):
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr("sys.stdout", stream)
-    tables.escape_output()
+    escape_output()
     print("笑 é " + os.fsdecode(b"\xe9"), end="", flush=True)
     assert stream.buffer.getvalue() == expected

@@ -33,6 +33,15 @@ def test_the_ramp_ends_when_the_loss_blows_up(config, tmp_path, capsys):
     assert names == {"lr_finder.csv", "lr_finder.png"}
 
 
+def test_small_data_are_gone_through_again(config, tmp_path):
+    find_learning_rate(dataclasses.replace(config, limit_train=10), steps=40)
+    with (tmp_path / "trial" / "lr_finder.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) > 10  # an epoch has three batches
+    assert np.ptp([float(line["loss"]) for line in lines]) < 1e4
+    assert all(float(line["loss"]) > 0 for line in lines)
+
+
 def test_with_stages_the_rate_is_for_the_first(config, capsys):
     config = dataclasses.replace(config, stages=("1:dense:0.1", "1:0:0.1"))
     find_learning_rate(config, steps=3)

@@ -20,6 +20,7 @@ from ferplus_keras.data.dataset import load_split
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
+from ferplus_keras.progress import progress_bar
 from ferplus_keras.run import Run, Status
 from ferplus_keras.training import callbacks, loggers
 from ferplus_keras.training.prepare import resolve
@@ -96,6 +97,37 @@ def test_evaluation_repeats_the_logged_validation_accuracy(config):
         assert right / scores["n"] == pytest.approx(scores["accuracy"])
 
 
+def test_the_bar_spans_the_run_and_its_validation(config, monkeypatch):
+    bars, seen = [], []
+
+    def keep(**options):
+        bars.append(progress_bar(**options))
+        return bars[-1]
+
+    def on_epoch_end(self, epoch, logs):
+        seen.append((self.bar.n, self.bar.desc))
+        after(self, epoch, logs)
+
+    after = callbacks.Progress.on_epoch_end
+    monkeypatch.setattr(callbacks, "progress_bar", keep)
+    monkeypatch.setattr(callbacks.Progress, "on_epoch_end", on_epoch_end)
+    train(dataclasses.replace(config, limit_train=70, limit_validation=23))
+    assert seen == [(93, "epoch 1/2: "), (186, "epoch 2/2: ")]
+    train(dataclasses.replace(config, nepochs=3, resume=True, limit_train=70, limit_validation=23))
+    assert [bar.total for bar in bars] == [186, 279]
+    assert bars[1].initial == 186
+    assert seen[2] == (279, "epoch 3/3: ")
+
+
+def test_a_run_is_used_from_any_folder(config, sample_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(sample_data.parent)
+    folder = train(dataclasses.replace(config, data_dir=sample_data.name, nepochs=1))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    report = evaluate(EvaluateConfig(checkpoint_path=str(folder)))
+    assert report["splits"]["test"]["n"] > 0
+
+
 def test_training_goes_on_without_tensorboard(config, monkeypatch, capsys):
     monkeypatch.setattr(loggers, "find_spec", lambda name: None)
     folder = train(dataclasses.replace(config, nepochs=1))
@@ -148,7 +180,7 @@ def test_a_swallowed_interrupt_is_raised_after_the_batch(config, monkeypatch):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"optimizer": "Adam", "lr_policy": "plateau", "label_rule": "ms_probability"},
+        {"optimizer": "Adam", "lr_patience": 1, "label_rule": "ms_probability"},
         {"optimizer": "SGD", "lr_policy": "step", "lr_decay_epochs": 3},
         {
             "optimizer": "SGD",
