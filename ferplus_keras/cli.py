@@ -144,6 +144,8 @@ def _labels(parser: LineParser) -> Callable[[Any], Any]:
     parser.add_argument("--label_rule", choices=list(LABEL_RULES), default="majority")
     parser.add_argument("--class_map", nargs="+", metavar="NEW=OLD+OLD", help="as for train.py")
     parser.add_argument("--cache_dir", help="where parsed pixels are kept")
+    parser.add_argument("--group", help="as for train.py")
+    parser.add_argument("--skip_unreadable", action="store_true", help="as for train.py")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--output", type=Path, help="CSV file to write with the rows that are kept")
 

@@ -73,6 +73,13 @@ class TrainConfig(Config):
         "CSV file with a column `row` (row of fer2013.csv, or position in the sorted list of "
         "own pictures, from 0): rows left out of training."
     )
+    group: str | None = setting(
+        "Own pictures: a column of labels.csv, or a pattern of the file name such as '^S[0-9]+', "
+        "whose pictures stay in one split, such as all of a person (docs/own_data.md)."
+    )
+    skip_unreadable: bool = setting(
+        "Own pictures: leave out those that cannot be read, and list them.", False
+    )
     augmentation: str = setting("Augmentation preset", "wtomin", known=PRESETS)
     label_smoothing: Fraction = setting(
         "Share of each target that is spread evenly over all classes.", 0.0
@@ -241,6 +248,8 @@ class EvaluateConfig(Config):
         known=LABEL_RULES,
     )
     class_map: tuple[str, ...] | None = setting("As for train.py. Default: the checkpoint's own.")
+    group: str | None = setting("As for train.py. Default: that of the checkpoint's run.")
+    skip_unreadable: bool = setting("As for train.py, and what the checkpoint's run did.", False)
     splits: tuple[str, ...] = setting(
         "Splits to evaluate", ("validation", "test"), known=tuple(SPLITS)
     )

@@ -50,6 +50,8 @@ _EXPORTS = tuple(
 )
 _EXPLAINED = ("explanations*.png", "explanations.npz", "class_means.npz", "class_means.png")
 _LOCK = ".lock"
+READING = ("group", "skip_unreadable")
+"""Settings that say how own pictures are read."""
 
 
 class Status(StrEnum):
@@ -162,6 +164,13 @@ class Run:
             return self.settings()["data_dir"]
         except (InputError, KeyError):
             return default_data_dir()
+
+    def reading(self) -> dict[str, Any]:
+        """Return how own pictures were read, as `open_source` takes it; {} if that is unknown."""
+        try:
+            return {name: self.settings().get(name) for name in READING}
+        except InputError:
+            return {}
 
     def require_usable(self, *, resume: bool, overwrite: bool) -> None:
         """Refuse a folder in which this start may not write, before any slow work.

@@ -74,10 +74,10 @@ DAMAGES = {
         lambda lines: "".join([*lines[:4], lines[4].rsplit(",", 1)[0] + ",x\n", *lines[5:]]),
         "row 4",
     ),
-    "no test rows": (
+    "no validation rows": (
         "both",
-        lambda lines: "".join(line for line in lines if "PrivateTest" not in line),
-        "test",
+        lambda lines: "".join(line for line in lines if "PublicTest" not in line),
+        "rows for the validation split",
     ),
 }
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -181,7 +182,7 @@ class Source:
             "classes": list(self.class_names),
             "splits": {name: count(self.rows.splits == name) for name in SPLITS},
             "total": count(np.ones(len(labels.keep), bool)),
-        }
+        } | ({"skipped": self.rows.skipped} if self.rows.skipped else {})
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class Dataset:
     name: str  # row of `DATASETS`
     label_rule: str  # that labels the training rows
     class_names: tuple[str, ...]
-    splits: dict[str, Split]  # "train", "validation" and "test"
+    splits: dict[str, Split]  # "train", "validation" and, where it has rows, "test"
     draw: bool  # whether training draws one class from the target at every read
     evaluation_rule: str  # that labels the validation and test rows
     counts: dict  # as `label_counts` gives them
@@ -205,6 +206,7 @@ def open_source(
     *,
     class_map: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
+    **reading: Any,
 ) -> Source:
     """Read the files of a data set, once, for any number of label rules and splits.
 
@@ -215,15 +217,21 @@ def open_source(
         class_map: as `find_class_map` takes it.
         class_names: columns that the targets are to have, such as the classes of a checkpoint;
             the data may lack some of them. None for the classes of the data.
+        reading: `group` and `skip_unreadable`, as `folder.read_folder` takes them.
 
     Raises:
-        UsageError: an unknown data set or class.
+        UsageError: an unknown data set or class, or `reading` for other data than own pictures.
         InputError: a file is missing or damaged, the two files do not belong together, or the data
             have a class that is not in `class_names`.
     """
     label_set = DATASETS[dataset_name]
     find_class_map(class_map if label_set.class_names else None, label_set.class_names)
-    rows = label_set.read(data_dir, cache_dir)  # not before a wrong class map is refused
+    reading = {name: value for name, value in reading.items() if value}
+    if reading and label_set.class_names:
+        raise UsageError(
+            f"--{next(iter(reading))} is for your own pictures (--dataset_name Folder)"
+        )
+    rows = label_set.read(data_dir, cache_dir, **reading)  # a wrong class map is refused before
     classes = find_class_map(class_map, label_set.class_names or rows.class_names)
     if class_names is not None:
         classes = classes.arranged(class_names)
@@ -240,11 +248,12 @@ def load_dataset(
     class_map: Sequence[str] | None = None,
     drop_leaks: bool = False,
     exclude: str | Path | None = None,
+    **reading: Any,
 ) -> Dataset:
-    """Return all splits as training uses them.
+    """Return all splits as training uses them; the test split is left out where it has no rows.
 
     Args:
-        data_dir, dataset_name, cache_dir, class_map: as for `open_source`.
+        data_dir, dataset_name, cache_dir, class_map, reading: as for `open_source`.
         label_rule: row of `labels.LABEL_RULES`, for the training rows; a data set with one rule
             keeps it.
         evaluation_rule: likewise, for the others; None for the one its authors evaluate with.
@@ -254,12 +263,12 @@ def load_dataset(
 
     Raises:
         UsageError: an unknown data set, label rule or class.
-        InputError: as `open_source`, or a split has no rows.
+        InputError: as `open_source`, or the train or validation split has no rows.
     """
     label_set = DATASETS[dataset_name]
     rule = label_set.rule(label_rule)
     evaluation = label_set.rule(evaluation_rule or rule.evaluate_with)
-    source = open_source(data_dir, dataset_name, cache_dir, class_map=class_map)
+    source = open_source(data_dir, dataset_name, cache_dir, class_map=class_map, **reading)
     hashes = dict(source.hashes)
     train = source.label(rule)
     if exclude:
@@ -269,11 +278,13 @@ def load_dataset(
         train = train.without(source.leaked, DUPLICATE)
     labels = source.label(evaluation).replaced(source.rows.splits == "train", train)
     rules = dict.fromkeys(SPLITS, evaluation) | {"train": rule}
+    if not np.any(labels.keep & (source.rows.splits == "test")):
+        del rules["test"]
     return Dataset(
         name=label_set.name,
         label_rule=rule.name,
         class_names=source.class_names,
-        splits={name: source.split(name, rules[name], labels) for name in SPLITS},
+        splits={name: source.split(name, rules[name], labels) for name in rules},
         draw=rule.draw,
         evaluation_rule=evaluation.name,
         counts=source.counts(rule, evaluation, labels),
@@ -290,6 +301,7 @@ def load_split(
     *,
     class_map: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
+    **reading: Any,
 ) -> Split:
     """Return one split, by the arguments of `open_source` and `Source.split`, and their errors.
 
@@ -301,7 +313,7 @@ def load_split(
         raise unknown("split", split, SPLITS)
     rule = DATASETS[dataset_name].rule(label_rule)
     names = {"class_map": class_map, "class_names": class_names}
-    return open_source(data_dir, dataset_name, cache_dir, **names).split(split, rule)
+    return open_source(data_dir, dataset_name, cache_dir, **names, **reading).split(split, rule)
 
 
 def label_counts(
@@ -310,6 +322,7 @@ def label_counts(
     label_rule: str = "majority",
     cache_dir: str | Path | None = None,
     class_map: Sequence[str] | None = None,
+    **reading: Any,
 ) -> dict:
     """Count what a label rule keeps of each split, and why it drops the rest.
 
@@ -323,17 +336,21 @@ def label_counts(
         rule with soft targets, the rows of a class are the sum of its targets.
     """
     rule = DATASETS[dataset_name].rule(label_rule)
-    source = _open_labels(data_dir, dataset_name, cache_dir, class_map)
+    source = _open_labels(data_dir, dataset_name, cache_dir, class_map, **reading)
     return source.counts(rule, rule, source.label(rule))
 
 
 def _open_labels(
-    data_dir: str | Path, dataset_name: str, cache_dir: str | Path | None, class_map: Sequence[str]
+    data_dir: str | Path,
+    dataset_name: str,
+    cache_dir: str | Path | None,
+    class_map: Sequence[str] | None,
+    **reading: Any,
 ) -> Source:
     """Read the files of a data set, of FERPlus the votes alone where there are no faces."""
     label_set = DATASETS[dataset_name]
     try:
-        return open_source(data_dir, dataset_name, cache_dir, class_map=class_map)
+        return open_source(data_dir, dataset_name, cache_dir, class_map=class_map, **reading)
     except Fer2013Missing:
         if not label_set.uses_votes:
             raise
@@ -348,6 +365,7 @@ def write_labels(
     label_rule: str = "majority",
     cache_dir: str | Path | None = None,
     class_map: Sequence[str] | None = None,
+    **reading: Any,
 ) -> int:
     """Write the rows that a label rule keeps, so that any program can train on exactly these.
 
@@ -359,7 +377,7 @@ def write_labels(
         The number of rows.
     """
     rule = DATASETS[dataset_name].rule(label_rule)
-    source = _open_labels(data_dir, dataset_name, cache_dir, class_map)
+    source = _open_labels(data_dir, dataset_name, cache_dir, class_map, **reading)
     labels, given = source.label(rule), source.rows
     images = given.names if given.paths is None else given.paths
     best = rule.kind.labels(labels.targets)

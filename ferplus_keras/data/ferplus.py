@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ferplus_keras.data.cache import cache_folder
 from ferplus_keras.data.fer2013 import read_fer2013
+from ferplus_keras.data.folder import hash_faces, read_images
 from ferplus_keras.data.labels import LABEL_RULES
+from ferplus_keras.data.lists import written_by_microsoft
 from ferplus_keras.data.registry import FileRows, data_set
 from ferplus_keras.data.tables import at_line, read_table
 from ferplus_keras.emotions import FERPLUS_CLASSES, SPLITS, VOTE_COLUMNS
@@ -36,9 +39,21 @@ _WITHOUT_CONTEMPT = [name for name in FERPLUS_CLASSES if name != "contempt"]
 def ferplus(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
     """Read fer2013new.csv and fer2013.csv, the small one first: its faults show at once.
 
+    Where there is no fer2013new.csv, the pictures and label.csv files that FERPlus's own
+    generate_training_data.py writes are read.
+
     Raises:
         InputError: a file is missing or damaged, or they do not belong together.
     """
+    folder = Path(data_dir).resolve()
+    files = [] if (folder / VOTES_FILE).is_file() else written_by_microsoft(folder)
+    if files:
+        images, _ = read_images(folder, files, cache_folder(cache_dir))
+        splits = np.array([file.split for file in files])
+        paths = np.array([file.path for file in files])
+        opinions = np.array([file.label.split() for file in files], int)
+        hashes = hash_faces(files, images, splits)
+        return FileRows(opinions, splits, images, FERPLUS_CLASSES, hashes, paths)
     votes = ferplus_votes(data_dir)
     fer = read_fer2013(data_dir, cache_dir)
     names = " and ".join([*fer.hashes, *votes.hashes])

@@ -1,108 +1,25 @@
-"""Own pictures of faces: a folder for every class, or a list of files with their labels."""
+"""Own pictures of faces: read as a layout finds them, kept in the cache, divided into splits."""
 
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from ferplus_keras.data import cache
+from ferplus_keras.data import cache, parquet  # parquet and lists enter layouts
+from ferplus_keras.data.layouts import FaceFile, find_faces
+from ferplus_keras.data.lists import LABELS_FILE
 from ferplus_keras.data.pictures import SUFFIXES, read_face
 from ferplus_keras.data.registry import FileRows, data_set, only_rule
-from ferplus_keras.data.tables import at_line, read_table
-from ferplus_keras.emotions import FACE_SIZE, FERPLUS_CLASSES, SPLITS
-from ferplus_keras.errors import InputError, unknown
+from ferplus_keras.data.splitting import divide, find_groups, warn_of_people
+from ferplus_keras.emotions import FACE_SIZE, FERPLUS_CLASSES
+from ferplus_keras.errors import InputError
 from ferplus_keras.progress import progress_bar
-from ferplus_keras.registry import Registry
 
-LABELS_FILE = "labels.csv"
-_SALT = b"ferplus_keras split"
 _NAMED_IN_ERROR = 5
-
-
-class FaceFile(NamedTuple):
-    """One picture: its path below the data folder, and its split where that is given."""
-
-    path: str
-    label: str
-    split: str | None
-
-
-LAYOUTS: Registry[Callable[[Path], list[FaceFile] | None]] = Registry("folder layout")
-"""Name -> function from a data folder to its pictures, None where it is laid out otherwise. The
-last one entered that knows the folder is taken."""
-
-
-@LAYOUTS.register("folders of classes")
-def _of_classes(folder: Path, split: str | None = None) -> list[FaceFile]:
-    """List CLASS/*, below the folder of a split where one is given."""
-    parent = folder / (split or "")
-    files, skipped = [], []
-    for class_folder in _subfolders(parent):
-        inner = _subfolders(class_folder)
-        if inner:
-            raise InputError(
-                f"expected pictures in the class folder {class_folder}, found the folder "
-                f"{inner[0].name} in it; folders of splits are called {', '.join(SPLITS)}"
-            )
-        visible = [path for path in class_folder.iterdir() if not path.name.startswith(".")]
-        pictures = [path for path in visible if path.suffix.lower() in SUFFIXES]
-        skipped += set(visible).difference(pictures)
-        paths = (path.relative_to(folder).as_posix() for path in pictures)
-        files += [FaceFile(path, class_folder.name, split) for path in paths]
-    if skipped:
-        known, example = ", ".join(SUFFIXES), min(skipped).relative_to(parent)
-        found = f"skipped {len(skipped)} files in {parent} that are not {known}"
-        print(f"warning: {found}, such as {example}", file=sys.stderr)
-    return files
-
-
-@LAYOUTS.register("folders of splits")
-def _of_splits(folder: Path) -> list[FaceFile] | None:
-    """List SPLIT/CLASS/*."""
-    names = [path.name for path in _subfolders(folder)]
-    given = [name for name in names if name in SPLITS]
-    if not given:
-        return None
-    for name in names:
-        if name not in SPLITS:
-            raise unknown(f"split folder in {folder}", name, SPLITS)
-    return [file for split in given for file in _of_classes(folder, split)]
-
-
-@LAYOUTS.register("list")
-def _listed(folder: Path) -> list[FaceFile] | None:
-    """Read labels.csv: path,label and, if need be, split."""
-    source = folder / LABELS_FILE
-    if not source.is_file():
-        return None
-    files: dict[str, FaceFile] = {}
-    for line, row in read_table(source, ("path", "label"))[0]:
-        where = at_line(str(source), line)
-        path, label, split = row["path"], row["label"], row.get("split")
-        if "\\" in path and not (folder / path).exists():  # written on Windows
-            path = path.replace("\\", "/")
-        if not path or not label:
-            raise InputError(f"{where}: expected a path and a label, found {path!r}, {label!r}")
-        if split is not None and split not in SPLITS:
-            raise InputError(f"{where}: expected a split of {', '.join(SPLITS)}, found '{split}'")
-        if path in files:
-            raise InputError(f"{where}: {path} is listed twice")
-        files[path] = FaceFile(path, label, split)
-    return list(files.values())
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted, without hidden and macOS ones."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and path.name != "__MACOSX"
-    )
 
 
 @data_set(
@@ -110,29 +27,47 @@ def _subfolders(folder: Path) -> list[Path]:
     "your own pictures in --data_dir (docs/own_data.md)",
     rules=only_rule("own labels", "the label of the picture's folder or list"),
 )
-def read_folder(data_dir: str | Path, cache_dir: str | Path | None = None) -> FileRows:
+def read_folder(
+    data_dir: str | Path,
+    cache_dir: str | Path | None = None,
+    *,
+    group: str | None = None,
+    skip_unreadable: bool = False,
+) -> FileRows:
     """Return the faces of a folder of pictures, sorted by path; docs/own_data.md shows layouts.
 
     Pictures are decoded once, as `pictures.read_face` does, and kept in the cache folder until a
     file is added, removed or changed. The classes are in FER+'s order where all are FER+'s, else
     sorted. The hash is of all paths, labels, splits and grey levels.
 
+    Args:
+        data_dir, cache_dir: as for `open_source`.
+        group: what keeps pictures in one split, as `splitting.find_groups` takes it.
+        skip_unreadable: leave out the pictures that cannot be read, and list them.
+
     Raises:
-        InputError: no pictures are there, some cannot be read (they are named), labels.csv is not
-            as it should be, or there are training pictures, but of one class or not of every one.
+        InputError: no pictures are there, some cannot be read (they are named), the layout has a
+            fault, or there are training pictures, but of one class or not of every one.
     """
     folder = Path(data_dir).resolve()
     if not folder.is_dir():
         raise InputError(f"expected a folder of pictures at {data_dir}, but there is none")
-    listings = (layout(folder) for layout in reversed(LAYOUTS.values()))
-    files = sorted(next(files for files in listings if files is not None))
+    layout, files = find_faces(folder)
     if not files:
         raise InputError(
-            f"no pictures in {data_dir}: expected CLASS/*.png or train/CLASS/*.png and so on "
-            f"({', '.join(SUFFIXES)}), or a {LABELS_FILE} with the columns path, label"
+            f"no pictures in {data_dir} that have a label: expected CLASS/*.png or "
+            f"train/CLASS/*.png and so on ({', '.join(SUFFIXES)}), or a {LABELS_FILE} "
+            "with the columns path, label"
         )
-    images = _read_images(folder, files, cache.cache_folder(cache_dir))
-    splits = _splits(files, images)
+    print(f"{folder.name}: {len(files):,} pictures, read as {layout}", file=sys.stderr)
+    groups = find_groups(files, group) if group else None
+    images, faults = read_images(folder, files, cache.cache_folder(cache_dir), skip_unreadable)
+    keep = [index for index, file in enumerate(files) if file.path not in faults]
+    files = [files[index] for index in keep]
+    groups = groups and [groups[index] for index in keep]
+    splits = divide(files, images, groups)
+    if not groups:
+        warn_of_people(files, splits)
     found = {file.label for file in files}
     order = FERPLUS_CLASSES if found <= set(FERPLUS_CLASSES) else sorted(found)
     class_names = tuple(name for name in order if name in found)
@@ -150,17 +85,25 @@ def read_folder(data_dir: str | Path, cache_dir: str | Path | None = None) -> Fi
             f"{np.count_nonzero(labels == untrained[0])} pictures, none of them for training; add "
             "some, or correct its name where it is another spelling"
         )
-    sha256 = hashlib.sha256(images)
-    for file, split in zip(files, splits, strict=True):
-        sha256.update(_line(file.path, file.label, split))
     return FileRows(
         opinions=np.eye(len(class_names), dtype=np.float32)[labels],
         splits=splits,
         images=images,
         class_names=class_names,
-        hashes={"pictures": sha256.hexdigest()},  # whatever the folder is called
+        hashes=hash_faces(files, images, splits),
         paths=np.array([file.path for file in files]),
+        skipped=faults,
     )
+
+
+def hash_faces(
+    files: Sequence[FaceFile], images: np.ndarray, splits: Sequence[str]
+) -> dict[str, str]:
+    """Return {"pictures": SHA-256 of everything that is read}, whatever the folder is called."""
+    sha256 = hashlib.sha256(images)
+    for file, split in zip(files, splits, strict=True):
+        sha256.update(_line(file.path, file.label, split))
+    return {"pictures": sha256.hexdigest()}
 
 
 def _line(*fields: object) -> bytes:
@@ -168,52 +111,69 @@ def _line(*fields: object) -> bytes:
     return ("\0".join(map(str, fields)) + "\n").encode("utf-8", "surrogateescape")
 
 
-def _splits(files: Sequence[FaceFile], images: np.ndarray) -> np.ndarray:
-    """Return the split of every file; splits that have none take a tenth of training each.
+def read_images(
+    folder: Path, files: Sequence[FaceFile], cache_folder: Path, skip_unreadable: bool = False
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Return the faces that can be read, (n, 48, 48) uint8, and path -> fault of the others.
 
-    The tenth is chosen by a hash of the pixels: equal pictures stay together, every class keeps
-    its share on average, and files that are added later move none of the others.
+    They are decoded unless the cache has them as they are now. What cannot be read is listed.
+
+    Raises:
+        InputError: some cannot be read and they are not to be skipped, or none can be.
     """
-    given = {file.split for file in files}
-    wanted = {i: name for i, name in enumerate(("validation", "test")) if name not in given}
-    splits = [file.split or "train" for file in files]
-    for index, image in enumerate(images):
-        if wanted and splits[index] == "train":
-            digest = hashlib.blake2b(image.tobytes(), digest_size=8, key=_SALT).digest()
-            splits[index] = wanted.get(int.from_bytes(digest, "big") % 10, "train")
-    return np.array(splits)
-
-
-def _read_images(folder: Path, files: Sequence[FaceFile], cache_folder: Path) -> np.ndarray:
-    """Return all faces, (n, 48, 48) uint8, decoded unless the cache has them as they are now."""
     state = hashlib.sha256()  # of names, sizes and times
     for file in files:
-        state.update(_line(file.path))
+        state.update(_line(file.path, file.box))
         with suppress(OSError):  # a missing file is named with the other faults
-            state.update(_line(cache.stamp(folder / file.path)))
+            state.update(_line(cache.stamp(folder / file.file)))
     cached = cache.load(cache_folder, folder)
     if cached and cached.sha256 == state.hexdigest():
-        return cached.faces
+        before = cached.extra.get("unreadable", ())
+        images, faults = cached.faces, _decode(folder, [f for f in files if f.path in before])[1]
+        if len(faults) == len(before):
+            _report(folder, faults, len(files), skip_unreadable)
+            return images, faults
+    images, faults = _decode(folder, files)
+    _report(folder, faults, len(files), skip_unreadable)
+    if faults:
+        images = images[[file.path not in faults for file in files]]
+    extra = {"unreadable": sorted(faults)}
+    entry = cache.Entry(images, extra, cache.stamp(folder), state.hexdigest())
+    return cache.store(cache_folder, folder, entry).faces, faults
 
+
+def _decode(folder: Path, files: Sequence[FaceFile]) -> tuple[np.ndarray, dict[str, str]]:
+    """Return the faces, (n, 48, 48) uint8, and path -> fault of those that cannot be read."""
     images = np.empty((len(files), FACE_SIZE, FACE_SIZE), np.uint8)
-    faults = []
+    faults: dict[str, str] = {}
 
     def read(index: int) -> None:
+        file = files[index]
         try:
-            images[index] = read_face(folder / files[index].path)
+            picture = parquet.read_row(folder / file.file, file.row) if file.row else None
+            images[index] = read_face(picture or folder / file.file, file.box)
         except InputError as error:
-            faults.append(f"{files[index].path}: {error}")
+            faults[file.path] = str(error)
 
     bar = progress_bar(total=len(files), desc=f"reading {folder.name}", unit=" pictures")
     with bar, ThreadPoolExecutor() as pool:
         for _ in pool.map(read, range(len(files))):
             bar.update()
-    if faults:
-        shown = sorted(faults)[:_NAMED_IN_ERROR]
-        if len(faults) > len(shown):
-            shown.append(f"and {len(faults) - len(shown)} more")
-        lines = "".join(f"\n  {line}" for line in shown)
-        counts = f"{len(faults)} of {len(files)} pictures"
-        raise InputError(f"cannot read {counts} in {folder}; repair or remove them:{lines}")
-    entry = cache.Entry(images, {}, cache.stamp(folder), state.hexdigest())
-    return cache.store(cache_folder, folder, entry).faces
+    return images, faults
+
+
+def _report(folder: Path, faults: Mapping[str, str], pictures: int, skip: bool) -> None:
+    """Name the pictures that cannot be read, all of them where they may be skipped."""
+    if not faults:
+        return
+    lines = [f"\n  {path}: {fault}" for path, fault in sorted(faults.items())]
+    counts = f"{len(faults)} of {pictures} pictures"
+    if skip and len(faults) < pictures:
+        print(f"warning: skipped {counts} in {folder}:{''.join(lines)}", file=sys.stderr)
+        return
+    if len(lines) > _NAMED_IN_ERROR:
+        lines[_NAMED_IN_ERROR:] = [f"\n  and {len(lines) - _NAMED_IN_ERROR} more"]
+    raise InputError(
+        f"cannot read {counts} in {folder}; repair or remove them, or leave them out by "
+        f"--skip_unreadable:{''.join(lines)}"
+    )

@@ -32,12 +32,19 @@ _DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")  # Pillow's modes for 16-bit gr
 _OPENING = threading.Lock()  # held while Pillow's warning is off, which is off for all threads
 
 
-def read_face(path: Path) -> np.ndarray:
-    """Return the picture of a cropped face as `as_face` makes it, (48, 48) uint8, 0-255.
+def read_face(source: Path | bytes, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
+    """Return the picture of a face as `as_face` makes it, (48, 48) uint8, 0-255.
 
-    Raises InputError as `read_picture` does, without the path.
+    It is the whole picture, or its part in a box: left, top, right, bottom. Raises InputError as
+    `read_picture` does, without the path, or where the box is empty.
     """
-    return as_face(_read(path))
+    picture = _read(source)
+    if box:
+        left, top, right, bottom = box
+        picture = picture[top:bottom, left:right]
+        if not picture.size:
+            raise InputError(f"expected a face in the picture, found its box at {box}")
+    return as_face(picture)
 
 
 def as_face(picture: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:

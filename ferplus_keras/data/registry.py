@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,10 +21,12 @@ class FileRows(NamedTuple):
     hashes: dict[str, str]  # file name to SHA-256 of every file read
     paths: np.ndarray | None = None  # (n,) str; None where all rows are of one file
     names: np.ndarray | None = None  # (n,) str, of the image of a row of that file, "" for none
+    skipped: dict[str, str] | None = None  # path -> why it could not be read
 
 
-Read = Callable[[str | Path, str | Path | None], FileRows]
-"""From data folder and cache folder (None for the usual one) to the rows."""
+Read = Callable[..., FileRows]
+"""From data folder and cache folder (None for the usual one) to the rows; that of own pictures also
+takes keywords."""
 
 
 @dataclass(frozen=True)

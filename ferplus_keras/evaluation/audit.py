@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label_rule", choices=list(LABEL_RULES), default="majority")
     parser.add_argument("--output_dir", type=Path, default=Path("audit"), help="[audit]")
     parser.add_argument("--cache_dir", help="where parsed pixels are kept")
+    parser.add_argument("--group", help="as for train.py")
+    parser.add_argument("--skip_unreadable", action="store_true", help="as for train.py")
 
 
 def audit(arguments: argparse.Namespace) -> None:
@@ -39,7 +41,13 @@ def audit(arguments: argparse.Namespace) -> None:
     """
     folder = arguments.output_dir
     require_writable(folder, "--output_dir")
-    source = open_source(arguments.data_dir, arguments.dataset_name, arguments.cache_dir)
+    source = open_source(
+        arguments.data_dir,
+        arguments.dataset_name,
+        arguments.cache_dir,
+        group=arguments.group,
+        skip_unreadable=arguments.skip_unreadable,
+    )
     rule = source.label_set.rule(arguments.label_rule)
     votes, fer, title = None, None, source.label_set.name
     if source.label_set.uses_votes:

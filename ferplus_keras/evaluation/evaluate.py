@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -134,7 +135,16 @@ def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:
             raise InputError(f"{member.path} is a {name}, not a {config.model_name}")
     source, protocol = read or _open_data(config, members[0].info, paths[0])
     members = [member.arranged(source.class_names) for member in members]
-    splits = {name: split_by_rule(source, name, protocol["label_rule"]) for name in config.splits}
+    splits, failures = {}, []
+    for name in config.splits:
+        try:
+            splits[name] = split_by_rule(source, name, protocol["label_rule"])
+        except NoRows as error:
+            failures.append(error)
+    if not splits:
+        raise failures[0]
+    for failure in failures:  # such as of own pictures that have no test split
+        print(f"left out: {failure}", file=sys.stderr)
 
     def ask(rows: np.ndarray, name: str) -> list[np.ndarray]:
         images, several = source.rows.images[rows], len(members) > 1
@@ -185,12 +195,15 @@ def _open_data(
     label_set = DATASETS[dataset_name]
     rule = label_set.rule(config.label_rule or (info.evaluation_rule if own else "majority"))
     class_map = config.class_map or (info.class_map if own else None)
+    reading = Run(path.parent).reading() if own else {}
     source = open_source(
         config.data_dir or Run(path.parent).data_dir(),
         dataset_name,
         config.cache_dir,
         class_map=class_map,
         class_names=info.class_names if own and not label_set.class_names else None,
+        group=reading.get("group") if config.group is None else config.group,
+        skip_unreadable=config.skip_unreadable or reading.get("skip_unreadable"),
     )
     protocol = protocol_of(source, rule.name, class_map)
     return source, protocol | {"tta": config.tta, "average": config.average}

@@ -99,6 +99,7 @@ def explain(arguments: argparse.Namespace) -> None:
             info.dataset_name,
             class_map=info.class_map,
             class_names=info.class_names,
+            **Run(classifier.path.parent).reading(),
         )
         if arguments.rows:
             faces = read_rows(arguments.rows, source, info.evaluation_rule)

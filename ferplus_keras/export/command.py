@@ -59,7 +59,7 @@ def export(arguments: argparse.Namespace) -> None:
     if not arguments.data_dir:
         folders = [f for f in (Run(checkpoint.parent).data_dir(), default_data_dir()) if f]
     try:
-        faces = read_faces(info, folders, arguments.rows)
+        faces = read_faces(info, folders, arguments.rows, **Run(checkpoint.parent).reading())
     except InputError as error:
         if arguments.data_dir:
             raise

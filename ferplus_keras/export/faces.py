@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,19 +24,22 @@ class ExportFaces(NamedTuple):
     calibration: np.ndarray
 
 
-def read_faces(info: CheckpointInfo, folders: Sequence[str], rows: int) -> ExportFaces:
+def read_faces(
+    info: CheckpointInfo, folders: Sequence[str], rows: int, **reading: Any
+) -> ExportFaces:
     """Return at most `rows` validation faces, and training faces that are not among them.
 
-    They are evenly spaced over the splits of the first folder that has the checkpoint's data set.
+    They are evenly spaced over the splits of the first folder that has the checkpoint's data set,
+    read as `reading` says, keywords of `open_source`.
 
     Raises:
         InputError: no folder can be used; says why of the first.
     """
     failures = []
-    names = {"class_map": info.class_map, "class_names": info.class_names}
+    how = {"class_map": info.class_map, "class_names": info.class_names, **reading}
     for folder in folders:
         try:
-            source = open_source(folder, info.dataset_name, **names)
+            source = open_source(folder, info.dataset_name, **how)
             split, train = (source.split(k, info.evaluation_rule) for k in ("validation", "train"))
         except InputError as error:
             failures.append(error)

@@ -93,6 +93,8 @@ def read_dataset(config: TrainConfig) -> Dataset:
         class_map=config.class_map,
         drop_leaks=config.drop_leaks,
         exclude=config.exclude,
+        group=config.group,
+        skip_unreadable=config.skip_unreadable,
     )
 
 

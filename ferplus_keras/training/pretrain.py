@@ -124,7 +124,12 @@ def faces_without_labels(config: TrainConfig) -> dict[str, Split]:
     most annotators call no face. The targets have no meaning.
     """
     source = open_source(
-        config.data_dir, config.dataset_name, config.cache_dir, class_map=config.class_map
+        config.data_dir,
+        config.dataset_name,
+        config.cache_dir,
+        class_map=config.class_map,
+        group=config.group,
+        skip_unreadable=config.skip_unreadable,
     )
     rows = len(source.rows.splits)
     keep = ~(source.leaked & (source.rows.splits == "train"))

@@ -1,0 +1,201 @@
+"""Folders of pictures: which files are faces, what they show, and which split they are of."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from ferplus_keras.data.pictures import SUFFIXES
+from ferplus_keras.emotions import SPLITS
+from ferplus_keras.errors import InputError, unknown
+from ferplus_keras.registry import Registry
+
+RAF_DB = {
+    **{"1": "surprise", "2": "fear", "3": "disgust", "4": "happiness"},
+    **{"5": "sadness", "6": "anger", "7": "neutral"},
+}
+AFFECTNET = {
+    **{"0": "neutral", "1": "happiness", "2": "sadness", "3": "surprise"},
+    **{"4": "fear", "5": "disgust", "6": "anger", "7": "contempt"},
+}
+"""Classes by the numbers that RAF-DB and AffectNet give them."""
+
+_SPLIT_WORD = re.compile(
+    "(?:(train|training)|(val|valid|validation|dev|publictest)|(test|testing|privatetest))"
+    "(?:set|data|images|faces)?"
+)
+_EMOTION = re.compile("(?i)ang(er|ry)|happ|sad|fear|disgust|surpris|neutral|contempt")
+
+
+class FaceFile(NamedTuple):
+    """One picture of a face."""
+
+    path: str  # below the data folder, with /; of a file that holds several, FILE#WHICH
+    label: str
+    split: str | None  # where it is given
+    box: tuple[int, int, int, int] | None = None  # of the face: left, top, right, bottom
+    row: tuple[int, int] | None = None  # of a Parquet file: row group, row in it
+    fields: Mapping[str, str] = MappingProxyType({})  # what a list says beside that
+
+    @property
+    def file(self) -> str:
+        """The file below the data folder."""
+        return self.path.rpartition("#")[0] if self.box or self.row else self.path
+
+
+class Tree(NamedTuple):
+    """The files below a folder, as sorted paths with / between names; hidden ones left out."""
+
+    folder: Path
+    pictures: list[str]
+    others: list[str]
+
+    def named(self, *names: str) -> list[str]:
+        """Return the paths of other files with one of these names."""
+        return [path for path in self.others if path.rpartition("/")[2] in names]
+
+    def skip(self, paths: Sequence[str], why: str) -> None:
+        """Say that files are not read."""
+        if paths:
+            found = f"skipped {len(paths)} files in {self.folder} {why}, such as {min(paths)}"
+            print(f"warning: {found}", file=sys.stderr)
+
+
+LAYOUTS: Registry[Callable[[Tree], list[FaceFile] | None]] = Registry("folder layout")
+"""Name -> function from the files of a folder to its faces, None where they are laid out
+otherwise. The last one entered that knows the folder is taken."""
+
+
+def find_faces(folder: Path) -> tuple[str, list[FaceFile]]:
+    """Return the name of a folder's layout and its faces, sorted by path.
+
+    Raises:
+        InputError: the layout has a fault or two meanings, or a folder or list cannot be read.
+    """
+    tree = _scan(folder)
+    found = ((name, LAYOUTS[name](tree)) for name in reversed(LAYOUTS))
+    name, files = next((name, files) for name, files in found if files is not None)
+    return name, sorted(files, key=lambda file: file.path)
+
+
+def _scan(folder: Path) -> Tree:
+    """List a folder; links are followed, but no folder is listed twice."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"cannot read {error.filename}: {error.strerror}") from None
+
+    pictures, others, seen = [], [], set()
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if name[0] != "." and name != "__MACOSX"]
+        below = Path(parent).relative_to(folder)
+        for name in names:
+            if name[0] != ".":
+                kind = pictures if name.lower().endswith(SUFFIXES) else others
+                kind.append((below / name).as_posix())
+    return Tree(folder, sorted(pictures), sorted(others))
+
+
+@lru_cache(maxsize=1000)
+def splits_in(name: str) -> frozenset[str]:
+    """Return the splits that the words of a name mean, such as those of Train_Aligned_Faces."""
+    words = [word.lower() for word in re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+    meant = (_SPLIT_WORD.fullmatch(word) for word in words)
+    found = frozenset(tuple(SPLITS)[match.lastindex - 1] for match in meant if match)
+    return frozenset({"validation"}) if found == {"test"} and "public" in words else found
+
+
+def split_of(*names: str) -> str | None:
+    """Return the split that the last of some names means that means one, None for none.
+
+    >>> [split_of(name) for name in ("Train_Aligned_Faces", "val_set", "PrivateTest", "happy")]
+    ['train', 'validation', 'test', None]
+    """
+    found = (splits_in(name) for name in reversed(names))
+    return next((next(iter(splits)) for splits in found if len(splits) == 1), None)
+
+
+class _Place(NamedTuple):
+    """What the names of the folders above a picture say."""
+
+    split: str | None
+    spelled: str  # the folders that name the split
+    level: int | None  # which of the folders does, from the outside
+    names: list[str]  # the others: the class, then what is nested in it
+
+
+def _place(parts: Sequence[str]) -> _Place:
+    splits = [split_of(part) for part in parts]
+    spelled = [part for part, split in zip(parts, splits, strict=True) if split]
+    names = [part for part, split in zip(parts, splits, strict=True) if not split]
+    meant = {split for split in splits if split} | {
+        s for name in names[:1] for s in splits_in(name)
+    }
+    if len(meant) > 1:
+        shown = " or ".join(sorted(meant))
+        raise InputError(f"{'/'.join(parts)}: expected the folder of one split, found {shown}")
+    level = splits.index(split_of(*spelled)) if spelled else None
+    return _Place(split_of(*spelled), "/".join(spelled), level, names)
+
+
+@LAYOUTS.register("folders of classes")
+def _folders(tree: Tree) -> list[FaceFile]:
+    """List CLASS/…, SPLIT/CLASS/… or CLASS/SPLIT/…, also below a folder that holds all of it."""
+    above = [path.rpartition("/")[0] for path in tree.pictures]
+    wrapping = _wrapping([folder.split("/") for folder in {*above} - {""}])
+    places = {folder: _place(folder.split("/")[wrapping:]) for folder in {*above} - {""}}
+    places = {folder: place for folder, place in sorted(places.items()) if place.names}
+    _refuse_mixture(tree.folder, places)
+    classes = {place.names[0] for place in places.values()}
+    inner = {name for place in places.values() for name in place.names[1:2]}
+    if inner and all(map(_EMOTION.match, inner)) and not any(map(_EMOTION.match, classes)):
+        found = f"{min(classes)}/{min(inner)}"
+        raise InputError(f"{tree.folder}: expected the classes as outer folders, found {found}")
+    meaning: dict[str, str] = {}
+    for name, numbers in (("RAF-DB", RAF_DB), ("AffectNet", AFFECTNET)):
+        if classes == set(numbers):
+            meaning = numbers
+            shown = ", ".join(map(" ".join, numbers.items()))
+            print(f"{tree.folder.name}: classes as {name} numbers them, {shown}", file=sys.stderr)
+    labels = [places[folder].names[0] if folder in places else None for folder in above]
+    outside = [path for path, label in zip(tree.pictures, labels, strict=True) if label is None]
+    tree.skip(outside, "outside the folders of classes")
+    others = [path for path in tree.others if path.rpartition("/")[0] in places]
+    tree.skip(others, f"that are not {', '.join(SUFFIXES)}")
+    return [
+        FaceFile(path, meaning.get(label, label), places[folder].split)
+        for path, folder, label in zip(tree.pictures, above, labels, strict=True)
+        if label is not None
+    ]
+
+
+def _wrapping(folders: Sequence[Sequence[str]]) -> int:
+    """Return how many folders hold all pictures before the names of classes or splits begin."""
+    depth = 0
+    while all(len(parts) > depth + 1 for parts in folders) and folders:
+        names = {parts[depth] for parts in folders}
+        if len(names) > 1 or any(splits_in(name) or _EMOTION.match(name) for name in names):
+            break
+        depth += 1
+    return depth
+
+
+def _refuse_mixture(folder: Path, places: Mapping[str, _Place]) -> None:
+    """Refuse splits that only some paths name, that have two folders or stand at several depths."""
+    levels = {place.level: path for path, place in places.items()}
+    if len(levels) > 1 and None in levels:
+        raise unknown(f"split folder in {folder}", levels[None].partition("/")[0], SPLITS)
+    spelled = {(place.split, place.spelled) for place in places.values() if place.level == 0}
+    splits = [split for split, _ in spelled]
+    found = sorted(name for split, name in spelled if splits.count(split) > 1)
+    if found or len(levels) > 1:
+        shown = " and ".join(found or sorted(levels.values()))
+        raise InputError(f"{folder}: expected one folder for each split, found {shown}")

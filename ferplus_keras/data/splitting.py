@@ -1,0 +1,130 @@
+"""The splits of own pictures: as given, else by a hash; the pictures of a person stay together."""
+
+import hashlib
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from ferplus_keras.data.layouts import FaceFile
+from ferplus_keras.errors import InputError, UsageError
+
+_SALT = b"ferplus_keras split"
+_PEOPLE_COLUMN = re.compile(
+    "(?i).*(subject|person|identity|actor|patient|participant|user|sequence|video|clip).*"
+)
+_PEOPLE = (
+    r"^S\d{3}(?=_\d{3}_\d)",  # CK+: S010_004_00000017.png
+    r"^[A-Z]{2}(?=\.[A-Z]{2}\d\.\d)",  # JAFFE: KA.AN1.39.tiff
+    r"^.+(?=_\d{9}_\d{8}\.)",  # SFEW: Airheads_000519240_00000005.png
+    r"(?i)^(?:subject|subj|sub|person|actor|user|patient|participant|id|p|s)[-_ ]?\d+(?=[-_. ])",
+    r"(?<=/)[^/]+(?=/[^/]+$)",  # a folder below the class
+    r"^.+(?=[-_. ][a-zA-Z]{0,5}\d+\.\w+$)",  # a name and a number: Ann_Lee_0001.jpg, clip3_f007.png
+)
+"""What the names of pictures of one person, film or sequence share, as --group takes it."""
+
+
+def find_groups(files: Sequence[FaceFile], group: str) -> list[str]:
+    """Return the group of every file: a column of its list, or what a pattern finds in its name.
+
+    The pattern's first bracket counts, if it has one. One with a / is searched for in the path.
+
+    Raises:
+        UsageError: `group` is neither, or a file has no group.
+    """
+    try:
+        found = _groups(files, group)
+    except re.error as error:
+        raise UsageError(f"--group {group}: expected a column or a pattern ({error})") from None
+    for file, name in zip(files, found, strict=True):
+        if not name:
+            columns = f" of {', '.join(file.fields)}" if file.fields else ""
+            raise UsageError(
+                f"--group {group}: expected a column{columns}, or a pattern that is found in every "
+                f"name; {file.path} has none"
+            )
+    return found
+
+
+def _groups(files: Sequence[FaceFile], group: str) -> list[str | None]:
+    if files and group in files[0].fields:
+        return [file.fields.get(group) for file in files]
+    pattern = re.compile(group)
+    names = (file.path if "/" in group else file.path.rpartition("/")[2] for file in files)
+    found = (pattern.search(name) for name in names)
+    return [match and match[min(pattern.groups, 1)] for match in found]
+
+
+def divide(
+    files: Sequence[FaceFile], images: np.ndarray, groups: Sequence[str] | None = None
+) -> np.ndarray:
+    """Return the split of every file, (n,) str; splits that none has take a tenth of training each.
+
+    The tenth is chosen by a hash of the pixels: equal pictures stay together, every class keeps
+    its share on average, and files that are added later move none of the others. Where there are
+    groups, the hash is of the group, and each of the splits gets one at least, as far as they go.
+
+    Raises:
+        InputError: a group has files in several of the given splits.
+    """
+    given = {file.split for file in files}
+    wanted = {i: name for i, name in enumerate(("validation", "test")) if name not in given}
+    splits = np.array([file.split or "train" for file in files], "<U10")
+    if groups:
+        _refuse_shared(splits, groups)
+    if not wanted:
+        return splits
+    hashes = np.zeros(len(files), np.uint64)
+    for row in np.flatnonzero(splits == "train"):
+        key = groups[row].encode("utf-8", "surrogateescape") if groups else images[row].tobytes()
+        digest = hashlib.blake2b(key, digest_size=8, key=_SALT).digest()
+        hashes[row] = int.from_bytes(digest, "big")
+    free = splits == "train"
+    for number, name in wanted.items():
+        splits[free & (hashes % 10 == number)] = name
+    for name in wanted.values() if groups else ():
+        left = np.unique(hashes[splits == "train"])
+        if name not in splits and left.size > 1:
+            splits[free & (hashes == left[0])] = name
+    return splits
+
+
+def _refuse_shared(splits: np.ndarray, groups: Sequence[str]) -> None:
+    for name, found in _splits_of(splits, groups).items():
+        if len(found) > 1:
+            shown = " and ".join(sorted(found))
+            raise InputError(
+                f"--group: '{name}' has pictures in {shown}; move them into one of these splits"
+            )
+
+
+def _splits_of(splits: np.ndarray, groups: Sequence[str | None]) -> dict[str | None, set[str]]:
+    of_group = defaultdict(set)
+    for split, group in zip(splits.tolist(), groups, strict=True):
+        of_group[group].add(split)
+    return of_group
+
+
+def warn_of_people(files: Sequence[FaceFile], splits: np.ndarray) -> None:
+    """Say where people or sequences, by the look of names or columns, are in several splits."""
+    columns = [name for name in files[0].fields if _PEOPLE_COLUMN.fullmatch(name)]
+    labels = [file.label for file in files]
+    classes = len(set(labels))
+    for group in (*columns, *_PEOPLE) if not files[0].box else ():
+        found = _groups(files, group)
+        of_group = _splits_of(splits, found)
+        others = found.count(None) if of_group.pop(None, None) else 0
+        fewest = 2 + classes if group == _PEOPLE[-1] else 2
+        named_by_class = len(set(zip(found, labels, strict=True))) == len(of_group) == classes
+        usual = fewest <= len(of_group) <= len(files) / 2 and others <= len(files) / 10
+        if usual and not named_by_class:
+            shared = [name for name, found in of_group.items() if len(found) > 1]
+            if shared:
+                print(
+                    f"warning: {len(shared)} people or sequences have pictures in several splits, "
+                    f"by the look of {files[0].path}; --group '{group}' keeps each in one split",
+                    file=sys.stderr,
+                )
+            return
