@@ -130,12 +130,8 @@ def _function(verb: str) -> Callable[[Any], Any]:
 
 
 def _labels(parser: LineParser) -> Callable[[Any], Any]:
-    from ferplus_keras.data.dataset import (
-        DATASETS,
-        format_label_counts,
-        label_counts,
-        write_labels,
-    )
+    from ferplus_keras.data.counts import format_label_counts, label_counts, write_labels
+    from ferplus_keras.data.dataset import DATASETS
     from ferplus_keras.data.labels import LABEL_RULES
     from ferplus_keras.run import default_data_dir
 

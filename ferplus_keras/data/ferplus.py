@@ -4,6 +4,7 @@ Barsoum, Zhang, Canton Ferrer, Zhang: "Training Deep Networks for Facial Express
 with Crowd-Sourced Label Distribution", ICMI 2016.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from ferplus_keras.data.cache import cache_folder
 from ferplus_keras.data.fer2013 import read_fer2013
 from ferplus_keras.data.folder import hash_faces, read_images
 from ferplus_keras.data.labels import LABEL_RULES
-from ferplus_keras.data.lists import written_by_microsoft
+from ferplus_keras.data.lists import MICROSOFT, written_by_microsoft
 from ferplus_keras.data.registry import FileRows, data_set
 from ferplus_keras.data.tables import at_line, read_table
 from ferplus_keras.emotions import FERPLUS_CLASSES, SPLITS, VOTE_COLUMNS
@@ -48,6 +49,7 @@ def ferplus(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
     folder = Path(data_dir).resolve()
     files = [] if (folder / VOTES_FILE).is_file() else written_by_microsoft(folder)
     if files:
+        print(f"{folder.name}: {len(files):,} pictures, read as {MICROSOFT}", file=sys.stderr)
         images, _ = read_images(folder, files, cache_folder(cache_dir))
         splits = np.array([file.split for file in files])
         paths = np.array([file.path for file in files])

@@ -17,6 +17,7 @@ from ferplus_keras.errors import InputError, one_line
 
 LABELS_FILE = "labels.csv"
 JAFFE = dict(zip(["AN", "DI", "FE", "HA", "SA", "SU", "NE"], FER2013_CLASSES, strict=True))
+MICROSOFT = "FERPlus as Microsoft's script writes it"
 EXPW = dict(zip("0123456", FER2013_CLASSES, strict=True))
 
 
@@ -124,12 +125,12 @@ def written_by_microsoft(folder: Path) -> list[FaceFile]:
     return files
 
 
-@LAYOUTS.register("FERPlus as Microsoft's script writes it")
+@LAYOUTS.register(MICROSOFT)
 def _microsoft(tree: Tree) -> None:
     if any(split_of(*path.split("/")[:-1]) for path in tree.named("label.csv")):
         raise InputError(
-            f"{tree.folder} holds FERPlus as Microsoft's script writes it: expected "
-            "--dataset_name FERPlus or FERPlus7, which read its votes"
+            f"{tree.folder} holds {MICROSOFT}: expected --dataset_name FERPlus or FERPlus7, which "
+            "read its votes"
         )
 
 

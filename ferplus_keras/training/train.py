@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ferplus_keras.arguments import to_plain
 from ferplus_keras.backend import load_keras
-from ferplus_keras.data.dataset import Dataset, format_label_counts
+from ferplus_keras.data.counts import format_label_counts
+from ferplus_keras.data.dataset import Dataset
 from ferplus_keras.errors import InputError
 from ferplus_keras.run import CURVES, FINAL, MAX_ACCURACY, MIN_LOSS, RECORD, STATE, Run
 from ferplus_keras.training.distillation import describe_teachers

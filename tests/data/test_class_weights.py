@@ -5,7 +5,8 @@ import pytest
 
 from ferplus_keras.data.batches import Batches
 from ferplus_keras.data.class_weights import WTOMIN_WEIGHTS, class_weights
-from ferplus_keras.data.dataset import Split, label_counts, load_split
+from ferplus_keras.data.counts import label_counts
+from ferplus_keras.data.dataset import Split, load_split
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 

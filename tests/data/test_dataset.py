@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from ferplus_keras.data import fer2013, ferplus
+from ferplus_keras.data.counts import format_label_counts, label_counts
 from ferplus_keras.data.dataset import (
     DATASETS,
     Split,
-    format_label_counts,
-    label_counts,
     limit_split,
     load_dataset,
     load_split,

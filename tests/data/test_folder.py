@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferplus_keras.data.dataset import label_counts, load_dataset, load_split
+from ferplus_keras.data.counts import label_counts
+from ferplus_keras.data.dataset import load_dataset, load_split
 from ferplus_keras.data.folder import read_folder
 from ferplus_keras.data.layouts import LAYOUTS, FaceFile
 from ferplus_keras.data.pictures import read_face

@@ -3,7 +3,8 @@
 import cv2
 import pytest
 
-from ferplus_keras.data.dataset import label_counts, load_dataset, open_source
+from ferplus_keras.data.counts import label_counts
+from ferplus_keras.data.dataset import load_dataset, open_source
 from ferplus_keras.data.folder import read_folder
 from ferplus_keras.errors import InputError, UsageError
 from tests.data.test_folder import write_faces
