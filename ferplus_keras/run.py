@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ferplus_keras import hub
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.files import replacing, require_writable, write_json
 
@@ -34,12 +35,13 @@ REPORT = "report.json"
 PREDICTIONS = "predictions.csv"
 PAGE = "report.html"
 CONFUSION = "confusion_matrix.png"
+CARD = "model_card.md"
 
 CHECKPOINTS = (MAX_ACCURACY, MIN_LOSS, FINAL)
 TRAINED = (CONFIG, RECORD, *CHECKPOINTS, STATE, HISTORY, CURVES)
 """What training writes, beside `logs/` with TensorBoard's events."""
 
-EVALUATED = (REPORT, PREDICTIONS, PAGE, CONFUSION)
+EVALUATED = (REPORT, PREDICTIONS, PAGE, CONFUSION, CARD)
 """What an evaluation of the run adds."""
 
 _EXPORTS = tuple(
@@ -249,11 +251,16 @@ def default_data_dir() -> str:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """Return the checkpoint at `path`: the file, or a run folder's most accurate model.
+    """Return the checkpoint at `path`: the file, or the most accurate model of a run or on the Hub.
+
+    Args:
+        path: file, run folder, or hf://user/name, which is downloaded once.
 
     Raises:
         InputError: there is no such file.
     """
+    if str(path).startswith(hub.SCHEME):
+        return hub.fetch(str(path), MAX_ACCURACY)
     path = Path(path)
     if path.is_dir() and not (path / "saved_model.pb").is_file():
         path = path / MAX_ACCURACY

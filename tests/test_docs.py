@@ -3,8 +3,17 @@
 import dataclasses
 import re
 
+import ferplus_keras
 from ferplus_keras.config import EvaluateConfig, TrainConfig
 from tests.conftest import REPOSITORY
+
+
+def test_the_citation_is_of_this_version():
+    import yaml
+
+    cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == ferplus_keras.__version__
+    assert {"cff-version", "message", "title", "authors", "license"} <= cited.keys()
 
 
 def test_links_between_documents_exist():

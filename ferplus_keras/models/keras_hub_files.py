@@ -46,7 +46,8 @@ def fetch_preset(preset: str, destination: Path) -> Path:
     by_hand = f"put the preset's model.weights.h5 into {destination.parent} as {destination.name}"
     if not find_spec("keras_hub"):
         raise InputError(
-            f"downloading {preset} needs keras-hub: pip install 'ferplus-keras[hub]', or {by_hand}"
+            f"downloading {preset} needs keras-hub: pip install 'ferplus-keras[keras-hub]', or "
+            f"{by_hand}"
         )
     import keras_hub
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ferplus_keras.errors import InputError, unknown
 from ferplus_keras.files import sha256
+from ferplus_keras.hub import SCHEME
 from ferplus_keras.models.download import download
 from ferplus_keras.models.keras_hub_files import fetch_preset
 from ferplus_keras.run import find_checkpoint
@@ -40,7 +41,7 @@ def find_weights(spec: ModelSpec, kind: str | os.PathLike | None) -> Path | None
         return None
     if kind not in spec.weights:
         path = Path(kind)
-        if path.exists():
+        if path.exists() or str(path).startswith(SCHEME):
             return find_checkpoint(path)
         if path.suffix or len(path.parts) > 1:
             raise InputError(f"no weights file at {path}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from ferplus_keras.data.dataset import DATASETS, Dataset, load_dataset
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.hub import SCHEME
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.provenance import announce
 from ferplus_keras.run import find_checkpoint
@@ -73,6 +74,8 @@ def starting_weights(config: TrainConfig) -> str:
     known = [*MODELS[config.model_name].weights, "none"]
     if weights in known:
         return weights
+    if weights.startswith(SCHEME):
+        return str(find_checkpoint(weights))
     try:
         return str(find_checkpoint(weights))
     except InputError:

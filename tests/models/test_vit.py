@@ -113,5 +113,5 @@ class TestPreset:
 
     def test_without_keras_hub(self, cache, monkeypatch):
         monkeypatch.setattr(keras_hub_files, "find_spec", lambda name: None)
-        with pytest.raises(InputError, match=r"pip install 'ferplus-keras\[hub\]'"):
+        with pytest.raises(InputError, match=r"pip install 'ferplus-keras\[keras-hub\]'"):
             find_weights(SPEC, "imagenet")

@@ -1,0 +1,97 @@
+"""The command `card`: a run's model card, and the run on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ferplus_keras import hub
+from ferplus_keras.arguments import as_words
+from ferplus_keras.config import PLACES, TrainConfig, to_plain
+from ferplus_keras.data.dataset import DATASETS
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.files import replacing, sha256
+from ferplus_keras.run import CARD, MAX_ACCURACY, REPORT, Run
+from ferplus_keras.templates import render
+
+DESCRIPTION = """\
+Write a model card of an evaluated run: data, protocol, scores, hashes and how to load it.
+
+  python -m ferplus_keras card checkpoints/experiment_1 --license apache-2.0
+  python -m ferplus_keras card checkpoints/experiment_1 --license apache-2.0 --push user/name
+
+writes model_card.md into the run; --push uploads it as README.md, with model_max_acc.keras and,
+where it was exported, model_max_acc.onnx (docs/share.md)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the arguments of `card`."""
+    parser.description = DESCRIPTION
+    parser.add_argument("run", type=Path, help="folder of a run that test.py has evaluated")
+    parser.add_argument(
+        "--license", default="other", help="the Hub's identifier of the weights' licence [other]"
+    )
+    parser.add_argument("--output", type=Path, help="file to write [model_card.md in the run]")
+    parser.add_argument("--push", metavar="USER/NAME", help="upload card and model to the Hub")
+
+
+def card(arguments: argparse.Namespace) -> None:
+    """Write the card and, with --push, upload it with the model.
+
+    Raises:
+        UsageError: --push names no user/name.
+        InputError: the run is not trained or evaluated, its report is of another checkpoint or an
+            ensemble, or the Hub refuses.
+    """
+    run, address = Run(arguments.run), arguments.push
+    if address and address.count("/") != 1:
+        raise UsageError(f"--push: expected USER/NAME, got '{address}'")
+    output = arguments.output or run / CARD
+    text = make_card(run, arguments.license, address)
+    with replacing(output) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    print(output)
+    if address:
+        export = (run / MAX_ACCURACY).with_suffix(".onnx")
+        files = {"README.md": output, MAX_ACCURACY: run / MAX_ACCURACY, export.name: export}
+        files = {name: path for name, path in files.items() if path.is_file()}
+        where = hub.push(address, files, f"{run.folder.name}, by ferplus_keras")
+        print(f"{', '.join(files)}: {where}")
+
+
+def make_card(run: Run, licence: str = "other", address: str | None = None) -> str:
+    """Return the card of a run as Markdown with the Hub's metadata block; errors as `card`."""
+    report, record = run.report(), run.record()
+    model = run / MAX_ACCURACY
+    if report is None:
+        raise InputError(f"no {REPORT} in {run.folder}: evaluate it by test.py first")
+    if "members" in report or report["checkpoint_sha256"] != sha256(model):
+        raise InputError(f"{run / REPORT} is not of {model} alone: evaluate it by test.py again")
+    settings, usual = run.settings(), to_plain(TrainConfig())
+    changed = {k: v for k, v in settings.items() if k not in PLACES and v != usual.get(k)}
+    recalls = {
+        split: {
+            name: wilson(of["recall"], of["support"]) for name, of in found["per_class"].items()
+        }
+        for split, found in report["splits"].items()
+    }
+    return render(
+        "card.md",
+        name=address.split("/")[1] if address else run.folder.name,
+        licence=licence,
+        address=f"hf://{address}" if address else str(model),
+        report=report,
+        record=record,
+        data=DATASETS[report["dataset_name"]],
+        command=" ".join(["python train.py", *as_words(changed)]),
+        recalls=recalls,
+    )
+
+
+def wilson(share: float | None, rows: int) -> list[float] | None:
+    """Return the 95 % interval of a share of `rows` independent rows (Wilson 1927)."""
+    if share is None:
+        return None
+    z = 1.959964
+    middle, width = share + z**2 / (2 * rows), share * (1 - share) / rows + (z / (2 * rows)) ** 2
+    return [(middle + sign * z * width**0.5) / (1 + z**2 / rows) for sign in (-1, 1)]

@@ -1,0 +1,54 @@
+"""The Hugging Face Hub: models from hf://user/name, and files to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ferplus_keras.errors import InputError, one_line
+from ferplus_keras.extras import require
+
+SCHEME = "hf:/"
+"""How addresses begin, also after `pathlib` has joined their slashes."""
+
+
+def fetch(address: str, name: str) -> Path:
+    """Return the file `name` of hf://user/name or hf://user/name@revision, in the Hub's own cache.
+
+    Raises:
+        InputError: huggingface_hub is not installed, or there is no such model or connection.
+    """
+    with _talking(f"cannot get {name} of {address}"):
+        from huggingface_hub import hf_hub_download
+
+        repository, _, revision = address.removeprefix(SCHEME).lstrip("/").partition("@")
+        return Path(hf_hub_download(repository, name, revision=revision or None))
+
+
+def push(repository: str, files: Mapping[str, Path], message: str) -> str:
+    """Upload files, name there -> path here, in one commit; the model is made if need be.
+
+    The token is the Hub's own: $HF_TOKEN, or that of `hf auth login`. Returns the model's address.
+
+    Raises:
+        InputError: huggingface_hub is not installed, or the Hub refuses.
+    """
+    with _talking(f"cannot push to {repository}"):
+        from huggingface_hub import CommitOperationAdd, HfApi
+
+        hub = HfApi()
+        address = hub.create_repo(repository, exist_ok=True)
+        adding = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
+        hub.create_commit(repository, adding, commit_message=message)
+        return str(address)
+
+
+@contextmanager
+def _talking(purpose: str) -> Iterator[None]:
+    """Make one line of whatever goes wrong: the client raises kinds of several packages."""
+    require(("huggingface_hub",), "the Hugging Face Hub")
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"{purpose}: {one_line(error, 300)}") from error

@@ -1,0 +1,160 @@
+"""Model cards, and runs that travel by way of a stand-in for the Hugging Face Hub."""
+
+import dataclasses
+import json
+import re
+import sys
+import threading
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from ferplus_keras.classifier import Classifier
+from ferplus_keras.cli import main
+from ferplus_keras.config import EvaluateConfig, TrainConfig
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.evaluation.card import wilson
+from ferplus_keras.evaluation.evaluate import evaluate
+from ferplus_keras.models.registry import MODELS, build_model
+from ferplus_keras.run import Run
+from ferplus_keras.training.prepare import starting_weights
+from ferplus_keras.training.train import train
+from tests import hub_server, tiny
+from tests.exports import drawn
+
+
+@pytest.fixture(scope="module")
+def run(sample_data, tmp_path_factory):
+    """Return the folder of a trained and evaluated run of the tiny network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, tiny.SPEC.name, tiny.SPEC)
+        config = TrainConfig(
+            data_dir=str(sample_data),
+            model_name=tiny.SPEC.name,
+            weights="none",
+            image_size=48,
+            checkpoints_dir=str(tmp_path_factory.mktemp("runs")),
+            name="faces",
+            num_gpus=0,
+            nepochs=1,
+            limit_train=64,
+        )
+        folder = train(config)
+        evaluate(EvaluateConfig(checkpoint_path=(str(folder),)))
+    return folder
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """Return the files of a stand-in for the Hub, which the client takes for the real one."""
+    pytest.importorskip("huggingface_hub")
+
+    class Hub(hub_server.Hub):
+        files, objects = {}, {}
+
+    def forget():  # the client reads its environment once
+        for name in [name for name in sys.modules if name.startswith("huggingface_hub")]:
+            del sys.modules[name]
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_TOKEN", hub_server.TOKEN)
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")  # the stand-in stores large files as LFS
+    forget()
+    yield Hub.files
+    forget()
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_card_says_what_run_and_report_say(run, tmp_path, capsys):
+    target = tmp_path / "card.md"
+    assert main(["card", str(run), "--license", "mit", "--output", str(target)]) == 0
+    assert capsys.readouterr().out.strip() == str(target)
+    text = target.read_text(encoding="utf-8")
+    report, record = Run(run).report(), Run(run).record()
+    _, block, body = text.split("---\n", 2)
+    metadata = yaml.safe_load(block)
+    assert metadata["license"] == "mit"
+    assert metadata["pipeline_tag"] == "image-classification"
+    (index,) = metadata["model-index"]
+    found = {of["dataset"]["split"]: of["metrics"] for of in index["results"]}
+    for split, scores in report["splits"].items():
+        values = {metric["type"]: metric["value"] for metric in found[split]}
+        assert values["accuracy"] == pytest.approx(scores["accuracy"], abs=1e-5)
+        assert values["f1"] == pytest.approx(scores["macro_f1"], abs=1e-5)
+        for name, of in scores["per_class"].items():
+            low, high = wilson(of["recall"], of["support"])
+            interval = f"({100 * low:.1f} to {100 * high:.1f}"
+            assert re.search(rf"\| {name} \| {of['support']} \| .*{re.escape(interval)}", body)
+    for digest in (report["checkpoint_sha256"], *report["data"].values()):
+        assert digest in body
+    assert f"Trained on {record['train_rows']} rows" in body
+    assert "(a trial)" in body
+    assert "random weights" in body
+    assert "--limit_train 64" in body
+    assert "None" not in body
+    assert f'Predictor("{run}/model_max_acc.keras")' in body
+
+
+def test_intervals_of_recall():
+    # Wilson's interval of 8 of 10, as in textbooks.
+    assert wilson(0.8, 10) == pytest.approx([0.4902, 0.9433], abs=1e-4)
+    low, high = wilson(1.0, 5)
+    assert 0 < low < high <= 1
+    assert wilson(None, 0) is None
+
+
+def test_a_run_without_a_report_of_its_model_is_refused(run, tmp_path, capsys):
+    assert main(["card", str(tmp_path)]) == 1
+    assert "run.json" in capsys.readouterr().err
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("run.json", "config.yaml", "model_max_acc.keras"):
+        (other / name).write_bytes((run / name).read_bytes())
+    assert main(["card", str(other)]) == 1
+    assert "test.py first" in capsys.readouterr().err
+    report = json.loads((run / "report.json").read_text()) | {"checkpoint_sha256": "0" * 64}
+    (other / "report.json").write_text(json.dumps(report))
+    assert main(["card", str(other)]) == 1
+    assert "test.py again" in capsys.readouterr().err
+    assert not (other / "model_card.md").exists()
+
+
+def test_a_run_goes_to_the_hub_and_comes_back(run, hub, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(MODELS, tiny.SPEC.name, tiny.SPEC)
+    (run / "model_max_acc.onnx").write_bytes(b"an export")
+    assert main(["card", str(run), "--push", "user/faces"]) == 0
+    assert "/user/faces" in capsys.readouterr().out
+    assert set(hub) == {"README.md", "model_max_acc.keras", "model_max_acc.onnx"}
+    model = (run / "model_max_acc.keras").read_bytes()
+    assert hub["model_max_acc.keras"] == model
+    assert 'Predictor("hf://user/faces")' in hub["README.md"].decode()
+
+    config = dataclasses.replace(TrainConfig(), model_name="Tiny", weights="hf://user/faces")
+    found = starting_weights(config)
+    assert Path(found).read_bytes() == model
+    fetched = build_model("Tiny", 8, weights="hf://user/faces", image_size=48)
+    expected = Classifier.open(run).probabilities(drawn(5))
+    opened = Classifier.open("hf://user/faces@main")
+    np.testing.assert_array_equal(opened.probabilities(drawn(5)), expected)
+    np.testing.assert_allclose(fetched.predict(drawn(5), verbose=0), expected, atol=1e-6)
+    with pytest.raises(UsageError, match="--output_dir"):
+        evaluate(EvaluateConfig(checkpoint_path=("hf://user/faces",)))
+    with pytest.raises(InputError, match=r"cannot get model_max_acc\.keras of hf"):
+        starting_weights(dataclasses.replace(config, weights="hf://user/nothing"))
+
+
+def test_what_the_hub_refuses_is_one_line(run, hub, capsys, monkeypatch):
+    assert main(["card", str(run), "--push", "faces"]) == 2
+    assert "USER/NAME" in capsys.readouterr().err
+    monkeypatch.setenv("HF_TOKEN", "hf_of_somebody")
+    assert main(["card", str(run), "--push", "user/faces"]) == 1
+    (line,) = [n for n in capsys.readouterr().err.splitlines() if n.startswith("error")]
+    assert "cannot push to user/faces" in line
+    assert hub == {}
