@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION = re.search(
@@ -50,7 +51,19 @@ HUB = ["huggingface_hub>=0.34,<3"]
 PARQUET = ["pyarrow>=18,<26"]
 SWEEP = ["matplotlib>=3.9,<4", "optuna>=5,<6", "pandas>=2.2,<4"]
 
+
+class BuildWithRecipes(build_py):
+    """Puts recipes and layer lists, which stand at the top of the repository, into the package."""
+
+    def run(self) -> None:
+        """Build the package."""
+        super().run()
+        for name in () if self.editable_mode else ("recipes", "layer_lists"):
+            self.copy_tree(str(HERE / name), f"{self.build_lib}/ferplus_keras/{name}")
+
+
 setup(
+    cmdclass={"build_py": BuildWithRecipes},
     name="ferplus-keras",
     version=VERSION,
     description="Transfer learning for facial expressions on FER+ with Keras 3",
@@ -110,14 +123,17 @@ setup(
             *SERVE,
             *SWEEP,
             "albumentations>=2.0.8,<2.1",
+            "build>=1.2,<2",
             "dlib-bin>=20,<21",
             "httpx>=0.27,<1",
+            "markdown-it-py>=3,<5",
             "playwright>=1.50,<2",
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.14,<0.18",
             "schemathesis>=4,<5",
             "scikit-image>=0.24,<1",
+            "twine>=6,<8",
         ],
     },
 )

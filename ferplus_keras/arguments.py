@@ -194,7 +194,10 @@ def parse(
         prog=prog, description=description, usage=usage, argument_default=argparse.SUPPRESS
     )
     parser.add_argument(
-        "--config", action="append", metavar="YAML", help="File of settings; flags win over it."
+        "--config",
+        action="append",
+        metavar="YAML",
+        help="File of settings, or the name of a recipe; flags win over it.",
     )
     group = parser
     for name, about in settings_of(config_class).items():
@@ -217,7 +220,8 @@ def read_yaml(path: Path, absent: str) -> Any:
     """Return what a YAML file that somebody wrote holds.
 
     Args:
-        path: the file.
+        path: the file, or the name of a recipe, with or without `recipes/` and `.yaml`. Recipes lie
+            in the package where it is installed, and beside it in the repository.
         absent: what to say when it is not there.
 
     Raises:
@@ -235,6 +239,10 @@ def read_yaml(path: Path, absent: str) -> Any:
                     raise yaml.YAMLError(f"the key '{key}' appears twice")
             return super().construct_mapping(node, deep)
 
+    package = Path(__file__).parent
+    recipe = f"recipes/{str(path).removeprefix('recipes/').removesuffix('.yaml')}.yaml"
+    places = (path, package / recipe, package.parent / recipe)
+    path = next((place for place in places if place.is_file()), path)
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader)
     except FileNotFoundError:

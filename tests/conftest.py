@@ -23,7 +23,7 @@ SLOW = (
     *("training/test_lr_finder", "training/test_devices", "tools/test_campaign"),
     *("models/test_registry", "models/test_checkpoint", "models/test_imagenet", "models/test_vit"),
     *("explain/test_methods", "explain/test_command", "serve/test_server", "serve/test_page"),
-    *("sweep/test_sweep", "evaluation/test_evaluate", "data/test_batches"),
+    *("sweep/test_sweep", "evaluation/test_evaluate", "data/test_batches", "test_distribution"),
 )
 """Tests that train, start processes, build large networks or compare backends."""
 

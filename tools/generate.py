@@ -1,13 +1,14 @@
-"""Write what repeats the code's tables: `layer_lists/`, and the marked tables of the documentation.
+"""Write what repeats something: layer lists, marked tables of the documentation, and a served page.
 
     python tools/generate.py             # builds every network for its layer list
-    python tools/generate.py --tables    # the tables only
+    python tools/generate.py --tables    # all but the layer lists
 
 A page holds a generated table between `<!-- table: KIND -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -188,11 +189,50 @@ def _first(function: Any) -> str:
     return text[0].upper() + text[1:]
 
 
+def served_page(text: str) -> str:
+    """Return a page of the documentation as the server shows it; links to other pages become text.
+
+    `text` is Markdown, whose first line is the title.
+    """
+    import markdown_it
+
+    title = text.splitlines()[0].removeprefix("# ")
+    body = markdown_it.MarkdownIt().enable("table").render(text)
+    body = re.sub(r'<a href="(?!https:)[^"]*">(.*?)</a>', r"\1", body)
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<link rel="icon" href="icon.svg">
+<link rel="stylesheet" href="style.css">
+<main class="prose">
+{body}<p><a href="./">Back to the pictures</a></p>
+</main>
+</html>
+"""
+
+
 def layer_list(model: keras.Model) -> str:
     """Return the text of a network's file: its layers, for 8 classes and its own image size."""
     from ferplus_keras.models.freeze import describe_layers, format_layers
 
     return format_layers(describe_layers(model), LAYER_COLUMNS) + "\n"
+
+
+def proper_use() -> tuple[Path, str]:
+    """Return the path of the served page on proper use, and what it must be."""
+    text = (REPOSITORY / "docs" / "proper_use.md").read_text(encoding="utf-8")
+    return REPOSITORY / "ferplus_keras/serve/page/proper-use.html", served_page(text)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file and say so, if it is not as it should be."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        print(path.relative_to(REPOSITORY))
 
 
 @cli.exit_code
@@ -210,11 +250,8 @@ def main(argv: Sequence[str]) -> None:
                 temporary.write_text(text, encoding="utf-8")
     for path in sorted(path for pattern in PAGES for path in REPOSITORY.glob(pattern)):
         old = path.read_text(encoding="utf-8")
-        new = fill_tables(old)
-        if new != old:
-            with replacing(path) as temporary:
-                temporary.write_text(new, encoding="utf-8")
-            print(path.relative_to(REPOSITORY))
+        _write(path, fill_tables(old))
+    _write(*proper_use())
 
 
 if __name__ == "__main__":

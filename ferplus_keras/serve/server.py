@@ -32,6 +32,7 @@ FILES = {
     "/": (PAGE / "index.html", "text/html"),
     "/style.css": (PAGE / "style.css", "text/css"),
     "/app.js": (PAGE / "app.js", "text/javascript"),
+    "/proper-use": (PAGE / "proper-use.html", "text/html"),
     "/icon.svg": (PAGE / "icon.svg", "image/svg+xml"),
     "/example.jpg": (PAGE / "example.jpg", "image/jpeg"),
     "/docs": (PAGE / "docs.html", "text/html"),

@@ -28,6 +28,13 @@ def test_a_page_is_as_the_command_writes_it(path):
     assert fill_tables(text) == text, "run: python tools/generate.py --tables"
 
 
+def test_the_served_page_is_as_the_command_writes_it():
+    path, text = generate.proper_use()
+    assert path.read_text(encoding="utf-8") == text, "run: python tools/generate.py --tables"
+    assert 'href="model_card' not in text
+    assert text.count("<h2>") >= 5
+
+
 def test_every_table_is_on_a_page():
     used = {kind for path in FILES for kind in MARK.findall(path.read_text(encoding="utf-8"))}
     assert used == set(TABLES)
@@ -71,9 +78,13 @@ def test_the_command_rewrites_pages_only(monkeypatch, tmp_path, capsys):
     (tmp_path / "README.md").write_text("no table\n")
     page = tmp_path / "docs" / "training.md"
     page.write_text("<!-- table: presets -->\nold\n<!-- end -->\nprose\n")
+    (tmp_path / "docs" / "proper_use.md").write_text("# Use\n\nWell, [see](serve.md).\n")
+    served = tmp_path / "ferplus_keras/serve/page/proper-use.html"
+    served.parent.mkdir(parents=True)
     monkeypatch.setattr(generate, "REPOSITORY", tmp_path)
     assert generate.main(["--tables"]) == 0
-    assert capsys.readouterr().out == "docs/training.md\n"
+    assert capsys.readouterr().out == f"docs/training.md\n{served.relative_to(tmp_path)}\n"
+    assert "<p>Well, see.</p>" in served.read_text()
     assert page.read_text().endswith("\n<!-- end -->\nprose\n")
     assert "| `strong` |" in page.read_text()
     assert generate.main(["--tables"]) == 0
