@@ -11,7 +11,21 @@ from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what type checkers and editors read in place of `__getattr__`
+    from ferplus_keras.classifier import Classifier as Classifier
+    from ferplus_keras.config import EvaluateConfig as EvaluateConfig
+    from ferplus_keras.config import TrainConfig as TrainConfig
+    from ferplus_keras.data.batches import Batches as Batches
+    from ferplus_keras.data.dataset import load_split as load_split
+    from ferplus_keras.evaluation.evaluate import evaluate as evaluate
+    from ferplus_keras.inference.predictor import Predictor as Predictor
+    from ferplus_keras.models.checkpoint import load_checkpoint as load_checkpoint
+    from ferplus_keras.models.freeze import freeze_before as freeze_before
+    from ferplus_keras.models.registry import build_model as build_model
+    from ferplus_keras.models.registry import list_models as list_models
+    from ferplus_keras.training.train import train as train
 
 __version__ = "0.1.0"
 
