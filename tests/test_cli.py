@@ -100,6 +100,20 @@ def test_damaged_data(capsys, data, tmp_path, damage):
     assert not [path for path in runs.rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
+def test_data_without_test_rows_are_trained_on_and_evaluated(capsys, data, tmp_path):
+    for path in data.glob("*.csv"):
+        edit(path, lambda lines: "".join(line for line in lines if "PrivateTest" not in line))
+    line = f"--data_dir {data} --checkpoints_dir {tmp_path} --name a --num_gpus 0"
+    model = "--model_name ScratchMLP --limit_train 64 --nepochs 1"
+    assert main(f"train {line} {model}".split()) == 0
+    assert main(f"test {line}".split()) == 0
+    assert list(json.loads((tmp_path / "a/report.json").read_text())["splits"]) == ["validation"]
+    assert "left out: expected rows for the test split" in capsys.readouterr().err
+    assert main(f"test {line} --splits test".split()) == 1
+    assert "error: expected rows for the test split" in capsys.readouterr().err
+
+
 def test_wrong_arguments(capsys):
     assert "--model_name" in refused(capsys, "train --modle_name ResNet50", 2)
     assert "ResNet50" in refused(capsys, "train --model_name ResNet5", 2)

@@ -44,7 +44,7 @@ def _affectnet(tree: Tree) -> list[FaceFile] | None:
             )
         try:
             code = np.load(tree.folder / source, allow_pickle=False).item()
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, AttributeError, MemoryError) as error:
             raise InputError(f"cannot read {tree.folder / source}: {one_line(error)}") from None
         files.append(FaceFile(path, _label(AFFECTNET, str(code), source), split_of(*place.parts)))
     return files or None
@@ -59,7 +59,7 @@ def _expw(tree: Tree) -> list[FaceFile] | None:
         if not all(map(str.isdecimal, numbers)):
             raise InputError(f"{where}: expected the box of a face, found {' '.join(numbers)}")
         top, left, right, bottom = map(int, numbers)
-        path = f"{pictures.get(name, name)}#{face}"
+        path = f"{pictures.get(name) or _below(tree.folder, name, where)}#{face}"
         label = _label(EXPW, code, where)
         files[path] = FaceFile(path, label, None, (left, top, right, bottom))
     return list(files.values()) or None
@@ -83,13 +83,29 @@ def _lines(tree: Tree, columns: int, name: str) -> Iterator[tuple[str, list[str]
     if len(lists) > 1:
         raise InputError(f"{tree.folder}: expected one {name}, found {' and '.join(lists)}")
     for path in lists:
-        text = (tree.folder / path).read_text("utf-8-sig", "surrogateescape")
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(_text(tree.folder / path), start=1):
             where, fields = f"{tree.folder / path}: line {number}", line.rsplit(None, columns - 1)
             if fields and len(fields) != columns:
                 raise InputError(f"{where}: expected {columns} columns, found {len(fields)}")
             if fields:
                 yield where, fields
+
+
+def _text(path: Path) -> list[str]:
+    """Return the lines of a list."""
+    try:
+        return path.read_text("utf-8-sig", "surrogateescape").splitlines()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _below(folder: Path, path: str, where: str) -> str:
+    """Return a path that a list names, with / between names; refuse one that leaves its folder."""
+    if "\\" in path and not (folder / path).exists():  # written on Windows
+        path = path.replace("\\", "/")
+    if PureWindowsPath(path).anchor or ".." in Path(path).parts or "\0" in path:
+        raise InputError(f"{where}: expected a path below {folder}, found {path!r}")
+    return Path(path).as_posix()
 
 
 def _by_name(tree: Tree) -> dict[str, str]:
@@ -112,15 +128,15 @@ def written_by_microsoft(folder: Path) -> list[FaceFile]:
     """
     files = []
     for source in sorted({*folder.glob("*/label.csv"), *folder.glob("*/*/label.csv")}):
-        lines = source.read_text("utf-8-sig", "surrogateescape").splitlines()
-        for number, row in enumerate(csv.reader(lines), start=1):
+        for number, row in enumerate(csv.reader(_text(source)), start=1):
             split, votes = split_of(source.parent.name), row[-len(VOTE_COLUMNS) :]
             if not split or len(row) <= len(votes) or not all(map(str.isdecimal, votes)):
                 raise InputError(
                     f"{source}: line {number}: expected a picture and {len(VOTE_COLUMNS)} votes in "
                     "FER2013Train, FER2013Valid or FER2013Test"
                 )
-            path = (source.parent / row[0]).relative_to(folder).as_posix()
+            path = _below(source.parent, row[0], f"{source}: line {number}")
+            path = (source.parent / path).relative_to(folder).as_posix()
             files.append(FaceFile(path, " ".join(votes), split))
     return files
 
@@ -144,13 +160,9 @@ def _listed(tree: Tree) -> list[FaceFile] | None:
     for line, row in read_table(source, ("path", "label"))[0]:
         where = at_line(str(source), line)
         path, label, split = row["path"], row["label"], row.get("split")
-        if "\\" in path and not (tree.folder / path).exists():  # written on Windows
-            path = path.replace("\\", "/")
-        path = Path(path).as_posix()
-        if not row["path"] or not label:
+        if not path or not label:
             raise InputError(f"{where}: expected a path and a label, found {path!r}, {label!r}")
-        if PureWindowsPath(path).anchor or ".." in Path(path).parts:
-            raise InputError(f"{where}: expected a path below {tree.folder}, found {path}")
+        path = _below(tree.folder, path, where)
         if split is not None and not split_of(split):
             raise InputError(f"{where}: expected a split of {', '.join(SPLITS)}, found '{split}'")
         if path in files:

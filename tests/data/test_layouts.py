@@ -264,6 +264,10 @@ def test_what_microsofts_script_writes_is_read_with_its_votes(tmp_path, box):
     assert load_split(tmp_path, "train", label_rule="distribution").targets[0, 0] == 0.5
     with pytest.raises(InputError, match="expected --dataset_name FERPlus"):
         read_folder(tmp_path)
+    for name in ("../fer.png", "/fer.png"):
+        drawn.text("data/FER2013Test/label.csv", [f"{name},{votes['Test']}"])
+        with pytest.raises(InputError, match=f"line 1: expected a path below .*{name}"):
+            load_split(tmp_path, "test")
 
 
 def lines(path, *rows):
@@ -274,18 +278,46 @@ def faces(**counts):
     return lambda folder: write_faces(folder, counts.get("of", counts))
 
 
+def annotated(folder, code):
+    Drawn(folder).picture("train/images/1.png")
+    (folder / "train/annotations").mkdir()
+    np.save(folder / "train/annotations/1_exp.npy", code)
+
+
+def pickled(folder):
+    annotated(folder, np.array([None]))
+
+
+def unannotated(folder):
+    annotated(folder, 3)
+    Drawn(folder).picture("train/images/2.png")
+
+
+def unlabelled_columns(folder):
+    pytest.importorskip("pyarrow")
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table({"image": [b"x"], "title": ["y"]})
+    pyarrow.parquet.write_table(table, folder / "a.parquet")
+
+
 REFUSED = (
     (lines("label.lst", "a.jpg 0 1 2 3 4 99"), "label.lst: line 1: expected 8 columns, found 7"),
     (lines("label.lst", "a.jpg 0 x 2 3 4 99 0"), "line 1: expected the box of a face, found x 2"),
     (lines("label.lst", "a.jpg 0 1 2 3 4 99 7"), "expected a class of 0, 1, .*, 6, found 7"),
     (lines("list_patition_label.txt", "train_1.jpg 8"), "expected a class of 1, .*, 7, found 8"),
     (lines("list_patition_label.txt", "train_1.jpg 1"), "Image|train_1_aligned.jpg: No such file"),
-    (lines("labels.csv", "path,label", "../a.png,x"), r"expected a path below .*found \.\./a.png"),
+    (lines("labels.csv", "path,label", "../a.png,x"), r"expected a path below .*found '\.\./a.png'"),
     (lines("labels.csv", "path,label", r"..\a.png,x"), r"expected a path below .*\.\./a.png"),
     (lines("labels.csv", "path,label", "/etc/a.png,x"), "expected a path below .*/etc/a.png"),
     (lines("labels.csv", "path,label", r"C:\a.png,x"), "expected a path below .*C:/a.png"),
     (lines("FER2013Train/label.csv", "fer1.png,1"), "expected --dataset_name FERPlus"),
+    (lines("label.lst", "../a.jpg 0 1 2 3 4 99 0"), r"line 1: expected a path below .*\.\./a.jpg"),
     (lines("a/b.parquet", "not Parquet"), "cannot read .*b.parquet"),
+    (pickled, "cannot read .*1_exp.npy: .*allow_pickle"),
+    (unannotated, "train/images/2.png has no train/annotations/2_exp.npy"),
+    (unlabelled_columns, "cannot read .*a.parquet: expected a column of picture bytes and one of"),
     (
         faces(of={"train/a": 1, "Training/b": 1}),
         "one folder for each split, found Training and train",
@@ -300,9 +332,9 @@ REFUSED = (
 )
 
 
-@pytest.mark.parametrize("number", range(19))
+@pytest.mark.parametrize("number", range(23))
 def test_what_cannot_be_meant_is_refused_in_one_line(tmp_path, number):
-    assert len(REFUSED) == 19
+    assert len(REFUSED) == 23
     write, expected = REFUSED[number]
     write(tmp_path)
     with pytest.raises(InputError, match=expected) as caught:
