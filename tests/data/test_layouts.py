@@ -308,7 +308,10 @@ REFUSED = (
     (lines("label.lst", "a.jpg 0 1 2 3 4 99 7"), "expected a class of 0, 1, .*, 6, found 7"),
     (lines("list_patition_label.txt", "train_1.jpg 8"), "expected a class of 1, .*, 7, found 8"),
     (lines("list_patition_label.txt", "train_1.jpg 1"), "Image|train_1_aligned.jpg: No such file"),
-    (lines("labels.csv", "path,label", "../a.png,x"), r"expected a path below .*found '\.\./a.png'"),
+    (
+        lines("labels.csv", "path,label", "../a.png,x"),
+        r"expected a path below .*found '\.\./a.png'",
+    ),
     (lines("labels.csv", "path,label", r"..\a.png,x"), r"expected a path below .*\.\./a.png"),
     (lines("labels.csv", "path,label", "/etc/a.png,x"), "expected a path below .*/etc/a.png"),
     (lines("labels.csv", "path,label", r"C:\a.png,x"), "expected a path below .*C:/a.png"),
