@@ -95,7 +95,7 @@ def _scan(folder: Path) -> Tree:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = [name for name in folders if name[0] != "." and name != "__MACOSX"]
+        folders[:] = sorted(name for name in folders if name[0] != "." and name != "__MACOSX")
         below = Path(parent).relative_to(folder)
         for name in names:
             if name[0] != ".":
@@ -136,9 +136,7 @@ def _place(parts: Sequence[str]) -> _Place:
     splits = [split_of(part) for part in parts]
     spelled = [part for part, split in zip(parts, splits, strict=True) if split]
     names = [part for part, split in zip(parts, splits, strict=True) if not split]
-    meant = {split for split in splits if split} | {
-        s for name in names[:1] for s in splits_in(name)
-    }
+    meant = {*filter(None, splits)}.union(*map(splits_in, names[:1]))
     if len(meant) > 1:
         shown = " or ".join(sorted(meant))
         raise InputError(f"{'/'.join(parts)}: expected the folder of one split, found {shown}")
@@ -157,23 +155,22 @@ def _folders(tree: Tree) -> list[FaceFile]:
     classes = {place.names[0] for place in places.values()}
     inner = {name for place in places.values() for name in place.names[1:2]}
     if inner and all(map(_EMOTION.match, inner)) and not any(map(_EMOTION.match, classes)):
-        found = f"{min(classes)}/{min(inner)}"
-        raise InputError(f"{tree.folder}: expected the classes as outer folders, found {found}")
+        shown = f"{min(classes)}/{min(inner)}"
+        raise InputError(f"{tree.folder}: expected the classes as outer folders, found {shown}")
     meaning: dict[str, str] = {}
     for name, numbers in (("RAF-DB", RAF_DB), ("AffectNet", AFFECTNET)):
         if classes == set(numbers):
             meaning = numbers
             shown = ", ".join(map(" ".join, numbers.items()))
             print(f"{tree.folder.name}: classes as {name} numbers them, {shown}", file=sys.stderr)
-    labels = [places[folder].names[0] if folder in places else None for folder in above]
-    outside = [path for path, label in zip(tree.pictures, labels, strict=True) if label is None]
-    tree.skip(outside, "outside the folders of classes")
+    found = list(zip(tree.pictures, map(places.get, above), strict=True))
+    tree.skip([path for path, place in found if not place], "outside the folders of classes")
     others = [path for path in tree.others if path.rpartition("/")[0] in places]
     tree.skip(others, f"that are not {', '.join(SUFFIXES)}")
     return [
-        FaceFile(path, meaning.get(label, label), places[folder].split)
-        for path, folder, label in zip(tree.pictures, above, labels, strict=True)
-        if label is not None
+        FaceFile(path, meaning.get(place.names[0], place.names[0]), place.split)
+        for path, place in found
+        if place
     ]
 
 

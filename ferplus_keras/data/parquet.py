@@ -92,5 +92,5 @@ def _reading(path: Path) -> Iterator[Any]:
     try:
         with ParquetFile(path) as opened:
             yield opened
-    except (OSError, ArrowException, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ArrowException, ValueError, AttributeError, TypeError, KeyError) as error:
         raise InputError(f"cannot read {path}: {one_line(error)}") from None
