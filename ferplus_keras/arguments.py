@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin, get_type_hints
 
 from ferplus_keras.errors import UsageError, one_line, unknown
+from ferplus_keras.inputs import plain
 
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -230,7 +231,12 @@ def read_yaml(path: Path, absent: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Refuses a repeated key, of which YAML would silently keep the last."""
+        """Refuses a repeated key, of which YAML keeps the last, and aliases, which multiply."""
+
+        def compose_node(self, parent, index):
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("expected values written out, got an alias (*name)")
+            return super().compose_node(parent, index)
 
         def construct_mapping(self, node, deep=False):
             keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -244,10 +250,10 @@ def read_yaml(path: Path, absent: str) -> Any:
     places = (path, package / recipe, package.parent / recipe)
     path = next((place for place in places if place.is_file()), path)
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader)
+        return yaml.load(plain(path).read_text(encoding="utf-8"), Loader)
     except FileNotFoundError:
         raise UsageError(absent) from None
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+    except Exception as error:  # a tag such as !!float raises what Python's own type does
         raise UsageError(f"cannot read {path} as YAML: {one_line(error)}") from None
 
 
@@ -283,10 +289,16 @@ def as_settings(config_class: type, path: Path) -> dict[str, Any]:
 
 
 def as_words(settings: dict[str, Any]) -> list[str]:
-    """Return settings as words of a command line; those that are None are left out."""
+    """Return settings as words of a command line; those that are None are left out.
+
+    Raises:
+        UsageError: a value would be read as a flag.
+    """
     words: list[str] = []
     for flag, value in settings.items():
         if value is not None:
             values = value if isinstance(value, list | tuple) else [value]
+            if hidden := [item for item in map(str, values) if item.startswith("--")]:
+                raise UsageError(f"expected a value for '{flag}', got '{hidden[0]}'")
             words += [f"--{flag}", *map(str, values)]
     return words

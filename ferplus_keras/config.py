@@ -319,7 +319,11 @@ def read_config(
             raise UsageError(f"nothing to resume: no {run_file}; start the run without --resume")
         below |= as_settings(config_class, run_file)
     for path in files:
-        below |= as_settings(config_class, Path(path))
+        written = as_settings(config_class, Path(path))
+        for flag in ("resume", "overwrite"):
+            if written.get(flag) and not given.get(flag):
+                raise UsageError(f"{path}: --{flag} is for the command line only; leave it out")
+        below |= written
     config = config_class(**below | given)
     if given.get("resume"):
         _refuse_changes(config)

@@ -3,6 +3,11 @@
 FER2013 and FER+ number the emotions differently; the names here are FER+'s for both.
 """
 
+from collections.abc import Iterable
+
+from ferplus_keras.errors import InputError
+from ferplus_keras.inputs import FORMULA
+
 FERPLUS_CLASSES = (
     "neutral",
     "happiness",
@@ -44,3 +49,16 @@ SPLITS = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"
 
 FACE_SIZE = 48
 """Side of a FER2013 face in pixels."""
+
+
+def check_class_names(names: Iterable[str], source: str) -> None:
+    """Refuse names that are no text, or that a spreadsheet would run as a formula.
+
+    Raises:
+        InputError: one is; the message begins with `source`.
+    """
+    for name in names:
+        if not name.isprintable() or not name.strip():
+            raise InputError(f"{source}: expected a class name that can be printed, got {name!r}")
+        if name[0] in FORMULA and not name[1:].replace(".", "").isdecimal():
+            raise InputError(f"{source}: a class name may not begin with {name[0]}, got {name!r}")

@@ -3,14 +3,15 @@
 import hashlib
 import json
 import os
-import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ferplus_keras.errors import InputError
+from ferplus_keras.workspace import workspace
 
 
 def sha256(path: Path) -> str:
@@ -40,10 +41,10 @@ def require_writable(folder: Path, setting: str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds.
+    """Yield a temporary path of the same name; move it to `path` when the block succeeds.
 
-    When the block fails the temporary file is removed and `path` stays as it was. The temporary
-    name keeps the suffix, because writers choose a format by it.
+    When the block fails the temporary file is removed and `path` stays as it was. A symbolic link
+    stays one: the file that it names is replaced. To a pipe or a device the file is copied.
 
     Args:
         path: file to write; its folder exists.
@@ -51,15 +52,34 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the disk is full, or the file may not be written.
     """
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        target = _behind_links(path)
+        if target is None:
+            with tempfile.TemporaryDirectory() as folder:
+                temporary = Path(folder) / path.name
+                yield temporary
+                with temporary.open("rb") as source, path.open("ab") as sink:
+                    shutil.copyfileobj(source, sink)
+        else:
+            with workspace(target.parent) as folder:
+                yield folder / target.name
+                os.replace(folder / target.name, target)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+
+
+def _behind_links(path: Path) -> Path | None:
+    """Return the file that is to be replaced; None for a pipe, a device or what a process holds."""
+    if path.exists() and not path.is_file():
+        return None
+    for _ in range(40):  # as many links as Linux follows
+        path = path.parent.resolve() / path.name
+        if path.is_relative_to("/proc"):  # /dev/stdout and its like
+            return None
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return path
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:

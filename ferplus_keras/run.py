@@ -8,7 +8,6 @@ import os
 import shlex
 import shutil
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 from ferplus_keras import hub
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.files import replacing, require_writable, write_json
+from ferplus_keras.inputs import open_zip, plain
 
 CONFIG = "config.yaml"
 RECORD = "run.json"
@@ -137,7 +137,7 @@ class Run:
     def history(self) -> list[dict[str, float]]:
         """Return the lines of training.csv, one per finished epoch; empty before the first."""
         try:
-            lines = (self / HISTORY).read_text(encoding="utf-8").splitlines()
+            lines = plain(self / HISTORY).read_text(encoding="utf-8").splitlines()
             return [{k: float(v) for k, v in line.items()} for line in csv.DictReader(lines)]
         except FileNotFoundError:
             return []
@@ -150,22 +150,33 @@ class Run:
         Raises:
             InputError: the saved state is missing or damaged.
         """
+        return self.state()[0]
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return what `progress` does, and the arrays of the saved state; raises as `progress`."""
         path = self / STATE
         try:
-            with np.load(path) as saved:
-                return json.loads(str(saved["header"]))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            with open_zip(path, "the state of a run"), np.load(path) as saved:
+                arrays = {name: saved[name] for name in saved.files}
+            header = json.loads(str(arrays.pop("header")))
+            shape = {"epochs": int, "stopped": bool, "callbacks": dict}
+            if any(not isinstance(header[key], kind) for key, kind in shape.items()) or any(
+                not isinstance(of, dict) for of in header["callbacks"].values()
+            ):
+                raise ValueError(f"expected {', '.join(shape)} in its header")
+        except (InputError, OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"cannot read the state of the run in {path} ({one_line(error)}); "
                 "start again with --overwrite or another --name"
             ) from None
+        return header, arrays
 
     def data_dir(self) -> str:
         """Return the data folder that the run was trained on; the usual one if that is unknown."""
-        try:
-            return self.settings()["data_dir"]
-        except (InputError, KeyError):
-            return default_data_dir()
+        with suppress(InputError):
+            if isinstance(found := self.settings().get("data_dir"), str):
+                return found
+        return default_data_dir()
 
     def reading(self) -> dict[str, Any]:
         """Return how own pictures were read, as `open_source` takes it; {} if that is unknown."""
@@ -266,14 +277,14 @@ def find_checkpoint(path: str | Path) -> Path:
         path = path / MAX_ACCURACY
     if not path.exists():
         raise InputError(f"no checkpoint at {path}")
-    return path
+    return plain(path)
 
 
 def _read(path: Path, load: Callable[[str], Any], *errors: type[Exception]) -> dict[str, Any]:
     """Return what a file holds; it is one of `errors` or a ValueError if it is damaged."""
     try:
-        found = load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, *errors) as error:
+        found = load(plain(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, *errors) as error:
         raise InputError(f"cannot read {path}: {one_line(error)}") from None
     if not isinstance(found, dict):
         raise InputError(f"cannot read {path}: expected names with values")

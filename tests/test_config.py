@@ -1,5 +1,8 @@
+import os
+
 import pytest
 
+from ferplus_keras.arguments import as_words
 from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config, to_plain
 from ferplus_keras.errors import UsageError
 
@@ -145,6 +148,13 @@ def test_what_a_resumed_run_may_be_given_anew(tmp_path, settings, line, refused)
         ("batch_size: 1\nbatch_size: 2\n", "the key 'batch_size'"),
         ("batch_size: !!float x\n", "YAML"),
         ("batch_size: x\n", "whole number"),
+        ("overwrite: true\n", "--overwrite is for the command line only"),
+        ("resume: yes\n", "--resume is for the command line only"),
+        ("metrics: &a [x]\nstages: *a\n", "got an alias"),
+        ("[" * 20_000, "YAML"),
+        ("batch_size: !!timestamp 5\n", "YAML"),
+        ("? [a]\n: 1\n", "YAML"),
+        ("batch_size: \x00\n", "YAML"),
     ],
 )
 def test_wrong_yaml_is_one_line(tmp_path, text, said):
@@ -168,6 +178,28 @@ def test_a_list_in_yaml_hides_no_flags(tmp_path):
     config = read(f"--config {path}")
     assert not config.overwrite
     assert config.metrics == ("accuracy", "--overwrite", "true")
+
+
+def test_a_recipe_may_say_overwrite_where_the_command_line_does(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("name: theirs\noverwrite: true\n")
+    assert read(f"--config {path} --overwrite").overwrite
+    path.write_text("name: theirs\noverwrite: false\nresume: false\n")  # as in a run's own
+    assert not read(f"--config {path}").overwrite
+
+
+def test_words_of_a_command_line_hide_no_flags():
+    assert as_words({"metrics": ["a", "b"], "freeze_before": -51, "seed": None}) == [
+        *("--metrics", "a", "b", "--freeze_before", "-51")
+    ]
+    with pytest.raises(UsageError, match="expected a value for 'metrics', got '--overwrite'"):
+        as_words({"metrics": ["accuracy", "--overwrite", "true"]})
+
+
+def test_a_pipe_is_no_recipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(UsageError, match="is a pipe or a device"):
+        read(f"--config {tmp_path / 'pipe.yaml'}")
 
 
 def test_settings_from_python_are_checked_too():

@@ -23,6 +23,7 @@ from ferplus_keras.export.faces import CALIBRATION, read_faces
 from ferplus_keras.formats import FORMATS
 from ferplus_keras.models.checkpoint import load_checkpoint, save_checkpoint
 from ferplus_keras.models.registry import build_model
+from ferplus_keras.run import Run
 from tests.conftest import REPOSITORY
 from tests.exports import INFO, drawn, write_checkpoint
 
@@ -310,14 +311,14 @@ def test_the_next_export_clears_what_a_killed_one_left(
     killed_while_moving, exported, tiny_checkpoint, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(FORMATS, "onnx", without_converting("onnx", exported("onnx")))
-    work = tmp_path / ".export-killed"
+    work = tmp_path / ".partial-killed"
     (work / "new").mkdir(parents=True)
     (work / "old").mkdir()
     (work / "new" / "model.tflite").write_bytes(b"half")
     (work / "old" / "model.tflite").write_bytes(b"older")
     if not killed_while_moving:
         (tmp_path / "model.tflite").write_bytes(b"newer")
-    busy = tmp_path / ".export-busy"
+    busy = tmp_path / ".partial-busy"
     busy.mkdir()
     descriptor = os.open(busy, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)  # as by another process at work
@@ -327,10 +328,17 @@ def test_the_next_export_clears_what_a_killed_one_left(
     finally:
         os.close(descriptor)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [".export-busy", "model.tflite", target.name]
+        [".partial-busy", "model.tflite", target.name]
     )
     expected = b"older" if killed_while_moving else b"newer"
     assert (tmp_path / "model.tflite").read_bytes() == expected
+
+
+def test_an_export_into_a_run_that_is_written_is_refused(tiny_checkpoint, tmp_path):
+    target = tmp_path / "model.onnx"
+    with Run(tmp_path).writing(), pytest.raises(InputError, match="is in use by process"):
+        export_module.export(tiny_checkpoint, target, "onnx", "float32", drawn(20))
+    assert list(tmp_path.iterdir()) == []
 
 
 BY_JAX = """

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import sys
-import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +21,6 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
 
 _FORMAT = 4  # version of the entries; another one is rebuilt
-_ABANDONED_AFTER_SECONDS = 3600
 
 
 class Entry(NamedTuple):
@@ -81,14 +79,10 @@ def store(folder: Path, source: Path, entry: Entry) -> Entry:
             file=sys.stderr,
         )
         return entry
-    long_ago = time.time() - _ABANDONED_AFTER_SECONDS  # then the writer must have died
     with suppress(OSError):  # another process may have been faster
         for older in folder.glob(f"{_key(source)}*.npy"):
             if older != path:
                 older.unlink()
-        for unfinished in folder.glob(f".{_key(source)}*"):
-            if unfinished.stat().st_mtime < long_ago:
-                unfinished.unlink()
     return load(folder, source) or entry
 
 

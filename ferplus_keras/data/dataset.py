@@ -16,7 +16,7 @@ from ferplus_keras.data.labels import LabelRule
 from ferplus_keras.data.registry import DATASETS, FileRows, LabelSet
 from ferplus_keras.data.tables import at_line, read_table
 from ferplus_keras.data.targets import ClassMap, Labels, Split, find_class_map, merge_classes
-from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
+from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS, check_class_names
 from ferplus_keras.errors import InputError, UsageError, unknown
 
 DUPLICATE = "same pixels as a validation or test row"
@@ -231,6 +231,7 @@ def open_source(
     classes = find_class_map(class_map, label_set.class_names or rows.class_names)
     if class_names is not None:
         classes = classes.arranged(class_names)
+    check_class_names(classes.names, f"{data_dir}")
     return Source(label_set, rows, classes)
 
 

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -41,7 +42,7 @@ _PIXELS = FACE_SIZE * FACE_SIZE
 _USAGES = tuple(SPLITS.values())
 _COLUMNS = ("emotion", "pixels", "Usage")
 _BLOCK_LENGTH = 1 << 17  # the intermediate arrays of a block stay in the processor's cache
-_LONGEST_HEADER = 1 << 16
+_LONGEST_LINE = 1 << 16  # a longer one, as a small archive may hold, is a fault
 _BUFFER_BYTES = 1 << 20
 _DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
 _EMOTION_CODES = {
@@ -208,13 +209,13 @@ def parse_rows(
         InputError: the header lacks a column, there are no rows, or a row has a fault.
     """
     source = io.TextIOWrapper(stream, text_encoding(stream.peek(2)), "replace", newline="\n")
-    names, delimiter = _read_header(source.readline(_LONGEST_HEADER), name)
+    names, delimiter = _read_header(source.readline(_LONGEST_LINE), name)
     blocks: list[FaceRows] = []
     line = 2
-    while lines := source.readlines(_BLOCK_LENGTH):
+    while lines := _read_block(source):
         if not lines[-1].strip():  # empty lines are accepted at the end only
-            lines += source
-            while lines and not lines[-1].strip():
+            left = iter(partial(source.read, _BUFFER_BYTES), "")
+            while lines and not lines[-1].strip() and not any(map(str.strip, left)):
                 lines.pop()
             if not lines:
                 break
@@ -230,6 +231,15 @@ def parse_rows(
     if not blocks:
         raise InputError(f"{name} has a header but no rows; download or copy it again")
     return tuple(map(np.concatenate, zip(*blocks, strict=True)))
+
+
+def _read_block(source: io.TextIOWrapper) -> list[str]:
+    """Return the next lines, some 100 kB of them; none at the end."""
+    lines, length = [], 0
+    while length < _BLOCK_LENGTH and (text := source.readline(_LONGEST_LINE)):
+        lines.append(text)
+        length += len(text)
+    return lines
 
 
 def _read_header(header: str, name: str) -> tuple[list[str], str]:

@@ -14,6 +14,7 @@ from ferplus_keras.data.layouts import AFFECTNET, LAYOUTS, RAF_DB, FaceFile, Tre
 from ferplus_keras.data.tables import at_line, read_table
 from ferplus_keras.emotions import FER2013_CLASSES, SPLITS, VOTE_COLUMNS
 from ferplus_keras.errors import InputError, one_line
+from ferplus_keras.inputs import plain
 
 LABELS_FILE = "labels.csv"
 JAFFE = dict(zip(["AN", "DI", "FE", "HA", "SA", "SU", "NE"], FER2013_CLASSES, strict=True))
@@ -43,7 +44,7 @@ def _affectnet(tree: Tree) -> list[FaceFile] | None:
                 f"SPLIT/images/NAME.jpg of AffectNet; {path} has no {source}"
             )
         try:
-            code = np.load(tree.folder / source, allow_pickle=False).item()
+            code = np.load(plain(tree.folder / source), allow_pickle=False).item()
         except (OSError, ValueError, EOFError, AttributeError, MemoryError) as error:
             raise InputError(f"cannot read {tree.folder / source}: {one_line(error)}") from None
         files.append(FaceFile(path, _label(AFFECTNET, str(code), source), split_of(*place.parts)))

@@ -13,6 +13,7 @@ from ferplus_keras.data.cache import stamp
 from ferplus_keras.data.layouts import LAYOUTS, FaceFile, Tree, split_of
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
+from ferplus_keras.inputs import plain
 
 LABELS = ("label", "labels", "emotion", "expression", "class")
 """Names of the column of labels, the preferred one first."""
@@ -90,7 +91,7 @@ def _reading(path: Path) -> Iterator[Any]:
     from pyarrow.parquet import ParquetFile
 
     try:
-        with ParquetFile(path) as opened:
+        with ParquetFile(plain(path)) as opened:
             yield opened
     except (OSError, ArrowException, ValueError, AttributeError, TypeError, KeyError) as error:
         raise InputError(f"cannot read {path}: {one_line(error)}") from None

@@ -15,6 +15,7 @@ import numpy as np
 from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
+from ferplus_keras.inputs import plain
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,6 +25,9 @@ SUFFIXES = (
     *(".bmp", ".pgm", ".ppm", ".tif", ".tiff"),
 )
 """Endings of the files that are read, in small letters; HEIC needs the package pillow-heif."""
+
+DECODERS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "HEIF")
+"""What Pillow may decode; some of its other decoders start programs."""
 
 MOST_PIXELS = 178_000_000
 """Larger pictures are refused before they are unpacked: a small file can hold a huge one."""
@@ -92,7 +96,7 @@ def _read(source: Any) -> np.ndarray:
     """Return a picture as RGB; what Pillow and NumPy raise becomes an InputError of one line."""
     try:
         if isinstance(source, Path):
-            with source.open("rb") as file:
+            with plain(source).open("rb") as file:
                 return _read_file(file)
         if isinstance(source, bytes | bytearray | memoryview):
             return _read_file(io.BytesIO(source))
@@ -109,13 +113,12 @@ def _read_file(file: Any) -> np.ndarray:
     require(("PIL",), "reading pictures")
     from PIL import Image, UnidentifiedImageError
 
-    _register_heif()
     limit = f"expected at most {MOST_PIXELS // 10**6} million pixels"
     try:
         # Pillow warns of large pictures: `MOST_PIXELS` is the limit here.
         with _OPENING, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(file)
+            picture = Image.open(file, formats=_decoders())
         if picture.width * picture.height > MOST_PIXELS:
             raise InputError(f"{limit}, found {picture.width} x {picture.height}")
         return _as_rgb(picture)
@@ -127,12 +130,16 @@ def _read_file(file: Any) -> np.ndarray:
 
 
 @cache
-def _register_heif() -> None:
-    """Let Pillow read HEIC where the package for it is installed."""
+def _decoders() -> list[str]:
+    """Return those of `DECODERS` that are installed; HEIF is read by a package of its own."""
+    from PIL import Image
+
     if find_spec("pillow_heif"):
         import pillow_heif
 
         pillow_heif.register_heif_opener()
+    Image.init()
+    return [name for name in DECODERS if name in Image.OPEN]
 
 
 def _unidentified(start: bytes) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ferplus_keras.errors import InputError
+from ferplus_keras.inputs import plain
 
 
 def read_table(
@@ -27,7 +28,7 @@ def read_table(
     """
     name = name or str(path)
     try:
-        data = path.read_bytes()
+        data = plain(path).read_bytes()
         text = data.decode(text_encoding(data))
         delimiter = find_delimiter(text.partition("\n")[0])
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

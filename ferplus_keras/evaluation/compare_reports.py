@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.evaluation.report import check_report
 from ferplus_keras.files import sha256
 from ferplus_keras.run import PREDICTIONS, REPORT, Run
 
@@ -91,7 +92,7 @@ def _read(folder: Path, name: str, split: str) -> Report:
             raise InputError(f"no {file} in {folder}; run test.py on that checkpoint first")
     try:
         content = run.report()
-        splits, _ = content["splits"], content["class_names"]
+        splits = content["splits"]
         rows = pandas.read_csv(
             run / PREDICTIONS,
             usecols=lambda column: column in COLUMNS,
@@ -102,12 +103,16 @@ def _read(folder: Path, name: str, split: str) -> Report:
         if "right_classes" not in rows:
             rows["right_classes"] = rows["label"]
         right = int((rows["label"] == rows["predicted"]).sum())
-    except (InputError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder} has no evaluation that can be read: {error}") from None
+        if split in splits:
+            check_report(content, splits[split])
+    except (InputError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{folder} has no evaluation that can be read: {one_line(error)}"
+        ) from None
     if split not in splits:
         raise InputError(
-            f"{folder} has no {split} split, only {', '.join(splits)}; choose another --split, or "
-            f"run test.py with --splits {split}"
+            f"{folder} has no {split} split, only {', '.join(map(str, splits))}; choose another "
+            f"--split, or run test.py with --splits {split}"
         )
     scores = splits[split]
     same_number = abs(right - scores["accuracy"] * scores["n"]) <= 0.5 and len(rows) == scores["n"]

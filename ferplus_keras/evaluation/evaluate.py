@@ -303,9 +303,9 @@ def _trial(members: Sequence[Classifier | Predictions]) -> dict[str, Any]:
         with suppress(InputError):  # a bare file has none
             settings = Run(member.path.parent).settings()
         for name in ("limit_train", "limit_validation"):
-            if limit := settings.get(name):
+            if isinstance(limit := settings.get(name), int):
                 trial[name] = min(limit, trial.get(name, limit))
-        spec = MODELS.get(settings.get("model_name"))
+        spec = MODELS.get(str(settings.get("model_name")))
         if spec and spec.default_weights != "none" and settings.get("weights") == "none":
             trial["weights"] = "none"
     return trial

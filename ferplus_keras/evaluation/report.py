@@ -11,6 +11,7 @@ import numpy as np
 
 from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.files import replacing
+from ferplus_keras.inputs import cell
 from ferplus_keras.templates import decimal, render
 
 DIGITS = "%.9g"
@@ -41,7 +42,7 @@ def write_predictions(evaluations: Mapping[str, Evaluation], path: Path) -> None
         }
         more = {}
         if split.paths is not None:
-            more["path"] = split.paths
+            more["path"] = [cell(path) for path in split.paths]
             more["pixels"] = [hashlib.sha256(image).hexdigest()[:16] for image in split.images]
         if (found.right_classes.sum(axis=1) > 1).any():
             more["right_classes"] = ["|".join(names[right]) for right in found.right_classes]
@@ -49,7 +50,9 @@ def write_predictions(evaluations: Mapping[str, Evaluation], path: Path) -> None
         parts = (pandas.DataFrame(said), numbers, pandas.DataFrame(more))
         tables.append(pandas.concat(parts, axis=1))
     with replacing(path) as temporary:
-        pandas.concat(tables).to_csv(temporary, index=False, float_format=DIGITS)
+        pandas.concat(tables).to_csv(
+            temporary, index=False, float_format=DIGITS, errors="surrogateescape"
+        )
 
 
 def format_report(report: dict[str, Any]) -> str:
@@ -84,3 +87,17 @@ def format_summary(scores: dict[str, Any]) -> dict[str, Any]:
     if "loss" not in scores:  # those of another label rule, without leaks or of a member
         return shown
     return shown | {name: decimal(scores[name], 4) for name in SHOWN}
+
+
+def check_report(content: dict[str, Any], scores: dict[str, Any]) -> None:
+    """Raise ValueError, KeyError or TypeError if a report is not as test.py writes it."""
+    names, interval = content["class_names"], scores["accuracy_interval"]
+    numbers = [scores["n"], scores["accuracy"], *interval]
+    optional = [scores[key] for key in SHOWN] + [scores["per_class"][name]["f1"] for name in names]
+    numbers += [number for number in optional if number is not None]
+    if len(interval) != 2 or not all(isinstance(number, int | float) for number in numbers):
+        raise ValueError("expected numbers as scores in report.json")
+    if not all(isinstance(text, str) for text in (content["model"], *names)):
+        raise ValueError("expected text as model and classes in report.json")
+    if not isinstance(content.get("data"), dict | None):
+        raise ValueError("expected hashes as data in report.json")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +18,8 @@ from ferplus_keras.extras import require
 from ferplus_keras.files import require_writable
 from ferplus_keras.formats import FORMATS
 from ferplus_keras.models.checkpoint import read_info
+from ferplus_keras.run import Run
+from ferplus_keras.workspace import put_back, workspace
 
 EXPORTS = tuple(name for name, form in FORMATS.items() if form.precisions)
 """Names of the formats that can be written."""
@@ -36,9 +34,6 @@ network is broken, not coarse."""
 
 NOISE = (b"fully_quantize:", b"XNNPACK delegate", b"absl::InitializeLog")
 """Parts of the lines that converters write to standard error whatever their settings."""
-
-WORK = ".export-"
-"""Start of the name of the folder, beside the target, in which an export is made."""
 
 
 class Exported(NamedTuple):
@@ -139,14 +134,12 @@ def export(
     if precision == "int8" and calibration is None:
         raise UsageError("int8 needs faces to measure its ranges on")
     require_writable(target.parent, "--output")
-    _sweep(target.parent)
     os.environ["KERAS_BACKEND"] = "tensorflow"
     choose_backend(num_gpus=0)
-    original = Classifier.open(checkpoint)
-    # First, for Keras exports only what has been called.
-    expected = original.probabilities(faces, name="checkpoint")
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=WORK) as name, _locked(Path(name)):
-        work = Path(name)
+    with Run(target.parent).writing(), workspace(target.parent) as work:
+        original = Classifier.open(checkpoint)
+        # First, for Keras exports only what has been called.
+        expected = original.probabilities(faces, name="checkpoint")
         made = work / "new" / target.name
         for folder in ("new", "old"):
             (work / folder).mkdir()
@@ -192,31 +185,5 @@ def _put(work: Path, folder: Path) -> None:
         for moved in names:
             if not (new / moved).exists():
                 os.replace(folder / moved, new / moved)
-        _put_back(work, folder)
+        put_back(work, folder)
         raise InputError(f"cannot write {folder / name}: {error.strerror}") from error
-
-
-def _put_back(work: Path, folder: Path) -> None:
-    """Move what was replaced back to where nothing has taken its place."""
-    for path in (work / "old").glob("*"):
-        if not (folder / path.name).exists():
-            os.replace(path, folder / path.name)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed exports left in `folder`, and put back what they had moved away."""
-    for work in folder.glob(f"{WORK}*"):
-        with suppress(OSError), _locked(work):  # another may have just removed it
-            _put_back(work, folder)
-            shutil.rmtree(work)
-
-
-@contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    """Hold a folder, so that `_sweep` of another process leaves it; OSError if another holds it."""
-    lock = os.open(work, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(lock)

@@ -18,6 +18,7 @@ import numpy as np
 
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
+from ferplus_keras.inputs import plain
 from ferplus_keras.models.info import MEMBER, CheckpointInfo, info_from_json
 from ferplus_keras.registry import Registry
 
@@ -96,6 +97,8 @@ def open_network(path: Path, **hints: str | int | None) -> Opened:
     """
     form = find_format(path)
     require(form.runtime, f"running {path}")
+    for suffix in form.beside:
+        plain(path.with_suffix(suffix))
     try:
         return form.open(path, **{name: hints.get(name) for name in form.hints})
     except (InputError, ImportError, MemoryError):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ferplus_keras.data.pictures import SUFFIXES
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.inputs import plain
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpeg", ".mpg", ".wmv", ".asf", ".flv"),
@@ -99,7 +100,7 @@ def _files(name: str) -> list[Path | str]:
     if path.is_dir():
         return _inside(path)
     if path.exists():
-        return [path]
+        return [plain(path)]
     for pattern in (name, name.replace("[", "[[]")):  # a folder's name may have brackets
         files = sorted(map(Path, glob.glob(pattern, recursive=True)))
         if files := [file for file in files if file.is_file()]:

@@ -1,6 +1,7 @@
 """The output of predict.py: a printed table, JSON, CSV, and the old submission format.
 
-File names that are not UTF-8 keep their bytes (`surrogateescape`).
+File names that are not UTF-8 keep their bytes (`surrogateescape`). In CSV files, a name that a
+spreadsheet would run as a formula, such as `=1.png`, is `./=1.png`: the same file to everybody.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from ferplus_keras.files import replacing
 from ferplus_keras.inference.predictor import Prediction
+from ferplus_keras.inputs import cell
 
 STANDARD_OUTPUT = Path("-")
 
@@ -85,7 +87,7 @@ def csv_table(path: Path, class_names: Sequence[str], video: bool = False) -> It
             for number, face in zip(numbers or range(len(faces)), faces, strict=True):
                 box = [f"{value:.1f}" for value in face.box]
                 shares = [f"{face.probabilities[name]:.6f}" for name in class_names]
-                writer.writerow([str(file), *when, number, *box, face.label, *shares])
+                writer.writerow([cell(file), *when, number, *box, face.label, *shares])
 
         yield add
 
@@ -96,7 +98,7 @@ def write_submission(found: Found, path: Path) -> None:
     The older projects' submission format; the emotion is empty where no face was found.
     """
     with _writer(path, ["file", "emotion"]) as writer:
-        writer.writerows([str(file), faces[0].label if faces else ""] for file, faces in found)
+        writer.writerows([cell(file), faces[0].label if faces else ""] for file, faces in found)
 
 
 @contextmanager

@@ -11,8 +11,11 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.files import replacing
+from ferplus_keras.inputs import open_zip
 from ferplus_keras.models.info import MEMBER, CheckpointInfo, info_from_json
 from ferplus_keras.run import find_checkpoint
 
@@ -43,13 +46,8 @@ def read_info(path: str | Path) -> CheckpointInfo:
     """
     path = find_checkpoint(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path, "a .keras checkpoint") as archive:
             text = archive.read(MEMBER)
-    except zipfile.BadZipFile:
-        raise InputError(
-            f"{path} is not a .keras checkpoint (not a zip archive, {path.stat().st_size} bytes); "
-            "was it cut short while being copied?"
-        ) from None
     except KeyError:
         raise InputError(
             f"{path} holds no {MEMBER}: it was not saved by ferplus_keras, "
@@ -83,9 +81,21 @@ def load_keras_file(path: Path, purpose: str) -> keras.Model:
     from ferplus_keras.models import layers  # noqa: F401  registers them
 
     try:
-        return keras.saving.load_model(path, compile=False)
+        with open_zip(path, "a .keras file"):
+            model = keras.saving.load_model(path, compile=False)
+    except InputError:
+        raise
     except Exception as error:  # Keras raises many kinds for a damaged archive
         raise InputError(f"cannot {purpose} {path}: {one_line(error)}") from error
+    for variable in model.variables:
+        require_finite(keras.ops.convert_to_numpy(variable), f"{variable.path} in {path}")
+    return model
+
+
+def require_finite(values: np.ndarray, name: str) -> None:
+    """Refuse weights that are not all numbers."""
+    if values.dtype.kind in "fV" and not np.isfinite(values.astype(np.float32)).all():
+        raise InputError(f"{name} has non-finite numbers; its weights are broken")
 
 
 def _in_float32(model: keras.Model) -> keras.Model:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ferplus_keras.errors import InputError
+from ferplus_keras.inputs import plain
 
 STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
 """Channels and residual blocks of each stage; all but the first begin by halving the side."""
@@ -224,7 +225,7 @@ def _open_manifest(path: Path) -> tuple[Path, list[dict], bytes]:
     for manifest in sorted(manifests):
         try:
             (group,) = json.loads(manifest.read_text(encoding="utf-8"))
-            files = [manifest.parent / name for name in group["paths"]]
+            files = [plain(manifest.parent / Path(name).name) for name in group["paths"]]
             if path in (manifest, *files):
                 return manifest, group["weights"], b"".join(file.read_bytes() for file in files)
         except (KeyError, OSError, TypeError, ValueError) as error:

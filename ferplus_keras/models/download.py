@@ -11,7 +11,7 @@ from urllib.error import HTTPError
 
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import sha256
-from ferplus_keras.models.hdf5_files import hdf5_fault
+from ferplus_keras.models.hdf5 import hdf5_fault
 
 _TIMEOUT = 30
 """Seconds without an answer or a byte after which a connection counts as cut."""

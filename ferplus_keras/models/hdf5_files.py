@@ -6,41 +6,24 @@ file the groups are inside `model_weights`, and `model_config` describes the gra
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 
 from ferplus_keras.errors import InputError
+from ferplus_keras.models.hdf5 import member, numbers, open_hdf5
+
+_PLAUSIBLE: dict[str, Callable[[Any], bool]] = {
+    "num_classes": lambda value: type(value) is int and 0 < value <= 10_000,
+    "image_size": lambda value: type(value) is int and 8 <= value <= 1024,
+    "dropout_rate": lambda value: isinstance(value, float | int) and 0 <= value < 1,
+    "activation": lambda value: value in ("softmax", "sigmoid"),
+}
 
 HDF5Layers = dict[str, dict[str, h5py.Dataset]]
 """Layer name -> variable name -> data set, readable while the file is open."""
-
-
-def open_hdf5(path: Path) -> h5py.File:
-    """Open an HDF5 file for reading, or raise InputError with what it is instead."""
-    if fault := hdf5_fault(path):
-        raise InputError(f"{path} is {fault}; fetch it again")
-    return h5py.File(path, "r")
-
-
-def hdf5_fault(path: Path) -> str:
-    """Return what is wrong with an HDF5 file; an empty string where it can be read."""
-    if h5py.is_hdf5(path):
-        try:
-            h5py.File(path, "r").close()
-        except OSError as error:
-            return f"damaged or cut short ({error})"
-        return ""
-    with path.open("rb") as file:
-        start = file.read(64).lstrip().lower()
-    kind = "something else" if start else "empty"
-    if start.startswith(b"version https://git-lfs"):
-        kind = "a git-lfs pointer to one"
-    elif start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        kind = "a web page"
-    return f"not an HDF5 file but {kind}"
 
 
 def keras2_layers(file: h5py.File) -> HDF5Layers:
@@ -52,7 +35,7 @@ def keras2_layers(file: h5py.File) -> HDF5Layers:
     Raises:
         InputError: not written by Keras 2.
     """
-    root = file.get("model_weights", file)
+    root = member(file, "model_weights") or file
     if not any(key.startswith("layer_names") for key in root.attrs):
         raise InputError(
             f"{file.filename} is HDF5 but not a Keras 2 weights file: it has no layer_names; "
@@ -61,7 +44,9 @@ def keras2_layers(file: h5py.File) -> HDF5Layers:
         )
     layers: HDF5Layers = {}
     for name in _names(root, "layer_names"):
-        weights = _names(root[name], "weight_names")
+        if (group := member(root, name)) is None:
+            raise ValueError(f"the layer {name} is listed but missing")
+        weights = _names(group, "weight_names")
         # `conv1/7x7_s2/kernel:0`; a session's second model has `kernel_1:0`.
         variables = [
             re.sub(r"_\d+$", "", weight.rpartition("/")[2].partition(":")[0]) for weight in weights
@@ -70,7 +55,7 @@ def keras2_layers(file: h5py.File) -> HDF5Layers:
         nested = len(set(variables)) < len(variables)
         for weight, variable in zip(weights, variables, strict=True):
             layer = weight.rpartition("/")[0] if nested else name
-            layers.setdefault(layer.replace("/", "-"), {})[variable] = root[name][weight]
+            layers.setdefault(layer.replace("/", "-"), {})[variable] = numbers(group, weight)
     return layers
 
 
@@ -84,16 +69,20 @@ def read_settings(path: Path, head: str) -> dict[str, Any]:
         if "model_config" not in file.attrs:
             raise InputError(f"{path} holds weights only; a whole model was expected")
         configs = list(_layer_configs(json.loads(file.attrs["model_config"])["config"]))
-    shapes = [c["batch_input_shape"] for c in configs if "batch_input_shape" in c]
-    heads = [c for c in configs if c["name"] == head and "units" in c]
-    if not shapes or not heads:
-        raise InputError(f"{path} is not a classifier of the older project: no layer '{head}'")
-    return {
-        "num_classes": heads[0]["units"],
-        "image_size": shapes[0][1],
-        "dropout_rate": next((c["rate"] for c in configs if "rate" in c), 0.0),
-        "activation": heads[0]["activation"],
-    }
+        shapes = [c["batch_input_shape"] for c in configs if "batch_input_shape" in c]
+        heads = [c for c in configs if c["name"] == head and "units" in c]
+        if not shapes or not heads:
+            raise InputError(f"{path} is not a classifier of the older project: no layer '{head}'")
+        found = {
+            "num_classes": heads[0]["units"],
+            "image_size": shapes[0][1],
+            "dropout_rate": next((c["rate"] for c in configs if "rate" in c), 0.0),
+            "activation": heads[0]["activation"],
+        }
+        for name, value in found.items():
+            if not _PLAUSIBLE[name](value):
+                raise ValueError(f"its {name} is {value!r}")
+    return found
 
 
 def _layer_configs(config: dict | list) -> Iterator[dict]:

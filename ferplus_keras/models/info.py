@@ -4,13 +4,15 @@ from __future__ import annotations  # `info_from_json` reads the annotations as 
 
 import dataclasses
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ferplus_keras.emotions import FACE_SIZE
+from ferplus_keras.emotions import FACE_SIZE, check_class_names
 from ferplus_keras.errors import InputError
 
 MEMBER = "ferplus_keras.json"
+LARGEST_SIDE = 2048
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,9 @@ def info_from_json(text: str | bytes, source: Path) -> CheckpointInfo:
     Raises:
         InputError: it is damaged, or written by a newer version.
     """
-    try:
+    found = None
+    with suppress(ValueError, RecursionError):
         found = json.loads(text)
-    except ValueError:
-        found = None
     if not isinstance(found, dict):
         raise InputError(f"cannot read {MEMBER} of {source}: expected a JSON object")
     fields = {field.name: field for field in dataclasses.fields(CheckpointInfo)}
@@ -73,4 +74,11 @@ def info_from_json(text: str | bytes, source: Path) -> CheckpointInfo:
                 f"cannot read {MEMBER} of {source}: expected '{name}' to be {field.type}, "
                 f"got {found.get(name)!r}"
             )
+    for name in ("image_size", "face_size"):
+        if not 0 < values[name] <= LARGEST_SIDE:
+            raise InputError(
+                f"cannot read {MEMBER} of {source}: expected '{name}' from 1 to {LARGEST_SIDE}, "
+                f"got {values[name]}"
+            )
+    check_class_names(values["class_names"], str(source))
     return CheckpointInfo(**values)

@@ -3,15 +3,15 @@
 keras-hub saves a backbone in Keras 3's layout: groups named after classes, variables by number.
 """
 
-import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import h5py
 
 from ferplus_keras.errors import InputError, one_line
+from ferplus_keras.files import replacing, require_writable
+from ferplus_keras.models.hdf5 import member, numbers
 from ferplus_keras.models.hdf5_files import HDF5Layers
 
 _ENCODER = "layers/vi_t_encoder"
@@ -56,14 +56,9 @@ def fetch_preset(preset: str, destination: Path) -> Path:
     except Exception as error:  # every kind, from each of the services it asks
         reason = one_line(error)
         raise InputError(f"keras-hub cannot fetch {preset} ({reason}); {by_hand}") from error
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        # Not `files.replacing`: Keras insists on how the name ends.
-        with TemporaryDirectory(dir=destination.parent) as folder:
-            backbone.save_weights(Path(folder) / destination.name)
-            os.replace(Path(folder) / destination.name, destination)
-    except OSError as error:
-        raise InputError(f"cannot write {destination}: {error.strerror or error}") from error
+    require_writable(destination.parent, "$FERPLUS_WEIGHTS_DIR")
+    with replacing(destination) as temporary:
+        backbone.save_weights(temporary)
     return destination
 
 
@@ -83,8 +78,8 @@ def vit_layers(file: h5py.File) -> HDF5Layers:
         if block:
             layer = f"block{int(block[1] or 0) + 1}_{layer}"
         variable = dict(zip("01", variables, strict=False)).get(number)
-        layers.setdefault(layer if variable else path, {})[variable or ""] = item
+        layers.setdefault(layer if variable else path, {})[variable or ""] = numbers(file, path)
 
-    if _ENCODER in file:
+    if member(file, _ENCODER):
         file.visititems(put)
     return layers

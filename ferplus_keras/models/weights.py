@@ -20,9 +20,10 @@ import numpy as np
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import sha256
 from ferplus_keras.models import dlib_files
-from ferplus_keras.models.checkpoint import load_keras_file
+from ferplus_keras.models.checkpoint import load_keras_file, require_finite
 from ferplus_keras.models.freeze import numbered_layers
-from ferplus_keras.models.hdf5_files import keras2_layers, open_hdf5
+from ferplus_keras.models.hdf5 import open_hdf5
+from ferplus_keras.models.hdf5_files import keras2_layers
 from ferplus_keras.models.keras_hub_files import vit_layers
 from ferplus_keras.models.layers import HEAD
 
@@ -108,6 +109,8 @@ def load_weights(
             for name, variables in targets.items()
             for key, variable in variables.items()
         ]
+        for variable, value in values:
+            require_finite(value, f"{variable.path} in {path}")
         left_out = tuple(name for name in stored if name in ignored)
     for variable, value in values:
         variable.assign(value)

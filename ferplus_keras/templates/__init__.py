@@ -29,7 +29,7 @@ def write_page(path: Path, template: str, **values: Any) -> None:
         **values: what the template shows; text is escaped, `markupsafe.Markup` is not.
     """
     with replacing(path) as temporary:
-        temporary.write_text(render(template, **values) + "\n", encoding="utf-8")
+        temporary.write_text(render(template, **values) + "\n", "utf-8", "backslashreplace")
 
 
 def render(template: str, **values: Any) -> str:

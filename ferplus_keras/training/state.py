@@ -48,8 +48,7 @@ class SaveState(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         counters = {}
         for key, callback in self.watched.items():
-            names = COUNTERS.get(type(callback)) or callback.state_names
-            counters[key] = {name: getattr(callback, name) for name in names}
+            counters[key] = {name: getattr(callback, name) for name in _counters(callback)}
         stopped = bool(self.model.stop_training)
         header = {"epochs": epoch + 1, "stopped": stopped, "callbacks": counters}
         text = np.array(json.dumps(header, default=lambda scalar: scalar.item()))
@@ -65,14 +64,14 @@ class SaveState(keras.callbacks.Callback):
         """
         if not self.restore:
             return
-        counters = self.run.progress()["callbacks"]
-        with np.load(self.run / STATE) as saved:
-            arrays = {name: saved[name] for name in saved.files if name != "header"}
+        header, arrays = self.run.state()
+        counters = header["callbacks"]
         generators = [arrays.pop(name) for name in list(arrays) if name.startswith(TORCH)]
         variables = _variables(self.model)
         expected = {name: tuple(variable.shape) for name, variable in variables.items()}
         found = {name: array.shape for name, array in arrays.items()}
-        if expected != found or list(counters) != list(self.watched):
+        watched = {key: sorted(_counters(callback)) for key, callback in self.watched.items()}
+        if expected != found or {k: sorted(of) for k, of in counters.items()} != watched:
             raise InputError(
                 f"{self.run / STATE} belongs to another network, optimiser or version of "
                 "ferplus_keras; nothing was loaded"
@@ -82,6 +81,10 @@ class SaveState(keras.callbacks.Callback):
         _restore_torch_generators(generators)
         for key, values in counters.items():
             vars(self.watched[key]).update(values)
+
+
+def _counters(callback: keras.callbacks.Callback) -> Sequence[str]:
+    return COUNTERS.get(type(callback)) or callback.state_names
 
 
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:

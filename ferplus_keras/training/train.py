@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,7 @@ def train(config: TrainConfig) -> Path:
         if done:
             run.write_settings(settings)
             print(f"resuming {run.folder} after epoch {done}")
+            _remark_changes(run.record())
 
         info = checkpoint_info(config, dataset)
         ends = list(accumulate(stage.plan.epochs for stage in stages))
@@ -210,10 +211,10 @@ def _finished_epochs(
         raise InputError(f"{run.folder} is complete after {epochs} epochs: {why}")
     record = run.record()
     for which, then, now in (
-        (f"files in {config.data_dir}", record["data"], dataset.hashes),
+        (f"files in {config.data_dir}", record.get("data"), dataset.hashes),
         ("teachers", record.get("teachers", []), describe_teachers(config.teacher)),
     ):
-        if _digests(then) != _digests(now):
+        if then is None or _digests(then) != _digests(now):
             raise InputError(
                 f"--resume: the {which} are not the ones that {run.folder} began with "
                 f"(SHA-256 in {RECORD})"
@@ -221,9 +222,32 @@ def _finished_epochs(
     return epochs, stopped
 
 
-def _digests(files: Any) -> list[str]:
-    """Return the hashes of files, whatever they are called by now."""
-    return sorted(files.values() if isinstance(files, dict) else [file["sha256"] for file in files])
+def _digests(files: Any) -> list[str] | None:
+    """Return the hashes of files, whatever they are called by now; None for no list of files."""
+    with suppress(TypeError, KeyError):
+        named = isinstance(files, dict)
+        return sorted(files.values() if named else [file["sha256"] for file in files])
+    return None
+
+
+def _remark_changes(record: dict[str, Any]) -> None:
+    """Say that a resumed run computes otherwise than it began: its sums may round otherwise."""
+    from keras.backend import backend
+
+    from ferplus_keras.provenance import hardware
+
+    before = record.get("hardware")
+    cores = before.get("cores") if isinstance(before, dict) else None
+    for what, then, now in (
+        ("backend", record.get("backend"), backend()),
+        ("number of cores", cores, hardware()["cores"]),
+    ):
+        if then not in (None, now):
+            print(
+                f"note: the {what} was {then} when this run began and is {now} now; its numbers "
+                "may differ from those of an unbroken run",
+                file=sys.stderr,
+            )
 
 
 def _finish(run: Run, model: keras.Model, info: Any, history: Any, progress: Any) -> None:

@@ -1,9 +1,11 @@
+import gzip
 import hashlib
 import io
 import os
 import re
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -353,3 +355,22 @@ def test_a_utf_16_file_that_is_cut_off_is_refused(tmp_path):
     for missing in (1, 3, 1001, 1000):
         path.write_bytes(whole[:-missing])
         assert "cut off" in refusal(path, tmp_path)
+
+
+@pytest.mark.parametrize("unit", [b"0 ", b"\n", b"\n\n,"])
+def test_a_bomb_is_not_unpacked_into_memory(tmp_path, unit):
+    """The lines of a small archive may be huge, or too many."""
+    header = b"\n".join([*LINES[:3], b""])
+    with gzip.open(tmp_path / "fer2013.csv.gz", "wb") as file:
+        file.write(header)
+        for _ in range(40):
+            file.write(unit * (1_000_000 // len(unit)))
+    tracemalloc.start()
+    try:
+        if unit == b"\n":
+            assert len(read_fer2013(tmp_path, tmp_path).images) == 2
+        else:
+            refusal(tmp_path, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()

@@ -245,6 +245,30 @@ def test_file_names_that_are_not_utf_8_are_read(tmp_path):
     assert read_folder(tmp_path).hashes == found.hashes
 
 
+@pytest.mark.parametrize("path", ["../face.png", "/etc/face.png", "a/../../face.png"])
+def test_a_list_stays_below_its_folder(tmp_path, path):
+    write_faces(tmp_path, {"a": 1})
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "labels.csv").write_text(f"path,label\n{path},a\n")
+    with pytest.raises(InputError, match="expected a path below"):
+        read_folder(tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["=1+1", "@sum", "a\tb", os.fsdecode(b"caf\xe9")])
+def test_classes_that_cannot_stand_in_a_table_are_refused(tmp_path, name):
+    write_faces(tmp_path, {"a": 2, "b": 2})
+    (tmp_path / "a").rename(tmp_path / name)
+    with pytest.raises(InputError, match="class name"):
+        load_dataset(tmp_path, "Folder")
+
+
+def test_pipes_among_the_pictures_are_named(tmp_path):
+    write_faces(tmp_path, {"a": 2, "b": 2})
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    with pytest.raises(InputError, match=r"pipe\.png is a pipe or a device"):
+        read_folder(tmp_path)
+
+
 def test_a_list_written_on_windows(tmp_path):
     written = write_faces(tmp_path, {"pictures": 40})
     lines = [f"{path.replace('/', chr(92))};{'ab'[i % 2]}" for i, path in enumerate(written)]

@@ -115,6 +115,15 @@ def test_huge_pictures_are_refused_before_they_are_unpacked(tmp_path, monkeypatc
         saved(Image.fromarray(COLOUR), tmp_path / "a.png")
 
 
+def test_decoders_that_start_programs_are_out_of_reach(tmp_path):
+    page = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    (tmp_path / "page.png").write_bytes(page)
+    assert Image.open(io.BytesIO(page)).format == "EPS"
+    for source in (tmp_path / "page.png", page):
+        with pytest.raises(InputError, match="no picture"):
+            read_picture(source)
+
+
 def test_large_pictures_are_read_without_pillows_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)
     with warnings.catch_warnings():

@@ -240,6 +240,35 @@ def test_other_data_and_mixed_files_are_refused(tmp_path, labels, capsys):
     assert "another evaluation" in said.err
 
 
+PLACES = (
+    *(("splits",), ("splits", "test"), ("class_names",), ("model",), ("data",)),
+    *(("splits", "test", key) for key in ("n", "accuracy", "accuracy_interval", "loss")),
+    *(("splits", "test", "per_class"), ("splits", "test", "per_class", "calm")),
+)
+
+
+@pytest.mark.parametrize("place", PLACES, ids=".".join)
+def test_an_edited_report_is_one_clear_line(tmp_path, labels, capsys, place):
+    write_run(tmp_path / "one", range(60), labels, seed=1)
+    write_run(tmp_path / "two", range(60), labels, seed=2, data={"fer2013.csv": "aa"})
+    path = tmp_path / "two" / "report.json"
+    whole = path.read_text()
+    for junk in (None, 5, "text", [], {}, [None], {"n": []}, 1e400):
+        report = json.loads(whole)
+        *above, last = place
+        inner = report
+        for key in above:
+            inner = inner[key]
+        inner[last] = junk
+        path.write_text(json.dumps(report))
+        for runs in (("one", "two"), ("two", "one")):
+            folders = [tmp_path / run for run in runs]
+            code, said = compare(capsys, *folders, "--output_dir", tmp_path / "out")
+            assert code in (0, 1)  # a model's name may be any text, a loss any number
+            assert said.err.count("\n") == code
+            assert code or (junk is None or isinstance(junk, str | int | float | dict))
+
+
 def test_each_of_several_right_classes_is_right(tmp_path, capsys):
     names = np.array(NAMES)
     sets = np.eye(3, dtype=np.float32)[[0, 1, 2] * 10]

@@ -1,6 +1,7 @@
 """What the words of predict.py's command line mean."""
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,13 @@ def test_addresses_are_videos_and_show_no_password(folder):
 def test_words_that_name_nothing_are_refused(folder, word, expected):
     with pytest.raises(InputError, match=expected):
         find_sources([word])
+
+
+def test_pipes_and_devices_are_no_sources(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for name in (str(tmp_path / "pipe.png"), "/dev/zero"):
+        with pytest.raises(InputError, match="is a pipe or a device"):
+            find_sources([name])
 
 
 def test_copies_lie_as_their_files_do_in_formats_that_can_be_written(tmp_path):

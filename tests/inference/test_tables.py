@@ -79,6 +79,18 @@ def test_names_that_are_not_utf8_keep_their_bytes(tmp_path):
         assert (tmp_path / name).read_bytes().splitlines()[1].startswith(b"caf\xe9.png,")
 
 
+def test_names_that_a_spreadsheet_would_run_are_the_same_files_in_the_tables(tmp_path):
+    path = Path("=HYPERLINK(1).png")
+    with tables.csv_table(tmp_path / "f.csv", ("cross", "glad")) as add:
+        add(path, [SURE])
+    tables.write_submission([(path, [SURE])], tmp_path / "s.csv")
+    for name in ("f.csv", "s.csv"):
+        with (tmp_path / name).open(newline="") as file:
+            (found,) = (row["file"] for row in csv.DictReader(file))
+        assert found == "./=HYPERLINK(1).png"
+        assert Path(found) == path
+
+
 def test_json_is_json_in_every_encoding():
     entries = [{"file": "笑顔 é 😀.png"}]
     assert "笑顔 é 😀" in tables.to_json(entries)

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 
 import keras
@@ -82,6 +83,11 @@ def test_information_from_before_colour(path):
         (info_without(colour=1), "expected 'colour' to be bool, got 1"),
         (info_without(class_names="happiness"), r"'class_names' to be tuple\[str, ...\]"),
         (info_without(class_map=[1]), r"'class_map' to be tuple\[str, ...\] | None"),
+        (info_without(face_size=10**9), "expected 'face_size' from 1 to 2048"),
+        (info_without(image_size=0), "expected 'image_size' from 1 to 2048"),
+        (info_without(class_names=["=cmd()", "b"]), "may not begin with ="),
+        (info_without(class_names=["a\nb", "b"]), "that can be printed"),
+        ("[" * 100_000, "expected a JSON object"),
         ("[]", "expected a JSON object"),
         ("{", "expected a JSON object"),
     ],
@@ -92,6 +98,28 @@ def test_other_information_is_refused_in_one_line(path, text, said):
         load_checkpoint(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_no_numbers_are_refused(path, tiny_network):
+    model, info = load_checkpoint(path)
+    model.get_layer("conv1").set_weights(
+        [np.full_like(weight, np.nan) for weight in model.get_layer("conv1").get_weights()]
+    )
+    save_checkpoint(model, path, info)
+    with pytest.raises(InputError, match=r"conv1/kernel in .* has non-finite numbers"):
+        load_checkpoint(path)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(path):
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("assets/zeros", bytes(100_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="would unpack its"):
+            load_checkpoint(path)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -122,6 +150,7 @@ def test_half_precision_ends_with_training(tiny_network, tmp_path, name, policy)
 
 PLAIN = """
 import sys
+import tracemalloc
 if sys.argv[1] == "keras":
     import keras, ferplus_keras
 else:

@@ -1,4 +1,6 @@
 import hashlib
+import json
+import os
 from dataclasses import replace
 
 import h5py
@@ -194,7 +196,122 @@ def test_hdf5_of_another_kind(model, spec, tmp_path):
 
 def test_keras_file_that_is_none(model, spec, tmp_path):
     (tmp_path / "model.keras").write_bytes(b"PK\x03\x04")
-    assert "cannot read" in refusal(model, tmp_path / "model.keras", spec)
+    assert "is not a .keras file" in refusal(model, tmp_path / "model.keras", spec)
+
+
+def numbers_elsewhere(path, shape):
+    """Write a file that holds numbers for a link or a data set to name."""
+    with h5py.File(path.with_name("other.h5"), "w") as file:
+        file["kernel"] = np.zeros(shape, "float32")
+        file.create_group("conv1")
+
+
+def break_hdf5(kind, path):
+    """Damage a sound weights file in one way; its first layer is conv1."""
+    with h5py.File(path, "r+") as file:
+        name = "conv1/conv1/kernel:0"
+        kernel = file[name][()]
+        numbers_elsewhere(path, kernel.shape)
+        if kind == "no group":
+            del file["conv1"]
+        elif kind == "no numbers":
+            del file[name]
+        elif kind == "a group for numbers":
+            del file[name]
+            file.create_group(name)
+        elif kind == "numbers for a group":
+            del file["conv1"]
+            file["conv1"] = 1.0
+        elif kind == "text":
+            del file[name]
+            file[name] = np.full(kernel.shape, b"x")
+        elif kind == "nothing in it":
+            del file[name]
+            file[name] = h5py.Empty("f4")
+        elif kind == "not numbers":
+            file[name][...] = np.nan
+        elif kind == "a link in a circle":
+            del file["conv1"]
+            file["conv1"] = h5py.SoftLink("/conv1")
+        elif kind == "a link to a pipe":
+            del file["conv1"]
+            file["conv1"] = h5py.ExternalLink("pipe", "conv1")
+        elif kind == "a link to another file":
+            del file[name]
+            file[name] = h5py.ExternalLink("other.h5", "kernel")
+        elif kind == "numbers in another file":
+            del file[name]
+            external = [(str(path.with_name("other.h5")), 0, kernel.nbytes)]
+            file.create_dataset(name, kernel.shape, "f4", external=external)
+        elif kind == "virtual numbers":
+            del file[name]
+            layout = h5py.VirtualLayout(kernel.shape, "f4")
+            layout[...] = h5py.VirtualSource(path.with_name("other.h5"), "kernel", kernel.shape)
+            file.create_virtual_dataset(name, layout)
+        elif kind == "a number for names":
+            file.attrs["layer_names"] = 3
+        elif kind == "no names of weights":
+            del file["conv1"].attrs["weight_names"]
+        else:
+            file.attrs["layer_names"] = [b"\xff\xfe", b"conv1"]
+    os.mkfifo(path.with_name("pipe"))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("no group", "no numbers", "a group for numbers", "numbers for a group", "text"),
+        *("nothing in it", "not numbers", "a link in a circle", "a link to a pipe"),
+        *("a link to another file", "numbers in another file", "virtual numbers"),
+        *("a number for names", "no names of weights", "names that are no text"),
+    ],
+)
+def test_broken_parts_are_refused_in_one_line(model, spec, source, write, kind):
+    path = write(source)
+    break_hdf5(kind, path)
+    refusal(model, path, spec)
+
+
+def test_a_flipped_bit_in_packed_numbers_is_refused(model, spec, source, tmp_path):
+    path = tmp_path / "weights.h5"
+    with h5py.File(path, "w") as file:
+        write_keras2_weights(file, source)
+        del file["conv1/conv1/kernel:0"]
+        values = source["conv1"]["kernel"]
+        made = file["conv1"].create_dataset("conv1/kernel:0", data=values, compression="gzip")
+        place = made.id.get_chunk_info(0).byte_offset
+    damaged = bytearray(path.read_bytes())
+    damaged[place + 20] ^= 0xFF
+    path.write_bytes(damaged)
+    refusal(model, path, spec)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"units": 10**9},
+        {"units": "8"},
+        {"activation": "nonsense"},
+        {"activation": []},
+        {"rate": 2},
+        {"batch_input_shape": [None, 10**6]},
+        {"batch_input_shape": 5},
+        {"name": 3},
+    ],
+)
+def test_a_model_with_an_impossible_graph_is_refused(spec, source, tmp_path, settings):
+    path = tmp_path / "model.hdf5"
+    write_keras2_model(path, source, image_size=60)
+    with h5py.File(path, "r+") as file:
+        graph = json.loads(file.attrs["model_config"])
+        for layer in graph["config"]["layers"]:
+            known = layer["config"].keys() & settings.keys()
+            layer["config"] |= {key: settings[key] for key in known}
+        file.attrs["model_config"] = json.dumps(graph)
+    with pytest.raises(InputError) as caught:
+        load_full_model(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
 
 
 def test_no_such_file(model, spec, tmp_path):

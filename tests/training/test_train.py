@@ -2,6 +2,7 @@ import contextlib
 import csv
 import dataclasses
 import importlib
+import io
 import json
 import math
 import signal
@@ -20,12 +21,14 @@ from ferplus_keras.data.dataset import load_split
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
+from ferplus_keras.models.registry import MODELS
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.run import Run, Status
 from ferplus_keras.training import callbacks, loggers
 from ferplus_keras.training.prepare import resolve
 from ferplus_keras.training.schedules import POLICIES, plan_stages, planned_rates
 from ferplus_keras.training.train import train
+from tests import tiny
 from tests.conftest import REPOSITORY
 
 
@@ -61,7 +64,7 @@ def test_run_folder_is_complete_and_true(config, capsys):
     ):
         assert (folder / name).stat().st_size > 0, name
     assert list((folder / "logs" / "train").glob("events.*"))
-    assert not list(folder.glob("*.partial*"))
+    assert not list(folder.glob(".*"))
 
     history = rows(folder)
     assert [row["epoch"] for row in history] == ["1", "2"]
@@ -527,6 +530,82 @@ def test_other_data_are_refused_on_resume(config, tmp_path):
     write_sample_data(tmp_path / "other", rows=400, seed=2)
     with pytest.raises(InputError, match="not the ones"):
         train(dataclasses.replace(config, resume=True, nepochs=3, data_dir=str(tmp_path / "other")))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("resume_state.npz", lambda whole: whole[:300] + b"~" + whole[301:], "state of the run"),
+        ("resume_state.npz", lambda whole: whole[: len(whole) // 2], "state of the run"),
+        ("resume_state.npz", lambda whole: saved(header="[]"), "state of the run"),
+        ("resume_state.npz", lambda whole: saved(header='{"epochs": "2"}'), "state of the run"),
+        ("resume_state.npz", lambda whole: saved(header=COUNTERS_OF_OTHERS), "another network"),
+        ("run.json", lambda whole: b"{}", "not the ones"),
+        ("run.json", lambda whole: b'{"data": 5}', "not the ones"),
+        ("run.json", lambda whole: b"[" * 100_000, "cannot read"),
+    ],
+)
+def test_a_damaged_run_is_refused_in_one_line(trained_once, name, content, said):
+    config, folder = trained_once
+    path = folder / name
+    whole = path.read_bytes()
+    path.write_bytes(content(whole))
+    try:
+        with pytest.raises(InputError, match=said) as caught:
+            train(dataclasses.replace(config, resume=True, nepochs=3))
+    finally:
+        path.write_bytes(whole)
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+COUNTERS_OF_OTHERS = '{"epochs": 1, "stopped": false, "callbacks": {"History 0": {"run": 1}}}'
+
+
+def saved(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def trained_once(sample_data, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, tiny.SPEC.name, tiny.SPEC)
+        config = TrainConfig(
+            data_dir=str(sample_data),
+            model_name=tiny.SPEC.name,
+            weights="none",
+            image_size=48,
+            checkpoints_dir=str(tmp_path_factory.mktemp("once")),
+            num_gpus=0,
+            nepochs=2,
+            limit_train=64,
+        )
+        yield config, train(config)
+
+
+def test_a_resume_on_another_machine_is_remarked(config, capsys):
+    run = Run(train(config))
+    record = run.record()
+    run.write_record(record | {"backend": "abacus", "hardware": {"cores": 12345}})
+    train(dataclasses.replace(config, resume=True, nepochs=3))
+    said = capsys.readouterr().err
+    assert "note: the backend was abacus when this run began" in said
+    assert "note: the number of cores was 12345 when this run began" in said
+    run.write_record(record)
+    train(dataclasses.replace(config, resume=True, nepochs=4))
+    assert "note:" not in capsys.readouterr().err
+
+
+def test_rows_for_testing_are_not_needed(config, sample_data, tmp_path):
+    (tmp_path / "data").mkdir()
+    for name in ("fer2013.csv", "fer2013new.csv"):
+        lines = (sample_data / name).read_text().splitlines()
+        kept = [line for line in lines if "PrivateTest" not in line]
+        assert len(kept) < len(lines)
+        (tmp_path / "data" / name).write_text("\n".join([*kept, ""]))
+    train(dataclasses.replace(config, data_dir=str(tmp_path / "data"), nepochs=1))
 
 
 def test_freezing_and_limits_reach_the_run(config, capsys):

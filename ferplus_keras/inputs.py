@@ -1,0 +1,51 @@
+"""What files from elsewhere may not do: never end, fill the memory, or run in a spreadsheet."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ferplus_keras.errors import InputError, one_line
+
+FORMULA = "=+-@\t\r"
+"""What a cell begins with that a spreadsheet runs."""
+
+EXPANSION = 20
+"""How many times larger an archive of numbers may become when it is unpacked."""
+
+
+def plain(path: Path) -> Path:
+    """Return a path to read from; refuse a pipe, a device or a socket, which may never end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is a pipe or a device; expected a file")
+    return path
+
+
+def cell(path: object) -> str:
+    """Return a path for a CSV file; ./ before what a spreadsheet would run. It is the same file."""
+    text = str(path)
+    return f"./{text}" if text.startswith((*FORMULA,)) else text
+
+
+@contextmanager
+def open_zip(path: Path, kind: str) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive of numbers, which hardly shrink when packed; messages call it `kind`.
+
+    Raises:
+        InputError: it is none, damaged, or would fill the memory when it is unpacked.
+    """
+    try:
+        with zipfile.ZipFile(plain(path)) as archive:
+            size, packed = sum(each.file_size for each in archive.infolist()), path.stat().st_size
+            if size > EXPANSION * packed + 1_000_000:
+                raise InputError(
+                    f"{path} would unpack its {packed:,} bytes to {size:,}: it was not written by "
+                    "ferplus_keras"
+                )
+            yield archive
+    except (OSError, EOFError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} is not {kind} ({one_line(error)}; {path.stat().st_size} bytes); was it cut "
+            "short or damaged while being copied?"
+        ) from None
