@@ -26,7 +26,7 @@ class Hdf5(Format):
         model, name = load_full_model(path, model_name, image_size)
         size = model.get_layer("preprocessing").image_size
         info = CheckpointInfo(name, size, (), "unknown", "unknown", "majority")
-        return Opened(info, one_at_a_time(model.predict_on_batch), model)
+        return Opened(info, _run(model), model)
 
 
 @FORMATS.register("keras")
@@ -44,4 +44,11 @@ class Keras(Format):
         choose_backend()
         load_keras()
         model, info = load_checkpoint(path)
-        return Opened(info, one_at_a_time(model.predict_on_batch), model)
+        return Opened(info, _run(model), model)
+
+
+def _run(model):
+    """Return what predicts by a copy of the network in the backend's own layout."""
+    from ferplus_keras.models.layout import converted
+
+    return one_at_a_time(converted(model).predict_on_batch)

@@ -123,6 +123,7 @@ def build_network(
     import keras
 
     from ferplus_keras.models.calibration import calibrate
+    from ferplus_keras.models.layout import converted
     from ferplus_keras.models.registry import build_with_weights
     from ferplus_keras.training.devices import compute_dtype, device_scope
 
@@ -144,7 +145,7 @@ def build_network(
         count = min(len(images), CALIBRATION_FACES)
         calibrate(model, images[np.linspace(0, len(images) - 1, count).astype(int)])
         print(f"its normalisation was calibrated on {count} training faces")
-    return model, loaded
+    return converted(model), loaded
 
 
 def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
