@@ -34,7 +34,7 @@ class Classifier:
 
     Attributes:
         info: what the file says of itself; `info.class_names` names its outputs.
-        run: from a batch of faces (b, s, s) uint8 to (b, C) probabilities; thread-safe.
+        run: from faces (b, *face_shape) uint8 to (b, C) probabilities; thread-safe.
         path: its file; None for a network from memory.
         network: the Keras network behind it, for gradients and fine-tuning; None for an export.
         columns: output column of each class, in the order of `class_names`.
@@ -154,8 +154,13 @@ class Classifier:
 
     @property
     def colour(self) -> bool:
-        """Whether it takes RGB faces, (n, s, s, 3), rather than grey ones, (n, s, s)."""
+        """Whether it takes RGB faces rather than grey ones."""
         return self.info.colour
+
+    @property
+    def face_shape(self) -> tuple[int, ...]:
+        """Shape of a face that it takes: (s, s) grey levels, or (s, s, 3) RGB."""
+        return self.info.face_shape
 
     def arranged(self, class_names: Sequence[str]) -> Classifier:
         """Return the classifier with its probabilities in the order of `class_names`.
@@ -188,7 +193,7 @@ class Classifier:
         """Return (n, C) float32 probabilities of faces, in the order of `class_names`.
 
         Args:
-            faces: (n, s, s) uint8, or (n, s, s, 3) if it takes colour.
+            faces: (n, *face_shape) uint8.
             batch_size: faces per batch; does not change the result.
             tta: row of `augment.VIEWS`, whose views are averaged.
             average: one of `AVERAGES`.
@@ -197,10 +202,12 @@ class Classifier:
         Raises:
             InputError: the faces have another shape or type, or a probability is not a number.
         """
-        side = (self.face_size, self.face_size, *([3] if self.colour else []))
-        if faces.dtype != np.uint8 or faces.shape[1:] != side:
-            wanted = ", ".join(map(str, side))
-            raise InputError(f"expected faces (n, {wanted}) uint8, got {faces.shape} {faces.dtype}")
+        if faces.dtype != np.uint8 or faces.shape[1:] != self.face_shape:
+            wanted = ", ".join(map(str, self.face_shape))
+            where = f"{self.path}: " if self.path else ""
+            raise InputError(
+                f"{where}expected faces (n, {wanted}) uint8, got {faces.shape} {faces.dtype}"
+            )
         columns = slice(None) if self.columns is None else list(self.columns)
         found = np.empty((len(faces), len(self.class_names)), np.float32)
         with progress_bar(total=len(faces), desc=name, unit=" images", disable=name is None) as bar:

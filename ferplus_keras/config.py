@@ -50,6 +50,14 @@ class TrainConfig(Config):
         "majority",
         known=LABEL_RULES,
     )
+    face_size: Annotated[int, Number(int, low=8, high=1024)] | None = setting(
+        "Side in pixels to which own pictures are resized when they are read (other data sets: "
+        "48). Default: chosen from the pictures, --image_size at most."
+    )
+    colour: bool | None = setting(
+        "Read own pictures as RGB instead of grey. Default: chosen from the pictures; false for "
+        "networks that see grey levels."
+    )
     cache_dir: str | None = setting(
         "Where parsed pixels are kept. Default: $FERPLUS_CACHE_DIR, else ~/.cache/ferplus_keras."
     )

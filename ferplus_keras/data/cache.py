@@ -8,10 +8,12 @@ changed byte (by CRC-32 at every start, 0.02 s for 83 MB), counts as missing.
 
 import hashlib
 import json
+import mmap
 import os
 import sys
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +21,10 @@ import numpy as np
 
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
+from ferplus_keras.workspace import workspace
 
 _FORMAT = 4  # version of the entries; another one is rebuilt
+_IN_MEMORY = 2**28  # bytes of faces above which they must lie, and stay, on disk
 
 
 class Entry(NamedTuple):
@@ -54,6 +58,33 @@ def load(folder: Path, source: Path) -> Entry | None:
     return None
 
 
+@contextmanager
+def building(folder: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """Yield a uint8 array to fill: a file in the folder, until the block ends or `store` keeps it.
+
+    When the folder cannot be written, a small array is made in memory.
+
+    Raises:
+        InputError: a large one has no room in the folder.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = stack.enter_context(workspace(folder)) / "faces.npy"
+            faces = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+            with path.open("r+b") as file:  # a full disk is found now, not as a crash
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            size = np.prod(shape, dtype=np.int64)
+            if size > _IN_MEMORY:
+                raise InputError(
+                    f"cannot keep {size / 1e9:.1f} GB of faces in the cache folder '{folder}' "
+                    f"({error.strerror}); choose another --cache_dir or a smaller --face_size"
+                ) from None
+            faces = np.empty(shape, np.uint8)
+        yield faces
+
+
 def store(folder: Path, source: Path, entry: Entry) -> Entry:
     """Write `entry` as the one entry of `source` and return it as it was stored.
 
@@ -69,6 +100,9 @@ def store(folder: Path, source: Path, entry: Entry) -> Entry:
         if not isinstance(entry.faces, np.memmap):
             with replacing(path) as partial, partial.open("wb") as file:
                 np.save(file, entry.faces, allow_pickle=False)
+        elif Path(entry.faces.filename) != path.resolve():  # of `building`
+            entry.faces.flush()
+            os.replace(entry.faces.filename, path)
         record["crc32"] = _checksum(path, record)
         with replacing(folder / f"{_key(source)}.json") as partial:
             partial.write_text(json.dumps(record), encoding="utf-8")
@@ -92,5 +126,47 @@ def _key(source: Path) -> str:
 
 def _checksum(array: Path, record: dict) -> int:
     """Return the CRC-32 of an entry's two files, the checksum itself left out."""
-    faces = zlib.crc32(np.memmap(array, mode="r"))
+    faces = 0
+    with array.open("rb") as file:  # not mapped: it would fill the memory
+        while block := file.read(1 << 20):
+            faces = zlib.crc32(block, faces)
     return zlib.crc32(json.dumps(record, sort_keys=True).encode(), faces)
+
+
+class FacesOnDisk:
+    """Some rows of a memory-mapped array (n, …), copied from it when they are indexed."""
+
+    def __init__(self, faces: np.ndarray, rows: np.ndarray) -> None:
+        self.faces, self.rows = faces, rows
+        self.dtype, self.shape, self.ndim = faces.dtype, (len(rows), *faces.shape[1:]), faces.ndim
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
+        found = self.faces[self.rows[index]].copy()
+        release(self.faces)
+        return found
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+def take(faces: np.ndarray | FacesOnDisk, rows: np.ndarray) -> np.ndarray | FacesOnDisk:
+    """Return rows (m,) int of faces: a view where they follow one another, else a copy.
+
+    Rows of more than 256 MB that are on disk stay there.
+    """
+    if isinstance(faces, FacesOnDisk):
+        faces, rows = faces.faces, faces.rows[rows]
+    if isinstance(faces, np.memmap) and len(rows) * faces[:1].nbytes > _IN_MEMORY:
+        return FacesOnDisk(faces, rows)
+    if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+        return faces[rows[0] : rows[0] + len(rows)]
+    return faces[rows]
+
+
+def release(faces: np.ndarray) -> None:
+    """Let go of the pages of a mapped file: unasked, they would stay in the process's memory."""
+    if isinstance(faces, np.memmap):
+        faces._mmap.madvise(mmap.MADV_DONTNEED)

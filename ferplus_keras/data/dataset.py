@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ferplus_keras.data import ferplus, folder  # noqa: F401 (enter data sets)
+from ferplus_keras.data import cache, ferplus, folder  # noqa: F401 (two enter data sets)
 from ferplus_keras.data.labels import LabelRule
 from ferplus_keras.data.registry import DATASETS, FileRows, LabelSet
 from ferplus_keras.data.tables import at_line, read_table
@@ -104,9 +104,17 @@ class Source:
         return self.classes.names
 
     @cached_property
+    def groups(self) -> np.ndarray:
+        """For each row the first row with the same pixels, or picture, (n,) int64."""
+        if self.rows.digests is None:
+            return duplicate_groups(self.rows.images)
+        _, first, place = np.unique(self.rows.digests, return_index=True, return_inverse=True)
+        return first[place]
+
+    @cached_property
     def leaked(self) -> np.ndarray:
         """`leaked_rows` of all rows, (n,) bool."""
-        return leaked_rows(duplicate_groups(self.rows.images), self.rows.splits == "train")
+        return leaked_rows(self.groups, self.rows.splits == "train")
 
     def label(self, rule: LabelRule) -> Labels:
         """Return the labels of all rows under a rule, classes merged."""
@@ -135,16 +143,15 @@ class Source:
                 f"{np.count_nonzero(in_split)} rows none is kept; the data files are "
                 f"{', '.join(self.hashes)}"
             )
-        paths = self.rows.paths
-        span = slice(row_ids[0], row_ids[-1] + 1)
-        unbroken = span.stop - span.start == row_ids.size  # such rows stay a memory map
+        paths, digests = self.rows.paths, self.rows.digests
         return Split(
-            images=self.rows.images[span if unbroken else row_ids],
+            images=cache.take(self.rows.images, row_ids),
             targets=labels.targets[row_ids],
             row_ids=row_ids,
             class_names=self.class_names,
             leaked=self.leaked[row_ids],
             paths=None if paths is None else paths[row_ids],
+            digests=None if digests is None else digests[row_ids],
             kind=rule.kind,
         )
 
@@ -213,21 +220,30 @@ def open_source(
         class_map: as `find_class_map` takes it.
         class_names: columns that the targets are to have, such as the classes of a checkpoint;
             the data may lack some of them. None for the classes of the data.
-        reading: `group` and `skip_unreadable`, as `folder.read_folder` takes them.
+        reading: of own pictures, as `folder.read_folder` takes it. Other data sets have the
+            `face_size` and `colour` that they have.
 
     Raises:
-        UsageError: an unknown data set or class, or `reading` for other data than own pictures.
+        UsageError: an unknown data set or class, faces that are not of that size and colour, or
+            other `reading` for other data than own pictures.
         InputError: a file is missing or damaged, the two files do not belong together, or the data
             have a class that is not in `class_names`.
     """
     label_set = DATASETS[dataset_name]
     find_class_map(class_map if label_set.class_names else None, label_set.class_names)
-    reading = {name: value for name, value in reading.items() if value}
-    if reading and label_set.class_names:
-        raise UsageError(
-            f"--{next(iter(reading))} is for your own pictures (--dataset_name Folder)"
-        )
-    rows = label_set.read(data_dir, cache_dir, **reading)  # a wrong class map is refused before
+    own = reading if label_set.own_pictures else {}
+    for name, value in reading.items():
+        if value and not own and name not in ("face_size", "colour", "largest"):
+            raise UsageError(f"--{name} is for your own pictures (--dataset_name Folder)")
+    rows = label_set.read(data_dir, cache_dir, **own)  # a wrong class map is refused before
+    size, *channels = rows.images.shape[2:]
+    for name, has in (("face_size", size), ("colour", bool(channels))):
+        if reading.get(name) not in (None, has):
+            raise UsageError(
+                f"--{name} {reading[name]}: the faces of {dataset_name} are {size}x{size} "
+                f"{'colour' if channels else 'grey'}; only your own pictures (--dataset_name "
+                "Folder) have the size and colour that is asked for"
+            )
     classes = find_class_map(class_map, label_set.class_names or rows.class_names)
     if class_names is not None:
         classes = classes.arranged(class_names)
@@ -305,6 +321,7 @@ def load_split(
     Example:
         >>> load_split("data", "test").images.shape  # doctest: +SKIP
         (3275, 48, 48)
+        >>> load_split("mine", "test", "Folder", face_size=112, colour=True)  # doctest: +SKIP
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from ferplus_keras.data.cache import cache_folder
+from ferplus_keras.data.decoding import read_pictures
 from ferplus_keras.data.fer2013 import read_fer2013
-from ferplus_keras.data.folder import hash_faces, read_images
+from ferplus_keras.data.folder import hash_faces
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.data.lists import MICROSOFT, written_by_microsoft
 from ferplus_keras.data.registry import FileRows, data_set
 from ferplus_keras.data.tables import at_line, read_table
-from ferplus_keras.emotions import FERPLUS_CLASSES, SPLITS, VOTE_COLUMNS
+from ferplus_keras.emotions import FACE_SIZE, FERPLUS_CLASSES, SPLITS, VOTE_COLUMNS
 from ferplus_keras.errors import InputError
 
 VOTES_FILE = "fer2013new.csv"
@@ -50,12 +51,14 @@ def ferplus(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
     files = [] if (folder / VOTES_FILE).is_file() else written_by_microsoft(folder)
     if files:
         print(f"{folder.name}: {len(files):,} pictures, read as {MICROSOFT}", file=sys.stderr)
-        images, _ = read_images(folder, files, cache_folder(cache_dir))
+        shape = (FACE_SIZE, FACE_SIZE)
+        pictures, _ = read_pictures(folder, files, shape, cache_folder(cache_dir))
         splits = np.array([file.split for file in files])
         paths = np.array([file.path for file in files])
         opinions = np.array([file.label.split() for file in files], int)
-        hashes = hash_faces(files, images, splits)
-        return FileRows(opinions, splits, images, FERPLUS_CLASSES, hashes, paths)
+        hashes = hash_faces(files, pictures.contents, splits)
+        more = {"paths": paths, "digests": pictures.digests}
+        return FileRows(opinions, splits, pictures.faces, FERPLUS_CLASSES, hashes, **more)
     votes = ferplus_votes(data_dir)
     fer = read_fer2013(data_dir, cache_dir)
     names = " and ".join([*fer.hashes, *votes.hashes])

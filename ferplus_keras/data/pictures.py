@@ -1,4 +1,4 @@
-"""Pictures in, whatever they are like: RGB uint8, or one face of 48x48 grey levels."""
+"""Pictures in, whatever they are like: RGB uint8, or one face of the shape that is wanted."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ _OPENING = threading.Lock()  # held while Pillow's warning is off, which is off 
 
 
 def read_face(source: Path | bytes, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
-    """Return the picture of a face as `as_face` makes it, (48, 48) uint8, 0-255.
+    """Return the part of a picture in a box (left, top, right, bottom), or all of it: RGB uint8.
 
-    It is the whole picture, or its part in a box: left, top, right, bottom. Raises InputError as
-    `read_picture` does, without the path, or where the box is empty.
+    Raises InputError as `read_picture` does, without the path, or where the box is empty.
     """
     picture = _read(source)
     if box:
@@ -48,22 +47,22 @@ def read_face(source: Path | bytes, box: tuple[int, int, int, int] | None = None
         picture = picture[top:bottom, left:right]
         if not picture.size:
             raise InputError(f"expected a face in the picture, found its box at {box}")
-    return as_face(picture)
+    return picture
 
 
-def as_face(picture: np.ndarray, size: int = FACE_SIZE) -> np.ndarray:
-    """Return a cropped face, (h, w, 3) uint8 RGB, as grey levels (size, size) uint8, 0-255.
+def as_face(picture: np.ndarray, shape: tuple[int, ...] = (FACE_SIZE, FACE_SIZE)) -> np.ndarray:
+    """Return a cropped face, (h, w, 3) uint8 RGB, in a shape (s, s) grey or (s, s, 3), uint8.
 
     Grey is 0.299 R + 0.587 G + 0.114 B. The face is resized, squeezed where it is not square: by
     area where it is larger (cv2.INTER_AREA), else bilinearly.
     """
     import cv2
 
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    if grey.shape == (size, size):
-        return grey
-    method = cv2.INTER_AREA if min(grey.shape) >= size else cv2.INTER_LINEAR
-    return cv2.resize(grey, (size, size), interpolation=method)
+    face = picture if len(shape) == 3 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    if face.shape == shape:
+        return face
+    method = cv2.INTER_AREA if min(face.shape[:2]) >= shape[0] else cv2.INTER_LINEAR
+    return cv2.resize(face, shape[1::-1], interpolation=method)
 
 
 def read_picture(source: Any) -> np.ndarray:
@@ -181,6 +180,11 @@ def _array_as_rgb(image: np.ndarray) -> np.ndarray:
             f"expected a picture as an array of shape (h, w), (h, w, 3) or (h, w, 4), got {given}"
         )
     if image.dtype == np.uint16:
+        if 0 < image.max() < 256:
+            raise InputError(
+                f"its 16 bits hold no value above {image.max()}, so it would be black; they seem "
+                "to hold 8-bit values: save it with 8 bits"
+            )
         image = np.rint(image / np.float32(257)).astype(np.uint8)
     elif image.dtype.kind == "f" and image.min() >= 0 and image.max() <= 1:  # false for NaN
         image = np.rint(image * 255).astype(np.uint8)

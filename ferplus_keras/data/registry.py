@@ -22,11 +22,12 @@ class FileRows(NamedTuple):
     paths: np.ndarray | None = None  # (n,) str; None where all rows are of one file
     names: np.ndarray | None = None  # (n,) str, of the image of a row of that file, "" for none
     skipped: dict[str, str] | None = None  # path -> why it could not be read
+    digests: np.ndarray | None = None  # (n,) uint64, alike where pictures are; None: see the images
 
 
 Read = Callable[..., FileRows]
-"""From data folder and cache folder (None for the usual one) to the rows; that of own pictures also
-takes keywords."""
+"""From data folder, cache folder (None for the usual one) and, where `LabelSet.own_pictures`,
+keywords to the rows."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class LabelSet:
     class_names: tuple[str, ...]  # as in the targets, others are left out; () where files say which
     rules: Mapping[str, LabelRule]  # where there is but one, it applies whatever is chosen
     uses_votes: bool = False  # whether rules apply to the votes of fer2013new.csv
+    own_pictures: bool = False  # whether `read` takes keywords, as `folder.read_folder` does
 
     def rule(self, name: str) -> LabelRule:
         """Return the rule called `name`, or the only rule; raises UsageError for an unknown one."""

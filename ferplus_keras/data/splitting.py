@@ -57,14 +57,20 @@ def _groups(files: Sequence[FaceFile], group: str) -> list[str | None]:
     return [match and match[min(pattern.groups, 1)] for match in found]
 
 
+def digest(content: bytes) -> int:
+    """Return the hash of pixels or names that decides on splits, 64 bits."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8, key=_SALT).digest(), "big")
+
+
 def divide(
-    files: Sequence[FaceFile], images: np.ndarray, groups: Sequence[str] | None = None
+    files: Sequence[FaceFile], digests: np.ndarray, groups: Sequence[str] | None = None
 ) -> np.ndarray:
     """Return the split of every file, (n,) str; splits that none has take a tenth of training each.
 
-    The tenth is chosen by a hash of the pixels: equal pictures stay together, every class keeps
-    its share on average, and files that are added later move none of the others. Where there are
-    groups, the hash is of the group, and each of the splits gets one at least, as far as they go.
+    The tenth is chosen by the digests of the pixels, (n,) uint64: equal pictures stay together,
+    every class keeps its share on average, and files that are added later move none of the others.
+    Where there are groups, those of their names count instead, and each of the splits gets one at
+    least, as far as they go.
 
     Raises:
         InputError: a group has files in several of the given splits.
@@ -76,11 +82,10 @@ def divide(
         _refuse_shared(splits, groups)
     if not wanted:
         return splits
-    hashes = np.zeros(len(files), np.uint64)
-    for row in np.flatnonzero(splits == "train"):
-        key = groups[row].encode("utf-8", "surrogateescape") if groups else images[row].tobytes()
-        digest = hashlib.blake2b(key, digest_size=8, key=_SALT).digest()
-        hashes[row] = int.from_bytes(digest, "big")
+    hashes = digests
+    if groups:
+        named = [digest(name.encode("utf-8", "surrogateescape")) for name in groups]
+        hashes = np.array(named, np.uint64)
     free = splits == "train"
     for number, name in wanted.items():
         splits[free & (hashes % 10 == number)] = name

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ferplus_keras.data import cache
 from ferplus_keras.errors import InputError, UsageError, unknown
 
 LEFT_OUT = "the class is left out"
@@ -102,13 +103,15 @@ class Split(NamedTuple):
     """The kept rows of one split, in the order of the files.
 
     Attributes:
-        images: (n, s, s) grey or (n, s, s, 3) RGB, uint8; read-only where no row was dropped.
+        images: (n, s, s) grey or (n, s, s, 3) RGB, uint8; read-only where no row was dropped. Of
+            more than 256 MB, the rows stay on disk and are arrays once they are indexed.
         targets: (n, C) float32, as the label rule makes them.
         row_ids: (n,) int64, row of fer2013.csv, or place in the sorted list of own pictures.
         class_names: names of the C columns of `targets`.
         leaked: (n,) bool, as `leaked_rows` of all rows of the files, labelled or not; None where
             the split was not loaded but put together.
         paths: (n,) str, files of own pictures below the data folder; else None.
+        digests: (n,) uint64, alike where own pictures are, at any face size and colour; else None.
         kind: what the targets mean.
     """
 
@@ -118,6 +121,7 @@ class Split(NamedTuple):
     class_names: tuple[str, ...]
     leaked: np.ndarray | None = None
     paths: np.ndarray | None = None
+    digests: np.ndarray | None = None
     kind: TargetKind = ONE_CLASS
 
     def labels(self, probabilities: np.ndarray | None = None) -> np.ndarray:
@@ -126,8 +130,9 @@ class Split(NamedTuple):
 
     def take(self, rows: np.ndarray) -> Split:
         """Return the split's rows at these positions, (m,) int."""
-        columns = self._asdict().items()
-        return self._replace(**{k: v[rows] for k, v in columns if isinstance(v, np.ndarray)})
+        columns = self._replace(images=None)._asdict().items()
+        taken = {k: v[rows] for k, v in columns if isinstance(v, np.ndarray)}
+        return self._replace(images=cache.take(self.images, rows), **taken)
 
 
 class ClassMap(NamedTuple):

@@ -55,13 +55,20 @@ def audit(arguments: argparse.Namespace) -> None:
         fer = np.take(fer2013.class_names, fer2013.opinions.argmax(axis=1))
         votes, title = source.rows.opinions, "FER2013 and FER+"
     images, names = source.rows.images, source.class_names
-    table = examine(images, source.rows.splits, source.label(rule), names, votes, fer)
+    labels = source.label(rule)
+    table = examine(images, source.groups, source.rows.splits, labels, names, votes, fer)
     findings = find(table, rule.name, names, votes)
     write_lists(table, folder)
     write_json(findings, folder / "audit.json")
     write_audit_page(findings, table, images, votes, folder / "audit.html", title)
     print(format_findings(findings))
     print(f"\naudit.html, audit.json, rows.csv and lists for --exclude are in {folder}")
+
+
+def _mean(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the mean of some faces, a few in memory at a time."""
+    parts = np.array_split(rows, len(rows) // 1000 + 1)
+    return sum(images[part].sum(axis=0, dtype=np.int64) for part in parts) / len(rows)
 
 
 def format_findings(findings: dict[str, Any]) -> str:
@@ -86,7 +93,7 @@ def write_audit_page(
 ) -> None:
     """Write audit.html whole, under a heading, of what `find` and `examine` returned.
 
-    `images` are (n, s, s) uint8, `votes` (n, 10) int, or None.
+    `images` are (n, s, s) or (n, s, s, 3) uint8, `votes` (n, 10) int, or None.
     """
 
     def card(row: int, text: str) -> dict[str, Any]:
@@ -106,7 +113,7 @@ def write_audit_page(
         if len(rows):
             firsts = rows.drop_duplicates("group").index
             drawn = np.random.default_rng(0).choice(firsts, min(SHOWN, len(firsts)), replace=False)
-            mean = png(images[rows.index].mean(axis=0).round().astype(np.uint8))
+            mean = png(_mean(images, rows.index).round().astype(np.uint8))
             faces = [(row, png(images[row])) for row in sorted(drawn.tolist())]
             strips.append({"name": name, "rows": len(rows), "mean": mean, "faces": faces})
     write_page(

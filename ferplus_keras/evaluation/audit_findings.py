@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ferplus_keras.data.dataset import duplicate_groups, leaked_rows
+from ferplus_keras.data.dataset import leaked_rows
 from ferplus_keras.data.labels import Labels
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
 from ferplus_keras.files import replacing
@@ -23,6 +23,7 @@ NAMED = 12
 
 def examine(
     images: np.ndarray,
+    groups: np.ndarray,
     splits: np.ndarray,
     labels: Labels,
     class_names: Sequence[str],
@@ -32,7 +33,8 @@ def examine(
     """Return what is known of every row, in file order.
 
     Args:
-        images: (n, s, s) uint8.
+        images: (n, s, s) or (n, s, s, 3) uint8.
+        groups: (n,) int, the first row with the same pixels, as `Source.groups`.
         splits: (n,) str: train, validation or test.
         labels: of the label rule.
         class_names: the C classes.
@@ -52,7 +54,6 @@ def examine(
         shares = _shares(votes[:, : VOTE_COLUMNS.index("unknown")])
         entropy = 0 - (shares * np.log2(np.maximum(shares, 1e-12))).sum(axis=1)  # never -0.0
         agreement = _shares(votes).max(axis=1)
-    groups = duplicate_groups(images)
     return pandas.DataFrame(
         {
             "row": np.arange(len(images)),
@@ -64,7 +65,7 @@ def examine(
             "entropy": entropy,
             "group": groups,
             "leaked": leaked_rows(groups, splits == "train"),
-            "constant": np.ptp(images, axis=(1, 2)) == 0,
+            "constant": [np.ptp(image) == 0 for image in images],
         }
     )
 

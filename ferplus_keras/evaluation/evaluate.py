@@ -14,6 +14,7 @@ import numpy as np
 
 from ferplus_keras.classifier import Classifier, mean_probabilities
 from ferplus_keras.config import EvaluateConfig
+from ferplus_keras.data import cache
 from ferplus_keras.data.dataset import DATASETS, NoRows, Source, Split, open_source
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.calibration import fit_temperature
@@ -150,7 +151,7 @@ def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:
         print(f"left out: {failure}", file=sys.stderr)
 
     def ask(rows: np.ndarray, name: str) -> list[np.ndarray]:
-        images, several = source.rows.images[rows], len(members) > 1
+        images, several = cache.take(source.rows.images, rows), len(members) > 1
         return [
             member.probabilities(
                 images,
@@ -207,6 +208,8 @@ def _open_data(
         class_names=info.class_names if own and not label_set.class_names else None,
         group=reading.get("group") if config.group is None else config.group,
         skip_unreadable=config.skip_unreadable or reading.get("skip_unreadable"),
+        face_size=info.face_size,
+        colour=info.colour,
     )
     protocol = protocol_of(source, rule.name, class_map)
     return source, protocol | {"tta": config.tta, "average": config.average}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,9 @@ def write_predictions(evaluations: Mapping[str, Evaluation], path: Path) -> None
     """Write one line per face: split, row, label, predicted and the probability of each class.
 
     `row` is that of fer2013.csv, from 0; `Split.row_ids` says more. Own pictures have two more
-    columns: their path, and the beginning of the SHA-256 of their pixels. Where several classes
-    can be right, `label` is the one that the prediction is scored against, and `right_classes`
-    lists them all, with | between them. Every score can be recomputed exactly.
+    columns: their path, and a hash of their pixels. Where several classes can be right, `label` is
+    the one that the prediction is scored against, and `right_classes` lists them all, with |
+    between them. Every score can be recomputed exactly.
     """
     import pandas
 
@@ -43,7 +42,8 @@ def write_predictions(evaluations: Mapping[str, Evaluation], path: Path) -> None
         more = {}
         if split.paths is not None:
             more["path"] = [cell(path) for path in split.paths]
-            more["pixels"] = [hashlib.sha256(image).hexdigest()[:16] for image in split.images]
+        if split.digests is not None:
+            more["pixels"] = [f"{digest:016x}" for digest in split.digests.tolist()]
         if (found.right_classes.sum(axis=1) > 1).any():
             more["right_classes"] = ["|".join(names[right]) for right in found.right_classes]
         numbers = pandas.DataFrame(found.probabilities, columns=names)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.dataset import Source, open_source
-from ferplus_keras.data.pictures import SUFFIXES, read_face
+from ferplus_keras.data.pictures import SUFFIXES, as_face, read_picture
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import InputError, UsageError, unknown
 from ferplus_keras.explain.explanations import Faces, class_means, explain_faces, save, scores_of
@@ -84,7 +84,7 @@ def explain(arguments: argparse.Namespace) -> None:
         raise UsageError(f"expected a --batch_size of at least 1, got {arguments.batch_size}")
     failures: list[str] = []
     if arguments.images:
-        faces, failures = read_pictures(arguments.images)
+        paths, failures = find_pictures(arguments.images)
     classifier = Classifier.open(arguments.checkpoint_path)
     info = classifier.info
     if not info.class_names:
@@ -93,13 +93,17 @@ def explain(arguments: argparse.Namespace) -> None:
         raise unknown("class", arguments.class_name, info.class_names)
     folder = arguments.output_dir or classifier.path.parent
     require_writable(folder, "--output_dir")
-    if not arguments.images:
+    if arguments.images:
+        faces = read_pictures(paths, info.face_shape, failures)
+    else:
         source = open_source(
             arguments.data_dir or Run(classifier.path.parent).data_dir(),
             info.dataset_name,
             class_map=info.class_map,
             class_names=info.class_names,
             **Run(classifier.path.parent).reading(),
+            face_size=info.face_size,
+            colour=info.colour,
         )
         if arguments.rows:
             faces = read_rows(arguments.rows, source, info.evaluation_rule)
@@ -137,16 +141,15 @@ def explain(arguments: argparse.Namespace) -> None:
         )
 
 
-def read_pictures(patterns: Sequence[str]) -> tuple[Faces, list[str]]:
-    """Read pictures of faces: files, folders (the pictures in them, by name) and glob patterns.
+def find_pictures(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Return the files that are meant by files, folders (their pictures, by name) and globs.
 
-    Returns:
-        The faces that could be read, and one line for each thing that could not.
+    Patterns that mean none are a line each, in the second list.
 
     Raises:
-        InputError: none could be read; each reason is in the message.
+        InputError: there is no file.
     """
-    images, names, failures = [], [], []
+    every, failures = [], []
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
@@ -156,15 +159,28 @@ def read_pictures(patterns: Sequence[str]) -> tuple[Faces, list[str]]:
             paths = [path] if path.exists() else sorted(map(Path, found))
         if not paths:
             failures.append(f"no picture at {pattern}")
-        for path in paths:
-            try:
-                images.append(read_face(path))
-                names.append(path.name)
-            except InputError:
-                failures.append(f"cannot read {path} as a picture")
+        every += paths
+    if not every:
+        raise InputError("; ".join(failures))
+    return every, failures
+
+
+def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], failures: list[str]) -> Faces:
+    """Return the faces in pictures, in that shape; a line of `failures` for each unreadable one.
+
+    Raises:
+        InputError: none could be read; each reason is in the message.
+    """
+    images, names = [], []
+    for path in paths:
+        try:
+            images.append(as_face(read_picture(path), shape))
+            names.append(path.name)
+        except InputError as error:
+            failures.append(str(error))
     if not images:
         raise InputError("; ".join(failures))
-    return Faces(np.stack(images), names, [""] * len(images)), failures
+    return Faces(np.stack(images), names, [""] * len(images))
 
 
 def read_rows(rows: Sequence[int], source: Source, rule_name: str) -> Faces:

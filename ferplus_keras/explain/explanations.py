@@ -21,7 +21,7 @@ _TURN = threading.Lock()  # gradients are not made for several threads
 
 
 class Faces(NamedTuple):
-    """Faces (n, s, s) uint8, what each is called, and its true class; "" where it is unknown."""
+    """Faces (n, s, s[, 3]) uint8, what each is called, and its true class; "" where unknown."""
 
     images: np.ndarray
     names: list[str]

@@ -68,7 +68,10 @@ def shrink(image: np.ndarray, longest_side: int) -> tuple[np.ndarray, float]:
 
 
 def crop_face(
-    picture: np.ndarray, face: DetectedFace, margin: float = MARGIN, size: int = FACE_SIZE
+    picture: np.ndarray,
+    face: DetectedFace,
+    margin: float = MARGIN,
+    shape: tuple[int, ...] = (FACE_SIZE, FACE_SIZE),
 ) -> np.ndarray:
     """Cut out a face in the frame that FER2013 would have for it, turned until its eyes are level.
 
@@ -78,9 +81,10 @@ def crop_face(
     Args:
         picture: (h, w, 3) uint8, RGB.
         margin: how much larger the square is, as a share of its side.
+        shape: (s, s) for grey levels, (s, s, 3) for RGB.
 
     Returns:
-        (size, size) uint8 grey levels.
+        The face in that shape, uint8.
     """
     import cv2
 
@@ -98,8 +102,8 @@ def crop_face(
         turned = cv2.getRotationMatrix2D(tuple(map(float, middle)), face.tilt, 1)
         turned[:, 2] += side / 2 - middle
         square = cv2.warpAffine(picture, turned, (side, side), borderMode=cv2.BORDER_REPLICATE)
-        return as_face(square, size)
+        return as_face(square, shape)
     left, top = np.rint(middle - side / 2).astype(int)
     rows = np.clip(np.arange(top, top + side), 0, picture.shape[0] - 1)
     columns = np.clip(np.arange(left, left + side), 0, picture.shape[1] - 1)
-    return as_face(picture[rows[:, None], columns], size)
+    return as_face(picture[rows[:, None], columns], shape)

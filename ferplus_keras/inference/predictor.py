@@ -103,14 +103,14 @@ class Predictor:
         return self.classifier.class_names
 
     @property
-    def face_size(self) -> int:
-        """Side of the faces that the network takes, in pixels."""
-        return self.classifier.face_size
+    def face_shape(self) -> tuple[int, ...]:
+        """Shape of a face that the network takes: (s, s) grey levels, or (s, s, 3) RGB."""
+        return self.classifier.face_shape
 
     def warm_up(self) -> None:
         """Run detector and network once, so that the first answer is as fast as the next."""
         self.find(np.zeros((64, 64, 3), np.uint8))
-        self.probabilities(np.zeros((1, self.face_size, self.face_size), np.uint8))
+        self.probabilities(np.zeros((1, *self.face_shape), np.uint8))
 
     def __call__(self, images: Any) -> list[list[Prediction]]:
         """Return the faces of each picture, most confidently detected first.
@@ -136,18 +136,18 @@ class Predictor:
             picture: (h, w, 3) uint8, RGB.
 
         Returns:
-            n boxes, most confidently detected first, and (n, s, s) uint8 grey levels.
+            n boxes, most confidently detected first, and (n, *face_shape) uint8.
         """
         faces = self.detect(picture)
         crops = [self.crop(picture, face) for face in faces]
         boxes = [face.box for face in faces]
-        return boxes, np.array(crops, np.uint8).reshape(-1, self.face_size, self.face_size)
+        return boxes, np.array(crops, np.uint8).reshape(-1, *self.face_shape)
 
     def crop(self, picture: np.ndarray, face: DetectedFace) -> np.ndarray:
-        """Return what the network sees of a face in a picture: (s, s) uint8 grey levels."""
+        """Return what the network sees of a face in a picture, `face_shape` uint8."""
         if self.whole:
-            return as_face(picture, self.face_size)
-        return crop_face(picture, face, self.margin, self.face_size)
+            return as_face(picture, self.face_shape)
+        return crop_face(picture, face, self.margin, self.face_shape)
 
     def classify(self, found: Sequence[tuple[list[Box], np.ndarray]]) -> list[list[Prediction]]:
         """Return what the faces express that `find` found in several pictures."""
@@ -159,7 +159,7 @@ class Predictor:
         """Return (n, C) float32 probabilities of faces that are already cropped.
 
         Args:
-            faces: (n, s, s) uint8 grey levels.
+            faces: (n, *face_shape) uint8.
 
         Raises:
             InputError: the faces have another shape or type.

@@ -44,6 +44,11 @@ class CheckpointInfo:
     face_size: int = FACE_SIZE
     colour: bool = False
 
+    @property
+    def face_shape(self) -> tuple[int, ...]:
+        """(s, s), or (s, s, 3) in colour."""
+        return (self.face_size, self.face_size, *([3] if self.colour else []))
+
 
 def info_from_json(text: str | bytes, source: Path) -> CheckpointInfo:
     """Return what the JSON text in a checkpoint or export says; errors name that file.

@@ -58,7 +58,7 @@ class Engine:
     async def find(
         self, decode: Callable[[], np.ndarray], model: str, detector: str
     ) -> tuple[tuple[int, int], list[Box], np.ndarray]:
-        """Return size, boxes and (n, s, s) uint8 faces of what `decode` returns in a thread."""
+        """Return size, boxes and uint8 faces (n, …) of what `decode` returns in a thread."""
 
         def work():
             picture = decode()
@@ -67,7 +67,7 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self._pictures, work)
 
     async def probabilities(self, faces: np.ndarray, model: str, tta: str = "none") -> np.ndarray:
-        """Return (n, C) float32 probabilities of faces (n, s, s) uint8, batched with others'."""
+        """Return (n, C) float32 probabilities of faces (n, …) uint8, batched with others'."""
         if not len(faces):
             return np.empty((0, len(self.classifiers[model].class_names)), np.float32)
         answer = asyncio.get_running_loop().create_future()
@@ -82,7 +82,7 @@ class Engine:
     async def explain(
         self, face: np.ndarray, model: str, class_name: str, method: str
     ) -> np.ndarray:
-        """Return a face (s, s) uint8 under the map of a class, (s, s, 3) uint8 RGB."""
+        """Return a face, `face_shape` uint8, under the map of a class, (s, s, 3) uint8 RGB."""
         work = (explain_face, self.classifiers[model], face, class_name, method)
         values = await asyncio.get_running_loop().run_in_executor(self._network, *work)
         return heat_overlay(face, values)

@@ -192,7 +192,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
                     method=asked.explain,
                     class_name=chosen,
                     signed=not METHODS[asked.explain].absolute,
-                    picture=png(drawn[..., ::-1]),
+                    picture=png(drawn),
                 )
             faces.append(face)
         return Picture(name=name, width=width, height=height, faces=faces)

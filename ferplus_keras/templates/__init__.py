@@ -73,8 +73,8 @@ def interval(bounds: Sequence[float] | None, shown: str = "percent") -> str:
 
 
 def png(image: np.ndarray) -> str:
-    """Return a picture, (h, w) uint8 grey or (h, w, 3) uint8 BGR, as an address that holds it."""
+    """Return a picture, (h, w) uint8 grey or (h, w, 3) uint8 RGB, as an address that holds it."""
     import cv2
 
-    _, encoded = cv2.imencode(".png", image)
+    _, encoded = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)
     return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

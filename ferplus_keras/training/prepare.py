@@ -12,7 +12,7 @@ from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.hub import SCHEME
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.provenance import announce
-from ferplus_keras.run import find_checkpoint
+from ferplus_keras.run import READING, find_checkpoint
 from ferplus_keras.training.distillation import check_teachers, distil
 from ferplus_keras.training.schedules import Stage, learning_rate
 
@@ -37,6 +37,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         "weights": spec.default_weights if config.checkpoint_path is None else None,
         "image_size": spec.image_size,
         "dropout_rate": spec.dropout_rate,
+        "colour": False if spec.channel_order == "grey" else None,
         # Classes that are drawn equally often must not be weighted as if they were not.
         "class_weights": ("none",) if config.sampling == "balanced" else None,
     }
@@ -96,9 +97,20 @@ def read_dataset(config: TrainConfig) -> Dataset:
         class_map=config.class_map,
         drop_leaks=config.drop_leaks,
         exclude=config.exclude,
-        group=config.group,
-        skip_unreadable=config.skip_unreadable,
+        **reading(config),
     )
+
+
+def reading(config: TrainConfig) -> dict[str, Any]:
+    """Return how own pictures are read, as `open_source` takes it."""
+    names = (*READING, "face_size", "colour")
+    return {name: getattr(config, name) for name in names} | {"largest": config.image_size}
+
+
+def with_faces_of(config: TrainConfig, dataset: Dataset) -> TrainConfig:
+    """Return the configuration with the size and colour that were chosen."""
+    _, size, _, *channels = dataset.splits["train"].images.shape
+    return dataclasses.replace(config, face_size=size, colour=bool(channels))
 
 
 class Prepared(NamedTuple):
@@ -136,6 +148,8 @@ def build_network(
             image_size=config.image_size,
             dropout_rate=config.dropout_rate,
             activation=config.activation,
+            face_size=images.shape[1],
+            colour=images.ndim == 4,
         )
     half = config.mixed_precision
     announce("training", "float32" if half == "none" else half, gpus=config.num_gpus)
@@ -228,7 +242,10 @@ def compile_stage(
 
 
 def checkpoint_info(config: TrainConfig, dataset: Dataset) -> CheckpointInfo:
-    """Return what the run's checkpoints say of themselves; the epoch is filled in later."""
+    """Return what the run's checkpoints say of themselves; the epoch is filled in later.
+
+    The configuration is one `with_faces_of` its data.
+    """
     from ferplus_keras.models.checkpoint import CheckpointInfo
 
     return CheckpointInfo(
@@ -239,4 +256,6 @@ def checkpoint_info(config: TrainConfig, dataset: Dataset) -> CheckpointInfo:
         label_rule=dataset.label_rule,
         evaluation_rule=dataset.evaluation_rule,
         class_map=config.class_map,
+        face_size=config.face_size,
+        colour=config.colour,
     )

@@ -30,8 +30,10 @@ from ferplus_keras.training.prepare import (
     checkpoint_info,
     compile_stage,
     read_dataset,
+    reading,
     resolve,
     starting_weights,
+    with_faces_of,
 )
 from ferplus_keras.training.schedules import plan_stages, waiting
 from ferplus_keras.training.train import first_record
@@ -70,7 +72,9 @@ def pretrain(config: TrainConfig) -> Path:
     run.require_usable(resume=False, overwrite=config.overwrite)
     weights = starting_weights(config)
     with run.writing():
-        dataset, faces = read_dataset(config), faces_without_labels(config)
+        dataset = read_dataset(config)
+        config = with_faces_of(config, dataset)
+        faces = faces_without_labels(config)
         train = limit_split(faces["train"], config.limit_train, config.seed)
         print(f"pretraining on {len(train.images):,} faces without labels", flush=True)
         how = {
@@ -128,8 +132,7 @@ def faces_without_labels(config: TrainConfig) -> dict[str, Split]:
         config.dataset_name,
         config.cache_dir,
         class_map=config.class_map,
-        group=config.group,
-        skip_unreadable=config.skip_unreadable,
+        **reading(config),
     )
     rows = len(source.rows.splits)
     keep = ~(source.leaked & (source.rows.splits == "train"))

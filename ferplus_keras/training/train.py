@@ -27,6 +27,7 @@ from ferplus_keras.training.prepare import (
     read_dataset,
     resolve,
     starting_weights,
+    with_faces_of,
 )
 from ferplus_keras.training.schedules import Stage, plan_stages, spans_all_epochs, waiting
 
@@ -67,6 +68,7 @@ def train(config: TrainConfig) -> Path:
     weights = starting_weights(config)
     with run.writing():
         dataset = read_dataset(config)
+        config = with_faces_of(config, dataset)
         print(format_label_counts(dataset.counts), flush=True)
         done, stopped = _finished_epochs(config, run, dataset, stages)
 

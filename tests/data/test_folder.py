@@ -9,7 +9,7 @@ from ferplus_keras.data.counts import label_counts
 from ferplus_keras.data.dataset import load_dataset, load_split
 from ferplus_keras.data.folder import read_folder
 from ferplus_keras.data.layouts import LAYOUTS, FaceFile
-from ferplus_keras.data.pictures import read_face
+from ferplus_keras.data.pictures import as_face, read_face
 from ferplus_keras.errors import InputError, UsageError
 
 
@@ -159,7 +159,7 @@ def test_pictures_are_decoded_once_until_one_changes(tmp_path, monkeypatch):
     written = write_faces(tmp_path / "data", {"a": 30, "b": 30})
     first = read_folder(tmp_path / "data")
     with monkeypatch.context() as patch:
-        patch.setattr("ferplus_keras.data.folder.read_face", None)
+        patch.setattr("ferplus_keras.data.decoding._decode", None)
         again = read_folder(tmp_path / "data")
     assert isinstance(again.images, np.memmap)
     np.testing.assert_array_equal(again.images, first.images)
@@ -188,7 +188,7 @@ SMALL = cv2.resize(GREY, (48, 48), interpolation=cv2.INTER_AREA)
 def saved(tmp_path, picture, name="face.png", **options):
     path = tmp_path / name
     picture.save(path, **options)
-    return read_face(path).astype(int)
+    return as_face(read_face(path)).astype(int)
 
 
 def test_pictures_of_every_kind_become_the_same_face(tmp_path):

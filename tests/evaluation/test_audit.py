@@ -28,7 +28,9 @@ def small():
     votes[[1, 21]] = votes[0]
     votes[31] = [0, 0, 0, 10, 0, 0, 0, 0, 0, 0]
     labels = LABEL_RULES["majority"].apply(votes)
-    return images, votes, labels, examine(images, splits, labels, FERPLUS_CLASSES, votes, fer)
+    groups = duplicate_groups(images)
+    table = examine(images, groups, splits, labels, FERPLUS_CLASSES, votes, fer)
+    return images, votes, labels, table
 
 
 def test_groups_are_named_by_their_first_row(small):

@@ -9,7 +9,7 @@ import pytest
 from ferplus_keras.cli import main
 from ferplus_keras.data.dataset import open_source
 from ferplus_keras.emotions import FERPLUS_CLASSES
-from ferplus_keras.explain.command import read_pictures
+from ferplus_keras.explain.command import find_pictures, read_pictures
 from ferplus_keras.explain.methods import METHODS
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from tests.explain import networks
@@ -33,7 +33,8 @@ def pictures(trained, tmp_path):
 
 
 def test_pictures_become_grey_48x48(trained, pictures):
-    faces, failures = read_pictures([str(pictures), str(pictures / "[01].png")])
+    paths, failures = find_pictures([str(pictures), str(pictures / "[01].png")])
+    faces = read_pictures(paths, (48, 48), failures)
     assert faces.names == ["0.png", "1.png", "2.png", "0.png", "1.png"]
     np.testing.assert_array_equal(faces.images[:2], trained.faces[:2])
     assert not failures
@@ -83,7 +84,7 @@ def test_many_pictures_fill_pages_and_an_unreadable_one_is_named(
     )
     assert code == 1
     said = capsys.readouterr().err.splitlines()
-    assert said.count(f"cannot read {broken} as a picture") == 3
+    assert said.count(f"cannot read {broken}: no picture, or damaged") == 3
     assert "no picture at none*.png" in said
     assert said[-1].startswith("error: 4 of")
     assert {"explanations_1.png", "explanations_2.png"} <= {p.name for p in tmp_path.iterdir()}

@@ -6,13 +6,14 @@ from itertools import product
 
 import numpy as np
 
+from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.explain.methods import Scores, method
 
 PATCH = 8
-"""Side of the grey patch in pixels: about an eye."""
+"""Side of the grey patch in pixels of a 48x48 face: about an eye. Larger faces get a larger one."""
 
 STRIDE = 4
-"""Pixels from one place of the patch to the next: 121 places on a 48x48 face."""
+"""Likewise, from one place of the patch to the next: 121 places."""
 
 
 @method("occlusion", "Zeiler & Fergus 2014, arXiv 1311.2901", scores_suffice=True)
@@ -25,6 +26,7 @@ def occlusion(
     each direction always touches the border of the part that the network looks at.
     """
     first, end = network.box
+    patch, stride = (max(round(n * faces.shape[1] / FACE_SIZE), 1) for n in (patch, stride))
     last = max(first, end - patch)
     spans = [slice(start, start + patch) for start in sorted({*range(first, last, stride), last})]
     places = list(product(spans, spans))
