@@ -130,7 +130,7 @@ def _function(verb: str) -> Callable[[Any], Any]:
 
 
 def _labels(parser: LineParser) -> Callable[[Any], Any]:
-    from ferplus_keras.data.counts import format_label_counts, label_counts, write_labels
+    from ferplus_keras.data.counts import format_label_counts, label_counts
     from ferplus_keras.data.dataset import DATASETS
     from ferplus_keras.data.labels import LABEL_RULES
     from ferplus_keras.run import default_data_dir
@@ -147,10 +147,7 @@ def _labels(parser: LineParser) -> Callable[[Any], Any]:
 
     def labels(arguments: argparse.Namespace) -> None:
         options = vars(arguments)
-        as_json, output = options.pop("json"), options.pop("output")
-        if output:
-            rows = write_labels(output, **options)
-            print(f"{output}: {rows:,} rows", file=sys.stderr)
+        as_json = options.pop("json")
         counts = label_counts(**options)
         print(json.dumps(counts, indent=2) if as_json else format_label_counts(counts))
 

@@ -19,10 +19,10 @@ def fetch(address: str, name: str) -> Path:
     Raises:
         InputError: huggingface_hub is not installed, or there is no such model or connection.
     """
-    with _talking(f"cannot get {name} of {address}"):
+    repository, _, revision = address.removeprefix(SCHEME).lstrip("/").partition("@")
+    with _talking(f"cannot get {name} of hf://{repository}"):
         from huggingface_hub import hf_hub_download
 
-        repository, _, revision = address.removeprefix(SCHEME).lstrip("/").partition("@")
         return Path(hf_hub_download(repository, name, revision=revision or None))
 
 

@@ -89,9 +89,9 @@ def make_card(run: Run, licence: str = "other", address: str | None = None) -> s
 
 
 def wilson(share: float | None, rows: int) -> list[float] | None:
-    """Return the 95 % interval of a share of `rows` independent rows (Wilson 1927)."""
+    """Return Wilson's 95 % interval of a share of `rows` independent rows; None without rows."""
+    from scipy.stats import binomtest
+
     if share is None:
         return None
-    z = 1.959964
-    middle, width = share + z**2 / (2 * rows), share * (1 - share) / rows + (z / (2 * rows)) ** 2
-    return [(middle + sign * z * width**0.5) / (1 + z**2 / rows) for sign in (-1, 1)]
+    return [*binomtest(round(share * rows), rows).proportion_ci(method="wilson")]

@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 
     from ferplus_keras.evaluation.predictions import Predictions
 
-Ask = Callable[[np.ndarray, str], list[np.ndarray]]
-"""From rows of the files, (n,) int, and the name of their split to the (n, C) float32 probabilities
-of every member."""
-
 
 def evaluate(
     subject: EvaluateConfig | Classifier | keras.Model | str | Path | np.ndarray,
@@ -49,13 +45,11 @@ def evaluate(
     Args:
         subject: a Keras model whose outputs are `split.class_names` in their order; a classifier,
             a trained file or a run folder, whose classes are arranged by name; probabilities of
-            the split's rows, (n, C); or an `EvaluateConfig`, without `split`.
+            the split's rows, (n, C); or an `EvaluateConfig`, for `evaluate_files`.
         split: the labelled faces, as `load_split` returns them.
 
     Returns:
-        The scores of the split, as fractions: n, accuracy, accuracy_interval, macro_f1, loss,
-        per_class, leak_free and so on, as report.json has them of a split, under the split's own
-        label rule. With an `EvaluateConfig`, what `evaluate_files` returns.
+        The scores under the split's own label rule, as report.json has them of a split: fractions.
 
     Raises:
         UsageError: there is no split.
@@ -245,10 +239,14 @@ def evaluate_split(
     source: Source,
     name: str,
     by_rule: dict[str, Split | None],
-    ask: Ask,
+    ask: Callable[[np.ndarray, str], list[np.ndarray]],
     average: str = "probabilities",
 ) -> Evaluation:
-    """Ask about every row once, whichever rules keep it; `by_rule` is as `split_by_rule` does."""
+    """Ask about every row once, whichever rules keep it.
+
+    `by_rule` is what `split_by_rule` returns. `ask` takes rows of the files, (n,) int, and the
+    name of their split, and returns each member's probabilities, (n, C) float32.
+    """
     every = np.unique(np.concatenate([split.row_ids for split in by_rule.values() if split]))
     answers = ask(every, name)
     mean = mean_probabilities(answers, average)

@@ -179,8 +179,8 @@ def _values(
             column = table[columns[_class(name)]]
             values[:, index] = pandas.to_numeric(column, errors="coerce")
             if (bad := np.isnan(values[:, index])).any():
-                example = column[bad].iloc[0]
-                raise InputError(f"{path}: expected numbers in column {name}, found {example!r}")
+                found = f"found {column[bad].iloc[0]!r}"
+                raise InputError(f"{path}: expected numbers in column {name}, {found}")
     if lacking:
         notes.append("contempt: the model has no such class, so it counts as never predicted")
     elif source.label_set.name == "FERPlus7":
@@ -220,7 +220,7 @@ def _rows(
         rows = kept if len(table) == len(kept) else every
         return np.sort(rows), np.argsort(rows)
     table = table[table[column] != ""]  # FER+ has images without a name, of which no rule keeps one
-    lines = table[column].astype(str).str.strip().to_list()
+    lines = table[column].astype(str).str.strip().str.removesuffix(".0").to_list()
     if known is source.rows.names:  # of files in no folder
         lines = [PureWindowsPath(line).name for line in lines]
     rows_of = defaultdict(list)
