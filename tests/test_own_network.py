@@ -6,8 +6,9 @@ import shlex
 import numpy as np
 import pytest
 
-from ferplus_keras import Classifier
+from ferplus_keras import Classifier, evaluate
 from ferplus_keras.cli import main
+from ferplus_keras.data.targets import Split
 from ferplus_keras.errors import InputError
 from tests.conftest import REPOSITORY
 
@@ -58,6 +59,26 @@ def test_a_saved_network_answers_as_before(shape, tmp_path):
     np.testing.assert_allclose(
         opened.probabilities(faces), model.predict(given, verbose=0), atol=1e-6
     )
+
+
+def test_files_classifiers_and_models_are_evaluated_alike(tmp_path):
+    model, path = small((24, 24), 3), tmp_path / "small.keras"
+    classifier = Classifier.from_model(model, ("glad", "sad", "cross"))
+    classifier.save(path)
+    rng = np.random.default_rng(0)
+    faces = rng.integers(0, 256, (40, 24, 24), dtype=np.uint8)
+    targets = np.eye(3, dtype=np.float32)[rng.integers(0, 3, 40)]
+    split = Split(faces, targets, np.arange(40), ("sad", "cross", "glad"))
+    expected = np.mean(
+        np.take(model.predict(faces, verbose=0), [1, 2, 0], axis=1).argmax(axis=1)
+        == targets.argmax(axis=1)
+    )
+    assert evaluate(classifier, split)["accuracy"] == expected
+    assert evaluate(path, split)["accuracy"] == expected
+    in_order = split._replace(class_names=classifier.class_names, targets=targets[:, [2, 0, 1]])
+    assert evaluate(model, in_order)["accuracy"] == expected
+    with pytest.raises(InputError, match="3 classes"):
+        evaluate(classifier, split._replace(class_names=("a", "b", "c")))
 
 
 @pytest.mark.parametrize(("shape", "classes"), [((24, 20), 2), ((24, 24, 2), 2), ((24, 24), 3)])
