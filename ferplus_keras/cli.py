@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ferplus_keras.arguments import LineParser
+from ferplus_keras.cluster import without_waiting
 from ferplus_keras.errors import InputError, Terminated, UsageError, unknown
 from ferplus_keras.extras import EVALUATION, STACK, not_installed, require
 
@@ -293,7 +294,7 @@ def exit_code(
             return 2 if isinstance(error, UsageError) else 1
         return 0
 
-    return main
+    return wraps(read)(without_waiting(main))
 
 
 def escape_output() -> None:

@@ -21,7 +21,7 @@ from ferplus_keras.training.schedules import POLICIES, spans_all_epochs
 
 PLACES = frozenset(
     {"data_dir", "cache_dir", "checkpoints_dir", "name", "workers", "num_gpus", "loggers"}
-    | {"resume", "overwrite"}
+    | {"coordinator", "num_processes", "process_id", "resume", "overwrite"}
 )
 """Settings that say where and with how many hands a run is made, not what comes out."""
 
@@ -225,10 +225,16 @@ class TrainConfig(Config):
         "Loggers beside training.csv; 'none' for none", ("tensorboard",), known=LOGGERS
     )
     num_gpus: Whole = setting(
-        "GPUs to use: 0 stays on the CPU, 1 uses one if there is one, more share each batch "
-        "(TensorFlow).",
+        "GPUs of this process: 0 stays on the CPU, 1 uses one if there is one, more share each "
+        "batch (TensorFlow and JAX; JAX also counts virtual CPU devices, docs/clusters.md).",
         1,
     )
+    coordinator: str | None = setting(
+        "host:port of process 0, if several processes train together (JAX). Default: what Slurm, "
+        "Open MPI or Kubernetes say."
+    )
+    num_processes: Count | None = setting("How many processes; 1 ignores what the cluster says.")
+    process_id: Whole | None = setting("Number of this process, from 0.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -292,7 +298,12 @@ class EvaluateConfig(Config):
         "Where report and pictures go. Default: the checkpoint's folder."
     )
     batch_size: Count = setting("Faces per batch; does not change the result.", 64)
-    num_gpus: Whole = setting("0 stays on the CPU; else one GPU is used if there is one.", 1)
+    num_gpus: Whole = setting(
+        "0 stays on the CPU; else one GPU is used if there is one. More share each batch (JAX).", 1
+    )
+    coordinator: str | None = setting("As for train.py.")
+    num_processes: Count | None = setting("As for train.py.")
+    process_id: Whole | None = setting("As for train.py.")
 
 
 def read_config(

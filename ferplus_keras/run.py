@@ -111,10 +111,11 @@ class Run:
         return _read(self / CONFIG, yaml.safe_load, yaml.YAMLError)
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
-        """Write config.yaml; what a single start was asked for (resume, overwrite) is not kept."""
+        """Write config.yaml without what belongs to one start: resume, overwrite, processes."""
         import yaml
 
         kept = {**settings, "resume": False, "overwrite": False}
+        kept |= dict.fromkeys(("coordinator", "num_processes", "process_id"))
         with replacing(self / CONFIG) as temporary:
             temporary.write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")
 

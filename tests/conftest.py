@@ -20,7 +20,12 @@ SLOW = (
     *("test_backends", "test_extending", "test_readme", "test_recipes", "test_export", "oracle/"),
     *("test_own_network", "evaluation/test_card"),
     *("training/test_train", "training/test_distillation", "training/test_pretrain"),
-    *("training/test_lr_finder", "training/test_devices", "tools/test_campaign"),
+    *(
+        "training/test_lr_finder",
+        "training/test_devices",
+        "training/test_sharing",
+        "tools/test_campaign",
+    ),
     *("models/test_registry", "models/test_checkpoint", "models/test_imagenet", "models/test_vit"),
     *("explain/test_methods", "explain/test_command", "serve/test_server", "serve/test_page"),
     *("sweep/test_sweep", "evaluation/test_evaluate", "data/test_batches", "test_distribution"),

@@ -13,11 +13,18 @@ import numpy as np
 
 from ferplus_keras.registry import Registry
 
-Augmentation = Callable[[np.ndarray, Sequence[int]], np.ndarray]
-"""(images (b, s, s) or (b, s, s, 3) uint8, non-negative seed integers) -> new images alike."""
+Augmentation = Callable[..., np.ndarray]
+"""(images (b, s, s) or (b, s, s, 3) uint8, non-negative seed integers) -> new images alike.
 
-Step = Callable[[np.ndarray, np.random.Generator], None]
-"""Changes images (b, s, s) or (b, s, s, 3) uint8 in place."""
+A third argument `own`, (b,) bool, restricts the work to some rows, which change as they would among
+the others.
+"""
+
+Step = Callable[[np.ndarray, np.random.Generator, np.ndarray], None]
+"""Changes images (b, s, s) or (b, s, s, 3) uint8 in place, at least the rows `own` (b,) bool.
+
+What it draws does not depend on `own`.
+"""
 
 PRESETS: Registry[Callable[[], list[Step]]] = Registry("augmentation")
 """Every augmentation preset by name."""
@@ -92,10 +99,13 @@ def augmentation(name: str) -> Augmentation:
     """
     steps = PRESETS[name]()
 
-    def change(images: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+    def change(
+        images: np.ndarray, seeds: Sequence[int], own: np.ndarray | None = None
+    ) -> np.ndarray:
         changed, rng = np.array(images), np.random.default_rng(list(seeds))
+        own = np.ones(len(images), bool) if own is None else own
         for step in steps:
-            step(changed, rng)
+            step(changed, rng, own)
         return changed
 
     return change
@@ -104,8 +114,9 @@ def augmentation(name: str) -> Augmentation:
 def flip(*, p: float) -> Step:
     """Mirror left and right, with probability `p`."""
 
-    def step(images: np.ndarray, rng: np.random.Generator) -> None:
+    def step(images: np.ndarray, rng: np.random.Generator, own: np.ndarray) -> None:
         rows = _chosen(images, rng, p)
+        rows = rows[own[rows]]
         images[rows] = images[rows, :, ::-1]
 
     return step
@@ -114,12 +125,14 @@ def flip(*, p: float) -> Step:
 def light(brightness: float, contrast: float, *, p: float) -> Step:
     """Multiply by 1 ± `contrast` and add ± `brightness` of the whole range."""
 
-    def step(images: np.ndarray, rng: np.random.Generator) -> None:
+    def step(images: np.ndarray, rng: np.random.Generator, own: np.ndarray) -> None:
         rows = _chosen(images, rng, p)
         shape = (len(rows), *[1] * (images.ndim - 1))
         gain = rng.uniform(1 - contrast, 1 + contrast, shape).astype(np.float32)
         offset = 255 * rng.uniform(-brightness, brightness, shape).astype(np.float32)
-        images[rows] = np.clip(images[rows] * gain + offset, 0, 255)
+        mine = own[rows]
+        rows = rows[mine]
+        images[rows] = np.clip(images[rows] * gain[mine] + offset[mine], 0, 255)
 
     return step
 
@@ -131,7 +144,7 @@ def crop(scale: tuple[float, float], ratio: tuple[float, float], *, attempts: in
     """
     import cv2
 
-    def step(images: np.ndarray, rng: np.random.Generator) -> None:
+    def step(images: np.ndarray, rng: np.random.Generator, own: np.ndarray) -> None:
         count, size = images.shape[:2]
         area = size**2 * rng.uniform(*scale, (count, attempts))
         width_to_height = np.exp(rng.uniform(*np.log(ratio), (count, attempts)))
@@ -140,7 +153,9 @@ def crop(scale: tuple[float, float], ratio: tuple[float, float], *, attempts: in
         first = sides[np.arange(count), fits.argmax(axis=1)]
         boxes = np.where(fits.any(axis=1)[:, None], first, size).astype(int)
         starts = rng.integers(0, size - boxes + 1)
-        for image, (height, width), (top, left) in zip(images, boxes, starts, strict=True):
+        changed = (array[own] for array in (np.arange(count), boxes, starts))
+        for row, (height, width), (top, left) in zip(*changed, strict=True):
+            image = images[row]
             # A resize must not write what it reads.
             image[:] = cv2.resize(image[top : top + height, left : left + width], (size, size))
 
@@ -172,7 +187,7 @@ def affine(
 
     border = cv2.BORDER_REPLICATE if repeat_border else cv2.BORDER_CONSTANT
 
-    def step(images: np.ndarray, rng: np.random.Generator) -> None:
+    def step(images: np.ndarray, rng: np.random.Generator, own: np.ndarray) -> None:
         rows = _chosen(images, rng, p)
         count, size = len(rows), images.shape[1]
         angles = np.radians(rng.uniform(-rotate, rotate, count))
@@ -186,7 +201,8 @@ def affine(
         moves += rng.integers(-most, most, (count, 2), endpoint=True)
         moves += centre - (matrices @ np.full(2, centre))
         matrices = np.concatenate([matrices, moves[:, :, None]], axis=2)
-        for row, matrix in zip(rows, matrices, strict=True):
+        mine = own[rows]
+        for row, matrix in zip(rows[mine], matrices[mine], strict=True):
             images[row] = cv2.warpAffine(images[row], matrix, (size, size), borderMode=border)
 
     return step
@@ -197,7 +213,7 @@ def erase(
 ) -> Step:
     """Fill a box: `scale` of the area, width to height in `ratio`, black or of one random value."""
 
-    def step(images: np.ndarray, rng: np.random.Generator) -> None:
+    def step(images: np.ndarray, rng: np.random.Generator, own: np.ndarray) -> None:
         rows = _chosen(images, rng, p)
         size = images.shape[1]
         largest = min(scale[1], *ratio, *(1 / each for each in ratio))
@@ -207,7 +223,8 @@ def erase(
         boxes = np.rint(size * np.sqrt(sides)).astype(int)
         starts = rng.integers(0, size - boxes + 1)
         fills = rng.integers(0, 256 if grey else 1, (len(rows), *images.shape[3:]))
-        for row, (height, width), (top, left), fill in zip(rows, boxes, starts, fills, strict=True):
+        mine = (array[own[rows]] for array in (rows, boxes, starts, fills))
+        for row, (height, width), (top, left), fill in zip(*mine, strict=True):
             images[row, top : top + height, left : left + width] = fill
 
     return step

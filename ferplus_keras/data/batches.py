@@ -4,7 +4,7 @@ import math
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import keras
 import numpy as np
@@ -21,6 +21,16 @@ _ORDER, _PIXELS, _TARGETS, _MIX = range(4)
 class _Epoch(NamedTuple):
     number: int
     order: np.ndarray  # (n,) int64: rows as they are read
+
+
+class Shares(Protocol):
+    """Says which rows of a batch this process prepares, and hands batches to the devices."""
+
+    def own(self, rows: int) -> slice:
+        """Return this process' share of a batch of so many rows."""
+
+    def place(self, share: tuple[np.ndarray, ...], rows: int) -> tuple:
+        """Return the batch of so many rows as the network takes it, given this process' share."""
 
 
 class Batches(keras.utils.PyDataset):
@@ -44,6 +54,7 @@ class Batches(keras.utils.PyDataset):
         cutmix_alpha: pastes a part of another face of the batch; 0 is off. With both, each batch
             draws one of them.
         workers: threads that prepare batches ahead; with 1, each is prepared when it is asked for.
+        shares: several devices or processes that share each batch; None for one device.
 
     Raises:
         UsageError: an unknown name, or targets of a kind that cannot be mixed are to be.
@@ -63,12 +74,14 @@ class Batches(keras.utils.PyDataset):
         mixup_alpha: float = 0.0,
         cutmix_alpha: float = 0.0,
         workers: int = 1,
+        shares: Shares | None = None,
     ):
         super().__init__(workers=1)
         self.split = split
         self.batch_size = batch_size
         self.seed = seed
         self.draw = draw
+        self.shares = shares
         self.label_smoothing = label_smoothing
         self._sample = SAMPLINGS[sampling] if sampling else None
         self._mixes = [mix for mix in ((mixup, mixup_alpha), (cutmix, cutmix_alpha)) if mix[1]]
@@ -109,7 +122,8 @@ class Batches(keras.utils.PyDataset):
         """Return batch `index` of the current epoch; raises IndexError.
 
         Images (b, s, s) or (b, s, s, 3) uint8, targets (b, C) float32 and, where there are class
-        weights, sample weights (b,) float32: those of the target's classes, before smoothing.
+        weights, sample weights (b,) float32: those of the target's classes, before smoothing. With
+        `shares`, this is what `shares.place` makes of them.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"expected a batch index of 0 to {len(self) - 1}; got {index}")
@@ -124,7 +138,9 @@ class Batches(keras.utils.PyDataset):
 
     def _prepare(self, epoch: _Epoch, index: int) -> tuple[np.ndarray, ...]:
         rows = self._rows(epoch, index)
-        images = self._changed(rows, epoch, index)
+        own = self.shares.own(len(rows)) if self.shares else slice(len(rows))
+        # Mixing needs the faces of all rows.
+        images = self._changed(rows, epoch, index, own=slice(len(rows)) if self._mixes else own)
         targets = self.split.targets[rows]
         if self.draw:  # one class of each row, by its share
             rng = np.random.default_rng([self.seed, epoch.number, _TARGETS, index])
@@ -139,16 +155,28 @@ class Batches(keras.utils.PyDataset):
             mix, alpha = self._mixes[rng.integers(len(self._mixes))]
             images, both = mix(images, np.hstack([targets, plain]), alpha, rng)
             targets, plain = np.split(both, 2, axis=1)
-        if self.class_weights is None:
-            return images, targets
-        weights = plain @ np.asarray(self.class_weights, np.float32)
-        return images, targets, weights / plain.sum(axis=1)
+        batch = images, targets
+        if self.class_weights is not None:
+            weights = plain @ np.asarray(self.class_weights, np.float32)
+            batch = *batch, weights / plain.sum(axis=1)
+        if not self.shares:
+            return batch
+        return self.shares.place(tuple(array[own] for array in batch), len(rows))
 
     def _rows(self, epoch: _Epoch, index: int) -> np.ndarray:
         """Return the rows of a batch, (b,) int64."""
         return epoch.order[index * self.batch_size : (index + 1) * self.batch_size]
 
-    def _changed(self, rows: np.ndarray, epoch: _Epoch, index: int, *view: int) -> np.ndarray:
-        """Return the faces of a batch, augmented; another `view` of it draws other changes."""
+    def _changed(
+        self, rows: np.ndarray, epoch: _Epoch, index: int, *view: int, own: slice = slice(None)
+    ) -> np.ndarray:
+        """Return the faces of a batch, augmented; another `view` of it draws other changes.
+
+        Those outside `own` are not read.
+        """
         draws = (self.seed, epoch.number, _PIXELS, index, *view)
-        return self._augment(self.split.images[rows], draws)
+        read = self.split.images[rows[own]]
+        images, mine = np.zeros((len(rows), *read.shape[1:]), np.uint8), np.zeros(len(rows), bool)
+        images[own] = read
+        mine[own] = True
+        return self._augment(images, draws, mine)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ferplus_keras.backend import choose_backend, load_keras
 from ferplus_keras.classifier import Classifier, mean_probabilities
+from ferplus_keras.cluster import join, own_run, process_count
 from ferplus_keras.config import EvaluateConfig
 from ferplus_keras.data import cache
 from ferplus_keras.data.dataset import DATASETS, NoRows, Source, Split, open_source
@@ -122,10 +124,11 @@ def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:
     require_writable(folder, "--output_dir")
     info = find_format(paths[0]).peek(paths[0])
     read = _open_data(config, info, paths[0]) if info else None  # before Keras is loaded
-    members = [
-        Classifier.open(path, model_name=config.model_name, image_size=config.image_size)
-        for path in paths
-    ]
+    with _devices(config, paths):
+        members = [
+            Classifier.open(path, model_name=config.model_name, image_size=config.image_size)
+            for path in paths
+        ]
     members[0].announce("evaluating")
     for member in members:
         name = member.info.model_name
@@ -170,7 +173,8 @@ def write_evaluation(
     report: dict[str, Any], evaluations: dict[str, Evaluation], folder: Path, started: float
 ) -> None:
     """Write the four files of an evaluation that began at `started` (by `time.perf_counter`)."""
-    with Run(folder).writing():
+    with own_run(Run(folder)) as run, run.writing():
+        folder = run.folder
         write_predictions(evaluations, folder / PREDICTIONS)
         report["evaluation_id"] = sha256(folder / PREDICTIONS)
         report["seconds"]["total"] = time.perf_counter() - started
@@ -181,6 +185,33 @@ def write_evaluation(
     took, network = time.perf_counter() - started, report["seconds"]["network"]
     print(f"\n{PAGE}, {REPORT}, {PREDICTIONS}, {CONFUSION} are in {folder}\n{took:.0f} s", end="")
     print(f", {1 - network / took:.0%} of them outside the network" if network else "")
+
+
+@contextmanager
+def _devices(config: EvaluateConfig, paths: Sequence[Path]) -> Iterator[None]:
+    """Open networks on the devices, and with the processes, that share each batch."""
+    runtimes = {find_format(path).runs_in for path in paths}
+    several = config.num_gpus > 1 or config.coordinator
+    if runtimes != {"Keras"}:
+        if several:
+            raise UsageError(
+                "several devices or processes evaluate .keras checkpoints (KERAS_BACKEND=jax), not "
+                f"what runs in {', '.join(sorted(runtimes - {'Keras'}))}"
+            )
+        yield
+        return
+    join(config.coordinator, config.num_processes, config.process_id)
+    with ExitStack() as stack:
+        if several or process_count() > 1:
+            choose_backend(config.num_gpus)
+            load_keras()
+            from ferplus_keras.training.devices import find_devices
+
+            devices = find_devices(config.num_gpus)
+            if devices is None:
+                raise UsageError("evaluation on several GPUs needs KERAS_BACKEND=jax")
+            stack.enter_context(devices.scope())
+        yield
 
 
 def _open_data(

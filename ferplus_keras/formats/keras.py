@@ -1,10 +1,16 @@
 """What Keras runs on any backend: checkpoints, and whole models of the older project."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ferplus_keras.backend import choose_backend, load_keras
-from ferplus_keras.formats import FORMATS, Format, Opened, one_at_a_time
+from ferplus_keras.formats import FORMATS, Format, Opened, Predict, one_at_a_time
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
+
+if TYPE_CHECKING:
+    import keras
 
 
 @FORMATS.register("hdf5")
@@ -47,8 +53,15 @@ class Keras(Format):
         return Opened(info, _run(model), model)
 
 
-def _run(model):
-    """Return what predicts by a copy of the network in the backend's own layout."""
+def _run(model: keras.Model) -> Predict:
+    """Return what predicts, on all devices of the scope in which the model is opened.
+
+    On one device, it does by a copy of the network in the backend's own layout.
+    """
+    from keras.distribution import distribution
+
     from ferplus_keras.models.layout import converted
 
-    return one_at_a_time(converted(model).predict_on_batch)
+    devices = distribution()
+    predict = devices.predictor(model) if devices else converted(model).predict_on_batch
+    return one_at_a_time(predict)

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from scipy.signal import lfilter
 
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.training.callbacks import SetEpoch
@@ -71,6 +71,8 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     Raises:
         InputError, UsageError: as `train`, or the loss is not a number from the start.
     """
+    if config.coordinator:
+        raise UsageError("find-lr runs in one process; leave out --coordinator")
     config = dataclasses.replace(resolve(config), overwrite=False)
     stage = plan_stages(config)[0]
     check_targets(config)

@@ -137,7 +137,7 @@ def build_network(
     from ferplus_keras.models.calibration import calibrate
     from ferplus_keras.models.layout import converted
     from ferplus_keras.models.registry import build_with_weights
-    from ferplus_keras.training.devices import compute_dtype, device_scope
+    from ferplus_keras.training.devices import compute_dtype, device_scope, find_devices
 
     keras.utils.set_random_seed(config.seed)
     with device_scope(config.num_gpus), compute_dtype(config.mixed_precision):
@@ -153,6 +153,8 @@ def build_network(
         )
     half = config.mixed_precision
     announce("training", "float32" if half == "none" else half, gpus=config.num_gpus)
+    if devices := find_devices(config.num_gpus):
+        devices.take_over(model)
     if loaded:
         print(f"weights: {loaded}")
     if loaded and loaded.affine:
@@ -167,6 +169,7 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
     from ferplus_keras.data.batches import Batches
     from ferplus_keras.data.class_weights import class_weights
     from ferplus_keras.data.dataset import limit_split
+    from ferplus_keras.training.devices import find_devices
     from ferplus_keras.training.losses import find_loss, find_metrics
 
     split = dataset.splits["train"]
@@ -183,6 +186,7 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
     if config.teacher:
         share = 0.5 if config.teacher_weight is None else config.teacher_weight
         split = distil(split, config.teacher, share)
+    shares = find_devices(config.num_gpus)
     batches = Batches(
         split,
         config.batch_size,
@@ -195,9 +199,10 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
         mixup_alpha=config.mixup,
         cutmix_alpha=config.cutmix,
         workers=config.workers,
+        shares=shares,
     )
     model, loaded = build_network(config, dataset, weights, split.images)
-    validation = Batches(validation, config.batch_size)
+    validation = Batches(validation, config.batch_size, shares=shares)
     return Prepared(model, loaded, batches, validation, loss, metrics)
 
 
@@ -214,7 +219,7 @@ def compile_stage(
     around whose backbone it is built.
     """
     from ferplus_keras.models.freeze import freeze_before, numbered_layers
-    from ferplus_keras.training.devices import use_xla
+    from ferplus_keras.training.devices import device_scope, use_xla
     from ferplus_keras.training.losses import penalise
     from ferplus_keras.training.optimizers import build_optimizer
 
@@ -224,20 +229,21 @@ def compile_stage(
     if config.reg_func:
         penalise(network, config.reg_func, config.reg_rate, config.reg_layers, config.reg_bias)
     backbone = numbered_layers(prepared.model)[:-1]
-    optimizer = build_optimizer(
-        config.optimizer,
-        rate or learning_rate(stage.plan, len(prepared.batches)),
-        betas=(config.adam_b1, config.adam_b2),
-        momentum=config.momentum,
-        arguments=config.optimizer_args or (),
-        weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
-        ema=config.ema,
-        slow=[variable.path for layer in backbone for variable in layer.trainable_variables],
-        slow_factor=config.trunk_lr,
-    )
-    network.compile(optimizer, prepared.loss, metrics=prepared.metrics, jit_compile=use_xla())
-    network.optimizer.build(network.trainable_variables)
+    with device_scope(config.num_gpus):
+        optimizer = build_optimizer(
+            config.optimizer,
+            rate or learning_rate(stage.plan, len(prepared.batches)),
+            betas=(config.adam_b1, config.adam_b2),
+            momentum=config.momentum,
+            arguments=config.optimizer_args or (),
+            weight_decay=config.weight_decay,
+            clip_norm=config.clip_norm,
+            ema=config.ema,
+            slow=[variable.path for layer in backbone for variable in layer.trainable_variables],
+            slow_factor=config.trunk_lr,
+        )
+        network.compile(optimizer, prepared.loss, metrics=prepared.metrics, jit_compile=use_xla())
+        network.optimizer.build(network.trainable_variables)
     return boundary
 
 

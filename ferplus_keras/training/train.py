@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferplus_keras.arguments import to_plain
 from ferplus_keras.backend import load_keras
+from ferplus_keras.cluster import join, own_run
 from ferplus_keras.data.counts import format_label_counts
 from ferplus_keras.data.dataset import Dataset
 from ferplus_keras.errors import InputError
@@ -66,7 +67,8 @@ def train(config: TrainConfig) -> Path:
     run = Run(config.run_dir)
     run.require_usable(resume=config.resume, overwrite=config.overwrite)
     weights = starting_weights(config)
-    with run.writing():
+    join(config.coordinator, config.num_processes, config.process_id)
+    with own_run(run) as run, run.writing():
         dataset = read_dataset(config)
         config = with_faces_of(config, dataset)
         print(format_label_counts(dataset.counts), flush=True)
@@ -77,7 +79,6 @@ def train(config: TrainConfig) -> Path:
 
         from ferplus_keras.models.freeze import freeze_before
         from ferplus_keras.training import callbacks as hooks
-        from ferplus_keras.training.devices import device_scope
         from ferplus_keras.training.state import SaveState
 
         # A resumed run gets every weight from its state.
@@ -107,8 +108,7 @@ def train(config: TrainConfig) -> Path:
                 for stage, begin, end in zip(stages, [0, *ends], ends, strict=False):
                     if end < done:
                         continue
-                    with device_scope(config.num_gpus):
-                        boundary = compile_stage(config, prepared, stage)
+                    boundary = compile_stage(config, prepared, stage)
                     if stage is stages[0] and not done:
                         if boundary.frozen_layers and not prepared.loaded:
                             print(
@@ -161,7 +161,7 @@ def train(config: TrainConfig) -> Path:
             )
             raise
         _finish(run, model, info, history, progress)
-    return run.folder
+    return config.run_dir
 
 
 def first_record(

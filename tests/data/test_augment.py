@@ -173,7 +173,7 @@ def test_steps_draw_what_albumentations_draws(name, shape):
     compose = a.Compose([transform], seed=1)
     theirs = np.stack([compose(image=face)["image"] for _ in range(4000)])
     ours = np.broadcast_to(face, theirs.shape).copy()
-    step(ours, np.random.default_rng(1))
+    step(ours, np.random.default_rng(1), np.ones(len(ours), bool))
     ours, theirs = ours / 255, theirs / 255
     inside = tuple(range(1, ours.ndim))
     own_means = [images.mean(axis=inside) for images in (ours, theirs)]

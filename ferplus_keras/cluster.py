@@ -1,0 +1,121 @@
+"""Several processes, on one machine or many, that train or evaluate one network together by JAX."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ferplus_keras.backend import choose_backend
+from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.run import CONFIG, HISTORY, RECORD, STATE, Run
+
+SIZES = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+"""Where Slurm and Open MPI say how many processes there are."""
+
+SHUTDOWN_SECONDS = 60
+"""How long processes wait for each other in the end."""
+
+
+def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Join the other processes of a job, before JAX computes anything.
+
+    Without a coordinator, JAX detects Slurm, Open MPI and Kubernetes. From then on only process 0
+    prints on standard output.
+
+    Args:
+        coordinator: host:port of process 0; None where the cluster says it.
+        num_processes: how many there are; 1 declines what the cluster says.
+        process_id: from 0.
+
+    Raises:
+        UsageError: a part is missing, or the backend is not JAX.
+        InputError: the other processes cannot be reached.
+    """
+    given = (coordinator, num_processes, process_id)
+    if coordinator is None and process_id is None:
+        if num_processes == 1 or not _in_cluster():
+            return
+    elif None in given:
+        raise UsageError("--coordinator, --num_processes and --process_id belong together")
+    elif not process_id < num_processes:
+        raise UsageError(f"--process_id: expected 0 to {num_processes - 1}, got {process_id}")
+    choose_backend()
+    backend = os.environ["KERAS_BACKEND"]
+    if backend != "jax":
+        raise UsageError(
+            f"several processes need KERAS_BACKEND=jax; this is {backend} (--num_processes 1 "
+            "ignores the cluster)"
+        )
+    import jax
+
+    if not jax.distributed.is_initialized():
+        try:
+            jax.distributed.initialize(*given, shutdown_timeout_seconds=SHUTDOWN_SECONDS)
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"cannot join the other processes: {one_line(error)}") from None
+        if jax.process_index():
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+def process_count() -> int:
+    """Return how many processes `join` has brought together."""
+    jax = sys.modules.get("jax")
+    return jax.process_count() if jax and jax.distributed.is_initialized() else 1
+
+
+def _in_cluster() -> bool:
+    """Return whether a cluster started this process as one of several."""
+    if any(os.environ.get(name, "1") != "1" for name in SIZES):
+        return "SLURM_STEP_NODELIST" in os.environ or "OMPI_COMM_WORLD_SIZE" in os.environ
+    # JAX asks Kubernetes by this package (jax[k8s]).
+    indexed = {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= os.environ.keys()
+    return indexed and importlib.util.find_spec("kubernetes") is not None
+
+
+@contextmanager
+def own_run(run: Run) -> Iterator[Run]:
+    """Yield the run as a process may write it: itself to process 0, to others a passing copy."""
+    if process_count() == 1 or not sys.modules["jax"].process_index():
+        yield run
+        return
+    with tempfile.TemporaryDirectory(prefix="ferplus_keras_") as passing:
+        for name in (CONFIG, RECORD, STATE, HISTORY):
+            if (run / name).is_file():
+                shutil.copy(run / name, passing)
+        yield Run(Path(passing))
+
+
+def without_waiting(main: Callable[..., int]) -> Callable[..., int]:
+    """Make a program that failed as one of several processes end at once, with one line.
+
+    JAX' own exit would wait for all of them.
+    """
+
+    def leave(*arguments: Any) -> int:
+        code = 1
+        try:
+            code = main(*arguments)
+        except Exception as error:
+            if process_count() == 1:
+                raise
+            if type(error).__name__ == "JaxRuntimeError":
+                why = f"a process of this job was lost ({one_line(error, 80)})"
+                again = "start it again, with any number of devices (train.py --resume)"
+                print(f"error: {why}; {again}", file=sys.stderr)
+            else:
+                traceback.print_exc()
+        if code and process_count() > 1:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        return code
+
+    return leave

@@ -1,0 +1,184 @@
+"""Devices and processes that share each batch on JAX train and evaluate as one device does."""
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ferplus_keras.cluster import join
+from ferplus_keras.data.batches import Batches
+from ferplus_keras.data.targets import Split
+from ferplus_keras.errors import UsageError
+from tests.conftest import REPOSITORY
+
+RUN = """
+import json, sys
+from ferplus_keras.config import EvaluateConfig, TrainConfig
+from ferplus_keras.evaluation.evaluate import evaluate
+from ferplus_keras.models.registry import MODELS
+from ferplus_keras.training.train import train
+from tests import tiny
+
+MODELS["Tiny"] = tiny.SPEC
+settings = json.loads(sys.argv[1])
+shared = {k: settings.get(k) for k in ("num_gpus", "coordinator", "num_processes", "process_id")}
+train(TrainConfig(
+    model_name="Tiny", weights="none", image_size=48, batch_size=32, limit_train=301,
+    dropout_rate=0.2, optimizer="SGD", class_weights=["balanced"], loggers=["none"], **settings,
+))
+evaluate(EvaluateConfig(
+    name=settings["name"], checkpoints_dir=settings["checkpoints_dir"], batch_size=30, **shared
+))
+"""
+
+
+def start(sample_data, folder, name, num_gpus=0, **settings):
+    """Start a run of 301 rows (so that the last batch is odd), with as many virtual devices."""
+    places = {"data_dir": str(sample_data), "checkpoints_dir": str(folder), "name": name}
+    settings = {"nepochs": 2, "num_gpus": num_gpus, **places, **settings}
+    environment = os.environ | {
+        "KERAS_BACKEND": "jax",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={max(num_gpus, 1)}",
+        "JAX_PLATFORMS": "cpu",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, json.dumps(settings)],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(*processes):
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output
+    return outputs
+
+
+def weights(run):
+    import keras
+
+    import ferplus_keras  # noqa: F401 - registers its layers
+
+    model = keras.models.load_model(run / "final_model.keras", compile=False)
+    return [np.asarray(value) for value in model.get_weights()]
+
+
+def probabilities(run):
+    with (run / "predictions.csv").open() as file:
+        rows = list(csv.reader(file))
+    first = rows[0].index("predicted") + 1
+    found = np.array([row[first:] for row in rows[1:]], float)
+    assert found.shape == (76, 8)
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(sample_data, tmp_path_factory):
+    pytest.importorskip("jax")
+    folder = tmp_path_factory.mktemp("sharing")
+    finish(start(sample_data, folder, "alone"))
+    return folder / "alone"
+
+
+def assert_equal(run, alone):
+    for one, other in zip(weights(run), weights(alone), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(probabilities(run), probabilities(alone), atol=1e-4)
+
+
+def test_four_devices_share_batches_of_any_size(sample_data, alone):
+    finish(start(sample_data, alone.parent, "four", num_gpus=4))
+    assert_equal(alone.parent / "four", alone)
+
+
+def test_two_processes_share_batches_and_another_number_resumes(sample_data, alone):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        coordinator = f"localhost:{free.getsockname()[1]}"
+    job = {"coordinator": coordinator, "num_processes": 2, "nepochs": 1}
+    first, second = finish(
+        *(start(sample_data, alone.parent, "two", process_id=i, **job) for i in range(2))
+    )
+    assert "epoch 1/1" in first
+    assert "epoch 1/1  accuracy" not in second
+    finish(start(sample_data, alone.parent, "two", num_gpus=2, resume=True))
+    assert_equal(alone.parent / "two", alone)
+
+
+class Half:
+    """The second of two processes with one device each."""
+
+    def own(self, rows):
+        return slice(rows // 2, rows)
+
+    def place(self, share, rows):
+        return share
+
+
+@pytest.mark.parametrize("augmentation", ["wtomin", "khaireddin", "strong"])
+def test_a_share_is_what_the_whole_batch_holds_there(augmentation):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (20, 48, 48)).astype(np.uint8)
+    targets = np.eye(8, dtype=np.float32)[rng.integers(0, 8, 20)]
+    read = []
+
+    class Watched(np.ndarray):
+        def __getitem__(self, rows):
+            read.append(rows)
+            return np.asarray(super().__getitem__(rows))
+
+    split = Split(images.view(Watched), targets, np.arange(20), tuple("abcdefgh"))
+    options = {"augmentation": augmentation, "sampling": "shuffled", "seed": 3}
+    whole = Batches(split, 10, **options)[0]
+    read.clear()
+    share = Batches(split, 10, shares=Half(), **options)[0]
+    for own, full in zip(share, whole, strict=True):
+        np.testing.assert_array_equal(own, full[5:])
+    assert [len(rows) for rows in read] == [5]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("localhost:1", None, None), "belong together"),
+        (("localhost:1", 2, 2), "expected 0 to 1, got 2"),
+    ],
+)
+def test_half_a_cluster_is_refused(given, said):
+    with pytest.raises(UsageError, match=said):
+        join(*given)
+
+
+def test_other_backends_are_refused_by_name(monkeypatch):
+    pytest.importorskip("tensorflow")
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    with pytest.raises(UsageError, match="KERAS_BACKEND=jax; this is tensorflow"):
+        join("localhost:1", 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"SLURM_NTASKS": "4"}, False),  # a batch script, outside srun
+        ({"SLURM_NTASKS": "4", "SLURM_STEP_NODELIST": "n[1-4]"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, False),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+    ],
+)
+def test_clusters_are_recognised(monkeypatch, environment, expected):
+    from ferplus_keras import cluster
+
+    for name in (*cluster.SIZES, "SLURM_STEP_NODELIST"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert cluster._in_cluster() is expected
