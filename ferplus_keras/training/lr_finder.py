@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ from scipy.signal import lfilter
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.progress import progress_bar
-from ferplus_keras.training.callbacks import SetEpoch
 from ferplus_keras.training.prepare import (
     check_targets,
     compile_stage,
@@ -28,6 +27,7 @@ from ferplus_keras.training.schedules import plan_stages, rate_per_step
 
 if TYPE_CHECKING:
     from ferplus_keras.config import TrainConfig
+    from ferplus_keras.data.batches import Batches
 
 LOWEST, HIGHEST = 1e-6, 10.0  # learning rates between which the ramp runs
 SMOOTHING = 0.95  # momentum of the running mean of the loss
@@ -41,8 +41,6 @@ class Ramp(keras.callbacks.Callback):
         super().__init__()
         self.bar = bar
         self.losses: list[float] = []
-
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
         self.total = 0.0
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
@@ -51,7 +49,7 @@ class Ramp(keras.callbacks.Callback):
         self.total = total
         self.bar.update()
         smoothed = smooth(self.losses)
-        if len(self.losses) == self.bar.total or not smoothed[-1] < DIVERGED * smoothed.min():
+        if not smoothed[-1] < DIVERGED * smoothed.min():
             self.model.stop_training = True
 
 
@@ -84,16 +82,19 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     with progress_bar(total=steps, desc="learning rate", unit=" steps") as bar:
         ramp = Ramp(bar)
         prepared.model.fit(
-            prepared.batches,
-            epochs=math.ceil(steps / len(prepared.batches)),
-            callbacks=[SetEpoch(prepared.batches), ramp],
-            shuffle=False,
-            verbose=0,
+            epoch_after_epoch(prepared.batches), steps_per_epoch=steps, callbacks=[ramp], verbose=0
         )
     suggested = suggest(rates, ramp.losses)
     _write(config.run_dir, rates, ramp.losses, suggested)
     print(f"suggested: --init_lr {suggested:.2g} (curve: {config.run_dir / 'lr_finder.png'})")
     return suggested
+
+
+def epoch_after_epoch(batches: Batches) -> Iterator[tuple]:
+    """Yield batches without end, each epoch's in its own order."""
+    for epoch in itertools.count():
+        batches.set_epoch(epoch)
+        yield from map(batches.__getitem__, range(len(batches)))
 
 
 def smooth(losses: Sequence[float]) -> np.ndarray:
