@@ -82,7 +82,11 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     with progress_bar(total=steps, desc="learning rate", unit=" steps") as bar:
         ramp = Ramp(bar)
         prepared.model.fit(
-            epoch_after_epoch(prepared.batches), steps_per_epoch=steps, callbacks=[ramp], verbose=0
+            epoch_after_epoch(prepared.batches),
+            steps_per_epoch=steps,
+            callbacks=[ramp],
+            shuffle=False,
+            verbose=0,
         )
     suggested = suggest(rates, ramp.losses)
     _write(config.run_dir, rates, ramp.losses, suggested)

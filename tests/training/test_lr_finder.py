@@ -33,6 +33,7 @@ def test_the_ramp_ends_when_the_loss_blows_up(config, tmp_path, capsys):
     assert names == {"lr_finder.csv", "lr_finder.png"}
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_small_data_are_gone_through_again(config, tmp_path):
     find_learning_rate(dataclasses.replace(config, limit_train=10), steps=40)
     with (tmp_path / "trial" / "lr_finder.csv").open() as file:
