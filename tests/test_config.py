@@ -208,3 +208,15 @@ def test_settings_from_python_are_checked_too():
     with pytest.raises(UsageError, match="--batch_size: expected a whole number of at least 1"):
         TrainConfig(batch_size=0)
     assert TrainConfig(class_weights=["balanced"]).class_weights == ("balanced",)
+
+
+@pytest.mark.parametrize("name", ["compact_fer", "recipes/compact_fer.yaml", "compact_fer.yaml"])
+def test_a_recipe_is_found_by_its_name_from_any_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = read_config(TrainConfig, ["--config", name], "train.py")
+    assert (config.name, config.model_name) == ("compact_fer", "CompactFER")
+    (tmp_path / "compact_fer.yaml").write_text("model_name: VGG13\n")  # an own file comes first
+    if name == "compact_fer.yaml":
+        assert read_config(TrainConfig, ["--config", name], "train.py").model_name == "VGG13"
+    with pytest.raises(UsageError, match="no configuration file elsewhere/compact_fer.yaml"):
+        read_config(TrainConfig, ["--config", "elsewhere/compact_fer.yaml"], "train.py")
