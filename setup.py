@@ -108,6 +108,8 @@ setup(
         "hub": HUB,
         "dlib": DLIB,
         "parquet": PARQUET,
+        # predict --engine ray
+        "ray": [*PARQUET, "ray[data]>=2.50,<3"],
         "serve": SERVE,
         "app": SERVE,  # its older name
         "sweep": SWEEP,

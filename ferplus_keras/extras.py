@@ -35,6 +35,7 @@ EXTRAS = {
     "optuna": "sweep",
     "pyarrow": "parquet",
     "huggingface_hub": "hub",
+    "ray": "ray",
     **dict.fromkeys(SERVER, "serve"),
 }
 """Module -> extra that brings it; instead of tensorflow also tensorflow-cpu, jax or torch."""

@@ -9,8 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from ferplus_keras.arguments import Number
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.pictures import read_picture
 from ferplus_keras.errors import InputError, UsageError
@@ -57,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--csv", type=Path, help=text)
     add("--submission", type=Path, help="write a file,emotion line per picture")
     add("--save_dir", type=Path, help="folder for annotated copies")
+    add = parser.add_argument_group("archives").add_argument
+    text = "local, or ray: many processes and machines (docs/clusters.md) [local]"
+    add("--engine", choices=["local", "ray"], default="local", help=text)
+    add("--output_dir", type=Path, help="folder for ray's Parquet files; a restart goes on there")
+    add("--workers", type=Number(int, low=1), help="ray's processes [one per processor core]")
     add = parser.add_argument_group("video").add_argument
     add("--webcam", type=int, nargs="?", const=0, metavar="NUMBER", help="read a camera [0]")
     add("--every", type=int, default=EVERY, help=f"frames from one detection to the next [{EVERY}]")
@@ -71,24 +77,44 @@ def predict(arguments: argparse.Namespace) -> None:
         InputError: a source cannot be used. Of several the others are finished first.
         KeyboardInterrupt: Ctrl-C; what was done until then is kept.
     """
+    settings = {
+        "checkpoint_path": arguments.checkpoint_path,
+        "detector": arguments.faces,
+        "faces_weights": arguments.faces_weights,
+        "margin": arguments.margin,
+        "tta": arguments.tta,
+    }
+    if arguments.engine == "ray" or arguments.output_dir or arguments.workers:
+        _predict_archive(arguments, settings)
+        return
     sources, copies = _check(arguments)
-    predictor = Predictor(
-        arguments.checkpoint_path,
-        detector=arguments.faces,
-        faces_weights=arguments.faces_weights,
-        margin=arguments.margin,
-        tta=arguments.tta,
-    )
+    predictor = Predictor(**settings)
     predictor.classifier.announce("classifying")
     _Job(predictor, arguments, copies).run(sources)
+
+
+def _predict_archive(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
+    if arguments.engine != "ray" or not arguments.output_dir or not arguments.sources:
+        raise UsageError("--engine ray, --output_dir FOLDER and pictures belong together")
+    for name in ("json", "csv", "submission", "save_dir", "webcam", "seconds"):
+        if getattr(arguments, name) not in (None, False):
+            raise UsageError(f"--{name} needs --engine local: ray writes Parquet files only")
+    from ferplus_keras.inference.archive import predict_archive
+
+    _check_margin(arguments.margin)
+    predict_archive(arguments.sources, arguments.output_dir, settings, arguments.workers)
+
+
+def _check_margin(margin: float) -> None:
+    if not -0.5 <= margin <= 2:
+        raise UsageError(f"--margin: expected a share from -0.5 to 2, got {margin}")
 
 
 def _check(arguments: argparse.Namespace) -> tuple[list[Source], dict[Source, Path]]:
     """Return the sources and where their copies go; refuse wrong arguments before slow work."""
     if not arguments.sources and arguments.webcam is None:
         raise UsageError("expected pictures, videos or folders, or --webcam; see --help")
-    if not -0.5 <= arguments.margin <= 2:
-        raise UsageError(f"--margin: expected a share from -0.5 to 2, got {arguments.margin}")
+    _check_margin(arguments.margin)
     if arguments.every < 1:
         raise UsageError(f"--every: expected 1 frame or more, got {arguments.every}")
     if arguments.seconds is not None and not arguments.seconds > 0:

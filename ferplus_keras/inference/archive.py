@@ -1,0 +1,228 @@
+"""`predict --engine ray`: archives of pictures on many processes and machines, into Parquet files.
+
+Ray Data hands chunks of pictures to workers. Each chunk becomes one Parquet file, written whole, so
+that a restart continues with the pictures that no file names yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ferplus_keras.data.pictures import SUFFIXES, read_picture
+from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.extras import require
+from ferplus_keras.files import replacing, require_writable, write_json
+from ferplus_keras.inference.predictor import Predictor
+from ferplus_keras.inference.sources import find_sources, is_video
+from ferplus_keras.progress import progress_bar
+
+CHUNK = 64
+"""Pictures per Parquet file, and what an interruption costs a worker at most."""
+
+SETTINGS = "_settings.json"  # readers of a folder of Parquet files skip names that begin with _
+
+
+def predict_archive(
+    words: Sequence[str], folder: Path, settings: Mapping[str, Any], workers: int | None = None
+) -> None:
+    """Write one Parquet row per face of every picture.
+
+    Columns: file, face (number in its picture, from 0), x, y, width, height, label, confidence, the
+    probability of each class, and error. A picture without a face is a row without a face, and one
+    that cannot be read a row with its reason.
+
+    Args:
+        words: files, folders, patterns, Parquet files with a column of encoded pictures; local or
+            any address that fsspec knows, such as s3://bucket/folder. Workers must see them too.
+        folder: where the Parquet files go; all workers must see it.
+        settings: as `Predictor` takes them.
+        workers: processes; None is one per processor core of the cluster.
+
+    Raises:
+        InputError: a word names nothing, the folder holds another model's results, or Ray or what
+            reads an address is not installed.
+    """
+    require(("ray", "pyarrow"), "--engine ray", "ray")
+    require_writable(folder, "--output_dir")
+    Predictor(**settings)  # refuses what cannot be used before any worker starts
+    _keep_settings(folder, settings)
+    pictures = [name for word in words for name in _find(word)]
+    done = set(_written(folder))
+    todo = [name for name in dict.fromkeys(pictures) if name not in done]
+    print(f"{len(todo)} pictures to do, {len(pictures) - len(todo)} are in {folder}", flush=True)
+    if todo:
+        _run(todo, folder.absolute(), settings, workers)
+    failed = sum(_written(folder, failed=True).values())
+    print(f"done: {folder}" + (f"; {failed} pictures could not be read (error)" if failed else ""))
+
+
+def _run(todo: list[str], folder: Path, settings: Mapping[str, Any], workers: int | None) -> None:
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, logging_level="ERROR")
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    # A chunk is a row, so that no worker needs another's.
+    chunks = [{"names": todo[i : i + CHUNK]} for i in range(0, len(todo), CHUNK)]
+    workers = workers or max(int(ray.cluster_resources().get("CPU", 1)), 1)
+    work = ray.data.from_items(chunks, override_num_blocks=len(chunks)).map(
+        Worker,
+        fn_constructor_args=(str(folder), dict(settings)),
+        compute=ray.data.ActorPoolStrategy(size=min(workers, len(chunks))),
+    )
+    with progress_bar(total=len(todo), desc="pictures", unit=" pictures") as bar:
+        for row in work.iter_rows():
+            bar.update(row["pictures"])
+
+
+class Worker:
+    """Finds and classifies the faces of one chunk after the other, in a process of its own."""
+
+    def __init__(self, folder: str, settings: dict[str, Any]) -> None:
+        self.folder, self.predictor = Path(folder), Predictor(**settings)
+
+    def __call__(self, row: Mapping[str, Any]) -> dict[str, int]:
+        """Write the Parquet file of a chunk, {"names": […]}, and return {"pictures": how many}."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        names, found, errors = [*row["names"]], {}, {}
+        for name in names:
+            try:
+                found[name] = self.predictor.find(read_picture(_open(name)))
+            except Exception as error:  # whatever a file system raises
+                errors[name] = one_line(error) or type(error).__name__
+        answers = dict(zip(found, self.predictor.classify([*found.values()]), strict=True))
+        rows = []
+        for name in names:
+            for number, face in enumerate(answers.get(name, ())):
+                box = zip(("x", "y", "width", "height"), map(float, face.box), strict=True)
+                said = {"label": face.label, "confidence": face.confidence} | face.probabilities
+                rows.append({"file": name, "face": number, **dict(box), **said})
+            if not answers.get(name):
+                rows.append({"file": name, "error": errors.get(name)})
+        numbers = ("x", "y", "width", "height")
+        kinds = {"file": pa.string(), "face": pa.int32(), **dict.fromkeys(numbers, pa.float64())}
+        kinds |= {"label": pa.string(), "confidence": pa.float64()}
+        kinds |= dict.fromkeys(self.predictor.class_names, pa.float64()) | {"error": pa.string()}
+        table = pa.Table.from_pylist(rows, pa.schema(kinds.items()))
+        part = hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()[:16]
+        with replacing(self.folder / f"part-{part}.parquet") as temporary:
+            parquet.write_table(table, temporary)
+        return {"pictures": len(names)}
+
+
+def _keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    now = json.loads(json.dumps(dict(settings), default=str))
+    path = folder / SETTINGS
+    before = json.loads(path.read_text()) if path.is_file() else now
+    for name in now:
+        if before.get(name) != now[name]:
+            raise InputError(
+                f"{folder} holds results with another {name} ({before.get(name)}, now {now[name]});"
+                " choose another --output_dir"
+            )
+    write_json(now, path)
+
+
+def _written(folder: Path, failed: bool = False) -> dict[str, bool]:
+    """Return the pictures that the folder's files name, and whether each could not be read."""
+    from pyarrow import parquet
+
+    names: dict[str, bool] = {}
+    for path in folder.glob("part-*.parquet"):
+        table = parquet.read_table(path, columns=["file", "error"])
+        errors = (error is not None for error in table["error"].to_pylist())
+        names |= zip(table["file"].to_pylist(), errors, strict=True)
+    return names
+
+
+def _find(word: str) -> Iterator[str]:
+    """Yield the names of the pictures that a word of the command line means.
+
+    A picture in a Parquet file is called file.parquet#row.
+    """
+    if "://" not in word and not word.endswith(".parquet"):
+        for source in find_sources([word]):
+            if is_video(source):
+                raise UsageError(f"--engine ray: expected pictures, got the video {source}")
+            yield str(source.absolute())
+        return
+    address = word if "://" in word else os.path.abspath(word)
+    system, path = _file_system(address)
+    found = system.glob(path) if any(sign in path for sign in "*?[") else system.find(path)
+    found = [name for name in found if name.lower().endswith((*SUFFIXES, ".parquet"))]
+    if not found:
+        raise InputError(f"no pictures and no Parquet files at {word}")
+    for name in sorted(found):
+        whole = system.unstrip_protocol(name) if "://" in word else name
+        if whole.endswith(".parquet"):
+            yield from (f"{whole}#{row}" for row in range(_parquet(whole).metadata.num_rows))
+        else:
+            yield whole
+
+
+def _file_system(address: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    try:
+        return url_to_fs(address)
+    except (ImportError, ValueError) as error:  # s3 needs s3fs; an unknown protocol
+        raise InputError(f"cannot open {address}: {error}") from None
+
+
+@lru_cache(8)
+def _parquet(address: str) -> Any:
+    from pyarrow import parquet
+
+    system, path = _file_system(address)
+    try:
+        return parquet.ParquetFile(system.open(path))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {address}: {one_line(error)}") from None
+
+
+def _open(name: str) -> Any:
+    """Return a picture as `read_picture` takes it."""
+    address, _, row = name.rpartition("#")
+    if address.endswith(".parquet"):
+        return _row(address, int(row))
+    if "://" not in name:
+        return Path(name)
+    system, path = _file_system(name)
+    return system.cat_file(path)
+
+
+def _row(address: str, row: int) -> bytes:
+    """Return the encoded picture in a row of a Parquet file: of its first column that holds any."""
+    for group in range(_parquet(address).num_row_groups):
+        count = _parquet(address).metadata.row_group(group).num_rows
+        if row < count:
+            value = _group(address, group)[row].as_py()
+            value = value.get("bytes") if isinstance(value, dict) else value
+            if not value:
+                raise InputError("the row holds no picture")
+            return value
+        row -= count
+    raise InputError("there is no such row")
+
+
+@lru_cache(2)
+def _group(address: str, group: int) -> Any:
+    """Return the column of pictures of a row group: of bytes, or of structures with bytes."""
+    import pyarrow.types as types
+
+    file = _parquet(address)
+    for field in file.schema_arrow:
+        kind = field.type
+        if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            kind = kind.field("bytes").type
+        if types.is_binary(kind) or types.is_large_binary(kind):
+            return file.read_row_group(group, columns=[field.name])[field.name]
+    raise InputError("the file has no column of encoded pictures (bytes)")

@@ -1,0 +1,121 @@
+"""`predict --engine ray` on a local cluster of two workers, against the plain command."""
+
+import csv
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from ferplus_keras.errors import UsageError
+
+PREDICT = [sys.executable, "-m", "ferplus_keras", "predict", "--faces", "whole"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Return a folder of 150 pictures, one of them damaged."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for number in range(149):
+        face = cv2.resize(rng.integers(0, 256, (6, 6, 3)).astype(np.uint8), (64, 64))
+        cv2.imwrite(str(folder / f"{number:03d}.png"), face)
+    (folder / "bad.png").write_bytes(b"no picture")
+    return folder
+
+
+def command(*words, code=0):
+    done = subprocess.run([*PREDICT, *map(str, words)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+def rows_of(folder):
+    from pyarrow import parquet
+
+    return [
+        row for path in folder.glob("*.parquet") for row in parquet.read_table(path).to_pylist()
+    ]
+
+
+@pytest.mark.slow
+def test_a_local_cluster_equals_the_plain_command_and_a_restart_goes_on(pictures, tmp_path):
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'ferplus-keras[ray]'")
+    from pyarrow import Table, parquet
+
+    out, table = tmp_path / "out", tmp_path / "plain.csv"
+    words = ["--engine", "ray", "--output_dir", out, "--workers", 2]
+    assert "150 pictures to do, 0 are in" in command(pictures, *words)
+    command(pictures, "--csv", table, code=1)  # which fails for the damaged picture
+
+    with table.open() as file:
+        plain = {line["file"]: line for line in csv.DictReader(file)}
+    rows = {row["file"]: row for row in rows_of(out)}
+    assert len(plain) == 149
+    assert rows.keys() - plain.keys() == {str(pictures / "bad.png")}
+    assert "no picture" in rows.pop(str(pictures / "bad.png"))["error"]
+    for name, line in plain.items():
+        row = rows[name]
+        assert (row["label"], row["face"], row["error"]) == (line["label"], 0, None)
+        for column in ("x", "y", "width", "height"):
+            assert row[column] == pytest.approx(float(line[column]), abs=0.05)
+        shares = list(line)[list(line).index("label") + 1 :]
+        assert len(shares) == 8
+        for share in shares:
+            assert row[share] == pytest.approx(float(line[share]), abs=1e-5)
+
+    parts = sorted(out.glob("*.parquet"))
+    assert len(parts) == 3
+    kept = {path: path.stat().st_mtime_ns for path in parts[1:]}
+    lost = len(parquet.read_table(parts[0]))
+    parts[0].unlink()  # as if the job had been stopped before
+    packed = tmp_path / "packed.parquet"
+    encoded = [(pictures / f"{number:03d}.png").read_bytes() for number in range(10)]
+    images = [{"bytes": picture, "path": None} for picture in [*encoded, b"broken"]]
+    parquet.write_table(Table.from_pydict({"image": images}), packed, row_group_size=4)
+    said = command(pictures, f"file://{packed}", *words)
+    assert f"{lost + 11} pictures to do, {150 - lost} are in" in said
+    assert "2 pictures could not be read" in said
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    again = {row["file"]: row for row in rows_of(out)}
+    assert len(again) == len(rows_of(out)) == 161
+    for number in range(10):
+        own, other = (
+            again[name] for name in (f"file://{packed}#{number}", f"{pictures}/{number:03d}.png")
+        )
+        assert own | {"file": ""} == pytest.approx(other | {"file": ""}, abs=1e-5)
+    assert "another margin" in command(pictures, *words, "--margin", "0.5", code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--engine", "ray", "a.png"], "--output_dir"),
+        (["--output_dir", "out", "a.png"], "--engine ray"),
+        (["--engine", "ray", "--output_dir", "out", "--json", "a.png"], "--json needs"),
+        (["--engine", "ray", "--output_dir", "out", "--workers", "0", "a.png"], "at least 1"),
+    ],
+)
+def test_refusals(words, said, capsys):
+    from ferplus_keras.cli import main
+
+    assert main(["predict", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_without_ray_the_extra_is_named(monkeypatch, tmp_path, capsys):
+    from ferplus_keras import extras
+    from ferplus_keras.cli import main
+
+    monkeypatch.setattr(extras, "find_spec", lambda module: None)
+    assert main(["predict", "--engine", "ray", "--output_dir", str(tmp_path / "o"), "a.png"]) == 1
+    assert "ferplus-keras[ray]" in capsys.readouterr().err
+
+
+def test_videos_are_refused(tmp_path):
+    from ferplus_keras.inference.archive import _find
+
+    (tmp_path / "clip.mp4").touch()
+    with pytest.raises(UsageError, match="got the video"):
+        list(_find(str(tmp_path / "clip.mp4")))
