@@ -218,5 +218,5 @@ def test_a_recipe_is_found_by_its_name_from_any_folder(name, tmp_path, monkeypat
     (tmp_path / "compact_fer.yaml").write_text("model_name: VGG13\n")  # an own file comes first
     if name == "compact_fer.yaml":
         assert read_config(TrainConfig, ["--config", name], "train.py").model_name == "VGG13"
-    with pytest.raises(UsageError, match="no configuration file elsewhere/compact_fer.yaml"):
+    with pytest.raises(UsageError, match="no configuration file elsewhere"):
         read_config(TrainConfig, ["--config", "elsewhere/compact_fer.yaml"], "train.py")
