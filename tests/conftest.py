@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 SLOW = (
     *("test_backends", "test_extending", "test_readme", "test_recipes", "test_export", "oracle/"),
-    *("test_own_network", "evaluation/test_card"),
+    *("test_own_network", "test_kill", "evaluation/test_card"),
     *("training/test_train", "training/test_distillation", "training/test_pretrain"),
     *(
         "training/test_lr_finder",

@@ -99,7 +99,7 @@ def _read(folder: Path, name: str, split: str) -> Report:
             dtype={column: str for column in COLUMNS if column != "row"},
             keep_default_na=False,  # a class may be called NA
         )
-        rows = rows[rows.pop("split") == split]
+        rows = rows[rows.pop("split") == split].astype({"row": "int64"})
         if "right_classes" not in rows:
             rows["right_classes"] = rows["label"]
         right = int((rows["label"] == rows["predicted"]).sum())

@@ -269,6 +269,18 @@ def test_an_edited_report_is_one_clear_line(tmp_path, labels, capsys, place):
             assert code or (junk is None or isinstance(junk, str | int | float | dict))
 
 
+@pytest.mark.parametrize("row", ["1x", "", "1e400", "1.5e3x"])
+def test_a_damaged_number_in_the_predictions_is_one_clear_line(tmp_path, labels, capsys, row):
+    write_run(tmp_path / "one", range(60), labels, seed=1)
+    write_run(tmp_path / "two", range(60), labels, seed=2)
+    path = tmp_path / "two" / "predictions.csv"
+    path.write_text(path.read_text().replace("test,7,", f"test,{row},"))
+    code, said = compare(capsys, tmp_path / "one", tmp_path / "two")
+    assert code == 1
+    assert "no evaluation that can be read" in said.err
+    assert said.err.count("\n") == 1
+
+
 def test_each_of_several_right_classes_is_right(tmp_path, capsys):
     names = np.array(NAMES)
     sets = np.eye(3, dtype=np.float32)[[0, 1, 2] * 10]
