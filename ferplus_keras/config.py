@@ -202,6 +202,12 @@ class TrainConfig(Config):
         "Names of the penalised layers. Default: every trainable layer."
     )
     reg_bias: bool = setting("Penalise biases too.", False)
+    cache_features: Whole = setting(
+        "Compute the frozen layers once for so many augmented copies of each face, keep what they "
+        "give in --cache_dir while training, and train the others on that; 0 computes them in "
+        "every step.",
+        0,
+    )
     mixed_precision: str = setting(
         "Compute in half precision, weights stay float32",
         "none",

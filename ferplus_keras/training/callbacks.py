@@ -165,12 +165,21 @@ class SaveBest(keras.callbacks.Callback):
         monitor: logged number, such as "val_accuracy".
         mode: "max" or "min".
         info: what the checkpoint says of itself; the epoch is filled in.
+        network: what is saved; None is the model that is trained.
     """
 
     state_names = ("best", "best_epoch")
 
-    def __init__(self, path: Path, monitor: str, mode: str, info: CheckpointInfo) -> None:
+    def __init__(
+        self,
+        path: Path,
+        monitor: str,
+        mode: str,
+        info: CheckpointInfo,
+        network: keras.Model | None = None,
+    ) -> None:
         super().__init__()
+        self.network = network
         self.path, self.monitor, self.info = path, monitor, info
         self.sign = {"max": 1, "min": -1}[mode]
         self.best: float | None = None
@@ -180,7 +189,7 @@ class SaveBest(keras.callbacks.Callback):
         value = float(logs[self.monitor])
         if self.best is None or self._worth(value) > self._worth(self.best):
             info = dataclasses.replace(self.info, epoch=epoch + 1)
-            save_checkpoint(self.model, self.path, info)
+            save_checkpoint(self.network or self.model, self.path, info)
             self.best, self.best_epoch = value, epoch + 1
 
     def _worth(self, value: float) -> float:

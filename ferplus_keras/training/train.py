@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from ferplus_keras.arguments import to_plain
 from ferplus_keras.backend import load_keras
 from ferplus_keras.cluster import join, own_run
+from ferplus_keras.data.cache import cache_folder
 from ferplus_keras.data.counts import format_label_counts
 from ferplus_keras.data.dataset import Dataset
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.run import CURVES, FINAL, MAX_ACCURACY, MIN_LOSS, RECORD, STATE, Run
 from ferplus_keras.training.distillation import describe_teachers
 from ferplus_keras.training.loggers import LOGGERS, check_loggers
@@ -64,6 +65,8 @@ def train(config: TrainConfig) -> Path:
     stages = plan_stages(config)
     check_loggers(config.loggers)
     check_targets(config)
+    if config.cache_features and (config.stages or config.num_gpus > 1):
+        raise UsageError("--cache_features needs one --freeze_before, not --stages, and one GPU")
     run = Run(config.run_dir)
     run.require_usable(resume=config.resume, overwrite=config.overwrite)
     weights = starting_weights(config)
@@ -79,10 +82,12 @@ def train(config: TrainConfig) -> Path:
 
         from ferplus_keras.models.freeze import freeze_before
         from ferplus_keras.training import callbacks as hooks
+        from ferplus_keras.training.features import cached, cut_network
         from ferplus_keras.training.state import SaveState
 
-        # A resumed run gets every weight from its state.
-        prepared = prepare(config, dataset, "none" if done else weights)
+        # A resumed run gets every weight from its state, but those whose results are cached.
+        again = done and not config.cache_features
+        prepared = prepare(config, dataset, "none" if again else weights)
         model, batches = prepared.model, prepared.batches
         for stage in stages:  # a boundary that does not exist is refused now
             freeze_before(model, stage.freeze_before)
@@ -99,8 +104,8 @@ def train(config: TrainConfig) -> Path:
             batches.rows, prepared.validation.rows, config.batch_size, ends[-1]
         )
         saving = [
-            hooks.SaveBest(run / MAX_ACCURACY, "val_accuracy", "max", info),
-            hooks.SaveBest(run / MIN_LOSS, "val_loss", "min", info),
+            hooks.SaveBest(run / MAX_ACCURACY, "val_accuracy", "max", info, model),
+            hooks.SaveBest(run / MIN_LOSS, "val_loss", "min", info, model),
         ]
         logging = [logger for name in config.loggers for logger in LOGGERS[name](run, settings)]
         try:
@@ -109,6 +114,11 @@ def train(config: TrainConfig) -> Path:
                     if end < done:
                         continue
                     boundary = compile_stage(config, prepared, stage)
+                    network, data = model, nullcontext((batches, prepared.validation))
+                    if copies := config.cache_features:
+                        frozen, network = cut_network(prepared, boundary)
+                        folder = cache_folder(config.cache_dir)
+                        data = cached(prepared, frozen, copies, folder)
                     if stage is stages[0] and not done:
                         if boundary.frozen_layers and not prepared.loaded:
                             print(
@@ -128,30 +138,31 @@ def train(config: TrainConfig) -> Path:
                         )
                     state = SaveState(run, watched, restore=begin < done)
                     if done == end or stopped:  # a complete stage only hands its weights on
-                        state.set_model(model)
+                        state.set_model(network)
                         state.on_train_begin()
                         # As the end of `fit` does: a moving average becomes the weights.
                         model.optimizer.finalize_variable_values(model.trainable_variables)
                         continue
-                    model.fit(
-                        batches,
-                        validation_data=prepared.validation,
-                        epochs=end,
-                        initial_epoch=max(begin, done),
-                        # In the order in which they must see the end of an epoch.
-                        callbacks=[
-                            interruptible,
-                            hooks.SetEpoch(batches),
-                            hooks.StopOnNaN(),
-                            *average,
-                            *watched,
-                            *logging,
-                            *(one.put_back() for one in average),
-                            state,
-                        ],
-                        shuffle=False,  # Batches shuffles by the seed; Keras, by Python's generator
-                        verbose=0,
-                    )
+                    with data as (training, validation):
+                        network.fit(
+                            training,
+                            validation_data=validation,
+                            epochs=end,
+                            initial_epoch=max(begin, done),
+                            # In the order in which they must see the end of an epoch.
+                            callbacks=[
+                                interruptible,
+                                hooks.SetEpoch(training),
+                                hooks.StopOnNaN(),
+                                *average,
+                                *watched,
+                                *logging,
+                                *(one.put_back() for one in average),
+                                state,
+                            ],
+                            shuffle=False,  # by the seed; Keras, by Python's generator
+                            verbose=0,
+                        )
         except KeyboardInterrupt:
             print(
                 f"\nstopped after {len(history.rows)} finished epochs; continue with: python "
