@@ -75,6 +75,7 @@ setup(
     package_data={
         "ferplus_keras": ["py.typed"],
         "ferplus_keras.inference": ["*.onnx"],
+        "ferplus_keras.models": ["trained/*.keras"],
         "ferplus_keras.serve": ["page/*"],
         "ferplus_keras.templates": ["*.html", "*.css", "*.md", "*.txt", "*.mplstyle"],
     },

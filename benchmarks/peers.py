@@ -36,7 +36,7 @@ def bundled() -> tuple[str, Callable]:
     """The model of this package."""
     classifier = Classifier.open(BUNDLED)
     columns = [classifier.class_names.index(name) for name in CLASSES]
-    return "ferplus_keras (CompactFER)", lambda faces: classifier.probabilities(faces)[:, columns]
+    return "ferplus_keras (FastFER)", lambda faces: classifier.probabilities(faces)[:, columns]
 
 
 def fer() -> tuple[str, Callable]:

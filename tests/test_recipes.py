@@ -15,7 +15,14 @@ from ferplus_keras.training.schedules import plan_stages, planned_rates
 from tests.conftest import REPOSITORY
 
 RECIPES = {path.stem: path for path in sorted((REPOSITORY / "recipes").glob("*.yaml"))}
-OWN = ("demo", "compact_fer", "compact_fer_restart", "dlib_resnet")
+OWN = (
+    "demo",
+    "compact_fer",
+    "compact_fer_restart",
+    "dlib_resnet",
+    "dlib_resnet_short",
+    "fast_fer",
+)
 """Recipes that repeat nothing published."""
 
 
@@ -50,6 +57,8 @@ def shrunk(config: TrainConfig, sample_data, folder) -> TrainConfig:
         batch_size=20,
         limit_train=40,
         workers=1,
+        teacher=None,  # tests/training/test_distillation.py
+        teacher_weight=None,
         loggers=("none",),
         num_gpus=0,
     )
@@ -82,7 +91,7 @@ def quick(monkeypatch):
 
 
 def test_recipes_are_all_seen_here():
-    assert len(RECIPES) == 21
+    assert len(RECIPES) == 23
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -79,6 +79,7 @@ def draw_histories(results: dict[str, dict[str, Any]], path: Path) -> None:
         results: as `read_results` returns them.
         path: PNG file, replaced whole.
     """
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     panels: dict[str, dict[str, list[float]]] = {}
@@ -89,6 +90,7 @@ def draw_histories(results: dict[str, dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (dataset, histories) in zip(row, sorted(panels.items()), strict=True):
+        axes.set_prop_cycle(color=colormaps["tab20"].colors)
         for name, history in sorted(histories.items(), key=lambda pair: -max(pair[1])):
             percent = [100 * accuracy for accuracy in history]
             axes.plot(range(1, len(history) + 1), percent, label=f"{name}: {max(percent):.1f}%")

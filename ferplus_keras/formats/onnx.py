@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import tempfile
 import warnings
 from pathlib import Path
@@ -41,6 +42,8 @@ class Onnx(Format):
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        if not _sums_int8_exactly():
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         sessions: dict[int, onnxruntime.InferenceSession] = {}
 
         def session() -> onnxruntime.InferenceSession:
@@ -72,6 +75,20 @@ class Onnx(Format):
             _store_as_float16(graph)
         onnx.helper.set_model_props(graph, {KEY: dump_info(info)})
         onnx.save(graph, path)
+
+
+def _sums_int8_exactly() -> bool:
+    """Tell whether the processor adds products of 8-bit integers in 32 bits.
+
+    Others add pairs in 16 bits, which overflow. There int8 files compute their rounded values in
+    float32 instead: the same answers, at a third of the speed.
+    """
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return True
+    try:
+        return "vnni" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 def _spell_out_erfc(model: onnx.ModelProto) -> None:

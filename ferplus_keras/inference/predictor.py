@@ -18,7 +18,7 @@ from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.inference.crop import MARGIN, Box, DetectedFace, crop_face
 from ferplus_keras.inference.detectors import find_detector
 
-BUNDLED = Path(__file__).with_name("compact_fer.onnx")
+BUNDLED = Path(__file__).with_name("fast_fer.onnx")
 """The model that comes with the package, described in docs/model_card.md."""
 
 

@@ -49,6 +49,12 @@ class PublishedWeights:
         return names or (f"{self.preset}.weights.h5",)
 
 
+def shipped(name: str, digest: str) -> dict[str, PublishedWeights]:
+    """Return the entry of weights, fine-tuned on FER+, that this package brings itself."""
+    file = f"models/trained/{name}.keras"
+    return {"ferplus": PublishedWeights((), "models/ferplus", digest, "", "ferplus_keras", file)}
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A network: what it is, how faces are prepared for it and where its weights are published.

@@ -298,7 +298,7 @@ def test_a_missing_model_is_one_line(album, capsys, monkeypatch):
         found, _, errors = run(capsys, "album", "--faces", "whole", "--checkpoint_path", name)
         assert (found, len(errors)) == (1, 1)
         assert name in errors[0]
-    monkeypatch.setattr(predictor_module, "BUNDLED", album / "compact_fer.onnx")
+    monkeypatch.setattr(predictor_module, "BUNDLED", album / "fast_fer.onnx")
     found, _, errors = run(capsys, "album", "--faces", "whole")
     assert (found, len(errors)) == (1, 1)
     assert "the model that comes with the package is missing" in errors[0]

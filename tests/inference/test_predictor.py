@@ -172,6 +172,6 @@ def test_models_with_other_classes_keep_their_names(monkeypatch, picture, light)
 
 
 def test_a_missing_bundled_model_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(predictor_module, "BUNDLED", tmp_path / "compact_fer.onnx")
-    with pytest.raises(InputError, match=r"package is missing .*compact_fer.*checkpoint_path"):
+    monkeypatch.setattr(predictor_module, "BUNDLED", tmp_path / "fast_fer.onnx")
+    with pytest.raises(InputError, match=r"package is missing .*fast_fer.*checkpoint_path"):
         Predictor(faces="whole")

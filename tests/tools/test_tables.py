@@ -18,7 +18,7 @@ from tools.results import draw_histories, main
 from tools.tables import MARK, TABLES, Sources, fill, read_results
 
 OWN = Sources(REPOSITORY / "results", REPOSITORY / "recipes", REPOSITORY / "docs" / "recipes.md")
-BUNDLED = REPOSITORY / "ferplus_keras" / "inference" / "compact_fer.onnx"
+BUNDLED = REPOSITORY / "ferplus_keras" / "inference" / "fast_fer.onnx"
 FILES = sorted((REPOSITORY / "results").rglob("*.json"))
 
 
@@ -65,7 +65,7 @@ def test_kept_results_are_whole_and_their_commands_are_read(path, monkeypatch):
 
 
 def test_kept_accuracy_by_sets_of_right_classes_is_that_of_a_plain_loop(real_data):
-    kept = read_results(OWN.results)["compact_fer"]["evaluation"]["splits"]["test"]
+    kept = read_results(OWN.results)["fast_fer"]["evaluation"]["splits"]["test"]
     source = open_source(str(real_data), "FERPlus", None)
     split = source.split("test", LABEL_RULES["ms_multi_target"])
     right = 0
@@ -74,7 +74,9 @@ def test_kept_accuracy_by_sets_of_right_classes_is_that_of_a_plain_loop(real_dat
         right += target[list(row).index(max(row))] > 0
     under_rule = kept["label_rules"]["ms_multi_target"]
     assert under_rule["n"] == len(split.images)
-    assert under_rule["accuracy"] == pytest.approx(right / len(split.images), abs=5e-4)
+    assert under_rule["accuracy"] == pytest.approx(
+        right / len(split.images), abs=5e-3
+    )  # of 8-bit integers
 
 
 def scores(accuracy, n=100):

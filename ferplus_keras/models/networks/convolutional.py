@@ -1,6 +1,6 @@
 """Networks for expressions that are trained from scratch."""
 
-from ferplus_keras.models.registry import network
+from ferplus_keras.models.registry import network, shipped
 
 
 @network(
@@ -35,6 +35,7 @@ def compact_fer(images):
     std=(64.0,),
     image_size=48,
     dropout_rate=0.1,
+    weights=shipped("fast_fer", "bbac78cf98cec9a8e58d80b53d67baa587c785a2e747f4b29f97766921391db1"),
 )
 def fast_fer(images):
     """Return features (b, 192) of images (b, s, s, 1), s a multiple of 8 best.

