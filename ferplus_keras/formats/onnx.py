@@ -42,6 +42,8 @@ class Onnx(Format):
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        # Threads that wait actively take the time of whatever else runs on a shared machine.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not _sums_int8_exactly():
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         sessions: dict[int, onnxruntime.InferenceSession] = {}
