@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -68,6 +69,7 @@ def _run(todo: list[str], folder: Path, settings: Mapping[str, Any], workers: in
     if not ray.is_initialized():
         ray.init(log_to_driver=False, logging_level="ERROR")
     ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     # A chunk is a row, so that no worker needs another's.
     chunks = [{"names": todo[i : i + CHUNK]} for i in range(0, len(todo), CHUNK)]
     workers = workers or max(int(ray.cluster_resources().get("CPU", 1)), 1)
