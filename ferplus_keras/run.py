@@ -191,8 +191,13 @@ class Run:
 
         Raises:
             InputError: the run exists and neither `resume` nor `overwrite` is set, or the folder
-                cannot be written.
+                cannot be written, by TensorFlow either.
         """
+        if str(self.folder).encode("utf-8", "replace") != os.fsencode(self.folder):
+            raise InputError(
+                f"TensorFlow cannot write to {self.folder}, whose name is not UTF-8: choose "
+                "another --checkpoints_dir"
+            )
         if resume and overwrite:
             raise InputError("--resume continues a run and --overwrite replaces it: choose one")
         if self.exists and not (resume or overwrite):
@@ -250,7 +255,8 @@ class Run:
             os.close(lock)  # its last holder removed the file in between
         try:
             os.ftruncate(lock, 0)
-            os.write(lock, f"process {os.getpid()} ({shlex.join(sys.argv)[:200]})\n".encode())
+            text = f"process {os.getpid()} ({shlex.join(sys.argv)[:200]})\n"
+            os.write(lock, text.encode("utf-8", "replace"))
             yield
         finally:
             path.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ import importlib
 import io
 import json
 import math
+import os
 import signal
 import sys
 import traceback
@@ -409,6 +410,16 @@ def test_a_strangers_folder_is_not_overwritten(config):
         train(dataclasses.replace(config, overwrite=True))
     assert (config.run_dir / "config.yaml").read_text() == "theirs: 1\n"
     assert (config.run_dir / "logs" / "log.txt").read_text() == "theirs"
+
+
+def test_a_folder_that_is_not_utf_8_is_refused_and_can_be_locked(config, tmp_path, monkeypatch):
+    place = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(InputError, match="whose name is not UTF-8"):
+        train(dataclasses.replace(config, checkpoints_dir=str(place)))
+    assert not place.exists()
+    monkeypatch.setattr(sys, "argv", ["test.py", str(place)])
+    with Run(place).writing(), pytest.raises(InputError, match=r"test\.py"), Run(place).writing():
+        pytest.fail("was locked twice")
 
 
 def test_a_second_process_may_not_write_the_same_run(config):
