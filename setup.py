@@ -26,7 +26,7 @@ TRAINING = [
 ]
 ONNXRUNTIME = "onnxruntime>=1.23,<2"
 EXPORT = [
-    "ai-edge-litert>=2,<3",
+    "ai-edge-litert>=2.3,<3",
     "onnx>=1.19,<2",
     ONNXRUNTIME,
     "openvino>=2026.0,<2027",
