@@ -1,8 +1,8 @@
-"""In which order a network's maps keep rows, columns and channels: as its backend computes fastest.
+"""In which order a network's maps keep rows, columns and channels: as its backend does.
 
 Networks are built, saved and explained with channels last, on every backend. Torch trains and
-predicts the same layers several times as fast with channels first. A network is copied from one
-layout to the other: names, positions and weights are the same.
+predicts with channels first. A network is copied from one layout to the other: names, positions and
+weights are the same.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _ANY_LAYOUT = (
 """Layers that treat all axes but the batch's alike."""
 
 
-def fastest_layout() -> str:
-    """Return the data format in which the Keras backend computes convolutions fastest."""
+def own_layout() -> str:
+    """Return the data format of the Keras backend's own convolutions."""
     return "channels_first" if keras.backend.backend() == "torch" else "channels_last"
 
 
@@ -32,14 +32,14 @@ def converted(
 
     Args:
         model: a flat network of `build_model`; another one keeps its layout.
-        data_format: "channels_first" or "channels_last"; None is `fastest_layout`.
+        data_format: "channels_first" or "channels_last"; None is `own_layout`.
         dtype: what every layer computes in; None leaves it as it is.
 
     Returns:
         A copy, not compiled; the network itself if that changes nothing. A network with layers
         that know one layout only, such as a transformer, keeps its layout too.
     """
-    data_format = data_format or fastest_layout()
+    data_format = data_format or own_layout()
     ours = any(isinstance(layer, FacePreprocessing) for layer in model.layers)
     if not ours or not all(map(_knows_layouts, model.layers)):
         data_format = None

@@ -57,7 +57,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from ferplus_keras.models import layout
-layout.fastest_layout = lambda: "channels_first"  # as on Torch; TensorFlow has no such kernels
+layout.own_layout = lambda: "channels_first"  # as on Torch; TensorFlow has no such kernels
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.models.registry import MODELS, build_model
