@@ -28,7 +28,7 @@ SHRUNK = {
     "python train.py --config recipes/dlib_resnet.yaml": (
         "--limit_train 64 --nepochs 1 --warmup_epochs 0"
     ),
-    "python train.py --config recipes/compact_fer.yaml": (
+    "python train.py --config recipes/dlib_resnet_short.yaml": (
         "--limit_train 64 --nepochs 1 --warmup_epochs 0"
     ),
     "python train.py --name senet50 --resume": "--nepochs 2",
