@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from importlib import import_module
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ferplus_keras.arguments import LineParser
-from ferplus_keras.cluster import without_waiting
+from ferplus_keras.cluster import leave, lost_process, process_count
 from ferplus_keras.errors import InputError, Terminated, UsageError, unknown
 from ferplus_keras.extras import EVALUATION, STACK, not_installed, require
 
@@ -272,6 +273,7 @@ def exit_code(
         for name in ("SIGTERM", "SIGHUP"):  # a cluster's "time is up" is a Ctrl-C
             with contextlib.suppress(ValueError, AttributeError):  # not the main thread; Windows
                 signal.signal(getattr(signal, name), _terminate)
+        code = 0
         try:
             if parsed := read(sys.argv[1:] if argv is None else argv):
                 verb, arguments = parsed
@@ -279,22 +281,27 @@ def exit_code(
             sys.stdout.flush()
         except Terminated as stop:
             print("\nterminated", file=sys.stderr)
-            return 128 + stop.signal
+            code = 128 + stop.signal
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)
-            return 130
+            code = 130
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
-        except (InputError, ModuleNotFoundError, OSError) as error:
+            code = 1
+        except Exception as error:
             message = _message(error)
-            if message is None:
+            if message is not None:
+                print(f"error: {message}", file=sys.stderr)
+            elif process_count() == 1:
                 raise
-            print(f"error: {message}", file=sys.stderr)
-            return 2 if isinstance(error, UsageError) else 1
-        return 0
+            else:
+                traceback.print_exc()
+            code = 2 if isinstance(error, UsageError) else 1
+        if code:
+            leave(code)
+        return code
 
-    return wraps(read)(without_waiting(main))
+    return main
 
 
 def escape_output() -> None:
@@ -322,12 +329,14 @@ def _terminate(number: int, frame: Any) -> None:
 
 def _message(error: Exception) -> str | None:
     """Return what a user reads of an error; None for a defect, whose traceback is wanted."""
+    if isinstance(error, InputError):
+        return str(error)
     if isinstance(error, ModuleNotFoundError):
         return not_installed(error)
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         where = f": {error.filename}" if error.filename else ""
-        return None if error.errno is None else f"{error.strerror}{where}"
-    return str(error)
+        return f"{error.strerror}{where}"
+    return lost_process(error)
 
 
 @exit_code

@@ -7,11 +7,9 @@ import os
 import shutil
 import sys
 import tempfile
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from ferplus_keras.backend import choose_backend
 from ferplus_keras.errors import InputError, UsageError, one_line
@@ -93,29 +91,19 @@ def own_run(run: Run) -> Iterator[Run]:
         yield Run(Path(passing))
 
 
-def without_waiting(main: Callable[..., int]) -> Callable[..., int]:
-    """Make a program that failed as one of several processes end at once, with one line.
+def lost_process(error: Exception) -> str | None:
+    """Return what to tell a user of an error that the loss of another process has raised."""
+    if process_count() == 1 or type(error).__name__ != "JaxRuntimeError":
+        return None
+    return (
+        f"a process of this job was lost ({one_line(error, 80)}); start it again, with any number "
+        "of devices (train.py --resume)"
+    )
 
-    JAX' own exit would wait for all of them.
-    """
 
-    def leave(*arguments: Any) -> int:
-        code = 1
-        try:
-            code = main(*arguments)
-        except Exception as error:
-            if process_count() == 1:
-                raise
-            if type(error).__name__ == "JaxRuntimeError":
-                why = f"a process of this job was lost ({one_line(error, 80)})"
-                again = "start it again, with any number of devices (train.py --resume)"
-                print(f"error: {why}; {again}", file=sys.stderr)
-            else:
-                traceback.print_exc()
-        if code and process_count() > 1:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-        return code
-
-    return leave
+def leave(code: int) -> None:
+    """End this process now if it is one of several: JAX's own exit would wait for all of them."""
+    if process_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

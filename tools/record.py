@@ -105,6 +105,8 @@ def changed_settings(config: dict[str, Any], recipe: Path) -> dict[str, Any]:
         key: config[key]
         for key, value in meant.items()
         if key not in PLACES | {"seed"} and key in config and config[key] != value
+        # A recipe without a size takes that of the data.
+        if (key, value) != ("face_size", None)
     }
 
 

@@ -19,7 +19,7 @@ if "resume" in flags:
     flags = json.loads((folder / "config.yaml").read_text()) | flags
 (folder / "config.yaml").write_text(json.dumps(flags))
 (folder / "resume_state.npz").touch()
-while Path(os.environ.get("HOLD", "/nonexistent")).exists():
+while os.path.exists(os.environ.get("HOLD", "")):
     time.sleep(0.02)
 print("epoch 1/2")
 if float(flags["init_lr"]) == 0.4:

@@ -28,7 +28,7 @@ if kind == "train":
     shared = {name: text for name, text in os.environ.items() if name.startswith(("TF_F", "XLA_"))}
     (folder / "environment.json").write_text(json.dumps(shared))
     (folder / "cores.json").write_text(json.dumps(cores))
-    while Path(os.environ.get("HOLD", "/nonexistent")).exists():
+    while os.path.exists(os.environ.get("HOLD", "")):
         time.sleep(0.02)
     if flags.get("init_lr") == "0.4":
         print("error: the loss is not a number after epoch 1", file=sys.stderr)
