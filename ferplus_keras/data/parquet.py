@@ -40,7 +40,7 @@ def _faces(folder: Path, shard: str) -> list[FaceFile]:
     with _reading(folder / shard) as opened:
         schema = opened.schema_arrow
         label = next((name for name in LABELS if name in schema.names), None)
-        if label is None or _pictures_in(schema) is None:
+        if label is None or picture_column(schema) is None:
             raise ValueError(
                 f"expected a column of picture bytes and one of {', '.join(LABELS)}, found "
                 f"{', '.join(schema.names)}"
@@ -48,7 +48,7 @@ def _faces(folder: Path, shard: str) -> list[FaceFile]:
         about = json.loads((schema.metadata or {}).get(b"huggingface", "{}"))
         names = about.get("info", {}).get("features", {}).get(label, {}).get("names") or ()
         plain = [field.name for field in schema if not field.type.num_fields]
-        plain = [name for name in plain if name != _pictures_in(schema)]
+        plain = [name for name in plain if name != picture_column(schema)]
         for group in range(opened.num_row_groups):
             for row, values in enumerate(opened.read_row_group(group, plain).to_pylist()):
                 code = values[label]
@@ -67,20 +67,25 @@ def read_row(path: Path, row: tuple[int, int]) -> bytes:
     """
     with _LOADING:  # so that threads that read neighbours read their group once
         picture = _row_group(path, row[0], *stamp(path))[row[1]]
-    picture = picture["bytes"] if isinstance(picture, dict) else picture
-    if not isinstance(picture, bytes):
+    if (found := picture_bytes(picture)) is None:
         raise InputError("expected the bytes of a picture, found none in this row")
-    return picture
+    return found
 
 
 @lru_cache(maxsize=2)
 def _row_group(path: Path, group: int, *_stamp: int) -> list[Any]:
     with _reading(path) as opened:
-        column = _pictures_in(opened.schema_arrow)
+        column = picture_column(opened.schema_arrow)
         return opened.read_row_group(group, [column])[column].to_pylist()
 
 
-def _pictures_in(schema: Any) -> str | None:
+def picture_bytes(value: Any) -> bytes | None:
+    """Return the encoded picture in a value of the column of pictures; None if there is none."""
+    value = value["bytes"] if isinstance(value, dict) else value
+    return value if isinstance(value, bytes) else None
+
+
+def picture_column(schema: Any) -> str | None:
     """Return the name of the column of pictures: of bytes, or of a struct with bytes."""
     return next((field.name for field in schema if _PICTURES.match(str(field.type))), None)
 

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ferplus_keras.data.parquet import picture_bytes, picture_column
 from ferplus_keras.data.pictures import SUFFIXES, read_picture
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import require
@@ -206,11 +207,9 @@ def _row(address: str, row: int) -> bytes:
     for group in range(_parquet(address).num_row_groups):
         count = _parquet(address).metadata.row_group(group).num_rows
         if row < count:
-            value = _group(address, group)[row].as_py()
-            value = value.get("bytes") if isinstance(value, dict) else value
-            if not value:
-                raise InputError("the row holds no picture")
-            return value
+            if picture := picture_bytes(_group(address, group)[row].as_py()):
+                return picture
+            raise InputError("the row holds no picture")
         row -= count
     raise InputError("there is no such row")
 
@@ -218,13 +217,7 @@ def _row(address: str, row: int) -> bytes:
 @lru_cache(2)
 def _group(address: str, group: int) -> Any:
     """Return the column of pictures of a row group: of bytes, or of structures with bytes."""
-    import pyarrow.types as types
-
     file = _parquet(address)
-    for field in file.schema_arrow:
-        kind = field.type
-        if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            kind = kind.field("bytes").type
-        if types.is_binary(kind) or types.is_large_binary(kind):
-            return file.read_row_group(group, columns=[field.name])[field.name]
-    raise InputError("the file has no column of encoded pictures (bytes)")
+    if (column := picture_column(file.schema_arrow)) is None:
+        raise InputError("the file has no column of encoded pictures (bytes)")
+    return file.read_row_group(group, columns=[column])[column]
