@@ -31,7 +31,7 @@ SCORES = (
 )
 """Scores of a split that are kept."""
 
-KEPT = ("commit", "hardware", "backend", "versions", "data", "weights")
+KEPT = ("commit", "hardware", "backend", "versions", "data")
 """Parts of run.json that are kept as they are."""
 
 
@@ -118,6 +118,11 @@ def _moved(value: Any, beside: str) -> Any:
     return CHECKPOINTS + value.removeprefix(beside) if moves else value
 
 
+def _weights(loaded: dict[str, str] | None) -> dict[str, str] | None:
+    """Return which file the weights came from, wherever it was on that machine."""
+    return loaded and {"file": Path(loaded["path"]).name, "sha256": loaded["sha256"]}
+
+
 def _network(found: dict[str, Any], recipe: Path | None, results_dir: Path) -> dict[str, Any]:
     """Return what is kept of one network of a report."""
     checkpoint = Path(found["checkpoint"])
@@ -158,6 +163,7 @@ def _network(found: dict[str, Any], recipe: Path | None, results_dir: Path) -> d
         "seconds": round(record["seconds"], 1),
         "images_per_second": round(record["images_per_second"], 1),
         **{key: record[key] for key in KEPT},
+        "weights": _weights(record["weights"]),
         "history": {
             key: [round(epoch[key], 4) for epoch in history]
             for key in ("loss", "val_loss", "val_accuracy")
