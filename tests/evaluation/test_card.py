@@ -31,18 +31,8 @@ def run(sample_data, tmp_path_factory):
     """Return the folder of a trained and evaluated run of the tiny network."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS, tiny.SPEC.name, tiny.SPEC)
-        config = TrainConfig(
-            data_dir=str(sample_data),
-            model_name=tiny.SPEC.name,
-            weights="none",
-            image_size=48,
-            checkpoints_dir=str(tmp_path_factory.mktemp("runs")),
-            name="faces",
-            num_gpus=0,
-            nepochs=1,
-            limit_train=64,
-        )
-        folder = train(config)
+        runs = tmp_path_factory.mktemp("runs")
+        folder = train(tiny.config(sample_data, runs, name="faces", nepochs=1, limit_train=64))
         evaluate(EvaluateConfig(checkpoint_path=(str(folder),)))
     return folder
 

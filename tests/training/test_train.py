@@ -583,15 +583,8 @@ def saved(**arrays):
 def trained_once(sample_data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS, tiny.SPEC.name, tiny.SPEC)
-        config = TrainConfig(
-            data_dir=str(sample_data),
-            model_name=tiny.SPEC.name,
-            weights="none",
-            image_size=48,
-            checkpoints_dir=str(tmp_path_factory.mktemp("once")),
-            num_gpus=0,
-            nepochs=2,
-            limit_train=64,
+        config = tiny.config(
+            sample_data, tmp_path_factory.mktemp("once"), nepochs=2, limit_train=64
         )
         yield config, train(config)
 
