@@ -37,14 +37,15 @@ class FaceFile(NamedTuple):
     path: str  # below the data folder, with /; of a file that holds several, FILE#WHICH
     label: str
     split: str | None  # where it is given
-    box: tuple[int, int, int, int] | None = None  # of the face: left, top, right, bottom
+    box: tuple[int, ...] | None = None  # of the face: left, top, right, bottom
     row: tuple[int, int] | None = None  # of a Parquet file: row group, row in it
     fields: Mapping[str, str] = MappingProxyType({})  # what a list says beside that
 
     @property
     def file(self) -> str:
         """The file below the data folder."""
-        return self.path.rpartition("#")[0] if self.box or self.row else self.path
+        whole = not self.row and (not self.box or self.path.lower().endswith(SUFFIXES))
+        return self.path if whole else self.path.rpartition("#")[0]
 
 
 class Tree(NamedTuple):

@@ -5,7 +5,8 @@ The published ones were compared with public code that reads them.
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
@@ -55,11 +56,9 @@ def _affectnet(tree: Tree) -> list[FaceFile] | None:
 def _expw(tree: Tree) -> list[FaceFile] | None:
     """Read label.lst: picture, face, top, left, right, bottom, confidence, class."""
     files = {}
-    pictures = _by_name(tree)
+    pictures = _by_name(tree.pictures)
     for where, (name, face, *numbers, _, code) in _lines(tree, 8, "label.lst"):
-        if not all(map(str.isdecimal, numbers)):
-            raise InputError(f"{where}: expected the box of a face, found {' '.join(numbers)}")
-        top, left, right, bottom = map(int, numbers)
+        top, left, right, bottom = _box(numbers, where)
         path = f"{pictures.get(name) or _below(tree.folder, name, where)}#{face}"
         label = _label(EXPW, code, where)
         files[path] = FaceFile(path, label, None, (left, top, right, bottom))
@@ -68,14 +67,87 @@ def _expw(tree: Tree) -> list[FaceFile] | None:
 
 @LAYOUTS.register("RAF-DB")
 def _raf_db(tree: Tree) -> list[FaceFile] | None:
-    """Read list_patition_label.txt (its spelling): picture, class. Aligned pictures are taken."""
+    """Read list_patition_label.txt (its spelling): picture, class.
+
+    Aligned pictures are taken, else the originals, cropped at boundingbox/NAME_boundingbox.txt.
+    """
     files = {}
-    pictures = _by_name(tree)
+    originals, boxes = _by_name(tree.pictures), _by_name(tree.others)
+    pictures = _by_name(path for path in tree.pictures if "original" not in path.split("/"))
     for where, (name, code) in _lines(tree, 2, "list_patition_label.txt"):
-        aligned = f"{PurePosixPath(name).stem}_aligned.jpg"
-        path = pictures.get(aligned) or pictures.get(name, aligned)
-        files[path] = FaceFile(path, _label(RAF_DB, code, where), split_of(name))
+        stem, box = PurePosixPath(name).stem, None
+        aligned, source = f"{stem}_aligned.jpg", f"{stem}_boundingbox.txt"
+        path = pictures.get(aligned) or pictures.get(name)
+        if not path and name in originals:
+            path = originals[name]
+            if source not in boxes:
+                raise InputError(
+                    f"{tree.folder}: expected RAF-DB's folder aligned, or boundingbox beside "
+                    f"original; found {path} without {aligned} or boundingbox/{source}"
+                )
+            box = _box(" ".join(_text(tree.folder / boxes[source])).split(), boxes[source])
+        path = path or aligned
+        files[path] = FaceFile(path, _label(RAF_DB, code, where), split_of(name), box)
     return list(files.values()) or None
+
+
+@LAYOUTS.register("AffectNet's lists")
+def _affectnet_lists(tree: Tree) -> list[FaceFile] | None:
+    """Read training.csv and validation.csv: picture, box, class; faces are cropped at their boxes.
+
+    Rows of another class (8 to 10) or without a box are left out.
+    """
+    files, rows = {}, 0
+    pictures = {"/".join(path.split("/")[-2:]): path for path in tree.pictures}
+    lists = tree.named("training.csv", "validation.csv")
+    for source in lists or tree.named("automatically_annotated.csv"):
+        split = split_of(PurePosixPath(source).name)
+        for where, (name, *numbers, code) in _affectnet_rows(tree.folder / source):
+            rows += 1
+            if code in ("8", "9", "10") or "NULL" in numbers or "-" in numbers[2] + numbers[3]:
+                continue
+            left, top, width, height = _box(numbers, where)
+            path = pictures.get(name) or _below(tree.folder, name, where)
+            box = (left, top, left + width, top + height)
+            files[path] = FaceFile(path, _label(AFFECTNET, code, where), split, box)
+    if rows > len(files):
+        found = f"{rows - len(files):,} of {rows:,} rows of AffectNet's lists"
+        print(f"left out {found}: no class (8 to 10), no box or listed before", file=sys.stderr)
+    return list(files.values()) if rows else None
+
+
+def _affectnet_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each row of a list: what messages call it, and picture, box and class.
+
+    validation.csv was published without a header. Nothing is yielded for another kind of list.
+    """
+    columns = ["subDirectory_filePath", "face_x", "face_y", "face_width", "face_height"]
+    header = [*columns, "facial_landmarks", "expression", "valence", "arousal"]
+    try:
+        with plain(path).open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
+            for number, fields in enumerate(csv.reader(file), start=1):  # GB, mostly landmarks
+                if number == 1 and {*fields} >= {*columns, "expression"}:
+                    header = fields
+                elif len(fields) == len(header):
+                    row = dict(zip(header, fields, strict=True))
+                    yield f"{path}: line {number}", [row[name] for name in (*columns, "expression")]
+                elif number == 1:
+                    return
+                elif fields:
+                    found = f"expected {len(header)} columns, found {len(fields)}"
+                    raise InputError(f"{path}: line {number}: {found}")
+    except (OSError, csv.Error) as error:
+        raise InputError(f"cannot read {path}: {one_line(error)}") from None
+
+
+def _box(numbers: Sequence[str], where: str) -> tuple[int, ...]:
+    """Return the four numbers of a box in whole pixels."""
+    try:
+        left, top, right, bottom = (round(float(number)) for number in numbers)
+    except (ValueError, OverflowError):
+        found = " ".join(numbers)[:80]
+        raise InputError(f"{where}: expected the box of a face, found {found}") from None
+    return left, top, right, bottom
 
 
 def _lines(tree: Tree, columns: int, name: str) -> Iterator[tuple[str, list[str]]]:
@@ -109,9 +181,8 @@ def _below(folder: Path, path: str, where: str) -> str:
     return Path(path).as_posix()
 
 
-def _by_name(tree: Tree) -> dict[str, str]:
-    """Return the paths of the pictures by their names, without RAF-DB's uncropped ones."""
-    paths = (path for path in tree.pictures if "original" not in path.split("/"))
+def _by_name(paths: Iterable[str]) -> dict[str, str]:
+    """Return paths by the names of their files."""
     return {path.rpartition("/")[2]: path for path in paths}
 
 

@@ -36,14 +36,14 @@ _DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")  # Pillow's modes for 16-bit gr
 _OPENING = threading.Lock()  # held while Pillow's warning is off, which is off for all threads
 
 
-def read_face(source: Path | bytes, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
+def read_face(source: Path | bytes, box: tuple[int, ...] | None = None) -> np.ndarray:
     """Return the part of a picture in a box (left, top, right, bottom), or all of it: RGB uint8.
 
     Raises InputError as `read_picture` does, without the path, or where the box is empty.
     """
     picture = _read(source)
     if box:
-        left, top, right, bottom = box
+        left, top, right, bottom = (max(edge, 0) for edge in box)
         picture = picture[top:bottom, left:right]
         if not picture.size:
             raise InputError(f"expected a face in the picture, found its box at {box}")

@@ -55,6 +55,19 @@ def raf_db_list(drawn):
     drawn.text("EmoLabel/list_patition_label.txt", lines)
 
 
+def raf_db_originals(drawn):
+    lines = []
+    for split in ("train", "test"):
+        for number, label in enumerate(RAF_DB * 6):
+            lines.append(f"{split}_{number:05}.jpg {1 + number % 7}")
+            drawn.picture(f"Image/original/{split}_{number:05}.jpg", label, split, size=100)
+            box = [f"{20.4 + number:.6f}", "9.6", f"{70 + number}", "60.000000"]
+            drawn.text(
+                f"Annotation/boundingbox/{split}_{number:05}_boundingbox.txt", [" ".join(box)]
+            )
+    drawn.text("EmoLabel/list_patition_label.txt", lines)
+
+
 def raf_db_folders(drawn):
     drawn.text("train_labels.csv", ["image,label"])
     for split in ("train", "test"):
@@ -74,6 +87,39 @@ def affectnet_npy(drawn, write=str):
 
 def affectnet_npy_of_numbers(drawn):
     affectnet_npy(drawn, int)
+
+
+AFFECTNET_HEADER = (
+    "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,"
+    "valence,arousal"
+)
+
+
+def affectnet_lists(drawn):
+    """Of each of the eleven classes two pictures, then rows without a box or a second time."""
+    for name, split in (("training", "train"), ("validation", "validation")):
+        lines = [AFFECTNET_HEADER] if split == "train" else []  # as they were published
+        for number in range(22):
+            label = (AFFECTNET + 3 * [None])[number % 11]
+            path = f"{number}/{split[0]}{number:040x}.JPG"
+            drawn.picture(f"Manually_Annotated_Images/{path}", label, split, size=90)
+            lines.append(f"{path},{number - 5},9,60,60,1.5;2.5;3,{number % 11},-0.25,0.5")
+        none = f"9/{split[0]}.jpg"
+        drawn.picture(f"Manually_Annotated_Images/{none}")
+        lines += [
+            f"{none},NULL,NULL,NULL,NULL,NULL,0,-2,-2",
+            f"{none},3,3,-7,-7,1;2,1,0,0",
+            lines[1],
+        ]
+        drawn.text(f"Manually_Annotated_file_lists/{name}.csv", lines)
+
+
+def affectnet_automatic(drawn):
+    lines = [AFFECTNET_HEADER.replace("facial_landmarks,", "")]
+    for number, label in enumerate(AFFECTNET * 3):
+        drawn.picture(f"Automatically_Annotated_Images/1/{number}.png", label)
+        lines.append(f"1/{number}.png,0,0,48,48,{number % 8},0,0")
+    drawn.text("automatically_annotated.csv", lines)
 
 
 def affectnet_folders(drawn):
@@ -184,7 +230,9 @@ def parquet_without_names(drawn):
 
 
 EXAMPLES = (
-    *((raf_db_list, "RAF-DB"), (raf_db_folders, "folders of classes")),
+    *((raf_db_list, "RAF-DB"), (raf_db_originals, "RAF-DB")),
+    *((raf_db_folders, "folders of classes"), (affectnet_lists, "AffectNet's lists")),
+    (affectnet_automatic, "AffectNet's lists"),
     *((affectnet_npy, "AffectNet"), (affectnet_npy_of_numbers, "AffectNet")),
     *((affectnet_folders, "folders of classes"), (ck48, "folders of classes")),
     *((jaffe, "JAFFE"), (expw, "ExpW"), (sfew, "folders of classes")),
@@ -196,7 +244,7 @@ EXAMPLES = (
 
 
 def test_every_layout_has_an_example():
-    assert len(EXAMPLES) == 16
+    assert len(EXAMPLES) == 19
     refused = {"FERPlus as Microsoft's script writes it"}
     assert {name for _, name in EXAMPLES} == set(LAYOUTS) - refused
 
@@ -231,6 +279,34 @@ def test_the_faces_of_expw_are_its_boxes(tmp_path):
     assert found.paths[:3].tolist() == ["origin/0.png#0", "origin/0.png#1", "origin/1.png#0"]
     assert found.class_names == ("neutral", "happiness")
     assert found.opinions.argmax(axis=1).tolist() == [1, 0] * 9
+
+
+def test_the_faces_of_raf_dbs_originals_and_of_affectnets_lists_are_their_boxes(tmp_path, capsys):
+    drawn = Drawn(tmp_path)
+    faces = []
+    for number in range(9):
+        pixels = drawn.picture(f"Image/original/train_{number}.png", size=100)
+        faces.append(pixels[12:60, 30:78])
+        box = tmp_path / f"Annotation/boundingbox/train_{number}_boundingbox.txt"
+        drawn.text(box, ["29.6 12.4 78.49 60.0"])
+    listed = [f"train_{number}.png {1 + number % 2}" for number in range(9)]
+    drawn.text("EmoLabel/list_patition_label.txt", listed)
+    found = read_folder(tmp_path)
+    np.testing.assert_array_equal(found.images, faces)
+    assert found.class_names == ("surprise", "fear")
+
+    folder = tmp_path / "affectnet"
+    drawn = Drawn(folder)
+    affectnet_lists(drawn)
+    found = read_folder(folder, face_size=60, colour=False)
+    place = found.paths.tolist().index(f"Manually_Annotated_Images/11/v{11:040x}.JPG")
+    pixels = cv2.imread(str(folder / found.paths[place]), cv2.IMREAD_GRAYSCALE)
+    np.testing.assert_array_equal(found.images[place], pixels[9:69, 6:66])
+    place = found.paths.tolist().index(f"Manually_Annotated_Images/2/v{2:040x}.JPG")
+    pixels = cv2.imread(str(folder / found.paths[place]), cv2.IMREAD_GRAYSCALE)
+    part = cv2.resize(pixels[9:69, :57], (60, 60))  # it reaches over the picture's left edge
+    np.testing.assert_array_equal(found.images[place], part)
+    assert "left out 18 of 50 rows of AffectNet's lists" in capsys.readouterr().err
 
 
 def test_the_pictures_of_parquet_files_are_those_of_their_rows(tmp_path):
@@ -284,6 +360,19 @@ def annotated(folder, code):
     np.save(folder / "train/annotations/1_exp.npy", code)
 
 
+def original_alone(folder):
+    Drawn(folder).picture("original/train_1.jpg")
+    Drawn(folder).text("list_patition_label.txt", ["train_1.jpg 1"])
+
+
+def original_with(box):
+    def write(folder):
+        original_alone(folder)
+        Drawn(folder).text("boundingbox/train_1_boundingbox.txt", [box])
+
+    return write
+
+
 def pickled(folder):
     annotated(folder, np.array([None]))
 
@@ -318,6 +407,16 @@ REFUSED = (
     (lines("FER2013Train/label.csv", "fer1.png,1"), "expected --dataset_name FERPlus"),
     (lines("label.lst", "../a.jpg 0 1 2 3 4 99 0"), r"line 1: expected a path below .*\.\./a.jpg"),
     (lines("a/b.parquet", "not Parquet"), "cannot read .*b.parquet"),
+    (
+        lines("training.csv", AFFECTNET_HEADER, "1/a.jpg,0,0,9,9,1;2,12,0,0"),
+        "line 2: expected a class of 0, .*, 7, found 12",
+    ),
+    (lines("training.csv", AFFECTNET_HEADER, "1/a.jpg,0,x,9,9,1;2,1,0,0"), "of a face, found 0 x"),
+    (lines("training.csv", AFFECTNET_HEADER, "1/a.jpg,0"), "line 2: expected 9 columns, found 2"),
+    (lines("validation.csv", "../a.jpg,0,0,9,9,1;2,1,0,0"), "line 1: expected a path below"),
+    (original_alone, "boundingbox beside original; found original/train_1.jpg without"),
+    (original_with("1 2 3"), "train_1_boundingbox.txt: expected the box .*, found 1 2 3"),
+    (original_with("1 2 3 inf"), "train_1_boundingbox.txt: expected the box .*, found 1 2 3 inf"),
     (pickled, "cannot read .*1_exp.npy: .*allow_pickle"),
     (unannotated, "train/images/2.png has no train/annotations/2_exp.npy"),
     (unlabelled_columns, "cannot read .*a.parquet: expected a column of picture bytes and one of"),
@@ -335,9 +434,9 @@ REFUSED = (
 )
 
 
-@pytest.mark.parametrize("number", range(23))
+@pytest.mark.parametrize("number", range(30))
 def test_what_cannot_be_meant_is_refused_in_one_line(tmp_path, number):
-    assert len(REFUSED) == 23
+    assert len(REFUSED) == 30
     write, expected = REFUSED[number]
     write(tmp_path)
     with pytest.raises(InputError, match=expected) as caught:
