@@ -6,7 +6,7 @@ VENV ?= .venv
 TENSORFLOW ?= tensorflow-cpu
 BIN := $(VENV)/bin
 # Tests of one file share what they build, so files are what two processes share out.
-PARALLEL ?= --numprocesses 2 --dist loadfile
+PARALLEL ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo quick test lint clean
 .DELETE_ON_ERROR:

@@ -17,26 +17,28 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 SLOW = (
-    *("test_backends", "test_extending", "test_readme", "test_recipes", "test_export", "oracle/"),
-    *("test_own_network", "test_kill", "evaluation/test_card"),
-    *("training/test_train", "training/test_distillation", "training/test_pretrain"),
-    *(
-        "training/test_lr_finder",
-        "training/test_devices",
-        "training/test_sharing",
-        "tools/test_campaign",
-    ),
-    *("models/test_registry", "models/test_checkpoint", "models/test_imagenet", "models/test_vit"),
-    *("explain/test_methods", "explain/test_command", "serve/test_server", "serve/test_page"),
-    *("sweep/test_sweep", "evaluation/test_evaluate", "data/test_batches", "test_distribution"),
+    *("test_readme", "training/test_train", "test_backends", "test_kill", "test_extending"),
+    *("training/test_lr_finder", "training/test_distillation", "training/test_sharing"),
+    *("models/test_registry", "test_recipes", "test_export", "explain/test_methods"),
+    *("serve/test_server", "explain/test_command", "test_own_network"),
+    *("training/test_pretrain", "training/test_devices", "tools/test_campaign", "oracle/"),
+    *("models/test_checkpoint", "models/test_imagenet", "models/test_vit", "sweep/test_sweep"),
+    *("evaluation/test_evaluate", "evaluation/test_card", "data/test_batches"),
+    "test_distribution",
 )
-"""Tests that train, start processes, build large networks or compare backends."""
+"""Tests that train, start processes, build large networks or compare backends; longest first."""
 
 
 def pytest_collection_modifyitems(items):
-    """Mark them, so that `make quick` leaves them out."""
+    """Mark them, so that `make quick` leaves them out, and run them first."""
+
+    def place(item):
+        name = item.path.relative_to(REPOSITORY / "tests").as_posix()
+        return next((at for at, slow in enumerate(SLOW) if name.startswith(slow)), len(SLOW))
+
+    items.sort(key=place)
     for item in items:
-        if item.path.relative_to(REPOSITORY / "tests").as_posix().startswith(SLOW):
+        if place(item) < len(SLOW):
             item.add_marker(pytest.mark.slow)
 
 
