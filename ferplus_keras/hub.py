@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ferplus_keras.errors import InputError, one_line
+from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import require
 
 SCHEME = "hf:/"
@@ -24,6 +24,17 @@ def fetch(address: str, name: str) -> Path:
         from huggingface_hub import hf_hub_download
 
         return Path(hf_hub_download(repository, name, revision=revision or None))
+
+
+def require_place(address: object, given: object, flag: str) -> None:
+    """Refuse an address of the Hub without the flag that says where files go: not to its cache.
+
+    Raises:
+        UsageError: it is one and nothing was given.
+    """
+    if str(address).startswith(SCHEME) and not given:
+        name = str(address).removeprefix(SCHEME).lstrip("/")
+        raise UsageError(f"expected {flag} for what is written of hf://{name}")
 
 
 def push(repository: str, files: Mapping[str, Path], message: str) -> str:

@@ -26,7 +26,7 @@ from ferplus_keras.evaluation.report import format_report, write_predictions
 from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.files import require_writable, sha256, write_json
 from ferplus_keras.formats import find_format
-from ferplus_keras.hub import SCHEME
+from ferplus_keras.hub import require_place
 from ferplus_keras.models.checkpoint import CheckpointInfo
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.provenance import versions
@@ -117,8 +117,7 @@ def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:
     named = config.checkpoint_path or (config.name and [Path(config.checkpoints_dir, config.name)])
     if not named:
         raise UsageError("expected --checkpoint_path FILE_OR_FOLDER … or --name RUN")
-    if str(named[0]).startswith(SCHEME) and not config.output_dir:
-        raise UsageError(f"expected --output_dir for the report on {named[0]}")
+    require_place(named[0], config.output_dir, "--output_dir")
     paths = [find_checkpoint(path) for path in named]
     folder = Path(config.output_dir or paths[0].parent)
     require_writable(folder, "--output_dir")

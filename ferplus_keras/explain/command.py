@@ -20,6 +20,7 @@ from ferplus_keras.explain.explanations import Faces, class_means, explain_faces
 from ferplus_keras.explain.methods import METHODS, Method
 from ferplus_keras.explain.sheets import draw_class_means, draw_explanations
 from ferplus_keras.files import require_writable
+from ferplus_keras.hub import require_place
 from ferplus_keras.run import Run
 
 ALL = "all"
@@ -82,6 +83,7 @@ def explain(arguments: argparse.Namespace) -> None:
         raise unknown("split", arguments.split, SPLITS)
     if arguments.batch_size < 1:
         raise UsageError(f"expected a --batch_size of at least 1, got {arguments.batch_size}")
+    require_place(arguments.checkpoint_path, arguments.output_dir, "--output_dir")
     failures: list[str] = []
     if arguments.images:
         paths, failures = find_pictures(arguments.images)

@@ -12,6 +12,7 @@ from ferplus_keras.export.export import EXPORTS, check_export, default_target
 from ferplus_keras.export.export import export as write
 from ferplus_keras.export.faces import draw_faces, read_faces
 from ferplus_keras.formats import PRECISIONS
+from ferplus_keras.hub import require_place
 from ferplus_keras.models.checkpoint import read_info
 from ferplus_keras.run import Run, find_checkpoint
 
@@ -50,6 +51,7 @@ def export(arguments: argparse.Namespace) -> None:
     """Run `export` and print what was written and how far its predictions differ."""
     if arguments.rows < 1:
         raise UsageError(f"expected --rows of at least 1, got {arguments.rows}")
+    require_place(arguments.checkpoint_path, arguments.output, "--output")
     checkpoint = find_checkpoint(arguments.checkpoint_path)
     kind, precision = arguments.format, arguments.quantize or PRECISIONS[0]
     target = arguments.output or default_target(checkpoint, kind, precision)

@@ -136,6 +136,12 @@ def test_a_run_goes_to_the_hub_and_comes_back(run, hub, tmp_path, capsys, monkey
     np.testing.assert_allclose(fetched.predict(drawn(5), verbose=0), expected, atol=1e-6)
     with pytest.raises(UsageError, match="--output_dir"):
         evaluate(EvaluateConfig(checkpoint_path=("hf://user/faces",)))
+    address = ["--checkpoint_path", "hf://user/faces"]
+    assert main(["export", *address, "--format", "onnx"]) == 2
+    assert main(["explain", *address, "--images", "face.png"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition("of hf://")[2] for line in said] == ["user/faces"] * 2
+    assert "--output for" in said[0] and "--output_dir for" in said[1]
     with pytest.raises(InputError, match=r"cannot get model_max_acc\.keras of hf"):
         starting_weights(dataclasses.replace(config, weights="hf://user/nothing"))
 
