@@ -70,11 +70,18 @@ def load_checkpoint(path: str | Path) -> tuple[keras.Model, CheckpointInfo]:
         information names, to (b, C) float32 probabilities; and that information.
 
     Raises:
-        InputError: as `read_info`, or the archive is damaged.
+        InputError: as `read_info`, or the archive is damaged or describes another network than it
+            holds.
     """
     path = find_checkpoint(path)
     info = read_info(path)
     network = load_keras_file(path, "load the checkpoint")
+    shapes = (network.input_shape[1:], network.output_shape[1:])
+    if shapes != (said := (info.face_shape, (len(info.class_names),))):
+        raise InputError(
+            f"the network in {path} maps faces {shapes[0]} to {shapes[1]}, and its {MEMBER} says "
+            f"{said[0]} to {said[1]}"
+        )
 
     from ferplus_keras.models.layout import converted
 
@@ -86,9 +93,11 @@ def load_keras_file(path: Path, purpose: str) -> keras.Model:
     import keras
 
     from ferplus_keras.models import layers  # noqa: F401  registers them
+    from ferplus_keras.models.bounds import require_bounded_archive
 
     try:
-        with open_zip(path, "a .keras file"):
+        with open_zip(path, "a .keras file") as archive:
+            require_bounded_archive(archive, path)
             model = keras.saving.load_model(path, compile=False)
     except InputError:
         raise

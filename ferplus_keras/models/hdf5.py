@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 
 from ferplus_keras.errors import InputError, one_line
+from ferplus_keras.inputs import EXPANSION
 
 _DAMAGE = (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError)
 """What h5py raises, or reading a file whose parts are of other kinds than expected."""
@@ -19,9 +20,30 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         raise InputError(f"{path} is {fault}; fetch it again")
     try:
         with h5py.File(path, "r") as file:
+            stored_numbers(file)
             yield file
     except _DAMAGE as error:
         raise InputError(f"{path} is damaged or of another kind: {one_line(error)}") from None
+
+
+def stored_numbers(file: h5py.File) -> int:
+    """Return how many numbers the data sets of a file hold.
+
+    Raises:
+        ValueError: they declare far more than its size allows.
+    """
+    counts, sizes = [], []
+
+    def note(_: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            counts.append(item.size or 0)
+            sizes.append(counts[-1] * item.dtype.itemsize)
+
+    file.visititems(note)
+    held = file.id.get_filesize()
+    if sum(sizes) > EXPANSION * held + 1_000_000:
+        raise ValueError(f"it declares {sum(sizes):,} bytes of numbers in a file of {held:,}")
+    return sum(counts)
 
 
 def numbers(group: h5py.Group, path: str) -> h5py.Dataset:

@@ -1,15 +1,21 @@
 """Build a network again from one file of the older project."""
 
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
 import keras
 
 from ferplus_keras.errors import InputError
+from ferplus_keras.models.bounds import require_bounded
+from ferplus_keras.models.hdf5 import open_hdf5, stored_numbers
 from ferplus_keras.models.hdf5_files import read_settings
 from ferplus_keras.models.layers import HEAD
 from ferplus_keras.models.registry import MODELS, build_model
 from ferplus_keras.models.weights import load_weights, open_layers
+
+_ORDINARY = 150_000_000
+"""Weights of a network that is built all the same: a wrong one is named by its layers then."""
 
 
 def load_full_model(
@@ -37,7 +43,10 @@ def load_full_model(
     spec = MODELS[model_name or infer_model_name(path)]
     settings = read_settings(path, HEAD)
     settings["image_size"] = image_size or settings["image_size"]
-    model = build_model(spec.name, weights="none", **settings)
+    build = partial(build_model, spec.name, weights="none", **settings)
+    with open_hdf5(path) as file:
+        require_bounded(build, max(stored_numbers(file), _ORDINARY), path)
+    model = build()
     if not load_weights(model, path, spec).head:
         raise InputError(
             f"the layer '{HEAD}' in {path} does not fit {spec.name} at image size "

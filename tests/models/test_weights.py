@@ -314,6 +314,22 @@ def test_a_model_with_an_impossible_graph_is_refused(spec, source, tmp_path, set
     assert str(path) in str(caught.value)
 
 
+def test_declared_numbers_that_the_file_does_not_hold_are_refused(model, spec, source, write):
+    path = write(source)
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("elsewhere", (10**6, 10**6), "f4", chunks=(1000, 1000))
+    assert "declares 4,000,000,0" in refusal(model, path, spec)
+    assert path.stat().st_size < 100_000
+
+
+def test_a_model_larger_than_its_file_is_not_built(spec, source, tmp_path):
+    path = tmp_path / "model.hdf5"
+    write_keras2_model(path, source, image_size=60)
+    said = "describes layers of 40,0.* weights, and holds 150,000,000 numbers"
+    with pytest.raises(InputError, match=said):
+        load_full_model(path, "VGG16", image_size=100_000)
+
+
 def test_no_such_file(model, spec, tmp_path):
     assert "no weights file" in refusal(model, tmp_path / "absent.h5", spec)
 
