@@ -12,8 +12,7 @@ from ferplus_keras.data.layouts import FaceFile
 from ferplus_keras.errors import InputError
 
 BLANK = 16
-"""Grey levels between darkest and brightest of a picture that shows nothing; 12-bit values in a
-16-bit file come to 16."""
+"""Grey levels between darkest and brightest of a picture that shows nothing."""
 
 OBLONG = 1.5  # longer side by the shorter one, from which on a face is squeezed beyond likeness
 _MANY = 0.1  # share of oblong pictures from which on they are no accident

@@ -143,6 +143,10 @@ def _decoders() -> list[str]:
 
 def _unidentified(start: bytes) -> str:
     """Say what a file is that Pillow does not know, by its first bytes."""
+    if not start:
+        return "an empty file"
+    if start[:4] in (b"II*\0", b"MM\0*"):
+        return "a TIFF file of a kind that Pillow does not read, or damaged"
     if start[4:8] != b"ftyp":
         return "no picture, or damaged"
     if b"avif" in start:
@@ -155,15 +159,29 @@ def _unidentified(start: bytes) -> str:
 def _as_rgb(picture: Image.Image) -> np.ndarray:
     from PIL import Image, ImageOps
 
+    deep = ";16" in str(getattr(picture, "tile", ""))  # Pillow keeps the upper byte of colours
     picture = ImageOps.exif_transpose(picture)
     if picture.mode in _DEEP:
-        return _array_as_rgb(np.clip(np.asarray(picture), 0, 65535).astype(np.uint16))
+        levels = np.asarray(picture)
+        fits = levels.min() >= 0 and levels.max() <= 65535
+        return _array_as_rgb(levels.astype(np.uint16) if fits else levels)
+    if deep:
+        _refuse_shallow(256 * np.max(picture.convert("RGB").getextrema()) + 255)
     if picture.mode == "F":
         raise InputError("expected 8 or 16 bits per pixel, found floating point (Pillow's mode F)")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return np.array(picture.convert("RGB"))
+
+
+def _refuse_shallow(brightest: int) -> None:
+    """Refuse 16 bits that hold 8-bit or 12-bit values: the picture would be black."""
+    if 0 < brightest < 4096:
+        raise InputError(
+            f"its 16 bits hold no value above {brightest}, so it would be black; they seem to hold "
+            f"{8 if brightest < 256 else 12}-bit values: save it with 8 bits"
+        )
 
 
 def _array_as_rgb(image: np.ndarray) -> np.ndarray:
@@ -180,11 +198,7 @@ def _array_as_rgb(image: np.ndarray) -> np.ndarray:
             f"expected a picture as an array of shape (h, w), (h, w, 3) or (h, w, 4), got {given}"
         )
     if image.dtype == np.uint16:
-        if 0 < image.max() < 256:
-            raise InputError(
-                f"its 16 bits hold no value above {image.max()}, so it would be black; they seem "
-                "to hold 8-bit values: save it with 8 bits"
-            )
+        _refuse_shallow(image.max())
         image = np.rint(image / np.float32(257)).astype(np.uint8)
     elif image.dtype.kind == "f" and image.min() >= 0 and image.max() <= 1:  # false for NaN
         image = np.rint(image * 255).astype(np.uint8)

@@ -155,7 +155,9 @@ def find_pictures(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            paths = sorted(child for child in path.iterdir() if child.suffix.lower() in SUFFIXES)
+            paths = sorted(
+                child for child in path.glob("[!.]*") if child.suffix.lower() in SUFFIXES
+            )
         else:
             found = glob.glob(pattern, recursive=True)
             paths = [path] if path.exists() else sorted(map(Path, found))

@@ -136,5 +136,5 @@ def _walk(folder: Path, above: set[Path]) -> Iterator[Path]:
             continue
         if path.is_dir():
             yield from _walk(path, above | {real})
-        elif path.is_file():
+        elif path.is_file() or path.is_symlink():  # a link to nothing is an error of its own
             yield path

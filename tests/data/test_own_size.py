@@ -140,12 +140,12 @@ def test_16_bits_that_hold_8_are_refused(tmp_path):
     assert read_picture(dim * 257).max() == 200
 
 
-@pytest.mark.parametrize("top", [0, 4095])
+@pytest.mark.parametrize("top", [0, 16])
 def test_a_folder_that_shows_nothing_is_refused(tmp_path, top):
     write(tmp_path, {"train/a": 9, "train/b": 9, "test/b": 9}, colour=False)
     (tmp_path / "test/a").mkdir()
     for number in range(4):
-        dark = np.linspace(0, top, 48 * 48).reshape(48, 48).astype(np.uint16)
+        dark = np.linspace(0, top, 48 * 48).reshape(48, 48).astype(np.uint8)
         Image.fromarray(dark).save(tmp_path / f"test/a/{number}.png")
     with pytest.raises(InputError, match=r"all 4 pictures of 'a' in .*test/a show nothing"):
         load_dataset(tmp_path, "Folder")

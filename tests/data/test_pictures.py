@@ -70,7 +70,8 @@ def test_transparent_parts_are_white():
     ("content", "expected"),
     [
         (None, "No such file"),
-        (b"", "no picture, or damaged"),
+        (b"", "an empty file"),
+        (b"II*\0\xff", "a TIFF file of a kind that Pillow does not read, or damaged"),
         (b"<html>", "no picture, or damaged"),
         ("cut", "truncated"),
         ("folder", "Is a directory"),
@@ -134,6 +135,27 @@ def test_large_pictures_are_read_without_pillows_warning(tmp_path, monkeypatch):
 def test_a_single_pixel_becomes_a_face():
     face = as_face(read_picture(np.full((1, 1), 77, np.uint8)))
     np.testing.assert_array_equal(face, np.full((48, 48), 77))
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_16_bits_that_hold_fewer_are_refused_in_colour_too(name, bits, tmp_path):
+    path = str(tmp_path / name)
+    deep = COLOUR[..., ::-1].astype(np.uint16)
+    for pixels in (deep, deep[..., 2], np.dstack([deep, deep[..., :1]])):
+        assert cv2.imwrite(path, pixels * 257)
+        assert read_picture(path).max() > 200
+        assert cv2.imwrite(path, pixels << (bits - 8))
+        with pytest.raises(InputError, match=f"16 bits hold .* {bits}-bit values"):
+            read_picture(path)
+
+
+def test_levels_beyond_16_bits_are_refused():
+    levels = RAMP.astype(np.int32)
+    np.testing.assert_array_equal(read_picture(Image.fromarray(levels * 257))[..., 0], RAMP)
+    for wrong in (levels * 400, -levels):
+        with pytest.raises(InputError, match="got int32 from"):
+            read_picture(Image.fromarray(wrong))
 
 
 @pytest.mark.parametrize("mode", ["F", "La"])

@@ -141,7 +141,8 @@ def test_a_run_goes_to_the_hub_and_comes_back(run, hub, tmp_path, capsys, monkey
     assert main(["explain", *address, "--images", "face.png"]) == 2
     said = capsys.readouterr().err.splitlines()
     assert [line.partition("of hf://")[2] for line in said] == ["user/faces"] * 2
-    assert "--output for" in said[0] and "--output_dir for" in said[1]
+    assert "--output for" in said[0]
+    assert "--output_dir for" in said[1]
     with pytest.raises(InputError, match=r"cannot get model_max_acc\.keras of hf"):
         starting_weights(dataclasses.replace(config, weights="hf://user/nothing"))
 

@@ -28,7 +28,8 @@ def pictures(trained, tmp_path):
         face = cv2.resize(trained.faces[index], (side, side), interpolation=cv2.INTER_NEAREST)
         colour = face if index else np.stack([face] * 3, axis=-1)
         cv2.imwrite(str(folder / f"{index}.png"), colour)
-    (folder / "notes.txt").write_text("no picture")
+    for name in ("notes.txt", "._0.png"):
+        (folder / name).write_text("no picture")
     return folder
 
 

@@ -54,6 +54,8 @@ def test_links_to_folders_are_followed_but_not_in_circles(folder, tmp_path_facto
     (elsewhere / "circle").symlink_to(elsewhere, target_is_directory=True)
     Path("link").symlink_to(elsewhere, target_is_directory=True)
     assert [path.as_posix() for path in find_sources(["link"])] == ["link/e.jpg"]
+    (elsewhere / "gone.jpg").symlink_to("nowhere")
+    assert [path.name for path in find_sources(["link"])] == ["e.jpg", "gone.jpg"]
     assert Path("link/e.jpg") in find_sources(["."])
 
 
