@@ -4,10 +4,10 @@
 
 `train` is a training step of CompactFER at 48 pixels and ResNet50 at 224, from layer -51 on, in
 float32 and bfloat16 on TensorFlow, JAX and Torch. `steps` is ResNet50's step with nothing frozen,
-from -51 and from -1 on. `predict` is ResNet50 by Keras, ONNX Runtime and OpenVINO. Each row has a
-process of its own and random faces in memory. An image per processor-second counts the time of all
-threads, so that other load on the machine changes it little; an image per second is what the clock
-says.
+from -51 and from -1 on. `predict` is ResNet50 by Keras, and exported to ONNX Runtime (float32,
+int8) and OpenVINO (float32, bfloat16). Each row has a process of its own and random faces in
+memory. An image per processor-second counts the time of all threads, so that other load on the
+machine changes it little; an image per second is what the clock says.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from pathlib import Path
 
 ENGINES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
 RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
+RUNTIME_FASTEST = {"onnx": "int8", "openvino": "bfloat16"}  # of export's --quantize
 BATCH = {"CompactFER": 32, "ResNet50": 8}
 COLUMNS = ("part", "network", "engine", "precision", "freeze_before", "batch_size")
 
@@ -46,6 +47,7 @@ def rows(parts: list[str], engines: list[str]) -> list[dict]:
     for engine in RUNTIMES if "predict" in parts and "tensorflow" in engines else ():
         if find_spec(RUNTIMES[engine]):
             add("predict", "ResNet50", engine, "none")
+            add("predict", "ResNet50", engine, RUNTIME_FASTEST[engine])
     return found
 
 
@@ -68,7 +70,7 @@ def measure(row: dict, seconds: float) -> dict:
             model.predict_on_batch(faces)
 
     else:
-        run = exported(model, row["engine"], faces)
+        run = exported(model, row["engine"], row["precision"], faces)
 
         def step() -> None:
             run(faces)
@@ -95,14 +97,14 @@ def prepare(row: dict):
     from ferplus_keras.models.registry import build_model
     from ferplus_keras.training.devices import compute_dtype, use_xla
 
-    with compute_dtype(row["precision"]):
+    with compute_dtype(row["precision"] if row["engine"] in ENGINES else "none"):
         model = converted(build_model(row["network"], 8, weights="none"))
     freeze_before(model, row["freeze_before"])
     model.compile("adam", "categorical_crossentropy", jit_compile=use_xla())
     return model
 
 
-def exported(model, runtime: str, faces):
+def exported(model, runtime: str, precision: str, faces):
     """Return the network exported and opened in another runtime, as a function of faces."""
     from ferplus_keras.formats import FORMATS, open_network
     from ferplus_keras.models.info import CheckpointInfo
@@ -113,7 +115,7 @@ def exported(model, runtime: str, faces):
     folder = tempfile.mkdtemp(dir=os.environ["WORK"])
     path = Path(folder, f"model{form.suffixes[0]}")
     model.predict_on_batch(faces)  # Keras exports only what has been called
-    form.write(model, info, path, "float32", faces)
+    form.write(model, info, path, "float32" if precision == "none" else precision, faces)
     return open_network(path).run
 
 

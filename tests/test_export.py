@@ -31,7 +31,7 @@ WRITTEN = [(kind, precision) for kind, row in FORMATS.items() for precision in r
 
 
 def test_the_list_of_exports():
-    assert len(WRITTEN) == 9
+    assert len(WRITTEN) == 10
 
 
 @pytest.mark.parametrize(("kind", "precision"), WRITTEN)
@@ -75,6 +75,20 @@ def test_float16_rounds_the_weights_and_nothing_else(kind, exported, tiny_checkp
     found = Classifier.open(exported(kind, "float16").path).probabilities(faces)
     tolerance = 1e-5 if kind == "onnx" else 1e-3  # the others round biases too
     np.testing.assert_allclose(found, model.predict(faces, verbose=0), atol=tolerance)
+
+
+def test_bfloat16_computes_in_half_precision_where_the_processor_can(exported):
+    import openvino
+
+    faces = drawn(200, seed=9)
+    stored, computed = (
+        Classifier.open(exported("openvino", precision).path).probabilities(faces)
+        for precision in ("float16", "bfloat16")
+    )
+    fast = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert np.array_equal(stored, computed) != fast
+    np.testing.assert_allclose(computed, stored, atol=0.05)
+    assert np.mean(computed.argmax(axis=1) == stored.argmax(axis=1)) > 0.97
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])

@@ -24,7 +24,7 @@ from ferplus_keras.workspace import put_back, workspace
 EXPORTS = tuple(name for name, form in FORMATS.items() if form.precisions)
 """Names of the formats that can be written."""
 
-TOLERANCE = {"float32": 1e-4, "float16": 0.02, "int8": 1.0}
+TOLERANCE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.3, "int8": 1.0}
 """Largest difference of a probability from the checkpoint's that an export may have: ten times what
 was seen of any network. What int8 costs is shown by its accuracy."""
 

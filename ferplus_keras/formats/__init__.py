@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 KEY = MEMBER.removesuffix(".json")
 """Name under which an exported file carries its `CheckpointInfo`."""
 
-PRECISIONS = ("float32", "float16", "int8")
-"""What an export stores its weights as; int8 also computes in 8 bits."""
+PRECISIONS = ("float32", "float16", "bfloat16", "int8")
+"""What an export stores its weights as; the last two compute in it, too."""
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """From faces (n, s, s) uint8 to (n, C) float32 probabilities; may be called from any thread."""

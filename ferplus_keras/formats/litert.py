@@ -19,7 +19,7 @@ class LiteRT(Format):
     suffixes = (".tflite",)
     runs_in = "LiteRT (phones, boards)"
     runtime = ("ai_edge_litert",)
-    precisions = formats.PRECISIONS
+    precisions = ("float32", "float16", "int8")
 
     @staticmethod
     def open(path: Path) -> Opened:

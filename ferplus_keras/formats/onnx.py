@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ferplus_keras.formats import FORMATS, KEY, PRECISIONS, Format, Opened, carried_info, dump_info
+from ferplus_keras.formats import FORMATS, KEY, Format, Opened, carried_info, dump_info
 
 if TYPE_CHECKING:
     import onnx
@@ -33,7 +33,7 @@ class Onnx(Format):
     runs_in = "ONNX Runtime"
     runtime = ("onnxruntime",)
     modules = ("onnx", "tf2onnx")
-    precisions = PRECISIONS
+    precisions = ("float32", "float16", "int8")
 
     @staticmethod
     def open(path: Path) -> Opened:

@@ -17,6 +17,8 @@ from ferplus_keras.formats import (
 )
 from ferplus_keras.models.checkpoint import MEMBER
 
+_HALF = f"{KEY}_precision"  # marks files that may compute in bfloat16
+
 
 @FORMATS.register("openvino")
 class OpenVINO(Format):
@@ -27,7 +29,7 @@ class OpenVINO(Format):
     beside = (".bin",)
     runs_in = "OpenVINO (Intel)"
     runtime = ("openvino",)
-    precisions = ("float32", "float16")
+    precisions = ("float32", "float16", "bfloat16")
 
     @staticmethod
     def open(path: Path) -> Opened:
@@ -38,7 +40,9 @@ class OpenVINO(Format):
         text = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
         info = carried_info(text, path)
         # Left alone, it computes in bfloat16 where the processor can.
-        compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        half = model.has_rt_info(_HALF)
+        precision = {} if half else {"INFERENCE_PRECISION_HINT": "f32"}
+        compiled = openvino.compile_model(model, "CPU", precision)
         return Opened(info, one_at_a_time(lambda faces: compiled(faces)[0]))
 
     @staticmethod
@@ -50,7 +54,9 @@ class OpenVINO(Format):
             model.export(folder, format="tf_saved_model", verbose=False)
             converted = openvino.Core().read_model(folder)
         converted.set_rt_info(dump_info(info), KEY)
-        openvino.save_model(converted, path, compress_to_fp16=precision == "float16")
+        if precision == "bfloat16":
+            converted.set_rt_info(precision, _HALF)
+        openvino.save_model(converted, path, compress_to_fp16=precision != "float32")
 
 
 @FORMATS.register("saved_model")
