@@ -214,6 +214,30 @@ def _study(sources: Sources, name: str) -> str:
     return _table("changed | validation | against the base | macro F1 | log loss | seeds", rows)
 
 
+@TABLES.register("peers")
+def _peers(sources: Sources, _: str) -> str:
+    """Return a row per package that carries a model, what benchmarks/peers wrote of it."""
+    rows = []
+    results = read_results(sources.results / "peers").values()
+    for peer in sorted(results, key=lambda peer: -_seven(peer, "validation")["accuracy"]):
+        validation, test = (_seven(peer, split) for split in ("validation", "test"))
+        megabytes = sum(file["bytes"] for file in peer["weights"].values()) / 1e6
+        rows.append(
+            f"`{peer['package']}` {peer['version']} | {peer['licence']} | {megabytes:.1f} | "
+            f"{_with_interval(validation)} | {_with_interval(test)} | "
+            f"{_percent(test['macro_f1'])} | "
+            f"{_percent(peer['splits']['test']['FERPlus']['accuracy'])} | "
+            f"{peer['faces_per_second']:,.0f}"
+        )
+    heads = "package | licence | weights, MB | validation | test | macro F1 | test, eight classes"
+    return _table(f"{heads} | faces/s of one core", rows)
+
+
+def _seven(peer: Result, split: str) -> dict[str, Any]:
+    """Return a peer's scores without the faces labelled contempt."""
+    return peer["splits"][split]["FERPlus7"]
+
+
 def _published_figures(page: Path) -> dict[str, str]:
     """Return the column `published` of a page's table of recipes, by recipe, in its order."""
     text = page.read_text(encoding="utf-8")
@@ -249,8 +273,12 @@ def _over_seeds(results: list[Result], split: str) -> str:
         return NOTHING
     if len(values) > 1:
         return f"{_mean(values)} ± {100 * statistics.stdev(values):.2f}"
-    low, high = results[0]["evaluation"]["splits"][split]["accuracy_interval"]
-    return f"{_mean(values)} ({100 * low:.1f}–{100 * high:.1f})"
+    return _with_interval(results[0]["evaluation"]["splits"][split])
+
+
+def _with_interval(scores: dict[str, Any]) -> str:
+    low, high = scores["accuracy_interval"]
+    return f"{_percent(scores['accuracy'])} ({100 * low:.1f}–{100 * high:.1f})"
 
 
 def _mean(values: Iterable[float | None]) -> str:

@@ -19,13 +19,14 @@ from tools.tables import MARK, TABLES, Sources, fill, read_results
 
 OWN = Sources(REPOSITORY / "results", REPOSITORY / "recipes", REPOSITORY / "docs" / "recipes.md")
 BUNDLED = REPOSITORY / "ferplus_keras" / "inference" / "fast_fer.onnx"
-FILES = sorted((REPOSITORY / "results").rglob("*.json"))
+PEERS = OWN.results / "peers"
+FILES = sorted({*OWN.results.rglob("*.json")} - {*PEERS.iterdir()})
 
 
 def test_the_page_is_what_the_files_say():
     text = (REPOSITORY / "RESULTS.md").read_text(encoding="utf-8")
     kinds = {kind for _, kind, *_ in MARK.findall(text)}
-    assert {"recipes", "evaluations", "runs", "commands", "rules"} <= kinds
+    assert {"recipes", "evaluations", "runs", "commands", "rules", "peers"} <= kinds
     made = fill(text, OWN)
     assert made == text, "run: python tools/results.py tables RESULTS.md"
 
@@ -200,6 +201,47 @@ def test_a_study_sets_variants_against_the_mean_of_the_base(sources):
         base.unlink()
     with pytest.raises(InputError, match="no run of the base"):
         TABLES["study"](sources, "short")
+
+
+def test_packages_stand_in_the_order_of_their_accuracy(sources):
+    def peer(name, accuracy):
+        brief = {"accuracy": accuracy, "accuracy_interval": [accuracy - 0.1, accuracy + 0.1]}
+        seven = {"validation": brief, "test": brief | {"accuracy": 0.5, "macro_f1": 0.25}}
+        return {
+            "name": name,
+            "package": f"@{name}",
+            "version": "1.0",
+            "licence": "MIT",
+            "weights": {"a": {"bytes": 2_000_000}, "b": {"bytes": 345_000}},
+            "faces_per_second": 1234.5,
+            "splits": {
+                split: {"FERPlus7": scores, "FERPlus": scores | {"accuracy": 0.4}}
+                for split, scores in seven.items()
+            },
+        }
+
+    keep(sources.results / "peers", peer("low", 0.6), peer("own", 0.8))
+    best, worst = map(cells, TABLES["peers"](sources, "").splitlines()[2:])
+    assert best[:4] == ["`@own` 1.0", "MIT", "2.3", "80.00 (70.0–90.0)"]
+    assert best[4:] == ["50.00 (70.0–90.0)", "25.00", "40.00", "1,234"]
+    assert worst[3] == "60.00 (50.0–70.0)"
+
+
+@pytest.mark.parametrize("path", sorted(PEERS.iterdir()), ids=lambda path: path.stem)
+def test_kept_figures_of_packages_are_whole(path):
+    peer = json.loads(path.read_text(encoding="utf-8"))
+    assert peer["name"] == path.stem
+    assert peer["faces_per_second"] > 0
+    assert all(len(file["sha256"]) == 64 for file in peer["weights"].values())
+    rows = {"validation": (3291, 3305), "test": (3262, 3275)}
+    for split, counts in rows.items():
+        seven, eight = (peer["splits"][split][name] for name in ("FERPlus7", "FERPlus"))
+        assert (seven["n"], eight["n"]) == counts
+        low, high = seven["accuracy_interval"]
+        assert low < seven["accuracy"] < high
+        if "contempt" not in peer["classes"]:  # the faces that count beside the seven are all wrong
+            right = [round(scores["accuracy"] * scores["n"]) for scores in (seven, eight)]
+            assert right[0] == right[1]
 
 
 def test_marked_tables_are_replaced_and_all_else_stays(sources, tmp_path, capsys):

@@ -1,0 +1,1 @@
+"""Models that package registries carry, scored on the same FER+ rows by the same protocol."""
