@@ -1,7 +1,7 @@
 """Compare the networks of npm's packages, as they are run here, with TensorFlow.js.
 
-    npm install --no-save --ignore-scripts @vladmandic/face-api@1.7.15 @vladmandic/human@3.3.6 \
-        @tensorflow/tfjs@4.22.0 @tensorflow/tfjs-backend-wasm@4.22.0
+    npm install --prefix peers --ignore-scripts @vladmandic/face-api@1.7.15 \
+        @vladmandic/human@3.3.6 @tensorflow/tfjs@4.22.0 @tensorflow/tfjs-backend-wasm@4.22.0
     python benchmarks/peers/check_ports.py
 
 runs both packages' networks in Node on drawn faces, on TensorFlow.js' plain and WebAssembly
@@ -31,7 +31,7 @@ FACES, LARGEST = 64, 1e-4
 def main() -> int:
     """Print a line per network and backend; return 1 where one differs too much."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--node_modules", type=Path, default=Path("node_modules"))
+    parser.add_argument("--node_modules", type=Path, default=Path("peers", "node_modules"))
     modules = parser.parse_args().node_modules
     faces = np.stack([drawing.pixels for drawing in draw_rows(FACES, seed=0)[1]])
     worst = 0.0

@@ -74,9 +74,8 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--peers", nargs="+", choices=PEERS, help="[all that are installed]")
-    parser.add_argument(
-        "--node_modules", type=Path, default=Path("node_modules"), help="npm's folder"
-    )
+    modules = Path("peers", "node_modules")
+    parser.add_argument("--node_modules", type=Path, default=modules, help="npm's folder")
     parser.add_argument("--output_dir", type=Path, default=Path("peers"))
     arguments = parser.parse_args(argv)
     require(EVALUATION, "evaluation")

