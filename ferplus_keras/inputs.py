@@ -1,5 +1,6 @@
 """What files from elsewhere may not do: never end, fill the memory, or run in a spreadsheet."""
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,12 @@ FORMULA = "=+-@\t\r"
 
 EXPANSION = 20
 """How many times larger an archive of numbers may become when it is unpacked."""
+
+DAMAGED_ARRAY = (
+    *(OSError, EOFError, SyntaxError, tokenize.TokenError, ValueError, TypeError, LookupError),
+    *(AttributeError, MemoryError, OverflowError),
+)
+"""What NumPy raises for a file of arrays: it reads their headers as Python's literals."""
 
 
 def plain(path: Path) -> Path:

@@ -20,7 +20,7 @@ import numpy as np
 from ferplus_keras import hub
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.files import replacing, require_writable, write_json
-from ferplus_keras.inputs import open_zip, plain
+from ferplus_keras.inputs import DAMAGED_ARRAY, open_zip, plain
 
 CONFIG = "config.yaml"
 RECORD = "run.json"
@@ -165,7 +165,7 @@ class Run:
                 not isinstance(of, dict) for of in header["callbacks"].values()
             ):
                 raise ValueError(f"expected {', '.join(shape)} in its header")
-        except (InputError, OSError, ValueError, KeyError, TypeError) as error:
+        except (InputError, *DAMAGED_ARRAY) as error:
             raise InputError(
                 f"cannot read the state of the run in {path} ({one_line(error)}); "
                 "start again with --overwrite or another --name"

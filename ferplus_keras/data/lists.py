@@ -15,7 +15,7 @@ from ferplus_keras.data.layouts import AFFECTNET, LAYOUTS, RAF_DB, FaceFile, Tre
 from ferplus_keras.data.tables import at_line, read_table
 from ferplus_keras.emotions import FER2013_CLASSES, SPLITS, VOTE_COLUMNS
 from ferplus_keras.errors import InputError, one_line
-from ferplus_keras.inputs import plain
+from ferplus_keras.inputs import DAMAGED_ARRAY, plain
 
 LABELS_FILE = "labels.csv"
 JAFFE = dict(zip(["AN", "DI", "FE", "HA", "SA", "SU", "NE"], FER2013_CLASSES, strict=True))
@@ -46,7 +46,7 @@ def _affectnet(tree: Tree) -> list[FaceFile] | None:
             )
         try:
             code = np.load(plain(tree.folder / source), allow_pickle=False).item()
-        except (OSError, ValueError, EOFError, AttributeError, MemoryError) as error:
+        except DAMAGED_ARRAY as error:
             raise InputError(f"cannot read {tree.folder / source}: {one_line(error)}") from None
         files.append(FaceFile(path, _label(AFFECTNET, str(code), source), split_of(*place.parts)))
     return files or None

@@ -15,10 +15,11 @@ from ferplus_keras.data.dataset import DATASETS, Source, open_source
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.data.tables import read_table
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES, SPELLINGS, SPLITS
-from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.evaluation import evaluate as evaluation
 from ferplus_keras.extras import EVALUATION, require
 from ferplus_keras.files import require_writable, sha256
+from ferplus_keras.inputs import DAMAGED_ARRAY, plain
 from ferplus_keras.run import PREDICTIONS, default_data_dir
 
 if TYPE_CHECKING:
@@ -132,12 +133,12 @@ def _read(path: Path) -> pandas.DataFrame:
         if path.suffix == ".csv":
             return pandas.DataFrame([line for _, line in read_table(path, ())[0]])
         if path.suffix == ".npy":
-            return pandas.DataFrame(np.load(path))
+            return pandas.DataFrame(np.load(plain(path)))
         if path.suffix == ".parquet":
             require(("pyarrow",), "reading Parquet")
             return pandas.read_parquet(path).reset_index()
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+    except DAMAGED_ARRAY as error:
+        raise InputError(f"cannot read {path}: {one_line(error)}") from None
     raise InputError(f"{path}: expected .csv, .npy or .parquet; test.py evaluates models")
 
 
@@ -198,13 +199,13 @@ def _rows(
     A line says so by the row's number or the image; else the lines are in the order of the rows.
     FER+ has image names that two rows with the same pixels share: one line is about both.
     """
-    plain = {str(name).casefold().replace("_", "").replace(" ", ""): name for name in table}
+    spelt = {str(name).casefold().replace("_", "").replace(" ", ""): name for name in table}
     known, splits_of = source.rows.paths, source.rows.splits
-    if "row" in plain:
-        known, column = np.arange(len(splits_of)), plain["row"]
+    if "row" in spelt:
+        known, column = np.arange(len(splits_of)), spelt["row"]
     else:
         known = source.rows.names if known is None else known
-        named = [plain[name] for name in ("imagename", "image", "path") if name in plain]
+        named = [spelt[name] for name in ("imagename", "image", "path") if name in spelt]
         column = named[0] if named and known is not None else None
     if column is None:
         if not splits:

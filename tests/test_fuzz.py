@@ -1,0 +1,379 @@
+"""Files with random damage: each reader takes them or refuses them in one line.
+
+python -m pytest tests/test_fuzz.py                                   # seconds, always the same
+FERPLUS_FUZZ_SECONDS=600 python -m pytest tests/test_fuzz.py -k yaml  # ten minutes each, new ones
+"""
+
+import contextlib
+import io
+import itertools
+import json
+import os
+import re
+import shutil
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+hypothesis = pytest.importorskip("hypothesis")
+
+from hypothesis import HealthCheck, given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+from ferplus_keras.cli import main  # noqa: E402
+from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config  # noqa: E402
+from ferplus_keras.data.fer2013 import read_fer2013  # noqa: E402
+from ferplus_keras.data.ferplus import ferplus_votes  # noqa: E402
+from ferplus_keras.data.layouts import find_faces  # noqa: E402
+from ferplus_keras.data.pictures import read_picture  # noqa: E402
+from ferplus_keras.emotions import FERPLUS_CLASSES  # noqa: E402
+from ferplus_keras.errors import InputError  # noqa: E402
+from ferplus_keras.run import Run  # noqa: E402
+from tests.conftest import REPOSITORY  # noqa: E402
+from tests.data.csv_files import (  # noqa: E402
+    fer2013_lines,
+    random_rows,
+    text,
+    votes_lines,
+    write_both,
+)
+
+SECONDS = float(os.environ.get("FERPLUS_FUZZ_SECONDS", 0))
+"""How long each reader is tried with ever new files; 0 tries the same few."""
+
+ODD = (
+    *(b"", b"0", b"-1", b"1e999", b"99999999999999999999", b"NaN", b"null", b"true", b"[]", b"{}"),
+    *(b'""', b"'", b'"', b"\n", b",", b";", b"\t", b"\0", b"\xff\xfe", b"\xed\xa0\x80", b"../../x"),
+    *(
+        b"=1+1",
+        b"\x1b[2J",
+        b"!!float x",
+        b"!!python/object:os.system",
+        b"&a [*a]",
+        b"<<: *b",
+        b"- ",
+    ),
+    *(b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"[" * 3000),
+)
+TOKEN = re.compile(rb'"[^"\n]*"|[\w.+-]+|[^\w\s]')
+ARCHIVE = b"PK\x03\x04"
+
+
+class Reader(NamedTuple):
+    """What reads a kind of file."""
+
+    content: bytes  # of a sound file
+    name: str  # of the file
+    read: Callable[[Path], object]
+    tries: int
+
+
+READERS: dict[str, Callable[[Path], Reader]] = {}
+
+
+def reader(make):
+    """Enter a function from an empty folder to a `Reader`, which reads files in that folder."""
+    READERS[make.__name__] = make
+    return make
+
+
+def damaged(content: bytes) -> st.SearchStrategy[bytes]:
+    """Return files like a sound one; in a zip archive its members are damaged, or its bytes."""
+    if not content.startswith(ARCHIVE):
+        return damaged_bytes(content)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+
+    def packed(name: str, changed: bytes | None) -> bytes:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            for each, held in ({**members, name: changed}).items():
+                if held is not None:
+                    archive.writestr(each, held)
+        return file.getvalue()
+
+    inside = [
+        st.builds(packed, st.just(name), st.none() | damaged_bytes(held))
+        for name, held in members.items()
+    ]
+    return st.one_of(damaged_bytes(content), *inside)
+
+
+@st.composite
+def damaged_bytes(draw, content: bytes) -> bytes:
+    words = [match.span() for match in TOKEN.finditer(content[:20_000])]
+    for _ in range(draw(st.integers(1, 3))):
+        size = len(content)
+        start = draw(st.integers(0, min(size, 512)) | st.integers(0, size))
+        end = min(size, start + draw(st.integers(0, 8) | st.integers(0, size)))
+        put = draw(st.sampled_from(ODD) | st.binary(max_size=8))
+        if words and draw(st.booleans()):  # a whole word
+            start, end = draw(st.sampled_from(words))
+        elif draw(st.booleans()):  # another part of the file
+            other = draw(st.integers(0, size))
+            put = content[other : other + draw(st.integers(0, 64))]
+        content = content[:start] + put + content[end:]
+        words = []
+    return content
+
+
+def command(*words: str) -> None:
+    """Run a command as a user does; what it refuses is one line."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        code = main(words)
+    assert code in (0, 1, 2)
+    if code:
+        (line,) = [line for line in said.getvalue().splitlines() if line.startswith("error: ")]
+        raise InputError(line)
+
+
+@reader
+def votes(folder):
+    return Reader(
+        text(votes_lines(random_rows(6))), "fer2013new.csv", lambda path: ferplus_votes(folder), 200
+    )
+
+
+@reader
+def pixels(folder):
+    content = text(fer2013_lines(random_rows(6)))
+    return Reader(content, "fer2013.csv", lambda path: read_fer2013(folder, folder / ".cache"), 60)
+
+
+@reader
+def labels(folder):
+    content = b'path,label,split\na/1.png,happiness,train\n"b, 2.png",sadness,test\n'
+    return Reader(content, "labels.csv", lambda path: find_faces(folder), 200)
+
+
+@reader
+def parquet(folder):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    rows = {"image": [b"\x89PNG", b"\x89PNG"], "label": [0, 1], "person": ["a", "b"]}
+    file = io.BytesIO()
+    write_table(pyarrow.table(rows), file)
+    return Reader(file.getvalue(), "faces.parquet", lambda path: find_faces(folder), 200)
+
+
+def encoded(kind: str, mode: str = "RGB") -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (24, 20, 4), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).convert(mode).save(file, kind)
+    return file.getvalue()
+
+
+def picture(kind, mode="RGB"):
+    def make(folder):
+        return Reader(encoded(kind, mode), f"face.{kind.lower()}", read_picture, 100)
+
+    return make
+
+
+for _kind, _mode in (("PNG", "RGBA"), ("JPEG", "RGB"), ("GIF", "P"), ("WEBP", "RGB")):
+    READERS[f"picture_{_kind.lower()}"] = picture(_kind, _mode)
+for _kind, _mode in (("TIFF", "RGB"), ("BMP", "RGB"), ("PPM", "L")):
+    READERS[f"picture_{_kind.lower()}"] = picture(_kind, _mode)
+
+
+@reader
+def yaml(folder):
+    content = (REPOSITORY / "recipes" / "demo.yaml").read_bytes()
+    return Reader(
+        content,
+        "recipe.yaml",
+        lambda path: read_config(TrainConfig, ["--config", str(path)], "train.py"),
+        100,
+    )
+
+
+@reader
+def yaml_of_evaluation(folder):
+    content = b"splits: [test]\ntta: flip\nbatch_size: 32\ncheckpoint_path: [a, b]\n"
+    return Reader(
+        content,
+        "test.yaml",
+        lambda path: read_config(EvaluateConfig, ["--config", str(path)], "test.py"),
+        100,
+    )
+
+
+@reader
+def state(folder):
+    header = {"epochs": 3, "stopped": False, "callbacks": {"SaveBest 0": {"best": 0.5}}}
+    file = io.BytesIO()
+    np.savez(file, header=np.array(json.dumps(header)), variable_0000=np.ones((3, 3), "float32"))
+    return Reader(file.getvalue(), "resume_state.npz", lambda path: Run(folder).state(), 100)
+
+
+@reader
+def record(folder):
+    (folder / "final_model.keras").touch()
+    content = json.dumps({"best": {"epoch": 3}, "versions": {"keras": "3"}}).encode()
+    return Reader(content, "run.json", lambda path: Run(folder).status, 200)
+
+
+@reader
+def history(folder):
+    content = b"epoch,accuracy,loss,val_accuracy\n0,0.5,1.25,0.4\n1,0.6,1.0,0.45\n"
+    return Reader(content, "training.csv", lambda path: Run(folder).history(), 200)
+
+
+def evaluated(folder: Path) -> Path:
+    """Write two runs with everything that an evaluation leaves, the first in `folder` itself."""
+    pytest.importorskip("sklearn")
+    from tests.evaluation.test_compare import write_run
+
+    answers = np.random.default_rng(0).integers(0, 3, 40)
+    digest = "0" * 64
+    for run, seed in ((folder / "runs/one", 1), (folder / "runs/two", 2)):
+        run.parent.mkdir(exist_ok=True)
+        write_run(run, range(40), answers, seed, checkpoint_sha256=digest)
+    for name in ("report.json", "predictions.csv"):
+        shutil.copy(folder / "runs/one" / name, folder / name)
+    return folder / "runs/two"
+
+
+@reader
+def report(folder):
+    other = evaluated(folder)
+    content = (folder / "report.json").read_bytes()
+    return Reader(
+        content, "report.json", lambda path: command("compare", str(folder), str(other)), 25
+    )
+
+
+@reader
+def predictions(folder):
+    other = evaluated(folder)
+    content = (folder / "predictions.csv").read_bytes()
+    return Reader(
+        content, "predictions.csv", lambda path: command("compare", str(folder), str(other)), 25
+    )
+
+
+def scored(suffix: str, write: Callable[[np.ndarray, Path], object]):
+    def make(folder):
+        pytest.importorskip("sklearn")
+        write_both(folder, random_rows(30))
+        path = folder / f"others.{suffix}"
+        write(np.random.default_rng(0).dirichlet(np.ones(8), 5).astype("float32"), path)
+        words = ("evaluate", str(path), "--splits", "test", "--data_dir", str(folder))
+        return Reader(path.read_bytes(), path.name, lambda path: command(*words), 12)
+
+    return make
+
+
+READERS["scored_npy"] = scored("npy", lambda values, path: np.save(path, values))
+READERS["scored_csv"] = scored(
+    "csv",
+    lambda values, path: np.savetxt(
+        path, values, delimiter=",", header=",".join(FERPLUS_CLASSES), comments=""
+    ),
+)
+READERS["scored_parquet"] = scored(
+    "parquet",
+    lambda values, path: (
+        pytest.importorskip("pandas").DataFrame(values, columns=FERPLUS_CLASSES).to_parquet(path)
+    ),
+)
+
+
+def layers() -> dict[str, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    return {
+        "conv": {"kernel": rng.random((3, 3, 3, 4), "f4"), "bias": rng.random(4, "f4")},
+        "dense": {"kernel": rng.random((4, 2), "f4"), "bias": rng.random(2, "f4")},
+    }
+
+
+@reader
+def hdf5(folder):
+    pytest.importorskip("keras")
+    from ferplus_keras.models.weights import open_layers
+    from tests.models.networks import write_keras2_model
+
+    write_keras2_model(folder / "sound.hdf5", layers())
+
+    def read(path):
+        from ferplus_keras.models.hdf5_files import read_settings
+
+        read_settings(path, "dense")
+        with open_layers(path) as stored:
+            for variables in stored.values():
+                for values in variables.values():
+                    np.asarray(values)
+
+    return Reader((folder / "sound.hdf5").read_bytes(), "weights.hdf5", read, 150)
+
+
+@reader
+def keras_checkpoint(folder):
+    keras = pytest.importorskip("keras")
+    from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+
+    faces = keras.Input((48, 48), dtype="uint8", name="faces")
+    x = keras.layers.Dense(2, "softmax", name="dense")(keras.layers.Flatten(name="flat")(faces))
+    info = CheckpointInfo("own", 48, ("glad", "sad"), "Folder", "unknown", "majority")
+    save_checkpoint(keras.Model(faces, x, name="own"), folder / "sound.keras", info)
+    content = (folder / "sound.keras").read_bytes()
+    return Reader(content, "model.keras", load_checkpoint, 30)
+
+
+@reader
+def dlib(folder):
+    pytest.importorskip("keras")
+    from ferplus_keras.models.dlib_files import read_dat
+    from tests.models.test_dlib import random_numbers, serialised
+
+    return Reader(serialised(random_numbers()), "network.dat", read_dat, 15)
+
+
+@reader
+def face_api(folder):
+    pytest.importorskip("keras")
+    from ferplus_keras.models.dlib_files import read_face_api
+    from tests.models.test_dlib import random_numbers, write_face_api
+
+    write_face_api(folder, random_numbers())
+    name = "face_recognition_model-weights_manifest.json"
+    return Reader((folder / name).read_bytes(), name, read_face_api, 15)
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_damage_is_refused_in_one_line(kind, tmp_path, monkeypatch):
+    sound = READERS[kind](tmp_path)
+    path = tmp_path / sound.name
+    path.write_bytes(sound.content)
+    sound.read(path)  # or the test would be about another fault
+    monkeypatch.chdir(tmp_path)
+
+    @settings(
+        max_examples=sound.tries,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(damaged(sound.content))
+    def attempt(content):
+        path.write_bytes(content)
+        try:
+            sound.read(path)
+        except InputError as error:
+            said = str(error)
+            if not said or "\n" in said:
+                pytest.fail(f"expected one line, got {said!r}")
+
+    end = time.monotonic() + SECONDS
+    for seed in itertools.count():
+        hypothesis.seed(seed)(attempt)()
+        if time.monotonic() >= end:
+            break
