@@ -112,20 +112,25 @@ def _read_file(file: Any) -> np.ndarray:
     require(("PIL",), "reading pictures")
     from PIL import Image, UnidentifiedImageError
 
-    limit = f"expected at most {MOST_PIXELS // 10**6} million pixels"
     try:
         # Pillow warns of large pictures: `MOST_PIXELS` is the limit here.
         with _OPENING, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(file, formats=_decoders())
         if picture.width * picture.height > MOST_PIXELS:
-            raise InputError(f"{limit}, found {picture.width} x {picture.height}")
+            raise InputError(too_large(*picture.size))
         return _as_rgb(picture)
     except UnidentifiedImageError:
         file.seek(0)
         raise InputError(_unidentified(file.read(40))) from None
     except Image.DecompressionBombError:
-        raise InputError(limit) from None
+        raise InputError(too_large()) from None
+
+
+def too_large(*sides: int) -> str:
+    """Say that a picture or frame has more than `MOST_PIXELS`; its sides where they are known."""
+    found = f", found {' x '.join(map(str, sides))}" if sides else ""
+    return f"expected at most {MOST_PIXELS // 10**6} million pixels{found}"
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import tempfile
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ferplus_keras.backend import leaving_out
+from ferplus_keras.data import pictures
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
 from ferplus_keras.inference.detectors import say_once
@@ -44,7 +46,7 @@ def open_video(source: Source) -> Video:
     """Open a video, a camera or a stream; its frames are decoded in a thread.
 
     Raises:
-        InputError: it cannot be opened or has no frames.
+        InputError: it cannot be opened, or has no frames or huge ones.
     """
     import cv2
 
@@ -56,11 +58,15 @@ def open_video(source: Source) -> Video:
     with leaving_out(b""), plain as opening:  # OpenCV's neither; the line below says it
         capture = cv2.VideoCapture(opening)
         opened = capture.isOpened()
-        good, first = capture.read() if opened else (False, None)
+        sides = [int(capture.get(n)) for n in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
+        huge = math.prod(sides) > pictures.MOST_PIXELS
+        good, first = capture.read() if opened and not huge else (False, None)
     if not opened:
         hint = "no video, or damaged" if isinstance(source, Path) else "no answer, or no video"
         hint = "is it connected, and not in use?" if isinstance(source, int) else hint
         raise InputError(f"cannot open {name}: {hint}")
+    if huge:
+        raise InputError(f"cannot open {name}: {pictures.too_large(*sides)}")
     if not good:
         raise InputError(f"{name} has no frames that can be read")
     rate = capture.get(cv2.CAP_PROP_FPS)

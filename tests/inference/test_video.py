@@ -1,6 +1,7 @@
 """Videos and cameras: frames in and out, faces followed, scores smoothed."""
 
 import csv
+import struct
 import threading
 import wave
 from dataclasses import replace
@@ -164,6 +165,31 @@ def test_what_is_no_video_is_said_in_one_line(clip, content, expected, tmp_path,
     with pytest.raises(InputError, match=expected):
         open_video(path)
     assert capfd.readouterr().err == ""
+
+
+def test_huge_frames_are_refused_before_one_is_decoded(tmp_path, monkeypatch):
+    path = tmp_path / "huge.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"FFV1"), 30, (320, 240))
+    for index in range(3):
+        writer.write(frame(index))
+    writer.release()
+    content = path.read_bytes()
+    sides = content.index(b"strf") + 12  # width and height of BITMAPINFOHEADER
+    assert struct.unpack_from("<2i", content, sides) == (320, 240)
+    path.write_bytes(content[:sides] + struct.pack("<2i", 20_000, 10_000) + content[sides + 8 :])
+
+    class Capture:
+        """OpenCV's, which may not decode."""
+
+        def __init__(self, name):
+            opened = cv2_capture(name)
+            self.get, self.isOpened = opened.get, opened.isOpened
+
+    cv2_capture = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    said = "cannot open .*huge.avi: expected at most 178 million pixels, found 20000 x 10000"
+    with pytest.raises(InputError, match=said):
+        open_video(path)
 
 
 def test_a_missing_camera_is_said_in_one_line(capfd):
