@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import sys
 import threading
 from http.server import ThreadingHTTPServer
@@ -86,10 +87,25 @@ def test_the_card_says_what_run_and_report_say(run, tmp_path, capsys):
         assert digest in body
     assert f"Trained on {record['train_rows']} rows" in body
     assert "(a trial)" in body
+    assert "Distilled" not in body
+    assert "one training" in body
     assert "random weights" in body
     assert "--limit_train 64" in body
     assert "None" not in body
     assert f'Predictor("{run}/model_max_acc.keras")' in body
+
+
+def test_the_card_names_the_teachers(run, tmp_path):
+    folder = tmp_path / "student"
+    shutil.copytree(run, folder)
+    record = json.loads((folder / "run.json").read_text())
+    teachers = [{"path": f"/home/me/{digit}.keras", "sha256": digit * 64} for digit in "ab"]
+    (folder / "run.json").write_text(json.dumps(record | {"teachers": teachers}))
+    assert main(["card", str(folder)]) == 0
+    (line,) = re.findall("^- Distilled.*$", (folder / "model_card.md").read_text(), re.MULTILINE)
+    assert "2 trained networks" in line
+    assert all("`" + digit * 64 + "`" in line for digit in "ab")
+    assert "/home/me" not in line
 
 
 def test_intervals_of_recall():
