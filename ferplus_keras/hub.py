@@ -27,11 +27,7 @@ def fetch(address: str, name: str) -> Path:
 
 
 def require_place(address: object, given: object, flag: str) -> None:
-    """Refuse an address of the Hub without the flag that says where files go: not to its cache.
-
-    Raises:
-        UsageError: it is one and nothing was given.
-    """
+    """Refuse an address of the Hub without the flag that says where files go: not to its cache."""
     if str(address).startswith(SCHEME) and not given:
         name = str(address).removeprefix(SCHEME).lstrip("/")
         raise UsageError(f"expected {flag} for what is written of hf://{name}")

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -142,6 +143,34 @@ def test_a_damaged_or_foreign_entry_is_rebuilt(source, cache, parsed, damage):
         assert found.splits.tolist() == ROWS.splits
     assert parsed == [source, source]
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]
+
+
+LARGE_DAMAGES = {
+    "truncated": lambda array: os.truncate(array, array.stat().st_size - 1),
+    "longer": lambda array: array.write_bytes(array.read_bytes() + b"0"),
+    "other header": lambda array: change_byte(array, 30),
+    "half of it zero": lambda array: array.write_bytes(
+        array.read_bytes()[: array.stat().st_size // 2].ljust(array.stat().st_size, b"\0")
+    ),
+    "other faces": lambda array: np.save(array, np.load(array)[::-1]),
+}
+
+
+@pytest.mark.parametrize("damage", LARGE_DAMAGES.values(), ids=LARGE_DAMAGES)
+def test_of_a_large_entry_a_part_is_read_and_damage_noticed(cache, tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(pixel_cache, "_BLOCK", 2**10)
+    monkeypatch.setattr(pixel_cache, "_CHECKED", 2**15)
+    faces = np.random.default_rng(0).integers(0, 256, (200, 48, 48), np.uint8)  # 14 * 2**15 bytes
+    pixel_cache.store(cache, tmp_path, pixel_cache.Entry(faces, {}, [], "0" * 64))
+    read, crc32 = [], pixel_cache.zlib.crc32
+    counting = SimpleNamespace(
+        crc32=lambda data, *start: read.append(len(data)) or crc32(data, *start)
+    )
+    monkeypatch.setattr(pixel_cache, "zlib", counting)
+    np.testing.assert_array_equal(pixel_cache.load(cache, tmp_path).faces, faces)
+    assert 2**15 < sum(read) < 2**17 < faces.nbytes
+    damage(next(cache.glob("*.npy")))
+    assert pixel_cache.load(cache, tmp_path) is None
 
 
 def test_without_a_folder_to_write_to_the_pixels_stay_in_memory(source, cache, capsys):
