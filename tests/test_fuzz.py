@@ -287,6 +287,22 @@ READERS["scored_parquet"] = scored(
 )
 
 
+@reader
+def result(folder):
+    pytest.importorskip("sklearn")
+    from tools.tables import TABLES, Sources
+
+    recipes = REPOSITORY / "recipes"
+    sources = Sources(folder, recipes, REPOSITORY / "docs" / "recipes.md")
+
+    def read(path):
+        for kind in ("recipes", "evaluations", "runs", "commands"):
+            TABLES[kind](sources, "")
+        TABLES["rules"](sources, path.stem)
+
+    return Reader((REPOSITORY / "results/fast_fer.json").read_bytes(), "fast_fer.json", read, 40)
+
+
 def layers() -> dict[str, dict[str, np.ndarray]]:
     rng = np.random.default_rng(0)
     return {

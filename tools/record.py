@@ -11,7 +11,9 @@ from ferplus_keras.arguments import as_words
 from ferplus_keras.config import PLACES, TrainConfig, read_config, to_plain
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing, sha256
-from ferplus_keras.run import MAX_ACCURACY, REPORT, Run
+from ferplus_keras.run import CONFIG, MAX_ACCURACY, REPORT, Run
+from ferplus_keras.run import RECORD as RUN_RECORD
+from tools.kept import BRIEF, read_result, require
 
 CHECKPOINTS = "checkpoints/"
 """How recipes, plans and kept commands name the folder of all runs."""
@@ -33,6 +35,28 @@ SCORES = (
 
 KEPT = ("commit", "hardware", "backend", "versions", "data")
 """Parts of run.json that are kept as they are."""
+
+EVALUATION = {
+    **dict.fromkeys(("dataset_name", "label_rule", "tta", "average"), str),
+    **{"temperature": (float, dict, list, None), "seconds": {"total": float}},
+    "splits": {
+        str: {
+            **dict.fromkeys(SCORES, (float, list, None)),
+            **{"leak_free": BRIEF, "label_rules": {str: BRIEF}},
+            "per_class": {str: {"f1": (float, None)}},
+        }
+    },
+}
+MEMBER = {"checkpoint": str, "checkpoint_sha256": str, "epoch": (int, None)}
+SETTINGS = dict.fromkeys(("name", "checkpoints_dir", "model_name", "label_rule"), str)
+RECORD = {
+    **dict.fromkeys(("train_rows", "seed", "epochs"), int),
+    **dict.fromkeys(("seconds", "images_per_second"), float),
+    **dict.fromkeys(KEPT, object),
+    "freeze_before": {"trainable_params": int, "frozen_params": int},
+    "weights": ({"path": str, "sha256": str}, None),
+}
+"""What is used of report.json, of each of its members, of config.yaml and of run.json."""
 
 
 def write_result(
@@ -61,20 +85,16 @@ def write_result(
     if not (evaluation / REPORT).is_file():
         raise InputError(f"no {evaluation / REPORT}; expected the folder of an evaluation")
     report = Run(evaluation).report()
-    try:
-        networks = [
-            _network(found, recipe, results_dir) for found in report.get("members") or [report]
-        ]
-        kept = {key: report[key] for key in ("dataset_name", "label_rule", "tta", "average")}
-        kept |= {
-            "temperature": report["temperature"],
-            "seconds": round(report["seconds"]["total"], 1),
-            "splits": {split: _scores(found) for split, found in report["splits"].items()},
-        }
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{evaluation / REPORT} is not a report of test.py: {error} is missing"
-        ) from None
+    require(report, EVALUATION, evaluation / REPORT, "a report of test.py")
+    members = report.get("members") or [report]
+    require(members, [MEMBER], evaluation / REPORT, "a report of test.py")
+    networks = [_network(found, recipe, results_dir) for found in members]
+    kept = {key: report[key] for key in ("dataset_name", "label_rule", "tta", "average")}
+    kept |= {
+        "temperature": report["temperature"],
+        "seconds": round(report["seconds"]["total"], 1),
+        "splits": {split: _scores(found) for split, found in report["splits"].items()},
+    }
     if name is None and len(networks) > 1:
         raise InputError(f"{evaluation} is of {len(networks)} networks: use --name NAME")
     name = name or networks[0]["name"]
@@ -132,10 +152,12 @@ def _network(found: dict[str, Any], recipe: Path | None, results_dir: Path) -> d
         raise InputError(f"{run.folder} is not trained to its end; continue it with --resume")
     if sha256(checkpoint) != found["checkpoint_sha256"]:
         raise InputError(f"{checkpoint} is not what was evaluated; run test.py again")
+    require(record, RECORD, run / RUN_RECORD, "a run's record")
     config = run.settings()
+    require(config, SETTINGS, run / CONFIG, "a run's settings")
     kept = results_dir / f"{config['name']}.json"
     if recipe is None and kept.is_file():
-        network = json.loads(kept.read_text(encoding="utf-8"))["networks"][0]
+        network = read_result(kept)["networks"][0]
         if network["checkpoint_sha256"] == found["checkpoint_sha256"]:
             return network
     recipe = recipe or Path("recipes") / f"{config['name']}.yaml"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 from collections.abc import Callable, Iterable
@@ -13,6 +12,7 @@ from ferplus_keras.arguments import as_words
 from ferplus_keras.errors import InputError, unknown
 from ferplus_keras.registry import Registry
 from tools import marks
+from tools.kept import PEER, RESULT, read_result
 from tools.plan import read_plan
 
 MARK = marks.pattern("results")
@@ -49,21 +49,13 @@ def fill(text: str, sources: Sources) -> str:
     return marks.fill(text, "results", lambda kind, name: TABLES[kind](sources, name))
 
 
-def read_results(folder: Path) -> dict[str, Result]:
+def read_results(folder: Path, kind: dict[Any, Any] = RESULT) -> dict[str, Result]:
     """Return the results of a folder by name, in the order of the names.
 
     Raises:
-        InputError: there is none, or a file is not a result or has another name than its result.
+        InputError: there is none, or as `read_result`.
     """
-    found = {}
-    for path in sorted(folder.glob("*.json")):
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            found[result["name"]] = result
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is not a result: {error}") from None
-        if result["name"] != path.stem:
-            raise InputError(f"{path} holds the result {result['name']}: rename one of them")
+    found = {path.stem: read_result(path, kind) for path in sorted(folder.glob("*.json"))}
     if not found:
         raise InputError(f"no results (*.json) in {folder}")
     return found
@@ -163,6 +155,9 @@ def _rules(sources: Sources, name: str) -> str:
         f"`{evaluation['label_rule']}`": splits.values(),
         "– without leaks": [split["leak_free"] for split in splits.values()],
     }
+    if len({frozenset(split["label_rules"]) for split in splits.values()}) > 1:
+        path = sources.results / f"{name}.json"
+        raise InputError(f"{path} is not a result: its splits have different label_rules")
     for rule in next(iter(splits.values()))["label_rules"]:
         found[f"`{rule}`"] = [split["label_rules"][rule] for split in splits.values()]
     rows = [
@@ -218,7 +213,7 @@ def _study(sources: Sources, name: str) -> str:
 def _peers(sources: Sources, _: str) -> str:
     """Return a row per package that carries a model, what benchmarks/peers wrote of it."""
     rows = []
-    results = read_results(sources.results / "peers").values()
+    results = read_results(sources.results / "peers", PEER).values()
     for peer in sorted(results, key=lambda peer: -_seven(peer, "validation")["accuracy"]):
         validation, test = (_seven(peer, split) for split in ("validation", "test"))
         megabytes = sum(file["bytes"] for file in peer["weights"].values()) / 1e6

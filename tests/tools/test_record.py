@@ -123,6 +123,35 @@ def test_refusals_write_nothing(run, recipe, tmp_path, monkeypatch):
     assert not (tmp_path / "results").exists()
 
 
+def test_edited_files_of_a_run_are_refused_in_one_line(run, recipe, tmp_path):
+    def refusal(name, change):
+        written = (run / name).read_text()
+        read, write = (
+            (json.loads, json.dumps) if name.endswith(".json") else (yaml.safe_load, yaml.safe_dump)
+        )
+        content = read(written)
+        change(content)
+        (run / name).write_text(write(content))
+        with pytest.raises(InputError) as caught:
+            write_result(run, tmp_path / "results", recipe=recipe)
+        (run / name).write_text(written)
+        (line,) = str(caught.value).splitlines()
+        assert str(run / name) in line
+        return line
+
+    said = refusal("report.json", lambda report: report["splits"].update(test=[]))
+    assert said.endswith("splits.test is []")
+    said = refusal("report.json", lambda report: report.update(members=[3]))
+    assert said.endswith("0 is 3")
+    said = refusal("report.json", lambda report: report.pop("seconds"))
+    assert said.endswith("seconds is missing")
+    said = refusal("run.json", lambda record: record.update(freeze_before=0))
+    assert said.endswith("is not a run's record: freeze_before is 0")
+    said = refusal("config.yaml", lambda settings: settings.update(name=None))
+    assert said.endswith("is not a run's settings: name is null")
+    assert write_result(run, tmp_path / "results", recipe=recipe).is_file()
+
+
 def test_runs_that_a_run_starts_from_are_named_as_the_recipe_names_them(tiny_network, tmp_path):
     recipe = tmp_path / "next.yaml"
     recipe.write_text(f"model_name: {tiny_network}\ncheckpoint_path: checkpoints/first/a.keras\n")

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import re
 import statistics
 
@@ -94,6 +95,8 @@ def result(name, validation, test=None, recipe="first", seed=0, **changed):
         "changed": changed,
         "command": f"python train.py --config recipes/{recipe}.yaml --name {name}",
         "model": "CompactFER",
+        "checkpoint": "model_max_acc.keras",
+        "checkpoint_sha256": "0" * 64,
         "parameters": 1000,
         "train_rows": 500,
         "seed": seed,
@@ -319,3 +322,38 @@ def test_a_file_that_is_no_result_is_named(sources):
     (sources.results / "odd.json").rename(sources.results / "even.json")
     with pytest.raises(InputError, match=r"even\.json holds the result odd"):
         read_results(sources.results)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("evaluation.splits", {}, "evaluation.splits.validation is missing"),
+        ("evaluation.splits.validation.accuracy", "high", '.accuracy is "high"'),
+        ("evaluation.splits.validation.accuracy", math.nan, ".accuracy is NaN"),
+        ("evaluation.splits.validation.accuracy_interval", [0.5], "interval has 1 values"),
+        ("evaluation.splits.validation.label_rules", [], "validation.label_rules is []"),
+        ("evaluation.splits.test.label_rules", {}, "its splits have different label_rules"),
+        ("evaluation.label_rule", None, "evaluation.label_rule is null"),
+        ("networks", [], "networks has 0 values"),
+        ("networks", {}, "networks is {}"),
+        ("networks.0.seed", 0.5, "networks.0.seed is 0.5"),
+        ("networks.0.history.val_accuracy", [], "val_accuracy has 0 values"),
+        ("networks.0.hardware", "P", 'networks.0.hardware is "P"'),
+        ("name", "other", "holds the result other: rename one of them"),
+    ],
+)
+def test_an_edited_result_is_refused_in_one_line(sources, place, value, said, tmp_path, capsys):
+    edited = result("one", 0.5, 0.4)
+    *way, last = place.split(".")
+    inside = edited
+    for key in way:
+        inside = inside[int(key) if key.isdecimal() else key]
+    inside[last] = value
+    (sources.results / "one.json").write_text(json.dumps(edited))
+    page = tmp_path / "page.md"
+    page.write_text("<!-- results: rules one -->\n<!-- end -->\n")
+    words = ["tables", str(page), "--results_dir", str(sources.results)]
+    assert main([*words, "--published", str(sources.published)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {sources.results / 'one.json'} ")
+    assert said in line
