@@ -37,7 +37,10 @@ POINTS = 120
 
 
 def draw_confusion(report: dict[str, Any], path: Path) -> None:
-    """Draw one confusion matrix per split: shares of the true class, counts in small print."""
+    """Draw one confusion matrix per split: shares of the true class, counts in small print.
+
+    The PNG file has the report's `evaluation_id` as a text.
+    """
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay
 
@@ -55,7 +58,8 @@ def draw_confusion(report: dict[str, Any], path: Path) -> None:
         axes.set_xticks(range(len(names)), names, rotation=40, ha="right", parse_math=False)
         title = f"{name}: accuracy {scores['accuracy']:.4f}, n = {scores['n']}"
         axes.set(xlabel="predicted", ylabel="true", title=title)
-    _save(figure, f"{report['model']} on {report['dataset_name']}, {report['label_rule']}", path)
+    title = f"{report['model']} on {report['dataset_name']}, {report['label_rule']}"
+    _save(figure, title, path, evaluation_id=report["evaluation_id"])
 
 
 def draw_comparison(found: dict[str, Any], path: Path) -> None:
@@ -107,10 +111,11 @@ def _whiskers(axes: Axes, names: list[str], found: list[dict], key: str, colours
     axes.grid(axis="x", alpha=0.3)
 
 
-def _save(figure: Figure, title: str, path: Path) -> None:
+def _save(figure: Figure, title: str, path: Path, **written: str) -> None:
+    """Write a PNG file with a title, and texts that programs can read."""
     figure.suptitle(title, fontsize=12)
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=120, metadata=written)
 
 
 def plot_reliability(

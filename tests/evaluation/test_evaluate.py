@@ -11,6 +11,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.cli import main
@@ -291,6 +292,10 @@ def test_predictions_hold_every_digit(config, checkpoint, sample_data):
     )
     predictions = (checkpoint.parent / "predictions.csv").read_bytes()
     assert report["evaluation_id"] == hashlib.sha256(predictions).hexdigest()
+    with Image.open(checkpoint.parent / "confusion_matrix.png") as drawn:
+        assert drawn.text["evaluation_id"] == report["evaluation_id"]
+    page = (checkpoint.parent / "report.html").read_text()
+    assert f"<code>{report['evaluation_id']}</code>" in page
     for name in ("fer2013.csv", "fer2013new.csv"):
         content = (sample_data / name).read_bytes()
         assert report["data"][name] == hashlib.sha256(content).hexdigest()
