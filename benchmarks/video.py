@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 
 from ferplus_keras.inference.detectors import DETECTORS
-from ferplus_keras.inference.frames import open_video, video_writer
 from ferplus_keras.inference.predictor import Predictor
+from ferplus_keras.inference.sources import open_video, video_writer
 from ferplus_keras.inference.video import EVERY, predict_frames
 
 

@@ -169,7 +169,7 @@ class LineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing usage and exiting."""
-        raise UsageError(message)
+        raise UsageError(message.removeprefix("argument "))
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """Parse, naming the nearest spelling of a flag that there is not."""

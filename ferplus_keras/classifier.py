@@ -16,9 +16,9 @@ from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import sha256
 from ferplus_keras.formats import Predict, one_at_a_time, open_network
+from ferplus_keras.hardware import announce
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.progress import progress_bar
-from ferplus_keras.provenance import announce
 from ferplus_keras.run import find_checkpoint
 
 if TYPE_CHECKING:

@@ -222,12 +222,12 @@ COMMANDS = {
         "predict.py",
     ),
     "fetch": Command(
-        "download YuNet's file for predict and serve", _module("inference.weights:fetch")
+        "download YuNet's file for predict and serve", _module("inference.detectors:fetch")
     ),
     "serve": Command("serve a page and a REST interface", _module("serve.command:serve")),
     "app": Command("the same as serve", _module("serve.command:serve")),
     "explain": Command("show which pixels decided", _module("explain.command:explain")),
-    "export": Command("write a model for another runtime", _module("export.command:export")),
+    "export": Command("write a model for another runtime", _module("export:run_command")),
     "evaluate": Command(
         "score the predictions of any model", _module("evaluation.predictions:evaluate_predictions")
     ),

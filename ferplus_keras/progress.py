@@ -1,6 +1,7 @@
-"""Progress bars on standard error."""
+"""What is printed: progress bars on standard error, and tables."""
 
 import sys
+from collections.abc import Collection, Sequence
 from typing import Any
 
 
@@ -19,3 +20,15 @@ def progress_bar(**options: Any):
         maxinterval=10 if terminal else 60,
         **options,
     )
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Return rows of cells as lines, each column as wide as its widest cell.
+
+    Cells are flush left, those of the columns `right`, from 0, flush right.
+    """
+    columns = [
+        [f"{cell:{'>' if place in right else '<'}{max(map(len, column))}}" for cell in column]
+        for place, column in enumerate(zip(*rows, strict=True))
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))

@@ -1,16 +1,11 @@
-"""What a result depends on besides its settings: source, packages and hardware."""
-
-from __future__ import annotations
+"""What a result depends on besides its settings and the hardware: source and packages."""
 
 import os
 import platform
-import re
 import subprocess
-import sys
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 PACKAGES = (
     "ferplus-keras",
@@ -22,13 +17,6 @@ PACKAGES = (
     "numpy",
     "opencv-python-headless",
 )
-
-GPU_INSTALL = {
-    "tensorflow": "pip install 'ferplus-keras[tensorflow-gpu]'",
-    "jax": "pip install 'ferplus-keras[jax-gpu]'",
-    "torch": "pip install --force-reinstall torch",
-}
-"""What installs each backend with CUDA's libraries."""
 
 COMMIT = "FERPLUS_COMMIT"
 """Environment variable that names the commit of a copy of the source without its history."""
@@ -66,71 +54,3 @@ def _git(folder: Path, *words: str) -> str | None:
         )
         return done.stdout.strip()
     return None
-
-
-def hardware() -> dict[str, Any]:
-    """Return what computes: {"processor": name, "cores": usable ones, "gpus": [names]}."""
-    processor = platform.processor() or platform.machine()
-    with suppress(OSError, IndexError):  # only Linux has the file, and not every processor a name
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        processor = re.findall(r"^model name\s*: *(.*\S)", text, re.MULTILINE)[0]
-    return {"processor": processor, "cores": _cores(), "gpus": _gpus()}
-
-
-def announce(doing: str, precision: str = "float32", *, keras: bool = True, gpus: int = 1) -> None:
-    """Say on standard error where the numbers are computed, such as "training on NVIDIA H100".
-
-    A second line warns of an NVIDIA GPU that the Keras backend does not see, unless it is hidden
-    from it (`--num_gpus 0`, `$CUDA_VISIBLE_DEVICES`).
-
-    Args:
-        doing: the first word.
-        precision: of the network's layers.
-        keras: False for a model that another runtime runs, on the processor.
-        gpus: how many are used at most.
-    """
-    found, cores = _gpus()[:gpus] if keras else [], _cores()
-    processor = "1 processor core" if cores == 1 else f"{cores} processor cores"
-    print(f"{doing} on {' and '.join(found) or processor}, {precision}", file=sys.stderr)
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    hidden = hidden or os.environ.get("JAX_PLATFORMS") == "cpu"
-    if keras and not found and not hidden and _has_nvidia_device():
-        from keras.backend import backend
-
-        print(
-            f"warning: this machine has an NVIDIA GPU, which {backend()} does not see; run: "
-            f"{GPU_INSTALL[backend()]} (docs/gpu.md), or decline it: CUDA_VISIBLE_DEVICES=-1",
-            file=sys.stderr,
-        )
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        return os.cpu_count()
-
-
-def _has_nvidia_device() -> bool:
-    with suppress(OSError, subprocess.SubprocessError):  # Windows has no such file
-        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
-        return found.stdout.startswith("GPU 0") or Path("/dev/nvidia0").exists()
-    return Path("/dev/nvidia0").exists()
-
-
-def _gpus() -> list[str]:
-    """Return the makers' names of the GPUs that the Keras backend sees."""
-    from keras.backend import backend
-
-    if backend() == "torch":
-        import torch
-
-        return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    if backend() == "jax":
-        import jax
-
-        return [device.device_kind for device in jax.local_devices() if device.platform == "gpu"]
-    import tensorflow as tf
-
-    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
-    return [found.get("device_name", "GPU") for found in details]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ferplus_keras.arguments import as_words
-from ferplus_keras.config import PLACES, TrainConfig, read_config
+from ferplus_keras.config import PLACES
 from ferplus_keras.run import Run, Status
-from ferplus_keras.training.schedules import plan_stages
+from ferplus_keras.workspace import lock
 
 TRAIN = (sys.executable, "-m", "ferplus_keras", "train")
 POLL_SECONDS = 0.2
@@ -120,18 +119,9 @@ class Queue:
 
 
 def lock_log(path: Path) -> int | None:
-    """Return the open log of a job, or None while another process runs the job.
-
-    The command inherits the lock; the operating system frees it when the last holder is gone.
-    """
+    """Return the open log of a job, or None while another process runs the job."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(log)
-        return None
-    return log
+    return lock(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
 
 
 def read_error(log: Path) -> str:
@@ -151,10 +141,3 @@ def train_words(run: Run, settings: dict[str, Any]) -> list[str]:
     elif run.exists:
         own["overwrite"] = True
     return as_words(settings | own)
-
-
-def check_settings(words: Sequence[str], prog: str) -> TrainConfig:
-    """Return the settings of a training, or raise UsageError for what it could not follow."""
-    config = read_config(TrainConfig, words, prog)
-    plan_stages(config)
-    return config

@@ -21,6 +21,7 @@ from ferplus_keras import hub
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.files import replacing, require_writable, write_json
 from ferplus_keras.inputs import DAMAGED_ARRAY, open_zip, plain
+from ferplus_keras.workspace import lock
 
 CONFIG = "config.yaml"
 RECORD = "run.json"
@@ -230,37 +231,26 @@ class Run:
     def writing(self) -> Iterator[None]:
         """Hold the folder's lock: one process at a time trains, evaluates or exports into it.
 
-        The operating system frees the lock when its process ends, however it ends.
-
         Raises:
             InputError: another process holds it; the message names that process.
         """
-        import fcntl  # not on Windows, where models are used, not trained
-
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self / _LOCK
-        while True:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(lock, 500).decode(errors="replace").strip()
-                os.close(lock)
+        while (held := lock(path, os.O_RDWR | os.O_CREAT)) is None:
+            with suppress(FileNotFoundError):  # its last holder has just removed it
+                holder = path.read_text("utf-8", "replace").strip()
                 raise InputError(
                     f"{self.folder} is in use by {holder or 'another process'}; "
                     "wait for it or choose another --name"
-                ) from None
-            if path.exists() and os.path.samestat(os.fstat(lock), path.stat()):
-                break
-            os.close(lock)  # its last holder removed the file in between
+                )
         try:
-            os.ftruncate(lock, 0)
+            os.ftruncate(held, 0)
             text = f"process {os.getpid()} ({shlex.join(sys.argv)[:200]})\n"
-            os.write(lock, text.encode("utf-8", "replace"))
+            os.write(held, text.encode("utf-8", "replace"))
             yield
         finally:
             path.unlink(missing_ok=True)
-            os.close(lock)
+            os.close(held)
 
 
 def default_data_dir() -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ferplus_keras.arguments import as_words, read_yaml
 from ferplus_keras.config import TrainConfig, read_config, to_plain
 from ferplus_keras.errors import UsageError, one_line, unknown
-from ferplus_keras.queue import check_settings
+from ferplus_keras.training.schedules import plan_stages
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -113,7 +113,7 @@ def read_plan(path: Path, overrides: Sequence[str] = (), trials: int | None = No
             read_config(TrainConfig, as_words(base | {flag: value}), PROG)
     combinations = plan.grid() if sampler == "grid" else []
     for combination in combinations:
-        check_settings(as_words(plan.settings(combination)), PROG)
+        plan_stages(read_config(TrainConfig, as_words(plan.settings(combination)), PROG))
     trials = written.get("trials", len(combinations) or None) if trials is None else trials
     if trials is None:
         raise UsageError(f"{path}: sampler {sampler} needs trials: N")

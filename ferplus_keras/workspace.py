@@ -1,4 +1,4 @@
-"""Folders in which files are made before they are moved to their place."""
+"""Folders in which files are made before they are moved to their place, and locks."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows, where nothing is swept
+except ImportError:  # Windows, where nothing is swept, locked or trained
     fcntl = None
 
 WORK = ".partial-"
@@ -25,25 +25,26 @@ def workspace(folder: Path) -> Iterator[Path]:
     into `old` is put back.
     """
     _sweep(folder.resolve())
-    lock = None
-    while lock is None:
+    held = None
+    while held is None:
         work = Path(tempfile.mkdtemp(prefix=WORK, dir=folder))
-        lock = _lock(work)  # None if another process has just swept it away
+        held = lock(work)  # None if another process has just swept it away
     try:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
-        os.close(lock)
+        os.close(held)
 
 
 @cache
 def _sweep(folder: Path) -> None:
     for work in folder.glob(f"{WORK}*"):
-        if (lock := _lock(work)) is not None:
-            with suppress(OSError):
-                put_back(work, folder)
-                shutil.rmtree(work)
-            os.close(lock)
+        with suppress(PermissionError):
+            if (held := lock(work)) is not None:
+                with suppress(OSError):
+                    put_back(work, folder)
+                    shutil.rmtree(work)
+                os.close(held)
 
 
 def put_back(work: Path, folder: Path) -> None:
@@ -53,15 +54,19 @@ def put_back(work: Path, folder: Path) -> None:
             os.replace(path, folder / path.name)
 
 
-def _lock(work: Path) -> int | None:
-    """Return a locked descriptor of a folder; None if it is gone or another process holds it."""
+def lock(path: Path, flags: int = os.O_RDONLY) -> int | None:
+    """Return a locked descriptor of a file or folder, opened with flags as `os.open` takes them.
+
+    None if it is gone or another process holds it. Child processes inherit the lock, and the
+    operating system frees it when the last holder has ended, however it ends.
+    """
     if fcntl is None:
         return os.open(os.devnull, os.O_RDONLY)
-    with suppress(OSError):
-        lock = os.open(work, os.O_RDONLY)
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(lock), work.stat()):
-                return lock
-        os.close(lock)
+    with suppress(FileNotFoundError):
+        held = os.open(path, flags, 0o666)
+        with suppress(FileNotFoundError, BlockingIOError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(held), path.stat()):
+                return held
+        os.close(held)
     return None

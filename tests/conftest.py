@@ -95,7 +95,7 @@ def exported(tiny_checkpoint, tmp_path_factory):
     keras = pytest.importorskip("keras")
     if keras.backend.backend() != "tensorflow":
         pytest.skip("exporting runs on TensorFlow")
-    from ferplus_keras.export.export import default_target, export
+    from ferplus_keras.export import default_target, export
     from tests.exports import drawn
 
     faces = drawn(150)

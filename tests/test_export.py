@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ferplus_keras import export as export_module
 from ferplus_keras import extras
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.cli import main
 from ferplus_keras.data.dataset import load_split
 from ferplus_keras.errors import InputError
-from ferplus_keras.export import export as export_module
-from ferplus_keras.export.export import EXPORTS, TOLERANCE
-from ferplus_keras.export.faces import CALIBRATION, read_faces
+from ferplus_keras.export import CALIBRATION, EXPORTS, TOLERANCE, read_faces
 from ferplus_keras.formats import FORMATS
 from ferplus_keras.models.checkpoint import load_checkpoint, save_checkpoint
 from ferplus_keras.models.registry import build_model
@@ -158,10 +157,10 @@ def test_calibration_has_no_face_that_the_export_is_judged_on(sample_data, tmp_p
         emotion, _, usage = lines[index].split(",")
         lines[index] = f"{emotion},{pixels},{usage}"
     (tmp_path / "fer2013.csv").write_text("\n".join(lines) + "\n")
-    faces = read_faces(INFO, [str(tmp_path)], rows=1000)
-    assert 0 < len(faces.calibration) < CALIBRATION
-    seen = {face.tobytes() for face in faces.images}
-    assert not any(face.tobytes() in seen for face in faces.calibration)
+    _, images, _, calibration = read_faces(INFO, [str(tmp_path)], rows=1000)
+    assert 0 < len(calibration) < CALIBRATION
+    seen = {face.tobytes() for face in images}
+    assert not any(face.tobytes() in seen for face in calibration)
 
 
 WITHOUT_INFO = "{tmp}/plain.keras"
@@ -365,7 +364,7 @@ MODELS["Tiny"] = tiny.SPEC
 write_checkpoint(Path(sys.argv[1]))
 
 from ferplus_keras.errors import InputError
-from ferplus_keras.export.export import check_export
+from ferplus_keras.export import check_export
 try:
     check_export(Path(sys.argv[1]), Path("a.onnx"), "onnx", "float32")
 except InputError as error:

@@ -320,7 +320,7 @@ def hdf5(folder):
     write_keras2_model(folder / "sound.hdf5", layers())
 
     def read(path):
-        from ferplus_keras.models.hdf5_files import read_settings
+        from ferplus_keras.models.hdf5 import read_settings
 
         read_settings(path, "dense")
         with open_layers(path) as stored:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ferplus_keras import provenance
+from ferplus_keras import hardware
 from tests.conftest import REPOSITORY
 
 HIDING = ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS")
@@ -42,7 +42,7 @@ def test_training_names_its_processor_and_warns_of_an_idle_gpu(
         f"--mixed_precision bfloat16 --data_dir {sample_data} --checkpoints_dir {tmp_path}"
     ).split()
     said = command(*words, **machine_with_gpu)
-    assert f"training on {provenance.hardware()['cores']} processor core" in said
+    assert f"training on {hardware.hardware()['cores']} processor core" in said
     assert ", bfloat16\n" in said
     assert WARNING in said
     assert "pip install 'ferplus-keras[" in said
@@ -67,8 +67,8 @@ def test_an_exported_model_runs_on_the_processor_without_a_warning(machine_with_
     ],
 )
 def test_the_line_names_what_is_used(gpus, used, named, monkeypatch, capsys):
-    monkeypatch.setattr(provenance, "_gpus", lambda: gpus)
-    monkeypatch.setattr(provenance, "_cores", lambda: 3)
-    monkeypatch.setattr(provenance, "_has_nvidia_device", lambda: False)
-    provenance.announce("training", "bfloat16", gpus=used)
+    monkeypatch.setattr(hardware, "_gpus", lambda: gpus)
+    monkeypatch.setattr(hardware, "_cores", lambda: 3)
+    monkeypatch.setattr(hardware, "_has_nvidia_device", lambda: False)
+    hardware.announce("training", "bfloat16", gpus=used)
     assert capsys.readouterr().err == named

@@ -3,7 +3,7 @@ import shutil
 import subprocess
 import sys
 
-from ferplus_keras import provenance
+from ferplus_keras import hardware, provenance
 from tests.conftest import REPOSITORY
 
 
@@ -33,7 +33,7 @@ def test_a_copy_without_history_has_no_commit_but_the_named_one(tmp_path, monkey
 
 
 def test_hardware_and_versions_are_named():
-    found = provenance.hardware()
+    found = hardware.hardware()
     assert found["processor"]
     assert found["cores"] >= 1
     assert isinstance(found["gpus"], list)

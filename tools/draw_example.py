@@ -19,7 +19,7 @@ PEOPLE = (  # x, y, half a head's width, expression, skin, hair, style of hair, 
     (222, 392, 118, "happiness", (236, 190, 160), (104, 62, 40), "long", (196, 84, 72)),
     (506, 352, 112, "surprise", (176, 122, 88), (40, 30, 28), "bun", (58, 112, 128)),
     (792, 398, 116, "neutral", (222, 170, 132), (58, 46, 40), "short", (88, 108, 72)),
-    (1064, 356, 114, "anger", (242, 204, 180), (168, 104, 52), "fringe", (74, 82, 130)),
+    (1064, 356, 114, "anger", (242, 204, 180), (168, 104, 52), "short", (74, 82, 130)),
 )
 
 
@@ -39,21 +39,14 @@ def draw() -> np.ndarray:
 
 
 def _draw_person(canvas, channel, x, y, scale, name, skin, hair, style, shirt) -> None:
-    pen = drawn_face._Pen(canvas, scale, 0.0, np.array([x, y], float))
+    pen = drawn_face.Pen(canvas, scale, 0.0, np.array([x, y], float))
     grey, face = float(skin[channel]), EXPRESSIONS[name]
     if name == "neutral":  # wide eyes would say surprise
         face = face._replace(eye_open=-0.5, brow_height=-0.4)
-    person = Person(grey, hair[channel], style, 1.24, 0.41, 0.85, 0.085, 0.27, 0.41, 1, False)
-    drawn_face._draw_head(pen, person)
-    pen.ellipse(0, 2.4, 1.52, 0.95, shirt[channel])
+    person = Person(grey, hair[channel], style, 1.24, 0.41, 0.85, 0.41, 1)
+    drawn_face.draw_head(pen, person, face)
+    pen.fill(drawn_face.oval(0, 2.4, 1.52, 0.95), shirt[channel])
     pen.fill([(-1.52, 2.4), (1.52, 2.4), (1.55, 6), (-1.55, 6)], shirt[channel])
-    pen.fill([(-0.42, 1.2), (0.42, 1.2), (0.5, 1.7), (0, 2.0), (-0.5, 1.7)], 0.86 * grey)
-    pen.ellipse(0, 0, 1.0, person.head_height, grey)
-    drawn_face._draw_eyes(pen, person._replace(skin=max(grey, 178.0), hair=hair[channel]), face)
-    red = 1.3 if channel == 0 else 0.95
-    drawn_face._draw_nose(pen, person, face)
-    drawn_face._draw_mouth(pen, person._replace(skin=grey * red), face)
-    drawn_face._draw_hair(pen, person)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ferplus_keras.arguments import as_words, read_yaml
-from ferplus_keras.config import PLACES, EvaluateConfig, read_config
+from ferplus_keras.config import PLACES, EvaluateConfig, TrainConfig, read_config
 from ferplus_keras.errors import UsageError, unknown
-from ferplus_keras.queue import check_settings
+from ferplus_keras.training.schedules import plan_stages
 from tools.record import CHECKPOINTS
 
 PROG = "tools/campaign.py"
@@ -154,13 +154,13 @@ class _Reader:
         if not recipe.is_file():
             known = sorted(found.stem for found in self.recipes_dir.glob("*.yaml"))
             raise unknown(f"recipe in {self.path}", entry["recipe"], known)
-        config = check_settings(as_words({"config": str(recipe), **settings}), PROG)
+        config = _checked(recipe, settings)
         if self.pilot:
             short = {"nepochs": 1, "limit_train": 256, "warmup_epochs": 0}
             if config.stages:
                 short["stages"] = ["1:" + stage.split(":", 1)[1] for stage in config.stages]
             settings = settings | short
-            config = check_settings(as_words({"config": str(recipe), **settings}), PROG)
+            config = _checked(recipe, settings)
         starts = {
             key: value
             for key, value in vars(config).items()
@@ -187,3 +187,10 @@ def _inside(value: Any, checkpoints_dir: Path) -> Any:
     if isinstance(value, tuple):
         return [_inside(part, checkpoints_dir) for part in value]
     return str(checkpoints_dir / value.removeprefix(CHECKPOINTS)) if any(_runs_in(value)) else value
+
+
+def _checked(recipe: Path, settings: dict[str, Any]) -> TrainConfig:
+    """Return the settings of a training, or raise UsageError for what it could not follow."""
+    config = read_config(TrainConfig, as_words({"config": str(recipe), **settings}), PROG)
+    plan_stages(config)
+    return config

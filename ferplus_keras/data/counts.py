@@ -15,6 +15,7 @@ from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.data.targets import Labels, find_class_map
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.files import replacing
+from ferplus_keras.progress import aligned
 
 
 def label_counts(
@@ -78,14 +79,11 @@ def format_label_counts(counts: dict) -> str:
     if counts["evaluation_rule"] != counts["label_rule"]:
         heading += f" (validation and test by {counts['evaluation_rule']})"
     reasons = counts["total"]["reasons"]
-    table = [["", "rows", "kept", "dropped", *(f"  {r}" for r in reasons), *counts["classes"]]]
+    columns = [["", "rows", "kept", "dropped", *(f"  {r}" for r in reasons), *counts["classes"]]]
     for name, part in (counts["splits"] | {"total": counts["total"]}).items():
         numbers = [part["rows"], part["kept"], part["dropped"]]
         numbers += [part["reasons"].get(reason, 0) for reason in reasons]
         numbers += part["per_class"].values()
-        table.append([name, *(f"{n:,}" if isinstance(n, int) else f"{n:,.1f}" for n in numbers)])
-    aligned = (
-        [f"{cell:{'>' if place else '<'}{max(map(len, column))}}" for cell in column]
-        for place, column in enumerate(table)
-    )
-    return "\n".join([heading, *map("  ".join, zip(*aligned, strict=True))])
+        columns.append([name, *(f"{n:,}" if isinstance(n, int) else f"{n:,.1f}" for n in numbers)])
+    table = aligned([*zip(*columns, strict=True)], right=range(1, len(columns)))
+    return f"{heading}\n{table}"

@@ -19,7 +19,7 @@ MINIMUM_ROWS = 400
 _SPLIT_SHARES = {"Training": 0.8, "PublicTest": 0.1, "PrivateTest": 0.1}
 _KIND_SHARES = {
     **{"neutral": 0.2, "happiness": 0.2, "surprise": 0.14, "sadness": 0.13, "anger": 0.11},
-    **{"disgust": 0.06, "fear": 0.06, "contempt": 0.06, "from behind": 0.02, "not a face": 0.02},
+    **{"disgust": 0.06, "fear": 0.06, "contempt": 0.06, "blurred": 0.02, "not a face": 0.02},
 }
 _WEAK, _MIXED = 0.12, 0.08
 """Shares of the faces drawn weakly (towards neutral) and mixed (towards the neighbour)."""
@@ -38,7 +38,6 @@ class Drawing(NamedTuple):
     pixels: np.ndarray  # (48, 48) uint8
     votes: np.ndarray  # (10,) int64, columns as VOTE_COLUMNS
     emotion: int  # FER2013's own label, 0-6
-    shows_face: bool = True
 
 
 def write_sample_data(
@@ -65,9 +64,10 @@ def write_sample_data(
     for usage, drawing in zip(usages, drawings, strict=True):
         pixels = " ".join(map(str, drawing.pixels.ravel().tolist()))
         faces.append(f"{drawing.emotion},{pixels},{usage}")
-        name = f"fer{number:07}.png" if drawing.shows_face else ""
+        shows_face = drawing.votes[-1] < ANNOTATORS
+        name = f"fer{number:07}.png" if shows_face else ""
         votes.append(",".join([usage, name, *map(str, drawing.votes)]))
-        number += drawing.shows_face
+        number += shows_face
     tables = {"fer2013.csv": faces, "fer2013new.csv": votes}
     contents = {name: "\n".join([*lines, ""]).encode() for name, lines in tables.items()}
     contents["faces.png"] = _contact_sheet(drawings)
@@ -110,15 +110,17 @@ def _divide(rows: int, shares: dict[str, float]) -> list[tuple[str, int]]:
 
 def _draw_row(kind: str, rng: np.random.Generator) -> Drawing:
     """Draw one row of a kind of `_KIND_SHARES` and let the annotators vote."""
+    import cv2
+
     from ferplus_keras.data.drawn_face import EXPRESSIONS, blend, draw_face, draw_person
 
     chances = dict.fromkeys(VOTE_COLUMNS, 0.0)
     if kind == "not a face":
         emotion, votes = int(rng.integers(len(FER2013_CLASSES))), np.array([0] * 9 + [ANNOTATORS])
-        return Drawing(_draw_pattern(rng), votes, emotion, shows_face=False)
-    if kind == "from behind":
+        return Drawing(_draw_pattern(rng), votes, emotion)
+    if kind == "blurred":
         chances |= {"unknown": 0.75, "neutral": 0.15, "NF": 0.1}
-        pixels = draw_face(EXPRESSIONS["neutral"], draw_person(rng), rng, from_behind=True)
+        pixels = cv2.blur(draw_face(EXPRESSIONS["neutral"], draw_person(rng), rng), (21, 21))
     else:
         other, share = "neutral", rng.beta(1, 14)  # how far from the full expression
         if kind != "neutral":
@@ -141,11 +143,10 @@ def _draw_row(kind: str, rng: np.random.Generator) -> Drawing:
 
 
 def _draw_pattern(rng: np.random.Generator) -> np.ndarray:
-    """Return (48, 48) uint8 that shows no face: stripes, a wave, or noise."""
+    """Return (48, 48) uint8 that shows no face: a wave and noise."""
     y, x = np.mgrid[:FACE_SIZE, :FACE_SIZE]
     angle, waves = rng.uniform(0, np.pi), rng.uniform(0.15, 0.9)
     pattern = np.sin(waves * (np.cos(angle) * x + np.sin(angle) * y))
-    pattern = np.sign(pattern) if rng.random() < 0.5 else pattern
     grey = rng.uniform(70, 180) + rng.uniform(20, 70) * pattern + rng.normal(0, 8, pattern.shape)
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
 

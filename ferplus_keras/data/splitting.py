@@ -78,8 +78,12 @@ def divide(
     given = {file.split for file in files}
     wanted = {i: name for i, name in enumerate(("validation", "test")) if name not in given}
     splits = np.array([file.split or "train" for file in files], "<U10")
-    if groups:
-        _refuse_shared(splits, groups)
+    for name, found in _splits_of(splits, groups).items() if groups else ():
+        if len(found) > 1:
+            shown = " and ".join(sorted(found))
+            raise InputError(
+                f"--group: '{name}' has pictures in {shown}; move them into one of these splits"
+            )
     if not wanted:
         return splits
     hashes = digests
@@ -94,15 +98,6 @@ def divide(
         if name not in splits and left.size > 1:
             splits[free & (hashes == left[0])] = name
     return splits
-
-
-def _refuse_shared(splits: np.ndarray, groups: Sequence[str]) -> None:
-    for name, found in _splits_of(splits, groups).items():
-        if len(found) > 1:
-            shown = " and ".join(sorted(found))
-            raise InputError(
-                f"--group: '{name}' has pictures in {shown}; move them into one of these splits"
-            )
 
 
 def _splits_of(splits: np.ndarray, groups: Sequence[str | None]) -> dict[str | None, set[str]]:

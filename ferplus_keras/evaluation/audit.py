@@ -1,25 +1,26 @@
-"""The command `audit`: what the files of a data set say, row by row and together."""
+"""The command `audit`: labels, votes, duplicates and leaks of a data set's files."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ferplus_keras.config import default_data_dir
-from ferplus_keras.data.dataset import DATASETS, open_source
-from ferplus_keras.data.labels import LABEL_RULES
-from ferplus_keras.emotions import VOTE_COLUMNS
-from ferplus_keras.evaluation.audit_findings import examine, find, write_lists
-from ferplus_keras.files import require_writable, write_json
+from ferplus_keras.data.dataset import DATASETS, leaked_rows, open_source
+from ferplus_keras.data.labels import LABEL_RULES, Labels
+from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
+from ferplus_keras.files import replacing, require_writable, write_json
+from ferplus_keras.run import default_data_dir
 from ferplus_keras.templates import png, render, write_page
 
 if TYPE_CHECKING:
     import pandas
 
-SHOWN = 12  # samples of each class, and rows or groups of each kind, on the page
+SHOWN = 12  # samples of each class, and rows or groups of each kind, that are named or drawn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +66,213 @@ def audit(arguments: argparse.Namespace) -> None:
     print(f"\naudit.html, audit.json, rows.csv and lists for --exclude are in {folder}")
 
 
-def _mean(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def examine(
+    images: np.ndarray,
+    groups: np.ndarray,
+    splits: np.ndarray,
+    labels: Labels,
+    class_names: Sequence[str],
+    votes: np.ndarray | None = None,
+    fer: np.ndarray | None = None,
+) -> pandas.DataFrame:
+    """Return what is known of every row, in file order.
+
+    Args:
+        images: (n, s, s) or (n, s, s, 3) uint8.
+        groups: (n,) int, the first row with the same pixels, as `Source.groups`.
+        splits: (n,) str: train, validation or test.
+        labels: of the label rule.
+        class_names: the C classes.
+        votes: (n, 10) int; None where nobody voted.
+        fer: (n,) str, FER2013's own label; None where there is no other label.
+
+    Returns:
+        Columns row, split, fer2013_label, label ("" where the row is dropped), dropped_because,
+        agreement (share of all votes that the first choice got), entropy (of the votes for
+        emotions, in bits), group (the first row with the same pixels), leaked (whether a duplicate
+        lies on the other side of training) and constant (whether all pixels are alike).
+    """
+    import pandas
+
+    agreement = entropy = np.nan
+    if votes is not None:
+        shares = _shares(votes[:, : VOTE_COLUMNS.index("unknown")])
+        entropy = 0 - (shares * np.log2(np.maximum(shares, 1e-12))).sum(axis=1)  # never -0.0
+        agreement = _shares(votes).max(axis=1)
+    return pandas.DataFrame(
+        {
+            "row": np.arange(len(images)),
+            "split": splits,
+            "fer2013_label": "" if fer is None else fer,
+            "label": np.where(labels.keep, np.take(class_names, labels.targets.argmax(axis=1)), ""),
+            "dropped_because": labels.reasons,
+            "agreement": agreement,
+            "entropy": entropy,
+            "group": groups,
+            "leaked": leaked_rows(groups, splits == "train"),
+            "constant": [np.ptp(image) == 0 for image in images],
+        }
+    )
+
+
+def write_lists(table: pandas.DataFrame, folder: Path) -> None:
+    """Write rows.csv (every row) and, with the same columns, what may be left out of training.
+
+    Each has the column `row` (as `Split.row_ids` numbers rows) that `--exclude` reads: leaks.csv
+    (training rows with a duplicate in validation or test), constant.csv (images of one grey level)
+    and, where there are votes, disagreements.csv (kept training rows that FER2013 labels
+    otherwise).
+    """
+    training = table["split"] == "train"
+    own, label = table["fer2013_label"], table["label"]
+    chosen = {
+        "rows.csv": table["row"] >= 0,
+        "leaks.csv": training & table["leaked"],
+        "constant.csv": table["constant"],
+    }
+    if (own != "").any():
+        chosen["disagreements.csv"] = training & (label != "") & (label != own)
+    same = table["group"].astype(str).where(table["group"] != table["row"], "")
+    written = table.assign(group=same).rename(columns={"group": "same_as_row"})
+    written = written.astype({"leaked": int, "constant": int})
+    for name, wanted in chosen.items():
+        with replacing(folder / name) as path:
+            written[wanted].to_csv(path, index=False, float_format="%.3f")
+
+
+def find(
+    table: pandas.DataFrame,
+    label_rule: str,
+    class_names: Sequence[str],
+    votes: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Return the numbers of the audit, ready for JSON.
+
+    Args:
+        table: what `examine` returned of the same `class_names` and `votes`.
+        label_rule: name of the rule that it was labelled by.
+
+    Returns:
+        {"label_rule", "rows", "kept", "distinct_images", "constant_images", "constant_rows",
+        "splits": {split: {"rows", "kept", "classes", "leaked"}}, "duplicates": as
+        `find_duplicates`, "shared": as `find_shared`}. Where there are votes, also
+        {"entropy": {"edges", "rows"}, "disagreement": {"rows", "share", "table"}, "ambiguous":
+        [{"row", "votes"}]} and for each split {"fer2013_classes", "mean_votes", "unanimous",
+        "mean_agreement", "pair_agreement", "mean_entropy"}. The table counts FER2013's label (rows)
+        against the rule's (columns), both in the order of the classes.
+    """
+    import pandas
+
+    def count(names: pandas.Series) -> dict[str, int]:
+        return names.value_counts().reindex(list(class_names), fill_value=0).to_dict()
+
+    kept = table[table["label"] != ""]
+    splits = {}
+    for name in SPLITS:
+        part = table[table["split"] == name]
+        splits[name] = {
+            "rows": len(part),
+            "kept": int((part["label"] != "").sum()),
+            "classes": count(part["label"]),
+            "leaked": int(part["leaked"].sum()),
+        }
+        if votes is not None:
+            of_split, agreement = votes[part.index], part["agreement"]
+            splits[name] |= {
+                "fer2013_classes": count(part["fer2013_label"]),
+                "mean_votes": dict(zip(VOTE_COLUMNS, map(_mean, of_split.T), strict=True)),
+                "unanimous": _mean(agreement == 1),
+                "mean_agreement": _mean(agreement),
+                "pair_agreement": pair_agreement(of_split),
+                "mean_entropy": _mean(part["entropy"]),
+            }
+    found = {
+        "label_rule": label_rule,
+        "rows": len(table),
+        "kept": len(kept),
+        "distinct_images": table["group"].nunique(),
+        "constant_images": int(table["constant"].sum()),
+        "constant_rows": table.index[table["constant"]].tolist(),
+        "splits": splits,
+        "duplicates": find_duplicates(table, votes),
+        "shared": find_shared(table),
+    }
+    if votes is None:
+        return found
+    edges = np.arange(0, 3.01, 0.25)  # the last bin holds its upper edge, the most there can be
+    counts, _ = np.histogram(np.clip(table["entropy"], edges[0], edges[-1]), edges)
+    crossed = pandas.crosstab(kept["fer2013_label"], kept["label"])
+    crossed = crossed.reindex(list(class_names), columns=list(class_names), fill_value=0)
+    differ = int((kept["fer2013_label"] != kept["label"]).sum())
+    ambiguous = table["entropy"].sort_values(ascending=False, kind="stable").index[:SHOWN]
+    return found | {
+        "entropy": {"edges": edges.tolist(), "rows": counts.tolist()},
+        "disagreement": {
+            "rows": differ,
+            "share": differ / max(len(kept), 1),
+            "table": crossed.to_numpy().tolist(),
+        },
+        "ambiguous": [{"row": row, "votes": votes[row].tolist()} for row in ambiguous.tolist()],
+    }
+
+
+def pair_agreement(votes: np.ndarray) -> float | None:
+    """Return the chance that two annotators of one face, drawn at random, voted alike.
+
+    `votes` are (n, 10) int.
+    """
+    votes = votes[votes.sum(axis=1) >= 2]
+    total = votes.sum(axis=1)
+    return _mean((votes * (votes - 1)).sum(axis=1) / (total * (total - 1)))
+
+
+def find_duplicates(table: pandas.DataFrame, votes: np.ndarray | None) -> dict[str, Any]:
+    """Count the groups of identical images; images of one grey level are none.
+
+    Returns:
+        {"groups", "rows", "same_label" (dropped rows count as one more class), "largest": [{"row":
+        the first, "rows": how many}]} and, where there are votes, {"same_votes", "votes_differ":
+        [rows of each group whose votes differ]}.
+    """
+    alike = table[~table["constant"] & table.duplicated("group", keep=False)]
+    groups = [rows.tolist() for rows in alike.groupby("group").groups.values()]
+    largest = sorted(groups, key=len, reverse=True)[:SHOWN]
+    found = {
+        "groups": len(groups),
+        "rows": len(alike),
+        "same_label": int((alike.groupby("group")["label"].nunique() == 1).sum()),
+        "largest": [{"row": group[0], "rows": len(group)} for group in largest],
+    }
+    if votes is not None:
+        differ = [group for group in groups if (votes[group] != votes[group[0]]).any()]
+        found |= {"same_votes": len(groups) - len(differ), "votes_differ": differ}
+    return found
+
+
+def find_shared(table: pandas.DataFrame) -> list[dict[str, Any]]:
+    """Count what each pair of splits has in common, images of one grey level included.
+
+    Returns:
+        [{"splits": (a, b), "images": distinct ones, "rows": (of a with a duplicate in b, of b with
+        a duplicate in a)}].
+    """
+    found = []
+    for pair in combinations(SPLITS, 2):
+        first, second = (table["group"][table["split"] == name] for name in pair)
+        inside = (int(first.isin(second).sum()), int(second.isin(first).sum()))
+        found.append({"splits": pair, "images": len(np.intersect1d(first, second)), "rows": inside})
+    return found
+
+
+def _shares(votes: np.ndarray) -> np.ndarray:
+    return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
+
+
+def _mean(values: Any) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def _mean_face(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return the mean of some faces, a few in memory at a time."""
     parts = np.array_split(rows, len(rows) // 1000 + 1)
     return sum(images[part].sum(axis=0, dtype=np.int64) for part in parts) / len(rows)
@@ -113,7 +320,7 @@ def write_audit_page(
         if len(rows):
             firsts = rows.drop_duplicates("group").index
             drawn = np.random.default_rng(0).choice(firsts, min(SHOWN, len(firsts)), replace=False)
-            mean = png(_mean(images, rows.index).round().astype(np.uint8))
+            mean = png(_mean_face(images, rows.index).round().astype(np.uint8))
             faces = [(row, png(images[row])) for row in sorted(drawn.tolist())]
             strips.append({"name": name, "rows": len(rows), "mean": mean, "faces": faces})
     write_page(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import glob
 import sys
 import time
 from collections.abc import Sequence
@@ -11,16 +10,25 @@ from pathlib import Path
 
 import numpy as np
 
+from ferplus_keras.arguments import Number
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.dataset import Source, open_source
-from ferplus_keras.data.pictures import SUFFIXES, as_face, read_picture
+from ferplus_keras.data.pictures import as_face, read_picture
 from ferplus_keras.emotions import SPLITS
-from ferplus_keras.errors import InputError, UsageError, unknown
-from ferplus_keras.explain.explanations import Faces, class_means, explain_faces, save, scores_of
+from ferplus_keras.errors import InputError, unknown
+from ferplus_keras.explain.explanations import (
+    Faces,
+    class_means,
+    draw_class_means,
+    draw_explanations,
+    explain_faces,
+    save,
+    scores_of,
+)
 from ferplus_keras.explain.methods import METHODS, Method
-from ferplus_keras.explain.sheets import draw_class_means, draw_explanations
 from ferplus_keras.files import require_writable
 from ferplus_keras.hub import require_place
+from ferplus_keras.inference.sources import find_sources, is_video
 from ferplus_keras.run import Run
 
 ALL = "all"
@@ -62,14 +70,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--class_name", help="class to explain [the predicted one; with --split the true one]"
     )
     parser.add_argument("--output_dir", type=Path, help="where files go [beside the checkpoint]")
-    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--batch_size", type=Number(int, low=1), default=64)
 
 
 def explain(arguments: argparse.Namespace) -> None:
     """Run `explain` and print where its files are.
 
     Raises:
-        UsageError: an unknown method, class or split, or a batch size below 1.
+        UsageError: an unknown method, class or split.
         InputError: checkpoint or data cannot be used, or a method that was asked for cannot
             explain the checkpoint; or some pictures cannot be read, which is said when the others
             are done.
@@ -81,8 +89,6 @@ def explain(arguments: argparse.Namespace) -> None:
     methods = [each for each in METHODS.values() if ALL in wanted or each.name in wanted]
     if arguments.split and arguments.split not in SPLITS:
         raise unknown("split", arguments.split, SPLITS)
-    if arguments.batch_size < 1:
-        raise UsageError(f"expected a --batch_size of at least 1, got {arguments.batch_size}")
     require_place(arguments.checkpoint_path, arguments.output_dir, "--output_dir")
     failures: list[str] = []
     if arguments.images:
@@ -144,7 +150,7 @@ def explain(arguments: argparse.Namespace) -> None:
 
 
 def find_pictures(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Return the files that are meant by files, folders (their pictures, by name) and globs.
+    """Return the pictures that are meant by files, folders and globs, as `find_sources` has them.
 
     Patterns that mean none are a line each, in the second list.
 
@@ -153,19 +159,12 @@ def find_pictures(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
     """
     every, failures = [], []
     for pattern in patterns:
-        path = Path(pattern)
-        if path.is_dir():
-            paths = sorted(
-                child for child in path.glob("[!.]*") if child.suffix.lower() in SUFFIXES
-            )
-        else:
-            found = glob.glob(pattern, recursive=True)
-            paths = [path] if path.exists() else sorted(map(Path, found))
-        if not paths:
-            failures.append(f"no picture at {pattern}")
-        every += paths
+        try:
+            every += [source for source in find_sources([pattern]) if not is_video(source)]
+        except InputError as error:
+            failures.append(str(error))
     if not every:
-        raise InputError("; ".join(failures))
+        raise InputError("; ".join(failures) or "expected pictures, found videos only")
     return every, failures
 
 

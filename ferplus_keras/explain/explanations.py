@@ -1,9 +1,9 @@
-"""Explanations of one face, of several, and of a whole split by class."""
+"""Explanations of one face, of several, and of a whole split by class, and pictures of them."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,18 @@ from ferplus_keras.errors import unknown
 from ferplus_keras.explain.methods import METHODS, Method, Scores
 from ferplus_keras.files import replacing
 from ferplus_keras.progress import progress_bar
+
+FOR, AGAINST = (0.85, 0.25, 0.0), (0.0, 0.35, 0.85)
+"""Red for what speaks for a class, blue for what speaks against it: colours that the colour-blind
+distinguish. A map without signs is drawn in the first."""
+
+OPACITY = 0.85  # of the strongest colour: some of the face still shows
+BLACK = 0.25  # grey, 0-1, as which black is drawn under a map: colours would drown in dark faces
+FULL_COLOUR = 99.0  # percentile of a map that gets the strongest colour: few pixels lie far above
+
+ROWS_PER_PAGE = 8
+
+_PANEL, _TITLE, _LEGEND, _MARGIN, _NARROWEST = 1.5, 0.3, 0.8, 0.12, 5.6  # inches
 
 _TURN = threading.Lock()  # gradients are not made for several threads
 
@@ -153,3 +165,125 @@ def _maps(network: Scores, images, classes, methods: Sequence[Method], name: str
             found = [method(network, batch, of_batch) for method in methods]
             yield np.stack(found, axis=1).astype(np.float32)
             bar.update(len(batch))
+
+
+def heat_overlay(face: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Lay a map over a face.
+
+    Args:
+        face: (h, w) grey or (h, w, 3) RGB, 0-255; may be larger than the map, such as the crop
+            that the face was made of.
+        values: (s, s), above 0 drawn red, below 0 blue, 0 not at all.
+
+    Returns:
+        (h, w, 3) uint8, RGB.
+    """
+    strength = np.abs(values)
+    scaled = values / (np.percentile(strength, FULL_COLOUR) or strength.max() or 1.0)
+    if scaled.shape != face.shape[:2]:
+        import cv2
+
+        scaled = cv2.resize(scaled, face.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    picture = np.asarray(face, float).reshape(*face.shape[:2], -1) / 255
+    opacity = OPACITY * np.minimum(np.abs(scaled), 1)[..., None]
+    colour = np.where(scaled[..., None] >= 0, FOR, AGAINST)
+    mixed = (1 - opacity) * (BLACK + (1 - BLACK) * picture) + opacity * colour
+    return np.rint(255 * mixed).astype(np.uint8)
+
+
+def draw_explanations(
+    found: Mapping[str, np.ndarray], images: np.ndarray, folder: Path
+) -> list[Path]:
+    """Draw explanations.png, or explanations_1.png, _2 … when there are many faces.
+
+    Pages that an earlier call left in the folder are removed. `found` is what `explain_faces`
+    returns of the faces `images`, (n, s, s) uint8. The paths of the pages are returned.
+    """
+    rows = [
+        (_title(found, index), [face, *(heat_overlay(face, each) for each in found["maps"][index])])
+        for index, face in enumerate(images)
+    ]
+    for old in folder.glob("explanations*.png"):
+        if old.stem == "explanations" or old.stem.removeprefix("explanations_").isdigit():
+            old.unlink()
+    heads = ["face", *(METHODS[name].title for name in found["methods"])]
+    paths = []
+    for begin in range(0, len(rows), ROWS_PER_PAGE):
+        number = f"_{begin // ROWS_PER_PAGE + 1}" if len(rows) > ROWS_PER_PAGE else ""
+        paths.append(folder / f"explanations{number}.png")
+        _draw(heads, rows[begin : begin + ROWS_PER_PAGE], found["methods"], paths[-1])
+    return paths
+
+
+def draw_class_means(found: Mapping[str, np.ndarray], path: Path) -> None:
+    """Draw the mean face of each class and its mean maps, as `class_means` returns them."""
+    rows = []
+    for index, name in enumerate(found["class_names"]):
+        total, right = found["counts"][:, index]
+        if total:
+            face = np.rint(found["faces"][index]).astype(np.uint8)
+            blank = np.full((*face.shape[:2], 3), 255, np.uint8)
+            overlays = [
+                heat_overlay(face, each) if np.isfinite(each).all() else blank
+                for of_method in found["maps"][:, index].swapaxes(0, 1)
+                for each in of_method
+            ]
+            faces = "face" if total == 1 else "faces"
+            rows.append((f"{name}: {total:,} {faces}, {right:,} recognised", [face, *overlays]))
+    titles = [METHODS[name].title for name in found["methods"]]
+    heads = [f"{title},\n{group}" for title in titles for group in ("all", "recognised")]
+    _draw(["mean face", *heads], rows, found["methods"], path)
+
+
+def _title(found: Mapping[str, np.ndarray], index: int) -> str:
+    of_class = dict(zip(found["class_names"], found["probabilities"][index], strict=True))
+    best, explained = max(of_class, key=of_class.get), found["explained"][index]
+    parts = [f"{found['names'][index]}: {best} {of_class[best]:.0%}"]
+    if found["labels"][index]:
+        parts.append(f"true class {found['labels'][index]}")
+    share = "" if explained == best else f" ({of_class[explained]:.0%})"
+    return "   ".join([*parts, f"why {explained}?{share}"])
+
+
+def _draw(
+    heads: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[np.ndarray]]],
+    methods: Sequence[str],
+    path: Path,
+) -> None:
+    """Draw one page: a title above each row of pictures, a head above each column."""
+    from matplotlib.figure import Figure
+
+    above = _TITLE * (2 + max(1.5 * head.count("\n") for head in heads))
+    width = max(2 * _MARGIN + len(heads) * _PANEL, _NARROWEST)
+    height = above + len(rows) * _PANEL + (len(rows) - 1) * _TITLE + _LEGEND
+    figure = Figure(figsize=(width, height))
+    place = {
+        "left": _MARGIN / width,
+        "right": (_MARGIN + len(heads) * _PANEL) / width,
+        "top": 1 - above / height,
+        "bottom": _LEGEND / height,
+    }
+    gaps = {"wspace": 0.05, "hspace": _TITLE / _PANEL}
+    axes = figure.subplots(len(rows), len(heads), squeeze=False, gridspec_kw=place | gaps)
+    for line, (title, pictures) in zip(axes, rows, strict=True):
+        line[0].set_title(title, loc="left", fontsize=9.5, pad=3, parse_math=False)
+        for cell, picture in zip(line, pictures, strict=True):
+            cell.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            cell.set_axis_off()
+    middle = {"textcoords": "offset points", "ha": "center", "va": "bottom", "weight": "bold"}
+    for cell, head in zip(axes[0], heads, strict=True):
+        cell.annotate(head, (0.5, 1), (0, 20), xycoords="axes fraction", **middle)
+
+    legend = figure.add_axes(((_MARGIN + 0.85) / width, 0.48 / height, 1.9 / width, 0.14 / height))
+    colours = heat_overlay(np.full((1, 256), 120), np.linspace(-1, 1, 256)[None])
+    legend.imshow(colours, aspect="auto")
+    legend.set_axis_off()
+    beside = {"va": "center", "transform": legend.transAxes}
+    legend.text(-0.04, 0.5, "against", ha="right", **beside)
+    legend.text(1.04, 0.5, "for the class", ha="left", **beside)
+    absolute = ", ".join(METHODS[name].title for name in methods if METHODS[name].absolute)
+    note = f"{absolute}: red is how much, for or against; " if absolute else ""
+    figure.text(_MARGIN / width, 0.2 / height, f"{note}every map has its own scale", fontsize=9)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)

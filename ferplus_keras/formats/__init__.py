@@ -5,8 +5,6 @@ To add one, write a module here with a decorated subclass of `Format` (docs/exte
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import pkgutil
 import threading
 from collections.abc import Callable
@@ -19,7 +17,7 @@ import numpy as np
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.inputs import plain
-from ferplus_keras.models.info import MEMBER, CheckpointInfo, info_from_json
+from ferplus_keras.models.info import MEMBER, CheckpointInfo
 from ferplus_keras.registry import Registry
 
 if TYPE_CHECKING:
@@ -105,21 +103,6 @@ def open_network(path: Path, **hints: str | int | None) -> Opened:
         raise
     except Exception as error:  # each runtime has its own kinds
         raise InputError(f"cannot read {path} as {form.title}: {one_line(error)}") from error
-
-
-def dump_info(info: CheckpointInfo) -> str:
-    """Return what an exported file carries, as JSON."""
-    return json.dumps(dataclasses.asdict(info))
-
-
-def carried_info(text: str | None, path: Path) -> CheckpointInfo:
-    """Return what the text in an exported file says; raises InputError if there is none."""
-    if not text:
-        raise InputError(
-            f"{path} does not say which classes its outputs are: it was not exported by "
-            "python -m ferplus_keras export"
-        )
-    return info_from_json(text, path)
 
 
 def one_at_a_time(run: Predict) -> Predict:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferplus_keras.backend import choose_backend, load_keras
+from ferplus_keras.errors import InputError
 from ferplus_keras.formats import FORMATS, Format, Opened, Predict, one_at_a_time
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
+from ferplus_keras.models.registry import MODELS, build_model
 
 if TYPE_CHECKING:
     import keras
+
+
+_ORDINARY = 150_000_000  # weights of a network that is built anyway, and named by its layers
 
 
 @FORMATS.register("hdf5")
@@ -27,8 +33,6 @@ class Hdf5(Format):
         """Build the network that the file's layers tell, or `model_name`, with its weights."""
         choose_backend()
         load_keras()
-        from ferplus_keras.models.legacy import load_full_model
-
         model, name = load_full_model(path, model_name, image_size)
         size = model.get_layer("preprocessing").image_size
         info = CheckpointInfo(name, size, (), "unknown", "unknown", "majority")
@@ -65,3 +69,52 @@ def _run(model: keras.Model) -> Predict:
     devices = distribution()
     predict = devices.predictor(model) if devices else converted(model).predict_on_batch
     return one_at_a_time(predict)
+
+
+def load_full_model(
+    path: Path, model_name: str | None = None, image_size: int | None = None
+) -> tuple[keras.Model, str]:
+    """Build a network again from a whole model that the older project saved as .hdf5.
+
+    Its graph is rebuilt, with the classes, activation and dropout rate that the file records,
+    and gets the file's weights.
+
+    Args:
+        path: the file.
+        model_name: the network; None recognises it by its number of layers with weights.
+        image_size: side in pixels to which faces are resized; None takes what the file records.
+
+    Returns:
+        The model, not compiled, from (b, 48, 48) uint8 faces to (b, C) float32 probabilities, and
+        its name in the table of networks.
+
+    Raises:
+        InputError: the file is missing, damaged, of another kind or of another network.
+        UsageError: unknown model name, or an image size the network cannot take.
+    """
+    from ferplus_keras.models.bounds import require_bounded
+    from ferplus_keras.models.hdf5 import open_hdf5, read_settings, stored_numbers
+    from ferplus_keras.models.layers import HEAD
+    from ferplus_keras.models.weights import load_weights, open_layers
+
+    if model_name is None:
+        with open_layers(path) as stored:
+            names = set(stored) - {HEAD}
+        known = [spec for spec in MODELS.values() if spec.weighted_layers]
+        fits = [of.name for of in known if len(names - {*of.top_layers}) == of.weighted_layers]
+        if not fits:
+            raise InputError(
+                f"{path} has {len(names)} layers with weights before its head, and none of "
+                f"{', '.join(of.name for of in known)} has"
+            )
+        model_name = fits[0]
+    spec = MODELS[model_name]
+    settings = read_settings(path, HEAD)
+    settings["image_size"] = size = image_size or settings["image_size"]
+    build = partial(build_model, spec.name, weights="none", **settings)
+    with open_hdf5(path) as file:
+        require_bounded(build, max(stored_numbers(file), _ORDINARY), path)
+    model = build()
+    if not load_weights(model, path, spec).head:
+        raise InputError(f"'{HEAD}' in {path} does not fit {spec.name} at image size {size}")
+    return model, spec.name

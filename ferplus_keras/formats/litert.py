@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ferplus_keras import formats
 from ferplus_keras.formats import FORMATS, Format, Opened
-from ferplus_keras.models.checkpoint import MEMBER
+from ferplus_keras.models.info import MEMBER, info_from_json, info_to_json
 
 
 @FORMATS.register("litert")
@@ -33,7 +33,7 @@ class LiteRT(Format):
                 text = archive.read(MEMBER).decode()
         except (zipfile.BadZipFile, KeyError):
             text = None
-        info = formats.carried_info(text, path)
+        info = info_from_json(text, path)
         runner = Interpreter(str(path)).get_signature_runner()
         (given,) = runner.get_input_details()
         (answer,) = runner.get_output_details()
@@ -55,4 +55,4 @@ class LiteRT(Format):
                 converter.representative_dataset = lambda: ([face[None]] for face in faces)
             path.write_bytes(converter.convert())
         with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr(MEMBER, formats.dump_info(info))
+            archive.writestr(MEMBER, info_to_json(info))

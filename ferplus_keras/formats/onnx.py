@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ferplus_keras.formats import FORMATS, KEY, Format, Opened, carried_info, dump_info
+from ferplus_keras.formats import FORMATS, KEY, Format, Opened
+from ferplus_keras.models.info import info_from_json, info_to_json
 
 if TYPE_CHECKING:
     import onnx
@@ -56,7 +57,7 @@ class Onnx(Format):
                 )
             return sessions[os.getpid()]
 
-        info = carried_info(session().get_modelmeta().custom_metadata_map.get(KEY), path)
+        info = info_from_json(session().get_modelmeta().custom_metadata_map.get(KEY), path)
         name = session().get_inputs()[0].name
         return Opened(info, lambda faces: session().run(None, {name: faces})[0])
 
@@ -75,7 +76,7 @@ class Onnx(Format):
             graph = _quantize_to_int8(graph, faces)
         if precision == "float16":
             _store_as_float16(graph)
-        onnx.helper.set_model_props(graph, {KEY: dump_info(info)})
+        onnx.helper.set_model_props(graph, {KEY: info_to_json(info)})
         onnx.save(graph, path)
 
 

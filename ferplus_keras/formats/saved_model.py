@@ -11,11 +11,9 @@ from ferplus_keras.formats import (
     KEY,
     Format,
     Opened,
-    carried_info,
-    dump_info,
     one_at_a_time,
 )
-from ferplus_keras.models.checkpoint import MEMBER
+from ferplus_keras.models.info import MEMBER, info_from_json, info_to_json
 
 _HALF = f"{KEY}_precision"  # marks files that may compute in bfloat16
 
@@ -38,7 +36,7 @@ class OpenVINO(Format):
 
         model = openvino.Core().read_model(path)
         text = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
-        info = carried_info(text, path)
+        info = info_from_json(text, path)
         # Left alone, it computes in bfloat16 where the processor can.
         half = model.has_rt_info(_HALF)
         precision = {} if half else {"INFERENCE_PRECISION_HINT": "f32"}
@@ -53,7 +51,7 @@ class OpenVINO(Format):
         with tempfile.TemporaryDirectory() as folder:
             model.export(folder, format="tf_saved_model", verbose=False)
             converted = openvino.Core().read_model(folder)
-        converted.set_rt_info(dump_info(info), KEY)
+        converted.set_rt_info(info_to_json(info), KEY)
         if precision == "bfloat16":
             converted.set_rt_info(precision, _HALF)
         openvino.save_model(converted, path, compress_to_fp16=precision != "float32")
@@ -75,7 +73,7 @@ class SavedModel(Format):
         if not (path / "saved_model.pb").is_file():
             raise InputError(f"{path} is a folder without saved_model.pb")
         member = path / MEMBER
-        info = carried_info(member.read_text("utf-8") if member.is_file() else None, path)
+        info = info_from_json(member.read_text("utf-8") if member.is_file() else None, path)
         import tensorflow as tf
 
         loaded = tf.saved_model.load(str(path))  # its variables live as long as it does
@@ -85,4 +83,4 @@ class SavedModel(Format):
     def write(model, info, path, precision, faces) -> None:
         """Write the folder by `keras.Model.export`."""
         model.export(path, format="tf_saved_model", verbose=False)
-        (path / MEMBER).write_text(dump_info(info), encoding="utf-8")
+        (path / MEMBER).write_text(info_to_json(info), encoding="utf-8")

@@ -60,7 +60,7 @@ def predict_archive(
     print(f"{len(todo)} pictures to do, {len(pictures) - len(todo)} are in {folder}", flush=True)
     if todo:
         _run(todo, folder.absolute(), settings, workers)
-    failed = sum(_written(folder, failed=True).values())
+    failed = sum(_written(folder).values())
     print(f"done: {folder}" + (f"; {failed} pictures could not be read (error)" if failed else ""))
 
 
@@ -134,7 +134,7 @@ def _keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     write_json(now, path)
 
 
-def _written(folder: Path, failed: bool = False) -> dict[str, bool]:
+def _written(folder: Path) -> dict[str, bool]:
     """Return the pictures that the folder's files name, and whether each could not be read."""
     from pyarrow import parquet
 

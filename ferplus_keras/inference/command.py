@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--faces", choices=list(DETECTORS), default="auto", help=text)
     add("--faces_weights", help="YuNet's file [found, or fetched once]")
     text = f"how much wider than fitted to the face it is cut out, as a share [{MARGIN:g}]"
-    add("--margin", type=float, default=MARGIN, help=text)
+    add("--margin", type=Number(float, low=-0.5, high=2), default=MARGIN, help=text)
     add("--tta", choices=list(VIEWS), default="none", help="average over views of a face [none]")
     add("--json", action="store_true", help="print JSON instead of a table")
     text = "write a line per face, in videos per face and frame; - writes to standard output"
@@ -65,8 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=Number(int, low=1), help="ray's processes [one per processor core]")
     add = parser.add_argument_group("video").add_argument
     add("--webcam", type=int, nargs="?", const=0, metavar="NUMBER", help="read a camera [0]")
-    add("--every", type=int, default=EVERY, help=f"frames from one detection to the next [{EVERY}]")
-    add("--seconds", type=float, help="stop after this many seconds of video")
+    text = f"frames from one detection to the next [{EVERY}]"
+    add("--every", type=Number(int, low=1), default=EVERY, help=text)
+    add("--seconds", type=Number(float, above=0), help="stop after this many seconds of video")
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -101,24 +102,13 @@ def _predict_archive(arguments: argparse.Namespace, settings: dict[str, Any]) ->
             raise UsageError(f"--{name} needs --engine local: ray writes Parquet files only")
     from ferplus_keras.inference.archive import predict_archive
 
-    _check_margin(arguments.margin)
     predict_archive(arguments.sources, arguments.output_dir, settings, arguments.workers)
-
-
-def _check_margin(margin: float) -> None:
-    if not -0.5 <= margin <= 2:
-        raise UsageError(f"--margin: expected a share from -0.5 to 2, got {margin}")
 
 
 def _check(arguments: argparse.Namespace) -> tuple[list[Source], dict[Source, Path]]:
     """Return the sources and where their copies go; refuse wrong arguments before slow work."""
     if not arguments.sources and arguments.webcam is None:
         raise UsageError("expected pictures, videos or folders, or --webcam; see --help")
-    _check_margin(arguments.margin)
-    if arguments.every < 1:
-        raise UsageError(f"--every: expected 1 frame or more, got {arguments.every}")
-    if arguments.seconds is not None and not arguments.seconds > 0:
-        raise UsageError(f"--seconds: expected more than 0, got {arguments.seconds}")
     if arguments.csv == tables.STANDARD_OUTPUT and arguments.json:
         raise UsageError("--csv -: expected one of --csv - and --json on standard output")
     sources = [] if arguments.webcam is None else [arguments.webcam]

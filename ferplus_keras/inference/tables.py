@@ -17,6 +17,7 @@ from pathlib import Path
 from ferplus_keras.files import replacing
 from ferplus_keras.inference.predictor import Prediction
 from ferplus_keras.inputs import cell
+from ferplus_keras.progress import aligned
 
 STANDARD_OUTPUT = Path("-")
 
@@ -41,11 +42,7 @@ def format_table(found: Found) -> str:
             ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])
             second = " ".join(f"{name} {share:.1%}" for name, share in ranked[1:2])
             lines.append((str(path), box, face.label, f"{face.confidence:.1%}", second))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return aligned(lines)
 
 
 def picture_entry(path: Path, faces: Sequence[Prediction]) -> dict:

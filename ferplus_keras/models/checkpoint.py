@@ -5,8 +5,6 @@ Its network computes in float32 with channels last, whatever it was trained in.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +14,7 @@ import numpy as np
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.files import replacing
 from ferplus_keras.inputs import open_zip
-from ferplus_keras.models.info import MEMBER, CheckpointInfo, info_from_json
+from ferplus_keras.models.info import MEMBER, CheckpointInfo, info_from_json, info_to_json
 from ferplus_keras.run import find_checkpoint
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ def save_checkpoint(model: keras.Model, path: Path, info: CheckpointInfo) -> Non
     with replacing(path) as temporary:
         network.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(MEMBER, json.dumps(dataclasses.asdict(info), indent=2))
+            archive.writestr(MEMBER, info_to_json(info))
 
 
 def read_info(path: str | Path) -> CheckpointInfo:
@@ -48,14 +46,8 @@ def read_info(path: str | Path) -> CheckpointInfo:
         InputError: the file is missing, not a `.keras` archive, or not one of this project.
     """
     path = find_checkpoint(path)
-    try:
-        with open_zip(path, "a .keras checkpoint") as archive:
-            text = archive.read(MEMBER)
-    except KeyError:
-        raise InputError(
-            f"{path} holds no {MEMBER}: it was not saved by ferplus_keras, "
-            "so the order of its classes is unknown"
-        ) from None
+    with open_zip(path, "a .keras checkpoint") as archive:
+        text = archive.read(MEMBER) if MEMBER in archive.namelist() else None
     return info_from_json(text, path)
 
 

@@ -17,10 +17,6 @@ _TIMEOUT = 30
 """Seconds without an answer or a byte after which a connection counts as cut."""
 
 
-class _Failed(Exception):
-    """The file cannot be had from this address."""
-
-
 def download(url: str, destination: str | os.PathLike, *, digest: str = "") -> Path:
     """Fetch an HDF5 file into place by `keras.utils.get_file`, unless it is there.
 
@@ -43,25 +39,28 @@ def download(url: str, destination: str | os.PathLike, *, digest: str = "") -> P
 
     destination = Path(destination)
     partial = destination.with_name(destination.name + ".partial")
+    fault = ""
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{destination}.lock"):
             if not destination.exists():
-                _fetch(url, partial)
-                if fault := _fault(partial, digest):
-                    partial.unlink()
-                    raise _Failed(fault)
-                os.replace(partial, destination)
-                print(f"downloaded {url}, SHA-256 {sha256(destination)}", file=sys.stderr)
-    except (_Failed, OSError) as error:
-        reason = error if isinstance(error, _Failed) else f"cannot write: {error}"
+                fault = _fetch(url, partial) or _fault(partial, digest)
+                if fault:
+                    partial.unlink(missing_ok=True)
+                else:
+                    os.replace(partial, destination)
+                    print(f"downloaded {url}, SHA-256 {sha256(destination)}", file=sys.stderr)
+    except OSError as error:
+        fault = f"cannot write: {error}"
+    if fault:
         raise InputError(
-            f"cannot download {url} ({reason}); put the file into {destination.parent} by hand"
-        ) from error
+            f"cannot download {url} ({fault}); put the file into {destination.parent} by hand"
+        )
     return destination
 
 
-def _fetch(url: str, partial: Path) -> None:
+def _fetch(url: str, partial: Path) -> str:
+    """Download a file; return why it cannot be had from this address, or an empty string."""
     from keras.utils import get_file
 
     usual = socket.getdefaulttimeout()
@@ -75,15 +74,16 @@ def _fetch(url: str, partial: Path) -> None:
         ):
             get_file(partial.name, url, cache_subdir=folder, force_download=True)
     except (HTTPException, ConnectionError, TimeoutError) as error:
-        raise _Failed(f"the connection broke off: {error}") from error
+        return f"the connection broke off: {error}"
     except OSError:
         raise
     except Exception as error:  # Keras wraps urllib's errors, which tell more, in one of no kind
         cause = error.__context__ or error
         code = f"HTTP {cause.code} " if isinstance(cause, HTTPError) else ""
-        raise _Failed(f"{code}{getattr(cause, 'reason', cause)}") from error
+        return f"{code}{getattr(cause, 'reason', cause)}"
     finally:
         socket.setdefaulttimeout(usual)
+    return ""
 
 
 def _fault(partial: Path, digest: str) -> str:

@@ -13,6 +13,7 @@ import keras
 
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.layers import FacePreprocessing
+from ferplus_keras.progress import aligned
 
 COLUMNS = ("position", "name", "type", "shape", "parameters", "trainable")
 """What `format_layers` shows unless asked otherwise."""
@@ -142,12 +143,8 @@ def format_layers(layers: Sequence[dict], columns: Sequence[str] = COLUMNS) -> s
     """
     header = [column.replace("original_name", "older project's name") for column in columns]
     cells = [[_cell(layer[column]) for column in columns] for layer in layers]
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    formats = [
-        f"{{:{'>' if column in ('position', 'parameters') else '<'}{width}}}"
-        for column, width in zip(columns, widths, strict=True)
-    ]
-    return "\n".join("  ".join(formats).format(*row).rstrip() for row in [header, *cells])
+    numbers = [i for i, column in enumerate(columns) if column in ("position", "parameters")]
+    return aligned([header, *cells], right=numbers)
 
 
 def _cell(value: bool | int | list | str) -> str:

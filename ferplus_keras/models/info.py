@@ -50,12 +50,22 @@ class CheckpointInfo:
         return (self.face_size, self.face_size, *([3] if self.colour else []))
 
 
-def info_from_json(text: str | bytes, source: Path) -> CheckpointInfo:
+def info_to_json(info: CheckpointInfo) -> str:
+    """Return what a checkpoint or export carries, as `info_from_json` reads it."""
+    return json.dumps(dataclasses.asdict(info), indent=2)
+
+
+def info_from_json(text: str | bytes | None, source: Path) -> CheckpointInfo:
     """Return what the JSON text in a checkpoint or export says; errors name that file.
 
     Raises:
-        InputError: it is damaged, or written by a newer version.
+        InputError: there is none, or it is damaged, or written by a newer version.
     """
+    if not text:
+        raise InputError(
+            f"{source} does not say which classes its outputs are: ferplus_keras did not write it "
+            f"(it carries no {MEMBER})"
+        )
     found = None
     with suppress(ValueError, RecursionError):
         found = json.loads(text)

@@ -7,11 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferplus_keras.errors import InputError, unknown
-from ferplus_keras.files import sha256
+from ferplus_keras.errors import InputError, one_line, unknown
+from ferplus_keras.files import replacing, require_writable, sha256
 from ferplus_keras.hub import SCHEME
 from ferplus_keras.models.download import download
-from ferplus_keras.models.keras_hub_files import fetch_preset
 from ferplus_keras.run import find_checkpoint
 
 if TYPE_CHECKING:
@@ -82,3 +81,29 @@ def _packaged(published: PublishedWeights, cache: Path) -> Path:
             f"install {package} again"
         )
     return path
+
+
+def fetch_preset(preset: str, destination: Path) -> Path:
+    """Download a ViT preset by keras-hub and keep its backbone's weights, a .weights.h5 file.
+
+    Raises:
+        InputError: keras-hub is not installed or cannot fetch the preset, or the file cannot be
+            written.
+    """
+    by_hand = f"put the preset's model.weights.h5 into {destination.parent} as {destination.name}"
+    if not find_spec("keras_hub"):
+        raise InputError(
+            f"downloading {preset} needs keras-hub: pip install 'ferplus-keras[keras-hub]', or "
+            f"{by_hand}"
+        )
+    import keras_hub
+
+    try:
+        backbone = keras_hub.models.ViTBackbone.from_preset(preset)
+    except Exception as error:  # every kind, from each of the services it asks
+        reason = one_line(error)
+        raise InputError(f"keras-hub cannot fetch {preset} ({reason}); {by_hand}") from error
+    require_writable(destination.parent, "$FERPLUS_WEIGHTS_DIR")
+    with replacing(destination) as temporary:
+        backbone.save_weights(temporary)
+    return destination

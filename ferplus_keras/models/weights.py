@@ -22,9 +22,7 @@ from ferplus_keras.files import sha256
 from ferplus_keras.models import dlib_files
 from ferplus_keras.models.checkpoint import load_keras_file, require_finite
 from ferplus_keras.models.freeze import numbered_layers
-from ferplus_keras.models.hdf5 import open_hdf5
-from ferplus_keras.models.hdf5_files import keras2_layers
-from ferplus_keras.models.keras_hub_files import vit_layers
+from ferplus_keras.models.hdf5 import keras2_layers, open_hdf5, vit_layers
 from ferplus_keras.models.layers import HEAD
 
 if TYPE_CHECKING:

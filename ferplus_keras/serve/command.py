@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import math
 import os
 import re
 import socket
@@ -14,10 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ferplus_keras.arguments import Number
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.extras import SERVER, require
-from ferplus_keras.inference.detectors import DETECTORS, find_detector
-from ferplus_keras.inference.weights import find_yunet
+from ferplus_keras.inference.detectors import DETECTORS, find_detector, find_yunet
 from ferplus_keras.serve.guard import MEGABYTE, Guard, Limits, Metrics
 
 if TYPE_CHECKING:
@@ -54,29 +53,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--faces", choices=list(DETECTORS), help="default face detector [the first usable one]")
     add("--faces_weights", type=Path, help="YuNet's file [the one that fetch downloaded]")
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all [127.0.0.1]")
-    add("--port", type=int, default=PORT, help=f"0 takes any that is free [{PORT}]")
+    port = Number(int, low=0, high=65535)
+    add("--port", type=port, default=PORT, help=f"0 takes any that is free [{PORT}]")
     text = "further names by which browsers may call the server, such as a proxy's"
     add("--allowed_hosts", nargs="+", default=[], metavar="NAME", help=text)
     for flag, (field, unit, text) in LIMITS.items():
         default = getattr(Limits, field) / unit
-        add(f"--{flag}", type=float, default=default, help=f"{text} [{default:g}]")
+        add(f"--{flag}", type=Number(float, above=0), default=default, help=f"{text} [{default:g}]")
 
 
 def serve(arguments: argparse.Namespace) -> None:
     """Run `serve` until it is interrupted.
 
     Raises:
-        UsageError: a port, limit or token that cannot be.
+        UsageError: a token that cannot be.
         InputError: a package, a model or a detector is missing, or the port is taken.
     """
-    if not 0 <= arguments.port <= 65535:
-        raise UsageError(f"--port: expected 0 to 65535, got {arguments.port}")
-    chosen = {}
-    for flag, (field, unit, _) in LIMITS.items():
-        value = getattr(arguments, flag)
-        if not 0 < value < math.inf:
-            raise UsageError(f"--{flag}: expected more than 0, got {value:g}")
-        chosen[field] = value * unit
+    chosen = {field: getattr(arguments, flag) * unit for flag, (field, unit, _) in LIMITS.items()}
     token = os.environ.get(TOKEN) or None
     if token and not re.fullmatch("[!-~]+", token):
         raise UsageError(f"{TOKEN}: expected ASCII letters, digits and signs without spaces")

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from ferplus_keras.classifier import Classifier
-from ferplus_keras.explain.explanations import explain_face
-from ferplus_keras.explain.sheets import heat_overlay
+from ferplus_keras.explain.explanations import explain_face, heat_overlay
 from ferplus_keras.inference.crop import Box
 from ferplus_keras.inference.predictor import Predictor
 

@@ -117,7 +117,8 @@ class Progress(keras.callbacks.Callback):
         self.seconds.append(time.perf_counter() - self.started)
         numbers = "  ".join(f"{name} {float(value):.4f}" for name, value in logs.items())
         left = (self.epochs - epoch - 1) * statistics.mean(self.seconds)
-        pace = f"{self.speed:.0f} images/s" + (f", at most {_duration(left)} left" if left else "")
+        pace = f"{self.speed:.0f} images/s"
+        pace += f", at most {self.bar.format_interval(left)} left" if left else ""
         self.bar.write(f"epoch {epoch + 1}/{self.epochs}  {numbers}  ({pace})")
         sys.stdout.flush()
 
@@ -274,9 +275,3 @@ def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:
         axes.grid(alpha=0.3)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -14,11 +14,7 @@ from ferplus_keras.models.layers import HEAD
 
 
 def list_gpus() -> list[str]:
-    """Return the GPUs that the Keras backend sees, such as ["gpu:0"]."""
-    if keras.backend.backend() == "torch":
-        import torch
-
-        return [f"gpu:{index}" for index in range(torch.cuda.device_count())]
+    """Return the GPUs that TensorFlow or JAX sees, such as ["gpu:0"]."""
     return [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
 
 

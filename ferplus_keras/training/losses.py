@@ -1,7 +1,5 @@
 """Losses and metrics by name, also those that Keras does not have, and weight penalties."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -51,9 +49,8 @@ def find_loss(name: str) -> Callable | keras.losses.Loss:
     Raises:
         UsageError: there is none of that name.
     """
-    examples = "such as categorical_crossentropy or categorical_focal_crossentropy"
-    expected = f"'multi_target' or the name of a Keras loss, {examples}"
-    return multi_target if name == "multi_target" else _get(keras.losses, "loss", name, expected)
+    examples = "categorical_crossentropy, categorical_focal_crossentropy or multi_target"
+    return multi_target if name == "multi_target" else _get(keras.losses, "loss", name, examples)
 
 
 def find_metrics(names: Sequence[str], accuracy: str) -> list[str | Callable]:
@@ -67,16 +64,16 @@ def find_metrics(names: Sequence[str], accuracy: str) -> list[str | Callable]:
         UsageError: Keras has no metric of that name.
     """
     others = [name for name in dict.fromkeys(names) if name not in ("acc", "accuracy")]
-    expected = "the name of a Keras metric, such as top_k_categorical_accuracy"
     for name in others:
-        _get(keras.metrics, "metric", name, expected)
+        _get(keras.metrics, "metric", name, "top_k_categorical_accuracy")
     return [ACCURACIES[accuracy], *others]
 
 
-def _get(module: Any, kind: str, name: str, expected: str) -> Any:
+def _get(module: Any, kind: str, name: str, examples: str) -> Any:
     try:
         return module.get(name)
     except ValueError:
+        expected = f"the name of a Keras {kind}, such as {examples}"
         raise UsageError(f"unknown {kind} '{name}'; expected {expected}") from None
 
 
@@ -108,15 +105,13 @@ def penalise(
     layers = model.layers if layer_names is None else [find_layer(model, n) for n in layer_names]
     penalised = []
     for layer in layers:
-        found = False
-        for name, weight in layer_variables(layer).items():
-            # Attention is a layer of layers: query/kernel, key/kernel …, one setting for all.
-            kind = name.rpartition("/")[2]
-            if kind in kinds and weight.trainable:
-                found, weight.regularizer = True, regularizer
-                inside = f"_{kind}_regularizer"
-                setattr(layer, inside if hasattr(layer, inside) else inside[1:], regularizer)
-        if found:
+        # Attention is a layer of layers: query/kernel, key/kernel …, one setting for all.
+        weights = [(name.rpartition("/")[2], w) for name, w in layer_variables(layer).items()]
+        chosen = [(kind, weight) for kind, weight in weights if kind in kinds and weight.trainable]
+        for kind, weight in chosen:
+            weight.regularizer, inside = regularizer, f"_{kind}_regularizer"
+            setattr(layer, inside if hasattr(layer, inside) else inside[1:], regularizer)
+        if chosen:
             penalised.append(layer.name)
         elif layer_names is not None:
             why = "it has no such weights" if layer.trainable else "it is frozen"

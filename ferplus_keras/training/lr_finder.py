@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+import pandas as pd
 from scipy.signal import lfilter
 
 from ferplus_keras.errors import InputError, UsageError
@@ -27,7 +28,6 @@ from ferplus_keras.training.schedules import plan_stages, rate_per_step
 
 if TYPE_CHECKING:
     from ferplus_keras.config import TrainConfig
-    from ferplus_keras.data.batches import Batches
 
 LOWEST, HIGHEST = 1e-6, 10.0  # learning rates between which the ramp runs
 SMOOTHING = 0.95  # momentum of the running mean of the loss
@@ -79,26 +79,27 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     prepared = prepare(config, read_dataset(config), weights)
     rates = np.geomspace(LOWEST, HIGHEST, steps).astype(np.float32)
     compile_stage(config, prepared, stage, rate_per_step(rates))
+
+    def epoch_after_epoch() -> Iterator[tuple]:
+        for epoch in itertools.count():
+            prepared.batches.set_epoch(epoch)
+            yield from map(prepared.batches.__getitem__, range(len(prepared.batches)))
+
     with progress_bar(total=steps, desc="learning rate", unit=" steps") as bar:
         ramp = Ramp(bar)
         prepared.model.fit(
-            epoch_after_epoch(prepared.batches),
+            epoch_after_epoch(),
             steps_per_epoch=steps,
             callbacks=[ramp],
             shuffle=False,
             verbose=0,
         )
     suggested = suggest(rates, ramp.losses)
-    _write(config.run_dir, rates, ramp.losses, suggested)
+    used = rates[: len(ramp.losses)]
+    table = {"learning_rate": used, "loss": ramp.losses, "smoothed": smooth(ramp.losses)}
+    _write(config.run_dir, pd.DataFrame(table), suggested)
     print(f"suggested: --init_lr {suggested:.2g} (curve: {config.run_dir / 'lr_finder.png'})")
     return suggested
-
-
-def epoch_after_epoch(batches: Batches) -> Iterator[tuple]:
-    """Yield batches without end, each epoch's in its own order."""
-    for epoch in itertools.count():
-        batches.set_epoch(epoch)
-        yield from map(batches.__getitem__, range(len(batches)))
 
 
 def smooth(losses: Sequence[float]) -> np.ndarray:
@@ -119,21 +120,18 @@ def suggest(rates: np.ndarray, losses: Sequence[float]) -> float:
     return float(rates[int(np.nanargmin(smoothed))] / 10)
 
 
-def _write(folder: Path, rates: np.ndarray, losses: Sequence[float], suggested: float) -> None:
-    import pandas as pd
+def _write(folder: Path, table: pd.DataFrame, suggested: float) -> None:
     from matplotlib.figure import Figure
 
-    smoothed, used = smooth(losses), rates[: len(losses)]
-    table = pd.DataFrame({"learning_rate": used, "loss": losses, "smoothed": smoothed})
     with replacing(folder / "lr_finder.csv") as path:
         table.to_csv(path, index=False)
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(used, losses, color="#9ecae1", linewidth=0.8, label="loss per batch")
-    axes.plot(used, smoothed, color="#08519c", label="smoothed")
+    colours = {"loss": "#9ecae1", "smoothed": "#08519c"}
+    table.plot("learning_rate", [*colours], ax=axes, logx=True, color=colours, linewidth=1)
     axes.axvline(suggested, color="#d94801", linestyle="--", label=f"suggested {suggested:.2g}")
-    axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
-    axes.set_ylim(0, 2.5 * np.nanmax(smoothed[: max(len(smoothed) // 2, 1)]))
+    begun = table["smoothed"][: max(len(table) // 2, 1)]
+    axes.set(xlabel="learning rate", ylabel="loss per batch", ylim=(0, 2.5 * begun.max()))
     axes.legend()
     with replacing(folder / "lr_finder.png") as path:
         figure.savefig(path, dpi=120, format="png")

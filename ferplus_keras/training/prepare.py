@@ -9,9 +9,9 @@ import numpy as np
 
 from ferplus_keras.data.dataset import DATASETS, Dataset, load_dataset
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.hardware import announce
 from ferplus_keras.hub import SCHEME
 from ferplus_keras.models.registry import MODELS
-from ferplus_keras.provenance import announce
 from ferplus_keras.run import READING, find_checkpoint
 from ferplus_keras.training.distillation import check_teachers, distil
 from ferplus_keras.training.schedules import Stage, learning_rate

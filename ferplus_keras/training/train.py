@@ -181,7 +181,8 @@ def first_record(
     """Return run.json as it is when training begins."""
     from keras.backend import backend
 
-    from ferplus_keras.provenance import hardware, source_commit, versions
+    from ferplus_keras.hardware import hardware
+    from ferplus_keras.provenance import source_commit, versions
 
     weights, loaded = prepared.batches.class_weights, prepared.loaded
     return {
@@ -247,7 +248,7 @@ def _remark_changes(record: dict[str, Any]) -> None:
     """Say that a resumed run computes otherwise than it began: its sums may round otherwise."""
     from keras.backend import backend
 
-    from ferplus_keras.provenance import hardware
+    from ferplus_keras.hardware import hardware
 
     before = record.get("hardware")
     cores = before.get("cores") if isinstance(before, dict) else None

@@ -10,7 +10,7 @@ from ferplus_keras.cli import main
 from ferplus_keras.data.dataset import duplicate_groups, read_excluded
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.emotions import FERPLUS_CLASSES
-from ferplus_keras.evaluation.audit_findings import examine, find, pair_agreement
+from ferplus_keras.evaluation.audit import examine, find, pair_agreement
 
 SPLITS = ("train", "validation", "test")
 

@@ -229,7 +229,7 @@ def test_what_is_no_checkpoint_is_refused(config, checkpoint, tmp_path):
     for path, said in (
         (page, "not a .keras checkpoint"),
         (cut, "not a .keras checkpoint"),
-        (foreign, "not saved by ferplus_keras"),
+        (foreign, "ferplus_keras did not write it"),
         (tmp_path / "missing.keras", "no checkpoint at"),
         (tmp_path, "no checkpoint at"),
     ):

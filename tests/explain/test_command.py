@@ -86,7 +86,7 @@ def test_many_pictures_fill_pages_and_an_unreadable_one_is_named(
     assert code == 1
     said = capsys.readouterr().err.splitlines()
     assert said.count(f"cannot read {broken}: no picture, or damaged") == 3
-    assert "no picture at none*.png" in said
+    assert "no file, folder or pattern match for none*.png" in said
     assert said[-1].startswith("error: 4 of")
     assert {"explanations_1.png", "explanations_2.png"} <= {p.name for p in tmp_path.iterdir()}
     with np.load(tmp_path / "explanations.npz") as found:
@@ -189,10 +189,10 @@ def test_own_pictures(sample_data, tmp_path, capsys):
     [
         ("--rows 1 --method salency", 2, "did you mean 'saliency'?"),
         ("--rows 1 --class_name hapiness", 2, "did you mean 'happiness'?"),
-        ("--rows 1 --batch_size 0", 2, "at least 1, got 0"),
+        ("--rows 1 --batch_size 0", 2, "at least 1, got '0'"),
         ("--rows 400", 1, "rows of 0 to 399, got 400"),
         ("--split valid", 2, "did you mean 'validation'?"),
-        ("--images nowhere.png", 1, "no picture at nowhere.png"),
+        ("--images nowhere.png", 1, "pattern match for nowhere.png"),
         ("", 2, "--images --rows --split"),
         ("--rows 1 --split test", 2, "not allowed with"),
     ],

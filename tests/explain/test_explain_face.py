@@ -9,10 +9,8 @@ import pytest
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.explain.explanations import explain_face, methods_of
-from ferplus_keras.explain.methods import METHODS
-from ferplus_keras.explain.methods.derivatives import integrated_gradients
-from ferplus_keras.explain.sheets import AGAINST, FOR, heat_overlay
+from ferplus_keras.explain.explanations import AGAINST, FOR, explain_face, heat_overlay, methods_of
+from ferplus_keras.explain.methods import METHODS, integrated_gradients
 from tests.explain import networks
 from tests.exports import INFO, drawn
 

@@ -8,9 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from ferplus_keras.explain.methods import METHODS
-from ferplus_keras.explain.methods.derivatives import integrated_gradients
-from ferplus_keras.explain.methods.occlusion import PATCH, occlusion
+from ferplus_keras.explain.methods import METHODS, PATCH, integrated_gradients, occlusion
 from tests.conftest import REPOSITORY
 from tests.explain import networks
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ferplus_keras.classifier import Classifier
-from ferplus_keras.inference import detectors, frames, weights
+from ferplus_keras.inference import detectors, sources
 from ferplus_keras.inference import predictor as predictor_module
 from ferplus_keras.inference.detectors import DETECTORS
 from tests.inference.faces import by_brightness, red_patches
@@ -13,9 +13,9 @@ from tests.inference.faces import by_brightness, red_patches
 def offline(monkeypatch):
     """Let YuNet's file lie nowhere: tests fetch nothing."""
     monkeypatch.delenv("FERPLUS_WEIGHTS_DIR", raising=False)
-    monkeypatch.setattr(weights, "YUNET_URL", "http://127.0.0.1:9/yunet.onnx")
+    monkeypatch.setattr(detectors, "YUNET_URL", "http://127.0.0.1:9/yunet.onnx")
     monkeypatch.setattr(detectors, "say_once", lambda text: None)
-    monkeypatch.setattr(frames, "say_once", lambda text: None)
+    monkeypatch.setattr(sources, "say_once", lambda text: None)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from ferplus_keras.cli import main
 from ferplus_keras.inference import predictor as predictor_module
 from ferplus_keras.inference.command import add_arguments
 from ferplus_keras.inference.detectors import DETECTORS
-from ferplus_keras.inference.frames import open_video, video_writer
+from ferplus_keras.inference.sources import open_video, video_writer
 from tests.conftest import REPOSITORY
 from tests.inference.faces import by_brightness, grounds, head, lay, red_patches
 from tests.inference.test_light import run_without
@@ -274,9 +274,9 @@ def test_the_detector_and_the_network_are_asked_in_batches(light, album, capsys,
     [
         ("", 2, "expected pictures, videos or folders, or --webcam"),
         ("gone.jpg", 1, "no file, folder or pattern match for gone.jpg"),
-        ("album --every 0", 2, "--every: expected 1 frame or more, got 0"),
-        ("album --margin 9", 2, "--margin: expected a share from -0.5 to 2, got 9.0"),
-        ("album --seconds 0", 2, "--seconds: expected more than 0, got 0.0"),
+        ("album --every 0", 2, "--every: expected a whole number of at least 1, got '0'"),
+        ("album --margin 9", 2, "--margin: expected a number from -0.5 and at most 2, got '9'"),
+        ("album --seconds 0", 2, "--seconds: expected a number above 0, got '0'"),
         ("album --faces haar", 2, "invalid choice: 'haar'"),
         ("album --faces yunet", 1, "cannot download http://127.0.0.1:9/yunet.onnx"),
         ("album --jsn", 2, "unknown argument '--jsn'; did you mean '--json'?"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ferplus_keras.inference.crop import DetectedFace, overlap
-from ferplus_keras.inference.tracking import REMEMBERED, Tracker
+from ferplus_keras.inference.video import REMEMBERED, Tracker
 from tests.inference.faces import grounds, head, lay
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError
-from ferplus_keras.inference import frames, tables
-from ferplus_keras.inference.frames import AHEAD, open_video, video_writer
+from ferplus_keras.inference import sources, tables
 from ferplus_keras.inference.predictor import Predictor
+from ferplus_keras.inference.sources import AHEAD, open_video, video_writer
 from ferplus_keras.inference.video import SMOOTHING, predict_frames, predict_video
 from tests.inference.faces import by_brightness, grounds, head, lay, red_patches
 
@@ -103,13 +103,13 @@ def test_frames_of_a_variable_rate_have_their_own_times(light, clip, tmp_path):
 
 def test_what_annotated_copies_lack_is_said_with_the_command_that_adds_it(monkeypatch, tmp_path):
     said = []
-    monkeypatch.setattr(frames, "say_once", said.append)
+    monkeypatch.setattr(sources, "say_once", said.append)
     with video_writer(tmp_path / "a.mp4", 10) as add:
         add(grounds())
     (note,) = said
     assert note.startswith("note: annotated copies have no sound")
     assert "ffmpeg -i COPY -i ORIGINAL -map 0:v -map '1:a?' -c:v " in note
-    monkeypatch.setattr(frames, "CODECS", ("none", "mp4v"))
+    monkeypatch.setattr(sources, "CODECS", ("none", "mp4v"))
     with video_writer(tmp_path / "b.mp4", 10) as add:
         add(grounds())
     assert "browsers do not play them: OpenCV has no H.264 here" in said[1]

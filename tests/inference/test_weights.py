@@ -10,8 +10,8 @@ import pytest
 
 from ferplus_keras.cli import main
 from ferplus_keras.errors import InputError
-from ferplus_keras.inference import weights
-from ferplus_keras.inference.weights import YUNET, find_yunet
+from ferplus_keras.inference import detectors
+from ferplus_keras.inference.detectors import YUNET, find_yunet
 
 CONTENT = b"YuNet" * 1000
 
@@ -35,9 +35,9 @@ def server(monkeypatch, tmp_path):
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     monkeypatch.setenv("FERPLUS_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(weights, "YUNET_URL", f"http://127.0.0.1:{server.server_port}/{YUNET}")
-    monkeypatch.setattr(weights, "YUNET_BYTES", len(CONTENT))
-    monkeypatch.setattr(weights, "YUNET_SHA256", hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setattr(detectors, "YUNET_URL", f"http://127.0.0.1:{server.server_port}/{YUNET}")
+    monkeypatch.setattr(detectors, "YUNET_BYTES", len(CONTENT))
+    monkeypatch.setattr(detectors, "YUNET_SHA256", hashlib.sha256(CONTENT).hexdigest())
     yield server
     server.shutdown()
     thread.join()
@@ -103,7 +103,7 @@ def test_out_of_reach_one_line_says_where_to_put_it(server, tmp_path, capsys, mo
     reason, folder = re.fullmatch(expected, capsys.readouterr().err).groups()
     assert "404" in reason or "Not Found" in reason
     assert folder == str(tmp_path / "cache")
-    monkeypatch.setattr(weights, "YUNET_URL", "http://127.0.0.1:9/yunet.onnx")
+    monkeypatch.setattr(detectors, "YUNET_URL", "http://127.0.0.1:9/yunet.onnx")
     monkeypatch.setenv("FERPLUS_WEIGHTS_DIR", "mine")
     assert main(["fetch"]) == 1
     reason, folder = re.fullmatch(expected, capsys.readouterr().err).groups()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ferplus_keras.errors import InputError
-from ferplus_keras.models import keras_hub_files
+from ferplus_keras.models import published
 from ferplus_keras.models.networks import imagenet
 from ferplus_keras.models.published import find_weights
 from ferplus_keras.models.registry import MODELS, build_model, build_with_weights
@@ -112,6 +112,6 @@ class TestPreset:
         assert str(cache) in str(caught.value)
 
     def test_without_keras_hub(self, cache, monkeypatch):
-        monkeypatch.setattr(keras_hub_files, "find_spec", lambda name: None)
+        monkeypatch.setattr(published, "find_spec", lambda name: None)
         with pytest.raises(InputError, match=r"pip install 'ferplus-keras\[keras-hub\]'"):
             find_weights(SPEC, "imagenet")

@@ -10,8 +10,8 @@ import pytest
 from keras.src.applications.resnet import WEIGHTS_HASHES
 
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.formats.keras import load_full_model
 from ferplus_keras.models import published as published_module
-from ferplus_keras.models.legacy import infer_model_name, load_full_model
 from ferplus_keras.models.published import find_weights
 from ferplus_keras.models.registry import MODELS, build_model, build_with_weights
 from ferplus_keras.models.weights import load_weights
@@ -337,7 +337,6 @@ def test_no_such_file(model, spec, tmp_path):
 def test_older_projects_model_is_built_again(spec, source, tmp_path):
     path = tmp_path / "model_max_acc.hdf5"
     write_keras2_model(path, source, image_size=60, activation="sigmoid", rate=0.25)
-    assert infer_model_name(path) == spec.name
     model, name = load_full_model(path)
     assert name == spec.name
     assert model.get_layer("preprocessing").image_size == 60
@@ -368,7 +367,7 @@ def test_networks_of_the_older_project_differ_in_their_number_of_layers():
 def test_network_that_nobody_knows(source, write):
     path = write(without(source, "conv1"))
     with pytest.raises(InputError, match="3 layers with weights before its head"):
-        infer_model_name(path)
+        load_full_model(path)
 
 
 class TestFinding:

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 import pytest
 
+from ferplus_keras.formats.keras import load_full_model
 from ferplus_keras.models.freeze import describe_layers
-from ferplus_keras.models.legacy import load_full_model
 from ferplus_keras.models.registry import MODELS, build_model
 from ferplus_keras.models.weights import load_weights
 

@@ -67,7 +67,7 @@ def vit_base16(images):
 
     Dosovitskiy et al. 2021 (arXiv:2010.11929), as keras-hub's `ViTBackbone`. Its own layers are not
     used, because they cannot be built again from their configuration (0.32), which a checkpoint
-    has to; `keras_hub_files.vit_layers` knows which layer of theirs is which here.
+    has to; `hdf5.vit_layers` knows which layer of theirs is which here.
     """
     from keras import layers
 

@@ -1,25 +1,43 @@
-"""Export a checkpoint, run it in its new format, and keep it if it predicts the same on faces."""
+"""The command `export`: a checkpoint in another format, kept if it predicts the same on faces."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ferplus_keras.arguments import Number
 from ferplus_keras.backend import choose_backend, leaving_out
 from ferplus_keras.classifier import Classifier
+from ferplus_keras.data.dataset import open_source
+from ferplus_keras.data.sample_faces import draw_rows
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.files import require_writable
-from ferplus_keras.formats import FORMATS
-from ferplus_keras.models.checkpoint import read_info
-from ferplus_keras.run import Run
+from ferplus_keras.formats import FORMATS, PRECISIONS
+from ferplus_keras.hub import require_place
+from ferplus_keras.models.checkpoint import CheckpointInfo, read_info
+from ferplus_keras.run import Run, default_data_dir, find_checkpoint
 from ferplus_keras.workspace import put_back, workspace
+
+DESCRIPTION = """\
+Write a checkpoint in another format and compare its predictions with the checkpoint's.
+
+  python -m ferplus_keras export --checkpoint_path checkpoints/experiment_1 --format onnx
+
+writes model_max_acc.onnx beside the checkpoint (docs/export.md)."""
+
+ExportFaces = tuple[str, np.ndarray, Callable[[np.ndarray], np.ndarray] | None, np.ndarray]
+"""What to call the source of faces, and what `export` takes of them: faces, labels, calibration."""
+
+CALIBRATION = 500
+"""Faces on which int8 measures its ranges."""
 
 EXPORTS = tuple(name for name, form in FORMATS.items() if form.precisions)
 """Names of the formats that can be written."""
@@ -34,6 +52,98 @@ network is broken, not coarse."""
 
 NOISE = (b"fully_quantize:", b"XNNPACK delegate", b"absl::InitializeLog")
 """Parts of the lines that converters write to standard error whatever their settings."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the arguments of `export`."""
+    parser.description = DESCRIPTION
+    parser.add_argument(
+        "--checkpoint_path", type=Path, required=True, help="file, or a run folder: its best model"
+    )
+    parser.add_argument("--format", choices=EXPORTS, required=True)
+    parser.add_argument(
+        "--quantize",
+        choices=PRECISIONS[1:],
+        help="store weights smaller; bfloat16 (OpenVINO) and int8 also compute faster [float32]",
+    )
+    parser.add_argument(
+        "--output", type=Path, help="what to write [beside the checkpoint, named like it]"
+    )
+    parser.add_argument(
+        "--data_dir",
+        help="data set whose validation faces are compared on "
+        "[that of the run, $FERPLUS_DATA_DIR, ./data; else drawn faces]",
+    )
+    count = Number(int, low=1)
+    parser.add_argument("--rows", type=count, default=1000, help="faces to compare on [1000]")
+
+
+def run_command(arguments: argparse.Namespace) -> None:
+    """Run `export` and print what was written and how far its predictions differ."""
+    require_place(arguments.checkpoint_path, arguments.output, "--output")
+    checkpoint = find_checkpoint(arguments.checkpoint_path)
+    kind, precision = arguments.format, arguments.quantize or PRECISIONS[0]
+    target = arguments.output or default_target(checkpoint, kind, precision)
+    check_export(checkpoint, target, kind, precision)
+    info, run, given = read_info(checkpoint), Run(checkpoint.parent), arguments.data_dir
+    folders = [given] if given else [run.data_dir(), default_data_dir()]
+    try:
+        faces = read_faces(info, folders, arguments.rows, **run.reading())
+    except InputError as error:
+        if given:
+            raise
+        print(f"no validation faces ({error}); comparing on drawn ones", file=sys.stderr)
+        faces = draw_faces(info, arguments.rows)
+    source, *compared = faces
+    print(export(checkpoint, target, kind, precision, *compared))
+    print(f"compared on {source}")
+
+
+def read_faces(
+    info: CheckpointInfo, folders: Sequence[str], rows: int, **reading: Any
+) -> ExportFaces:
+    """Return at most `rows` validation faces, and training faces that are not among them.
+
+    They are evenly spaced over the splits of the first folder that has the checkpoint's data set,
+    read as `reading` says, keywords of `open_source`.
+
+    Raises:
+        InputError: no folder can be used; says why of the first.
+    """
+    failures = []
+    how = {"class_map": info.class_map, "class_names": info.class_names, **reading}
+    shape = {"face_size": info.face_size, "colour": info.colour}
+    for folder in folders:
+        try:
+            source = open_source(folder, info.dataset_name, **how, **shape)
+            split, train = (source.split(k, info.evaluation_rule) for k in ("validation", "train"))
+        except InputError as error:
+            failures.append(error)
+            continue
+        split = split.take(_spaced(np.arange(len(split.images)), rows))
+        used = train.images[_spaced(np.flatnonzero(~train.leaked), CALIBRATION)]
+        name = f"{len(split.images):,} validation faces of {Path(folder)}"
+        return name, split.images, split.labels, used
+    raise failures[0]
+
+
+def draw_faces(info: CheckpointInfo, rows: int) -> ExportFaces:
+    """Return drawn faces: they show whether an export predicts the same, not how well."""
+    import cv2
+
+    size = (info.face_size, info.face_size)
+    images, calibration = (
+        np.stack([cv2.resize(drawing.pixels, size) for drawing in draw_rows(count, seed)[1]])
+        for seed, count in enumerate((rows, CALIBRATION))
+    )
+    if info.colour:
+        images, calibration = (np.stack([grey] * 3, axis=-1) for grey in (images, calibration))
+    return f"{rows:,} drawn faces", images, None, calibration
+
+
+def _spaced(rows: np.ndarray, wanted: int) -> np.ndarray:
+    """Return at most `wanted` of some rows, evenly spaced."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), wanted)).round().astype(int)]
 
 
 class Exported(NamedTuple):

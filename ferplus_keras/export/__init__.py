@@ -1,1 +1,0 @@
-"""Write a checkpoint in another format and verify that it predicts the same."""
