@@ -1,6 +1,5 @@
 """Folders of pictures: which files are faces, what they show, and which split they are of."""
 
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ferplus_keras.data.pictures import SUFFIXES
+from ferplus_keras.data.pictures import SUFFIXES, files_below
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import InputError, unknown
 from ferplus_keras.registry import Registry
@@ -84,24 +83,11 @@ def find_faces(folder: Path) -> tuple[str, list[FaceFile]]:
 
 
 def _scan(folder: Path) -> Tree:
-    """List a folder; links are followed, but no folder is listed twice."""
-
-    def refuse(error: OSError) -> None:
-        raise InputError(f"cannot read {error.filename}: {error.strerror}") from None
-
-    pictures, others, seen = [], [], set()
-    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if name[0] != "." and name != "__MACOSX")
-        below = Path(parent).relative_to(folder)
-        for name in names:
-            if name[0] != ".":
-                kind = pictures if name.lower().endswith(SUFFIXES) else others
-                kind.append((below / name).as_posix())
+    """List a folder."""
+    pictures, others = [], []
+    for file in files_below(folder):
+        kind = pictures if file.name.lower().endswith(SUFFIXES) else others
+        kind.append(file.relative_to(folder).as_posix())
     return Tree(folder, sorted(pictures), sorted(others))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import warnings
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,8 +34,30 @@ DECODERS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "HEIF")
 MOST_PIXELS = 178_000_000
 """Larger pictures are refused before they are unpacked: a small file can hold a huge one."""
 
+EXPECTED = "expected a picture as a path, the bytes of a file, a Pillow image or an array"
+
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")  # Pillow's modes for 16-bit grey levels
 _OPENING = threading.Lock()  # held while Pillow's warning is off, which is off for all threads
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder that are not hidden; links are followed, no folder twice.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"cannot read {error.filename}: {error.strerror}") from None
+
+    seen = set()
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if name[0] != "." and name != "__MACOSX")
+        yield from (Path(parent, name) for name in names if name[0] != ".")
 
 
 def read_face(source: Path | bytes, box: tuple[int, ...] | None = None) -> np.ndarray:
@@ -82,13 +106,17 @@ def read_picture(source: Any) -> np.ndarray:
         InputError: the file is missing, cut off, huge, or no picture of 8 or 16 bits; or the array
             has another shape or type; or `source` is none of these.
     """
-    if not isinstance(source, str | Path):
+    if not isinstance(source, str | os.PathLike):
         return _read(source)
+    text = str(source)
+    if len(text) > 300 or text.startswith("data:"):
+        raise InputError(
+            f"cannot read '{text[:40]}…' as a path: decode base64 by base64.b64decode, pass bytes"
+        )
     try:
         return _read(Path(source))
     except InputError as error:
-        shown = source if len(str(source)) <= 300 else f"'{str(source)[:40]}…' as a path"
-        raise InputError(f"cannot read {shown}: {error}") from None
+        raise InputError(f"cannot read {source}: {error}") from None
 
 
 def _read(source: Any) -> np.ndarray:
@@ -103,6 +131,8 @@ def _read(source: Any) -> np.ndarray:
             return _as_rgb(source)
         if hasattr(source, "read"):
             return _read_file(source)
+        if not hasattr(source, "__array__") and not isinstance(source, list | tuple):
+            raise InputError(f"{EXPECTED}; got {type(source).__name__}")
         return _array_as_rgb(np.asarray(source))
     except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, RuntimeError) as error:
         raise InputError(one_line(getattr(error, "strerror", None) or error, 120)) from None
@@ -192,10 +222,7 @@ def _refuse_shallow(brightest: int) -> None:
 def _array_as_rgb(image: np.ndarray) -> np.ndarray:
     given = image.shape
     if image.dtype.kind not in "uifb":
-        raise InputError(
-            "expected a picture as a path, the bytes of a file, a Pillow image or an array of "
-            f"numbers, got {image.dtype} of shape {given}"
-        )
+        raise InputError(f"{EXPECTED} of numbers; got an array of {image.dtype}")
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in given:

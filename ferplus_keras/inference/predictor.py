@@ -13,7 +13,7 @@ import numpy as np
 
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.augment import VIEWS
-from ferplus_keras.data.pictures import as_face, read_picture
+from ferplus_keras.data.pictures import EXPECTED, as_face, read_picture
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.inference.crop import MARGIN, Box, DetectedFace, crop_face
 from ferplus_keras.inference.detectors import find_detector
@@ -179,19 +179,21 @@ class Predictor:
         return Prediction(tuple(box), label, shares[label], shares)
 
 
-_EXPECTED = "expected a picture (path, bytes of a file, open file, Pillow image or array)"
-
-
 def _each(images: Any) -> Iterator:
     """Yield the pictures, as `read_picture` takes them, of what may be one picture or several.
 
     Raises:
         InputError: it is neither, or may be either.
     """
-    if _is_file(images):
-        yield _one(images)
+    files = (str, os.PathLike, bytes, bytearray, memoryview)
+    if isinstance(images, files) or hasattr(images, "read") or hasattr(images, "getexif"):
+        yield images
     elif hasattr(images, "__array__"):
-        array = _one(images)
+        try:
+            array = np.asarray(images)
+        except Exception as error:  # of tensors on a GPU, or symbolic ones
+            reason = one_line(error, 150)
+            raise InputError(f"cannot make an array of {type(images).__name__}: {reason}") from None
         last_is_colour = array.ndim == 3 and array.shape[2] in (1, 3, 4)
         if array.ndim == 3 and array.shape[0] in (3, 4) and not last_is_colour:
             raise InputError(
@@ -200,33 +202,6 @@ def _each(images: Any) -> Iterator:
             )
         yield from [array] if array.ndim < 3 or last_is_colour else array
     elif isinstance(images, Mapping) or not isinstance(images, Iterable):
-        raise InputError(f"{_EXPECTED}, or several of these; got {type(images).__name__}")
+        raise InputError(f"{EXPECTED}, or several of these; got {type(images).__name__}")
     else:
-        yield from map(_one, images)
-
-
-def _is_file(image: Any) -> bool:
-    """Return whether this is one picture, and no array: a path, bytes, an open file or Pillow's."""
-    kinds = (str, os.PathLike, bytes, bytearray, memoryview)
-    return isinstance(image, kinds) or hasattr(image, "read") or hasattr(image, "getexif")
-
-
-def _one(image: Any) -> Any:
-    """Return a picture as `read_picture` takes it, or refuse what is none."""
-    if isinstance(image, str) and (len(image) > 1000 or image.startswith("data:")):
-        raise InputError(
-            f"{_EXPECTED}; got text of {len(image)} characters that is not a path: decode base64 "
-            "by base64.b64decode and pass the bytes"
-        )
-    if _is_file(image):
-        return Path(image) if isinstance(image, os.PathLike) else image
-    if not hasattr(image, "__array__"):
-        raise InputError(f"{_EXPECTED}; got {type(image).__name__}")
-    try:
-        array = np.asarray(image)
-    except Exception as error:  # of tensors on a GPU, or symbolic ones
-        reason = one_line(error, 150)
-        raise InputError(f"cannot make an array of {type(image).__name__}: {reason}") from None
-    if array.dtype.kind not in "buif":
-        raise InputError(f"{_EXPECTED}; got an array of {array.dtype}")
-    return array
+        yield from images

@@ -20,7 +20,7 @@ import numpy as np
 
 from ferplus_keras.backend import leaving_out
 from ferplus_keras.data import pictures
-from ferplus_keras.data.pictures import SUFFIXES
+from ferplus_keras.data.pictures import SUFFIXES, files_below
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import replacing
 from ferplus_keras.inference.detectors import say_once
@@ -133,7 +133,7 @@ def _files(name: str) -> list[Path | str]:
 def _inside(folder: Path) -> list[Path]:
     """Return the pictures and videos in a folder; say how many other files there are."""
     known = SUFFIXES + VIDEO_SUFFIXES
-    files = list(_walk(folder, set()))
+    files = list(files_below(folder))
     found = sorted(file for file in files if file.suffix.lower() in known)
     if not found:
         raise InputError(f"no pictures or videos in {folder} (looked for {', '.join(known)})")
@@ -146,20 +146,6 @@ def _inside(folder: Path) -> list[Path]:
             file=sys.stderr,
         )
     return found
-
-
-def _walk(folder: Path, above: set[Path]) -> Iterator[Path]:
-    """Yield the files below a folder that are not hidden, links followed, but not in circles."""
-    real = folder.resolve()
-    if real in above:
-        return
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            yield from _walk(path, above | {real})
-        elif path.is_file() or path.is_symlink():  # a link to nothing is an error of its own
-            yield path
 
 
 class Video(NamedTuple):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy.signal import lfilter
 
 from ferplus_keras.errors import InputError, UsageError
@@ -32,25 +32,6 @@ if TYPE_CHECKING:
 LOWEST, HIGHEST = 1e-6, 10.0  # learning rates between which the ramp runs
 SMOOTHING = 0.95  # momentum of the running mean of the loss
 DIVERGED = 4.0  # the ramp ends when the loss is this many times its smallest value
-
-
-class Ramp(keras.callbacks.Callback):
-    """Collect the loss of every step, and stop when it diverges."""
-
-    def __init__(self, bar) -> None:
-        super().__init__()
-        self.bar = bar
-        self.losses: list[float] = []
-        self.total = 0.0
-
-    def on_train_batch_end(self, batch: int, logs=None) -> None:
-        total = float(logs["loss"]) * (batch + 1)  # Keras logs the mean of the epoch
-        self.losses.append(total - self.total)
-        self.total = total
-        self.bar.update()
-        smoothed = smooth(self.losses)
-        if not smoothed[-1] < DIVERGED * smoothed.min():
-            self.model.stop_training = True
 
 
 def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
@@ -80,24 +61,42 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     rates = np.geomspace(LOWEST, HIGHEST, steps).astype(np.float32)
     compile_stage(config, prepared, stage, rate_per_step(rates))
 
+    model, batches, losses = prepared.model, prepared.batches, []
+
     def epoch_after_epoch() -> Iterator[tuple]:
         for epoch in itertools.count():
-            prepared.batches.set_epoch(epoch)
-            yield from map(prepared.batches.__getitem__, range(len(prepared.batches)))
+            batches.set_epoch(epoch)
+            yield from map(batches.__getitem__, range(len(batches)))
+
+    def after_step(batch: int, logs: dict[str, float]) -> None:
+        losses.append(float(logs["loss"]) * (batch + 1) - sum(losses))  # Keras logs the mean so far
+        bar.update()
+        smoothed = smooth(losses)
+        model.stop_training = not smoothed[-1] < DIVERGED * smoothed.min()
 
     with progress_bar(total=steps, desc="learning rate", unit=" steps") as bar:
-        ramp = Ramp(bar)
-        prepared.model.fit(
+        model.fit(
             epoch_after_epoch(),
             steps_per_epoch=steps,
-            callbacks=[ramp],
+            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=after_step)],
             shuffle=False,
             verbose=0,
         )
-    suggested = suggest(rates, ramp.losses)
-    used = rates[: len(ramp.losses)]
-    table = {"learning_rate": used, "loss": ramp.losses, "smoothed": smooth(ramp.losses)}
-    _write(config.run_dir, pd.DataFrame(table), suggested)
+    suggested = suggest(rates, losses)
+    columns = {"learning_rate": rates[: len(losses)], "loss": losses, "smoothed": smooth(losses)}
+    table = pd.DataFrame(columns)
+    with replacing(config.run_dir / "lr_finder.csv") as path:
+        table.to_csv(path, index=False)
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    colours = {"loss": "#9ecae1", "smoothed": "#08519c"}
+    table.plot("learning_rate", [*colours], ax=axes, logx=True, color=colours, linewidth=1)
+    axes.axvline(suggested, color="#d94801", linestyle="--", label=f"suggested {suggested:.2g}")
+    begun = table["smoothed"][: max(len(table) // 2, 1)]
+    axes.set(xlabel="learning rate", ylabel="loss per batch", ylim=(0, 2.5 * begun.max()))
+    axes.legend()
+    with replacing(config.run_dir / "lr_finder.png") as path:
+        figure.savefig(path, dpi=120, format="png")
     print(f"suggested: --init_lr {suggested:.2g} (curve: {config.run_dir / 'lr_finder.png'})")
     return suggested
 
@@ -118,20 +117,3 @@ def suggest(rates: np.ndarray, losses: Sequence[float]) -> float:
     if not np.isfinite(smoothed).any():
         raise InputError("the loss is not a number at the smallest learning rate; check the data")
     return float(rates[int(np.nanargmin(smoothed))] / 10)
-
-
-def _write(folder: Path, table: pd.DataFrame, suggested: float) -> None:
-    from matplotlib.figure import Figure
-
-    with replacing(folder / "lr_finder.csv") as path:
-        table.to_csv(path, index=False)
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    colours = {"loss": "#9ecae1", "smoothed": "#08519c"}
-    table.plot("learning_rate", [*colours], ax=axes, logx=True, color=colours, linewidth=1)
-    axes.axvline(suggested, color="#d94801", linestyle="--", label=f"suggested {suggested:.2g}")
-    begun = table["smoothed"][: max(len(table) // 2, 1)]
-    axes.set(xlabel="learning rate", ylabel="loss per batch", ylim=(0, 2.5 * begun.max()))
-    axes.legend()
-    with replacing(folder / "lr_finder.png") as path:
-        figure.savefig(path, dpi=120, format="png")

@@ -200,7 +200,7 @@ def test_bytes_and_open_files_are_read_too(tmp_path):
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        (None, "expected a picture as a path, the bytes of a file, .* got object"),
+        (None, "expected a picture as a path, the bytes of a file, .* got NoneType"),
         ("aGVsbG8=" * 100, r"cannot read 'aGVs.*…' as a path"),
         ([1, [2, 3]], "inhomogeneous"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture.*pip install pillow-heif"),
