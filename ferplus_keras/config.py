@@ -218,7 +218,10 @@ class TrainConfig(Config):
     )
 
     name: str = setting(
-        "Name of the run; its folder is CHECKPOINTS_DIR/NAME.", "experiment_1", group="run"
+        "Name of the run; its folder is CHECKPOINTS_DIR/NAME. The last --config, if there is one, "
+        "names it unless this does.",
+        "experiment_1",
+        group="run",
     )
     checkpoints_dir: str = setting("Folder of all runs.", "checkpoints")
     resume: bool = setting(
@@ -322,7 +325,8 @@ def read_config(
     """Return the configuration that a command line asks for.
 
     The command line wins over YAML files (`--config`), these over what a resumed run began with,
-    and that over `defaults`.
+    and that over `defaults`. The name of a training comes from the command line or from that of
+    its last YAML file, not from what a file says, so that no file can choose a run to replace.
 
     Args:
         config_class: `TrainConfig` or `EvaluateConfig`.
@@ -332,24 +336,34 @@ def read_config(
         defaults: flags that hold where nothing else says otherwise.
 
     Raises:
-        UsageError: unknown flag or key, or a value of the wrong kind; nearest spelling named.
+        UsageError: unknown flag or key, or a value of the wrong kind; nearest spelling named. A
+            file names the run, resumes or overwrites, and the command line does not.
     """
     given = parse(config_class, argv, prog, description)
-    files = given.pop("config", [])
-    below = parse(config_class, defaults, prog)
+    files = [Path(path) for path in given.pop("config", [])]
+    below, written = parse(config_class, defaults, prog), {}
+    if files and config_class is TrainConfig:
+        below = {"name": files[-1].stem} | below
+    for path in files:
+        found = as_settings(config_class, path)
+        for flag in ("name", "resume", "overwrite") if config_class is TrainConfig else ():
+            if found.get(flag) and flag not in given:
+                raise UsageError(
+                    f"{path}: '{flag}: {found[flag]}' is for the command line only; leave it out, "
+                    f"or give --{flag}"
+                )
+        written |= found
     if given.get("resume"):
-        own = {key: given[key] for key in ("name", "checkpoints_dir") if key in given}
-        run_file = config_class(**own).run_dir / CONFIG
+        places = {
+            key: value
+            for key, value in (below | written | given).items()
+            if key in ("name", "checkpoints_dir")
+        }
+        run_file = config_class(**places).run_dir / CONFIG
         if not run_file.is_file():
             raise UsageError(f"nothing to resume: no {run_file}; start the run without --resume")
-        below |= as_settings(config_class, run_file)
-    for path in files:
-        written = as_settings(config_class, Path(path))
-        for flag in ("resume", "overwrite"):
-            if written.get(flag) and not given.get(flag):
-                raise UsageError(f"{path}: --{flag} is for the command line only; leave it out")
-        below |= written
-    config = config_class(**below | given)
+        below |= as_settings(config_class, run_file) | places
+    config = config_class(**below | written | given)
     if given.get("resume"):
         _refuse_changes(config)
     return config

@@ -93,7 +93,8 @@ def sweep(plan: Plan, folder: Path, workers: int = 1, program: Sequence[str] = T
     print(", ".join(f"{count} {state}" for state, count in counts.items()))
     if len(ranked):
         print(f"all trials: {folder / 'sweep.csv'}, {folder / 'sweep.png'}")
-        print(f"train the best: python train.py --config {folder / 'best.yaml'}")
+        name = f"{folder.resolve().name}_best"
+        print(f"train the best: python train.py --config {folder / 'best.yaml'} --name {name}")
 
 
 class Trials:
@@ -265,7 +266,7 @@ class Trials:
 
         best, name, metric = ranked.iloc[0], self.folder.resolve().name, self.plan.metric
         settings = self.plan.settings(self.study.trials[best["number"]].params)
-        recipe = yaml.safe_dump({"name": f"{name}_best", **settings}, sort_keys=False)
+        recipe = yaml.safe_dump(settings, sort_keys=False)
         with replacing(self.folder / "best.yaml") as temporary:
             temporary.write_text(
                 f"# The best of {len(ranked)} trials of the sweep {name}: trial {best['number']}, "

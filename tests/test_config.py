@@ -78,7 +78,7 @@ def test_what_is_saved_reads_back_the_same(tmp_path):
     config = read("--class_weights balanced --freeze_before activation_36 --init_lr 1e-05")
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(to_plain(config)))
-    assert read(f"--config {path}") == config
+    assert read(f"--config {path} --name {config.name}") == config
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,15 @@ def test_what_a_resumed_run_may_be_given_anew(tmp_path, settings, line, refused)
         ("batch_size: 1\nbatch_size: 2\n", "the key 'batch_size'"),
         ("batch_size: !!float x\n", "YAML"),
         ("batch_size: x\n", "whole number"),
-        ("overwrite: true\n", "--overwrite is for the command line only"),
-        ("resume: yes\n", "--resume is for the command line only"),
+        (
+            "overwrite: true\n",
+            "'overwrite: True' is for the command line only; leave it out",
+        ),
+        ("resume: yes\n", "'resume: True' is for the command line only; leave it out"),
+        (
+            "name: theirs\n",
+            "'name: theirs' is for the command line only; leave it out",
+        ),
         ("metrics: &a [x]\nstages: *a\n", "got an alias"),
         ("[" * 20_000, "YAML"),
         ("batch_size: !!timestamp 5\n", "YAML"),
@@ -180,12 +187,40 @@ def test_a_list_in_yaml_hides_no_flags(tmp_path):
     assert config.metrics == ("accuracy", "--overwrite", "true")
 
 
-def test_a_recipe_may_say_overwrite_where_the_command_line_does(tmp_path):
+def test_a_recipe_may_name_or_overwrite_where_the_command_line_does(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("name: theirs\noverwrite: true\n")
-    assert read(f"--config {path} --overwrite").overwrite
+    config = read(f"--config {path} --overwrite --name mine")
+    assert (config.name, config.overwrite) == ("mine", True)
+    assert not read(f"--config {path} --overwrite false --name mine").overwrite
     path.write_text("name: theirs\noverwrite: false\nresume: false\n")  # as in a run's own
-    assert not read(f"--config {path}").overwrite
+    assert not read(f"--config {path} --name mine").overwrite
+
+
+def test_the_last_file_names_the_run_unless_a_flag_does(tmp_path):
+    first, last = tmp_path / "first.yaml", tmp_path / "my_faces.yaml"
+    for path in (first, last):
+        path.write_text("batch_size: 3\n")
+    assert read("").name == "experiment_1"
+    assert read(f"--config {first} --config {last}").name == "my_faces"
+    assert read(f"--config {first} --name other --config {last}").name == "other"
+    tested = read_config(EvaluateConfig, ["--config", str(last)], "test.py")
+    assert tested.name is None
+
+
+def test_a_run_is_resumed_by_the_recipe_that_began_it(tmp_path):
+    import yaml
+
+    recipe, run = tmp_path / "faces.yaml", tmp_path / "runs" / "faces"
+    recipe.write_text(f"checkpoints_dir: {run.parent}\nnepochs: 3\n")
+    with pytest.raises(UsageError, match=r"nothing to resume: no .*/runs/faces/config\.yaml"):
+        read(f"--config {recipe} --resume")
+    run.mkdir(parents=True)
+    began = to_plain(read(f"--config {recipe} --batch_size 7 --name before_it_was_moved"))
+    (run / "config.yaml").write_text(yaml.safe_dump(began))
+    for line in (f"--config {recipe}", f"--name faces --checkpoints_dir {run.parent}"):
+        resumed = read(f"{line} --resume")
+        assert (resumed.run_dir, resumed.batch_size, resumed.nepochs) == (run, 7, 3)
 
 
 def test_words_of_a_command_line_hide_no_flags():

@@ -92,7 +92,8 @@ def test_a_recipe_may_write_the_map_as_a_mapping(tmp_path):
     config = read_config(TrainConfig, ["--config", str(tmp_path / "recipe.yaml")], "train.py")
     assert config.class_map == ("negative=sadness+anger", "positive=happiness")
     (tmp_path / "saved.yaml").write_text(yaml.safe_dump(to_plain(config)))
-    assert read_config(TrainConfig, ["--config", str(tmp_path / "saved.yaml")], "") == config
+    words = ["--config", str(tmp_path / "saved.yaml"), "--name", config.name]
+    assert read_config(TrainConfig, words, "") == config
 
 
 def test_the_labels_command_takes_a_map(tmp_path, capsys):

@@ -70,7 +70,7 @@ def test_two_workers_by_hand_share_a_grid(tmp_path, capsys):
 
     recipe = read_config(TrainConfig, ["--config", str(folder / "best.yaml")], "train.py")
     assert recipe == TrainConfig(
-        name="sweep_best",
+        name="best",
         model_name="CompactFER",
         nepochs=2,
         batch_size=32,

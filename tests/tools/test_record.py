@@ -19,7 +19,7 @@ from tools.results import main
 def recipe(tiny_network, tmp_path):
     path = tmp_path / "recipes" / "tiny.yaml"
     path.parent.mkdir()
-    settings = {"name": "tiny", "model_name": tiny_network, "weights": "none", "nepochs": 2}
+    settings = {"model_name": tiny_network, "weights": "none", "nepochs": 2}
     settings |= {"batch_size": 32, "limit_train": 64, "early_stopping": 0, "image_size": 48}
     path.write_text(yaml.safe_dump(settings))
     return path
