@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ferplus_keras import __version__
 from ferplus_keras.arguments import LineParser
 from ferplus_keras.cluster import leave, lost_process, process_count
 from ferplus_keras.errors import InputError, Terminated, UsageError, unknown
@@ -137,7 +138,8 @@ def _labels(parser: LineParser) -> Callable[[Any], Any]:
     from ferplus_keras.data.labels import LABEL_RULES
     from ferplus_keras.run import default_data_dir
 
-    parser.add_argument("--data_dir", default=default_data_dir())
+    parser.description = "Count the rows of each split and class that a label rule keeps."
+    parser.add_argument("--data_dir", default=default_data_dir(), help="data folder [%(default)s]")
     parser.add_argument("--dataset_name", choices=list(DATASETS), default="FERPlus")
     parser.add_argument("--label_rule", choices=list(LABEL_RULES), default="majority")
     parser.add_argument("--class_map", nargs="+", metavar="NEW=OLD+OLD", help="as for train.py")
@@ -159,6 +161,7 @@ def _labels(parser: LineParser) -> Callable[[Any], Any]:
 def _layers(parser: LineParser) -> Callable[[Any], Any]:
     from ferplus_keras.models.registry import MODELS, build_model
 
+    parser.description = "List the layers of a network by their positions for --freeze_before."
     parser.add_argument("--model_name", choices=list(MODELS), required=True)
     parser.add_argument("--freeze_before", default=0, help="as for train.py")
     parser.add_argument("--image_size", type=int, help="default: the network's own")
@@ -184,7 +187,8 @@ def _layers(parser: LineParser) -> Callable[[Any], Any]:
 
 
 def _sample_data(parser: LineParser) -> Callable[[Any], Any]:
-    parser.add_argument("out_dir", type=Path)
+    parser.description = "Write fer2013.csv and fer2013new.csv with drawn faces, to try things out."
+    parser.add_argument("out_dir", type=Path, help="folder to write, such as demo/data")
     parser.add_argument("--rows", type=int, default=2400, help="rows of each CSV file [2400]")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
@@ -347,9 +351,12 @@ def main(argv: Sequence[str]) -> Parsed | None:
     name, *words = argv
     if name in ("-h", "--help"):
         width = max(map(len, COMMANDS))
-        print(f"usage: {PROG} COMMAND [--help] …\n")
+        print(f"usage: {PROG} COMMAND [--help] …\n       {PROG} --version\n")
         for each, command in COMMANDS.items():
             print(f"  {each:<{width}}  {command.help}")
+        return None
+    if name == "--version":
+        print(f"ferplus_keras {__version__}")
         return None
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)

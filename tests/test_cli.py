@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import ferplus_keras
 from ferplus_keras.cli import main
 from tests.conftest import REPOSITORY
 
@@ -171,6 +172,7 @@ def test_labels_and_layers_as_json(capsys, sample_data):
 LIMITED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+import ferplus_keras
 from ferplus_keras.cli import main
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.training.callbacks import Progress
@@ -207,3 +209,8 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, sample_data):
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "run").glob("*.keras"))
     assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_the_version_is_printed(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ferplus_keras {ferplus_keras.__version__}\n"

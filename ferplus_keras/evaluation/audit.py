@@ -25,7 +25,8 @@ SHOWN = 12  # samples of each class, and rows or groups of each kind, that are n
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `audit`."""
-    parser.add_argument("--data_dir", default=default_data_dir())
+    parser.description = "Inspect votes, labels, duplicates and leaks; write audit.html and lists."
+    parser.add_argument("--data_dir", default=default_data_dir(), help="data folder [%(default)s]")
     parser.add_argument("--dataset_name", choices=list(DATASETS), default="FERPlus")
     parser.add_argument("--label_rule", choices=list(LABEL_RULES), default="majority")
     parser.add_argument("--output_dir", type=Path, default=Path("audit"), help="[audit]")

@@ -183,7 +183,7 @@ def write_evaluation(
     print(format_report(report))
     took, network = time.perf_counter() - started, report["seconds"]["network"]
     print(f"\n{PAGE}, {REPORT}, {PREDICTIONS}, {CONFUSION} are in {folder}\n{took:.0f} s", end="")
-    print(f", {1 - network / took:.0%} of them outside the network" if network else "")
+    print(f", {network / took:.0%} of it in the network" if network else "")
 
 
 @contextmanager

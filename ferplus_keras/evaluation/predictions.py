@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `evaluate`."""
     parser.description = DESCRIPTION
     parser.add_argument("predictions", type=Path, help=".csv, .parquet or .npy file")
-    parser.add_argument("--data_dir", default=default_data_dir())
+    parser.add_argument("--data_dir", default=default_data_dir(), help="data folder [%(default)s]")
     parser.add_argument(
         "--dataset_name", choices=list(DATASETS), help="[FERPlus; without contempt FERPlus7]"
     )

@@ -40,9 +40,12 @@ class Boundary(NamedTuple):
 
     def describe(self) -> str:
         """Return one line on what trains and what stays."""
+        start, kept = f"from {self.name} (position {self.position})", "frozen"
+        if not self.frozen_layers:
+            start, kept = "every layer", "statistics of BatchNormalization"
         return (
-            f"training from {self.name} (position {self.position}): "
-            f"{self.trainable_params:,} parameters trainable, {self.frozen_params:,} frozen; "
+            f"training {start}: "
+            f"{self.trainable_params:,} parameters trainable, {self.frozen_params:,} {kept}; "
             f"{self.trainable_layers} of {self.trainable_layers + self.frozen_layers} layers"
         )
 

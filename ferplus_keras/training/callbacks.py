@@ -249,6 +249,7 @@ class History(keras.callbacks.Callback):
 def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:
     """Draw loss, accuracy and learning rate by epoch, given the rows of training.csv, as a PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     table = {name: [row[name] for row in rows] for name in rows[0]}
     epochs = table["epoch"]
@@ -264,7 +265,11 @@ def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:
         epoch = epochs[values.index(best)]
         axes.plot(epoch, best, "o", color="#d55e00", markerfacecolor="none", markersize=10)
         axes.set_title(f"{name}: {best_of.__name__}. {best:.4f} in epoch {epoch:.0f}", fontsize=10)
-        axes.set_yscale("log" if name == "loss" else "linear")  # early losses dwarf the rest
+        if name == "loss":  # early losses dwarf the rest
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
         axes.set_xlabel("epoch")
         axes.legend(frameon=False)
     axes = figure.add_subplot(grid[1, :])

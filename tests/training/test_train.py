@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from ferplus_keras.cli import main
 from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config
@@ -80,7 +81,7 @@ def test_run_folder_is_complete_and_true(config, capsys):
     assert (info.epoch, info.label_rule) == (int(best["epoch"]), "majority")
     said = capsys.readouterr().out
     assert "images/s" in said
-    assert "training from faces (position -11): " in said
+    assert "training every layer: " in said
 
 
 def test_evaluation_repeats_the_logged_validation_accuracy(config):
@@ -688,3 +689,18 @@ def test_refusals_leave_nothing_behind(config, settings, kind, said):
         train(dataclasses.replace(config, **settings))
     assert "\n" not in str(caught.value)
     assert not [path for path in config.run_dir.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("losses", "shown"),
+    [((3.2, 2.9, 2.1), {"2.2", "2.4", "3"}), ((2.3, 0.8, 0.2), {"0.2", "0.5", "1", "2"})],
+)
+def test_the_losses_of_the_curves_are_plain_numbers(losses, shown, tmp_path, monkeypatch):
+    drawn, draw = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda f, *a, **k: drawn.append(f) or draw(f, *a, **k))
+    names = ("accuracy", "val_accuracy", "loss", "val_loss", "learning_rate")
+    rows = [{"epoch": i} | dict.fromkeys(names, loss) for i, loss in enumerate(losses, start=1)]
+    callbacks.draw_curves(rows, tmp_path / "curves.png")
+    labels = {label.get_text() for label in drawn[0].axes[1].get_yticklabels(which="both")}
+    assert shown <= labels
+    assert not any("$" in label for label in labels)
