@@ -229,7 +229,7 @@ def _open_data(
         dataset_name,
         config.cache_dir,
         class_map=class_map,
-        class_names=info.class_names if own and not label_set.class_names else None,
+        class_names=None if label_set.class_names else info.class_names or None,
         group=reading.get("group") if config.group is None else config.group,
         skip_unreadable=config.skip_unreadable or reading.get("skip_unreadable"),
         face_size=info.face_size,

@@ -207,6 +207,41 @@ def test_own_pictures_are_judged_by_the_classes_of_the_checkpoint(tiny_network, 
         assert {row["path"] for row in csv.DictReader(file)} >= {"test/dog/0.png"}
 
 
+@pytest.mark.parametrize(
+    ("folders", "class_map", "lacks"),
+    [
+        (("happiness", "sadness"), None, "anger"),
+        (("glad", "sad"), ("happiness=glad", "sadness=sad"), "anger"),
+        (("glad", "sadness"), None, "the data has the class 'glad'"),
+    ],
+)
+def test_own_pictures_need_not_show_every_class_of_a_ferplus_model(
+    checkpoint, folders, class_map, lacks, tmp_path
+):
+    rng = np.random.default_rng(0)
+    for name in folders:
+        (tmp_path / "own" / "test" / name).mkdir(parents=True)
+        for number in range(3):
+            picture = rng.integers(0, 256, (48, 48), dtype=np.uint8)
+            cv2.imwrite(str(tmp_path / "own" / "test" / name / f"{number}.png"), picture)
+    config = EvaluateConfig(
+        checkpoint_path=str(checkpoint),
+        dataset_name="Folder",
+        data_dir=str(tmp_path / "own"),
+        class_map=class_map,
+        splits=("test",),
+        output_dir=str(tmp_path / "report"),
+    )
+    if "glad" in folders and class_map is None:
+        with pytest.raises(InputError, match=lacks):
+            evaluate(config)
+        return
+    report = evaluate(config)
+    assert report["class_names"] == list(FERPLUS_CLASSES)
+    assert report["splits"]["test"]["n"] == 6
+    assert report["splits"]["test"]["per_class"][lacks]["recall"] is None
+
+
 def test_broken_weights_are_named(config, checkpoint, tiny_network):
     model = build_model(tiny_network, 8, weights="none", image_size=48)
     model.get_layer("dense").bias.assign(np.full(8, np.nan))
