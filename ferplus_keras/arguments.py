@@ -40,6 +40,7 @@ class Number:
         above: bound that a value exceeds.
         below: bound that a value stays under.
         high: largest value.
+        word: a text that stands for itself instead of a number.
     """
 
     kind: type[int] | type[float]
@@ -47,9 +48,12 @@ class Number:
     above: float | None = None
     below: float | None = None
     high: float | None = None
+    word: str | None = None
 
-    def __call__(self, text: str) -> float:
+    def __call__(self, text: str) -> float | str:
         """Return the number; raises argparse's error, which says what was expected."""
+        if text == self.word:
+            return text
         noun, least = ("number", "from") if self.kind is float else ("whole number of", "at least")
         words = (least, "above", "below", "at most")
         tests = (operator.ge, operator.gt, operator.lt, operator.le)
@@ -59,8 +63,9 @@ class Number:
             value = self.kind(text)
             if math.isfinite(value) and all(holds(value, bound) for _, holds, bound in bounds):
                 return value
+        instead = f", or {self.word}" if self.word else ""
         allowed = " and ".join(f"{word} {bound:g}" for word, _, bound in bounds)
-        raise argparse.ArgumentTypeError(f"expected a {noun} {allowed}, got '{text}'")
+        raise argparse.ArgumentTypeError(f"expected a {noun} {allowed}{instead}, got '{text}'")
 
 
 READERS = {str: str, bool: read_truth, int: Number(int), float: Number(float)}

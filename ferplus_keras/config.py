@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +26,7 @@ PLACES = frozenset(
 """Settings that say where and with how many hands a run is made, not what comes out."""
 
 Count = Annotated[int, Number(int, low=1)]
+CountOrAuto = Annotated[int | str, Number(int, low=1, word="auto")]
 Whole = Annotated[int, Number(int, low=0)]
 Positive = Annotated[float, Number(float, above=0)]
 NotNegative = Annotated[float, Number(float, low=0)]
@@ -136,7 +137,9 @@ class TrainConfig(Config):
     )
 
     nepochs: Count = setting("Maximum number of epochs.", 50, group="training")
-    batch_size: Count = setting("Faces per batch.", 64)
+    batch_size: CountOrAuto = setting(
+        "Faces per batch; auto is the largest power of two that fits into memory.", 64
+    )
     optimizer: str = setting("Optimiser", "Adam", known=OPTIMIZERS)
     init_lr: Positive = setting("Initial learning rate.", 0.001)
     adam_b1: Fraction = setting("Adam's first-moment decay (the older project's 0.5).", 0.5)
@@ -306,7 +309,7 @@ class EvaluateConfig(Config):
     output_dir: str | None = setting(
         "Where report and pictures go. Default: the checkpoint's folder."
     )
-    batch_size: Count = setting("Faces per batch; does not change the result.", 64)
+    batch_size: CountOrAuto = setting("As for train.py; does not change the result.", 64)
     num_gpus: Whole = setting(
         "0 stays on the CPU; else one GPU is used if there is one. More share each batch (JAX).", 1
     )
@@ -365,6 +368,10 @@ def read_config(
         below |= as_settings(config_class, run_file) | places
     config = config_class(**below | written | given)
     if given.get("resume"):
+        if config.batch_size == "auto":  # what it was when the run began
+            config = replace(
+                config, batch_size=Run(config.run_dir).settings().get("batch_size", 64)
+            )
         _refuse_changes(config)
     return config
 

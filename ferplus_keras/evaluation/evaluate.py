@@ -146,12 +146,16 @@ def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:
     for failure in failures:  # such as of own pictures that have no test split
         print(f"left out: {failure}", file=sys.stderr)
 
+    if (size := config.batch_size) == "auto":
+        size = _largest_batch(members)
+        print(f"batch size {size} (--batch_size auto)", file=sys.stderr)
+
     def ask(rows: np.ndarray, name: str) -> list[np.ndarray]:
         images, several = cache.take(source.rows.images, rows), len(members) > 1
         return [
             member.probabilities(
                 images,
-                batch_size=config.batch_size,
+                batch_size=size,
                 tta=config.tta,
                 average=config.average,
                 name=f"{name} {number}/{len(members)}" if several else name,
@@ -184,6 +188,16 @@ def write_evaluation(
     took, network = time.perf_counter() - started, report["seconds"]["network"]
     print(f"\n{PAGE}, {REPORT}, {PREDICTIONS}, {CONFUSION} are in {folder}\n{took:.0f} s", end="")
     print(f", {network / took:.0%} of it in the network" if network else "")
+
+
+def _largest_batch(members: Sequence[Classifier]) -> int:
+    if all(member.network for member in members):
+        from ferplus_keras.training.devices import largest_batch, list_gpus
+
+        if list_gpus():
+            face = np.zeros((1, *members[0].face_shape), np.uint8)
+            return largest_batch(lambda n: [one.run(face.repeat(n, 0)) for one in members], 4096)
+    return 64
 
 
 @contextmanager

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -134,6 +138,72 @@ class Devices(keras.distribution.DataParallel):
             return model.predict_on_batch(*self.place((faces[self.own(rows)],), rows))
 
         return predict
+
+
+def largest_batch(attempt: Callable[[int], Any], most: int) -> int:
+    """Return the largest power of two up to `most` for which `attempt` finds enough memory.
+
+    Raises:
+        InputError: there is not enough for 1.
+    """
+    if not most:
+        raise InputError("--batch_size auto: there is not enough memory for one face")
+
+    def fits(size: int) -> bool:
+        try:
+            attempt(size)
+        except Exception as error:  # each backend has its own kinds
+            said = f"{type(error).__name__} {error}"
+            if not re.search("out ?of ?memory|MemoryError|resource_?exhausted", said, re.I):
+                raise
+            return False
+        return True
+
+    size = 2 ** (min(most, 32).bit_length() - 1)  # few are tried: each may be compiled
+    if not fits(size):
+        return largest_batch(attempt, size // 2)
+    while 2 * size <= most and fits(2 * size):
+        size *= 2
+    return size
+
+
+def training_batch(model: keras.Model, loss: Any, images: np.ndarray, targets: np.ndarray) -> int:
+    """Return the largest batch on which a network can be trained, at most as many as the faces.
+
+    On a GPU steps of growing size are tried, and the network gets its weights back. On a processor
+    memory is reckoned, since a process that asks for too much is killed.
+
+    Args:
+        model: frozen up to its boundary; compiled here.
+        loss: as `compile` takes it.
+        images: (n, s, s) or (n, s, s, 3) uint8.
+        targets: (n, C) float32.
+    """
+    if not list_gpus():
+        first = next(i for i, layer in enumerate(model.layers) if layer.trainable_weights)
+        outputs = keras.tree.flatten([layer.output for layer in model.layers[first:]])
+        # Each output and its gradient, in float32, and as much again for everything else.
+        needed = 16 * sum(math.prod(one.shape[1:]) for one in outputs)
+        most = min(_free_memory() // needed, 256, len(images))
+        return 2 ** (max(most, 1).bit_length() - 1)
+    variables = model.variables
+    before = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    model.compile("adam", loss, jit_compile=use_xla())
+
+    def step(size: int) -> None:
+        model.train_on_batch(np.repeat(images[:1], size, 0), np.repeat(targets[:1], size, 0))
+
+    found = largest_batch(step, min(4096, len(images)))
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+    return found
+
+
+def _free_memory() -> int:
+    with suppress(OSError, TypeError):
+        text = Path("/proc/meminfo").read_text(encoding="utf-8")
+        return 1024 * int(re.search(r"^MemAvailable: *(\d+)", text, re.MULTILINE)[1])
+    return 4 * 2**30  # macOS, Windows
 
 
 @cache

@@ -14,7 +14,7 @@ from ferplus_keras.hub import SCHEME
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.run import READING, find_checkpoint
 from ferplus_keras.training.distillation import check_teachers, distil
-from ferplus_keras.training.schedules import Stage, learning_rate
+from ferplus_keras.training.schedules import Stage, learning_rate, plan_stages
 
 if TYPE_CHECKING:
     import keras
@@ -169,7 +169,8 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
     from ferplus_keras.data.batches import Batches
     from ferplus_keras.data.class_weights import class_weights
     from ferplus_keras.data.dataset import limit_split
-    from ferplus_keras.training.devices import find_devices
+    from ferplus_keras.models.freeze import freeze_before
+    from ferplus_keras.training.devices import find_devices, training_batch
     from ferplus_keras.training.losses import find_loss, find_metrics
 
     split = dataset.splits["train"]
@@ -187,9 +188,17 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
         share = 0.5 if config.teacher_weight is None else config.teacher_weight
         split = distil(split, config.teacher, share)
     shares = find_devices(config.num_gpus)
+    if (size := config.batch_size) == "auto" and (shares or config.num_gpus > 1):
+        raise UsageError("--batch_size auto needs one process on one device; give a number")
+    model, loaded = build_network(config, dataset, weights, split.images)
+    if size == "auto":
+        boundaries = {stage.freeze_before for stage in plan_stages(config)}
+        freeze_before(model, min(boundaries, key=lambda b: freeze_before(model, b).frozen_layers))
+        size = training_batch(model, loss, split.images, split.targets)
+        print(f"batch size {size} (--batch_size auto)")
     batches = Batches(
         split,
-        config.batch_size,
+        size,
         augmentation=config.augmentation,
         sampling=config.sampling,
         seed=config.seed,
@@ -201,8 +210,7 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
         workers=config.workers,
         shares=shares,
     )
-    model, loaded = build_network(config, dataset, weights, split.images)
-    validation = Batches(validation, config.batch_size, shares=shares)
+    validation = Batches(validation, size, shares=shares)
     return Prepared(model, loaded, batches, validation, loss, metrics)
 
 

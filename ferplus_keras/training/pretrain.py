@@ -62,6 +62,7 @@ def pretrain(config: TrainConfig) -> Path:
         (config.resume, "a pretraining cannot be resumed; leave out --resume"),
         (config.augmentation == "none", "--augmentation none makes both views of a face the same"),
         (config.batch_size == 1, "--batch_size 1 leaves a view no other face to be told from"),
+        (config.batch_size == "auto", "--batch_size auto is for train.py and test.py only"),
         (config.num_gpus > 1, "--num_gpus above 1 would separate the views of a face: use one"),
         (config.coordinator, "a pretraining runs in one process; leave out --coordinator"),
     ):

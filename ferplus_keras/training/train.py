@@ -91,7 +91,8 @@ def train(config: TrainConfig) -> Path:
         model, batches = prepared.model, prepared.batches
         for stage in stages:  # a boundary that does not exist is refused now
             freeze_before(model, stage.freeze_before)
-        settings = to_plain(config) | {"data_dir": os.path.abspath(config.data_dir)}
+        found = {"data_dir": os.path.abspath(config.data_dir), "batch_size": batches.batch_size}
+        settings = to_plain(config) | found
         if done:
             run.write_settings(settings)
             print(f"resuming {run.folder} after epoch {done}")
@@ -101,7 +102,7 @@ def train(config: TrainConfig) -> Path:
         ends = list(accumulate(stage.plan.epochs for stage in stages))
         history = hooks.History(run)
         progress = hooks.Progress(
-            batches.rows, prepared.validation.rows, config.batch_size, ends[-1]
+            batches.rows, prepared.validation.rows, batches.batch_size, ends[-1]
         )
         saving = [
             hooks.SaveBest(run / MAX_ACCURACY, "val_accuracy", "max", info, model),
