@@ -89,7 +89,10 @@ def ferplus_votes(data_dir: str | Path) -> FileRows:
     path = Path(data_dir)
     source = (path.parent if path.is_file() else path) / VOTES_FILE
     if not source.is_file():
-        raise InputError(f"no {VOTES_FILE} in '{source.parent}'; {WHERE_TO_GET_IT}")
+        raise InputError(
+            f"no {VOTES_FILE} in '{source.parent}'; {WHERE_TO_GET_IT}; for a folder of pictures, "
+            "use --dataset_name Folder"
+        )
     table, sha256 = read_table(source, ("Usage", *VOTE_COLUMNS))
     if not table:
         raise InputError(f"{source} has a header but no rows; {WHERE_TO_GET_IT}")

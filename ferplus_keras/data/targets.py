@@ -124,6 +124,10 @@ class Split(NamedTuple):
     digests: np.ndarray | None = None
     kind: TargetKind = ONE_CLASS
 
+    def __repr__(self) -> str:
+        shapes = f"images {self.images.shape}, targets {self.targets.shape}"
+        return f"<Split: {shapes}, {self.kind.name} of {', '.join(self.class_names)}>"
+
     def labels(self, probabilities: np.ndarray | None = None) -> np.ndarray:
         """Return the class against which each row's prediction is scored: `TargetKind.labels`."""
         return self.kind.labels(self.targets, probabilities)

@@ -153,7 +153,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
     known_methods = [name for name in METHODS if any(name in each.explanations for each in models)]
     known_classes = dict.fromkeys(name for each in models for name in each.class_names)
 
-    class Asked(BaseModel):
+    class Asked(BaseModel, extra="forbid"):
         model: Literal[names] = names[0]
         tta: Annotated[Literal[tuple(VIEWS)], Field(description="views to average over")] = "none"
         explain: Annotated[
@@ -314,4 +314,5 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
 
 def _wrong_setting(_: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
-    return JSONResponse({"detail": f"{first['loc'][-1]}: {first['msg']}"}, 422)
+    reason = first["msg"] if first["type"] != "extra_forbidden" else "no setting of this route"
+    return JSONResponse({"detail": f"{first['loc'][-1]}: {reason}"}, 422)

@@ -1,7 +1,7 @@
 import numpy as np
 
 from ferplus_keras.data.dataset import duplicate_groups
-from ferplus_keras.data.targets import DISTRIBUTION, ONE_CLASS, RIGHT_SET
+from ferplus_keras.data.targets import DISTRIBUTION, ONE_CLASS, RIGHT_SET, Split
 
 
 def test_of_several_right_classes_the_most_probable_one_is_the_label():
@@ -38,3 +38,8 @@ def test_duplicates_are_found_in_faces_of_any_shape():
     faces = np.random.default_rng(0).integers(0, 256, (6, 20, 20, 3), dtype=np.uint8)
     faces[4] = faces[1]
     assert duplicate_groups(faces).tolist() == [0, 1, 2, 3, 1, 5]
+
+
+def test_a_split_is_shown_in_one_line_without_its_pixels():
+    split = Split(np.zeros((3, 48, 48), np.uint8), np.eye(3, 2), np.arange(3), ("calm", "cross"))
+    assert repr(split) == ("<Split: images (3, 48, 48), targets (3, 2), one class of calm, cross>")

@@ -31,6 +31,7 @@ PNG = {"content-type": "image/png"}
         ("whole", "image/png", "?tta=flop", 422, "tta: "),
         ("whole", "image/png", "?explain=saliency", 422, "explain: "),
         ("whole", "image/png", "?explain_class=joy", 422, "explain_class: "),
+        ("whole", "image/png", "?detectr=halves", 422, "detectr: no setting of this route"),
     ],
 )
 def test_what_cannot_be_used(content, kind, query, status, detail, client):
