@@ -42,7 +42,7 @@ class Boundary(NamedTuple):
         """Return one line on what trains and what stays."""
         start, kept = f"from {self.name} (position {self.position})", "frozen"
         if not self.frozen_layers:
-            start, kept = "every layer", "statistics of BatchNormalization"
+            start, kept = "every layer", "kept as statistics"
         return (
             f"training {start}: "
             f"{self.trainable_params:,} parameters trainable, {self.frozen_params:,} {kept}; "
