@@ -281,6 +281,17 @@ def test_a_box_without_size_still_gives_a_face():
     assert crop_face(ramp(3, 3), DetectedFace((1, 1, 0, 0))).shape == (48, 48)
 
 
+def test_a_face_with_eyes_is_cut_out_in_the_frame_of_fer2013():
+    ramp = np.repeat(np.arange(250, dtype=np.uint8)[None, :, None], 250, axis=0).repeat(3, axis=2)
+    eyes = np.array([(95.0, 105.0), (145.0, 105.0)])
+    face = DetectedFace((70, 50, 100, 130), 1.0, eyes)  # its middle is at 120, 115
+    side, level = 0.405 * 130 + 0.616 * 100, 115 + 0.037 * 130 - 0.31 * 10
+    for picture, middle in ((ramp, 120), (ramp.transpose(1, 0, 2).copy(), level)):
+        cut = crop_face(picture, face).astype(float)
+        assert cut.mean() == pytest.approx(middle - 0.5, abs=0.8)
+        assert np.ptp(cut) * 48 / 47 == pytest.approx(side, abs=1)
+
+
 @pytest.mark.parametrize("angle", [-25, 0, 40])
 def test_a_tilted_face_is_turned_back(angle):
     """The eyes and the mouth of a drawn face lie where they lie in the upright one."""
