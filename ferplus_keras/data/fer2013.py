@@ -200,7 +200,7 @@ def parse_rows(
 ) -> FaceRows:
     """Parse CSV text with the columns emotion, pixels and Usage, in any order.
 
-    Blanks round names and values, a byte-order mark, CRLF line ends and further columns are
+    Blanks round names and values, a byte-order mark, CRLF or CR line ends and further columns are
     accepted, and what a spreadsheet makes of the file: quotes, semicolons or tabs for commas,
     UTF-16, emotions such as 3.0, and empty last lines. Errors call the file `name`; `after_block`
     is called after every block of rows.
@@ -208,7 +208,7 @@ def parse_rows(
     Raises:
         InputError: the header lacks a column, there are no rows, or a row has a fault.
     """
-    source = io.TextIOWrapper(stream, text_encoding(stream.peek(2)), "replace", newline="\n")
+    source = io.TextIOWrapper(stream, text_encoding(stream.peek(2)), "replace")
     names, delimiter = _read_header(source.readline(_LONGEST_LINE), name)
     blocks: list[FaceRows] = []
     line = 2

@@ -81,12 +81,13 @@ def test_the_archive_of_the_whole_challenge(tmp_path):
     [
         b"\xef\xbb\xbf" + text(LINES),
         text(LINES).replace(b"\n", b"\r\n"),
+        text(LINES).replace(b"\n", b"\r"),
         text(LINES).rstrip(b"\n"),
         text([b" Emotion ,pixels, usage ", *LINES[1:]]),
         text([b"number," + LINES[0]] + [b"7," + line for line in LINES[1:]]),
         text([LINES[0]] + [line.replace(b",", b" , ") for line in LINES[1:]]),
     ],
-    ids=["byte-order mark", "CRLF", "no last line end", "header", "further column", "blanks"],
+    ids=["byte-order mark", "CRLF", "CR", "no last line end", "header", "further column", "blanks"],
 )
 def test_harmless_differences_are_accepted(tmp_path, data):
     path = tmp_path / "fer2013.csv"
