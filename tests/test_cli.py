@@ -172,7 +172,7 @@ def test_labels_and_layers_as_json(capsys, sample_data):
 @pytest.mark.slow
 def test_layers_are_listed_without_notices_of_the_backend(monkeypatch):
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
-    words = "-m ferplus_keras layers --model_name FaceEmotionCNN".split()
+    words = ["-m", "ferplus_keras", "layers", "--model_name", "FaceEmotionCNN"]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert "training every layer: " in done.stdout

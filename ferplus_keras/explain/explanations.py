@@ -276,12 +276,15 @@ def _draw(
         cell.annotate(head, (0.5, 1), (0, 20), xycoords="axes fraction", **middle)
 
     legend = figure.add_axes(((_MARGIN + 0.85) / width, 0.48 / height, 1.9 / width, 0.14 / height))
-    colours = heat_overlay(np.full((1, 256), 120), np.linspace(-1, 1, 256)[None])
+    low, least, most = -1, "against", "for the class"
+    if all(METHODS[name].absolute for name in methods):
+        low, least, most = 0, "no effect", "strong effect"
+    colours = heat_overlay(np.full((1, 256), 120), np.linspace(low, 1, 256)[None])
     legend.imshow(colours, aspect="auto")
     legend.set_axis_off()
     beside = {"va": "center", "transform": legend.transAxes}
-    legend.text(-0.04, 0.5, "against", ha="right", **beside)
-    legend.text(1.04, 0.5, "for the class", ha="left", **beside)
+    legend.text(-0.04, 0.5, least, ha="right", **beside)
+    legend.text(1.04, 0.5, most, ha="left", **beside)
     absolute = ", ".join(METHODS[name].title for name in methods if METHODS[name].absolute)
     note = f"{absolute}: red is how much, for or against; " if absolute else ""
     figure.text(_MARGIN / width, 0.2 / height, f"{note}every map has its own scale", fontsize=9)

@@ -5,10 +5,12 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from ferplus_keras.cli import main
 from ferplus_keras.data.dataset import open_source
 from ferplus_keras.emotions import FERPLUS_CLASSES
+from ferplus_keras.explain import explanations
 from ferplus_keras.explain.command import find_pictures, read_pictures
 from ferplus_keras.explain.methods import METHODS
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
@@ -206,3 +208,14 @@ def test_refusals(words, code, expected, trained, sample_data, tmp_path, capsys)
     assert expected in said
     assert said.count("\n") == 1
     assert not out.exists() or not list(out.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("methods", "least"), [(["saliency"], "no effect"), (["saliency", "occlusion"], "against")]
+)
+def test_the_legend_says_what_the_maps_can_say(methods, least, tmp_path, monkeypatch):
+    drawn, draw = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda f, *a, **k: drawn.append(f) or draw(f, *a, **k))
+    rows = [("a face", [np.zeros((48, 48), np.uint8)] * len(methods))]
+    explanations._draw(methods, rows, methods, tmp_path / "page.png")
+    assert drawn[0].axes[-1].texts[0].get_text() == least
