@@ -357,11 +357,8 @@ def read_config(
                 )
         written |= found
     if given.get("resume"):
-        places = {
-            key: value
-            for key, value in (below | written | given).items()
-            if key in ("name", "checkpoints_dir")
-        }
+        said = below | written | given
+        places = {key: said[key] for key in ("name", "checkpoints_dir") if key in said}
         run_file = config_class(**places).run_dir / CONFIG
         if not run_file.is_file():
             raise UsageError(f"nothing to resume: no {run_file}; start the run without --resume")

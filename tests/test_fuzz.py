@@ -61,6 +61,7 @@ ODD = (
     ),
     *(b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"[" * 3000),
 )
+ODD_VALUES = (None, True, 0, -1, 0.5, 1e400, 10**30, "", "x", "a\nb\x1b[2J", [], {}, [None], [{}])
 TOKEN = re.compile(rb'"[^"\n]*"|[\w.+-]+|[^\w\s]')
 ARCHIVE = b"PK\x03\x04"
 
@@ -85,6 +86,8 @@ def reader(make):
 
 def damaged(content: bytes) -> st.SearchStrategy[bytes]:
     """Return files like a sound one; in a zip archive its members are damaged, or its bytes."""
+    if content.startswith(b"{"):
+        return damaged_json(content) | damaged_bytes(content)
     if not content.startswith(ARCHIVE):
         return damaged_bytes(content)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -103,6 +106,27 @@ def damaged(content: bytes) -> st.SearchStrategy[bytes]:
         for name, held in members.items()
     ]
     return st.one_of(damaged_bytes(content), *inside)
+
+
+@st.composite
+def damaged_json(draw, content: bytes) -> bytes:
+    """Put something else into some places, or take something out of them."""
+    found = json.loads(content)
+    for _ in range(draw(st.integers(1, 2))):
+        inside = found
+        while True:
+            keys = list(inside) if isinstance(inside, dict) else range(len(inside))
+            key = draw(st.sampled_from(keys))
+            if not isinstance(inside[key], dict | list) or not inside[key] or draw(st.booleans()):
+                break
+            inside = inside[key]
+        if draw(st.booleans()):
+            inside[key] = draw(st.sampled_from(ODD_VALUES))
+        else:
+            del inside[key]
+        if not found:
+            break
+    return json.dumps(found).encode()
 
 
 @st.composite

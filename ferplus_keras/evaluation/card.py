@@ -9,9 +9,9 @@ from ferplus_keras import hub
 from ferplus_keras.arguments import as_words
 from ferplus_keras.config import PLACES, TrainConfig, to_plain
 from ferplus_keras.data.dataset import DATASETS
-from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.files import replacing, sha256
-from ferplus_keras.run import CARD, MAX_ACCURACY, REPORT, Run
+from ferplus_keras.run import CARD, CONFIG, MAX_ACCURACY, RECORD, REPORT, Run
 from ferplus_keras.templates import render
 
 DESCRIPTION = """\
@@ -46,8 +46,14 @@ def card(arguments: argparse.Namespace) -> None:
     run, address = Run(arguments.run), arguments.push
     if address and address.count("/") != 1:
         raise UsageError(f"--push: expected USER/NAME, got '{address}'")
+    from jinja2 import TemplateError
+
     output = arguments.output or run / CARD
-    text = make_card(run, arguments.license, address)
+    try:
+        text = make_card(run, arguments.license, address)
+    except (TemplateError, LookupError, TypeError, ValueError, AttributeError) as error:
+        files = f"{REPORT}, {RECORD} or {CONFIG}"
+        raise InputError(f"{files} in {run.folder} is damaged: {one_line(error)}") from None
     with replacing(output) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     print(output)

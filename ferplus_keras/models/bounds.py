@@ -23,18 +23,12 @@ LARGEST_MAP = 2**28
 
 
 def require_bounded_archive(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse a .keras file that describes a network which Keras could not build from it.
-
-    Raises:
-        InputError: its graph has more than `PARTS`, or as `require_bounded`.
-        KeyError, ValueError: a part of it is missing or damaged.
-    """
+    """Refuse a .keras file of more than `PARTS`, or as `require_bounded` does."""
     text = archive.read("config.json")
     with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
         numbers = stored_numbers(file)
     if (parts := _parts(json.loads(text))) > PARTS:
         raise InputError(f"{path} describes a graph of {parts:,} parts, of at most {PARTS:,}")
-
     # Without the optimizers of networks inside it, whose variables would exist at once.
     text = text.replace(b'"compile_config"', b'"left_out"')
     build = keras.saving.deserialize_keras_object
@@ -42,18 +36,10 @@ def require_bounded_archive(archive: zipfile.ZipFile, path: Path) -> None:
 
 
 def require_bounded(build: Callable[[], keras.Model], numbers: int, path: Path) -> None:
-    """Refuse a network of more weights than a file holds, or whose maps fill the memory.
+    """Raise InputError if what `build` makes has more weights than `path` numbers, or huge maps.
 
-    The network is built without its weights, in a thread of its own: Keras lists for each thread
-    what it has yet to allocate.
-
-    Args:
-        build: makes the network.
-        numbers: how many numbers the file holds.
-        path: the file, for messages.
-
-    Raises:
-        InputError: it is larger.
+    It is built without its weights, in a thread of its own: Keras lists for each thread what it
+    has yet to allocate.
     """
 
     def measure() -> tuple[int, int]:
@@ -66,9 +52,8 @@ def require_bounded(build: Callable[[], keras.Model], numbers: int, path: Path) 
     with ThreadPoolExecutor(1) as thread:
         weights, largest = thread.submit(measure).result()
     if weights > numbers:
-        raise InputError(
-            f"{path} describes layers of {weights:,} weights, and holds {numbers:,} numbers"
-        )
+        found = f"layers of {weights:,} weights, and holds {numbers:,} numbers"
+        raise InputError(f"{path} describes {found}")
     if largest > LARGEST_MAP:
         raise InputError(f"{path} describes a layer that makes {largest:,} numbers of one face")
 

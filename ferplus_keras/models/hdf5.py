@@ -71,18 +71,12 @@ def stored_numbers(file: h5py.File) -> int:
     Raises:
         ValueError: they declare far more than its size allows.
     """
-    counts, sizes = [], []
-
-    def note(_: str, item: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(item, h5py.Dataset):
-            counts.append(item.size or 0)
-            sizes.append(counts[-1] * item.dtype.itemsize)
-
-    file.visititems(note)
-    held = file.id.get_filesize()
-    if sum(sizes) > EXPANSION * held + 1_000_000:
-        raise ValueError(f"it declares {sum(sizes):,} bytes of numbers in a file of {held:,}")
-    return sum(counts)
+    found: list[h5py.Dataset] = []
+    file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
+    said = sum((each.size or 0) * each.dtype.itemsize for each in found)
+    if said > EXPANSION * (held := file.id.get_filesize()) + 1_000_000:
+        raise ValueError(f"it declares {said:,} bytes of numbers in a file of {held:,}")
+    return sum(each.size or 0 for each in found)
 
 
 def numbers(group: h5py.Group, path: str) -> h5py.Dataset:

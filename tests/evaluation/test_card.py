@@ -63,6 +63,30 @@ def hub(monkeypatch, tmp_path):
     server.server_close()
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("run.json", {"weights": 5}),
+        ("run.json", {"epochs": {}, "train_rows": "many"}),
+        ("report.json", {"splits": []}),
+        ("report.json", {"dataset_name": []}),
+        ("config.yaml", {"seed": [["--overwrite"]], "name": 3, 5: 6}),
+    ],
+)
+def test_edited_files_give_one_line_or_a_card(run, tmp_path, capsys, name, change):
+    written = (run / name).read_text()
+    (run / name).write_text(json.dumps(yaml.safe_load(written) | change))
+    code = main(["card", str(run), "--output", str(tmp_path / "card.md")])
+    (run / name).write_text(written)
+    said = capsys.readouterr().err.splitlines()
+    assert (code, len(said)) in ((0, 0), (1, 1))
+    if code:
+        assert str(run) in said[0]
+        assert name in said[0]
+    else:
+        assert name == "config.yaml"
+
+
 def test_the_card_says_what_run_and_report_say(run, tmp_path, capsys):
     target = tmp_path / "card.md"
     assert main(["card", str(run), "--license", "mit", "--output", str(target)]) == 0
