@@ -1,11 +1,13 @@
 """What files from elsewhere may not do: never end, fill the memory, or run in a spreadsheet."""
 
+import json
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ferplus_keras.errors import InputError, one_line
 
@@ -33,6 +35,14 @@ def cell(path: object) -> str:
     """Return a path for a CSV file; ./ before what a spreadsheet would run. It is the same file."""
     text = str(path)
     return f"./{text}" if text.startswith((*FORMULA,)) else text
+
+
+def read_json(text: str | bytes) -> Any:
+    """Return what JSON text says; raises ValueError if it is none or its brackets nest too deep."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("its brackets are nested too deep") from None
 
 
 @contextmanager

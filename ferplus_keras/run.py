@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import shlex
 import shutil
@@ -20,7 +19,7 @@ import numpy as np
 from ferplus_keras import hub
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.files import replacing, require_writable, write_json
-from ferplus_keras.inputs import DAMAGED_ARRAY, open_zip, plain
+from ferplus_keras.inputs import DAMAGED_ARRAY, open_zip, plain, read_json
 from ferplus_keras.workspace import lock
 
 CONFIG = "config.yaml"
@@ -126,7 +125,7 @@ class Run:
         Raises:
             InputError: it is missing or damaged.
         """
-        return _read(self / RECORD, json.loads)
+        return _read(self / RECORD, read_json)
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write run.json."""
@@ -134,7 +133,7 @@ class Run:
 
     def report(self) -> dict[str, Any] | None:
         """Return report.json, or None before the first evaluation; raises as `record`."""
-        return _read(self / REPORT, json.loads) if (self / REPORT).is_file() else None
+        return _read(self / REPORT, read_json) if (self / REPORT).is_file() else None
 
     def history(self) -> list[dict[str, float]]:
         """Return the lines of training.csv, one per finished epoch; empty before the first."""
@@ -160,7 +159,7 @@ class Run:
         try:
             with open_zip(path, "the state of a run"), np.load(path) as saved:
                 arrays = {name: saved[name] for name in saved.files}
-            header = json.loads(str(arrays.pop("header")))
+            header = read_json(str(arrays.pop("header")))
             shape = {"epochs": int, "stopped": bool, "callbacks": dict}
             if any(not isinstance(header[key], kind) for key, kind in shape.items()) or any(
                 not isinstance(of, dict) for of in header["callbacks"].values()
@@ -281,7 +280,7 @@ def _read(path: Path, load: Callable[[str], Any], *errors: type[Exception]) -> d
     """Return what a file holds; it is one of `errors` or a ValueError if it is damaged."""
     try:
         found = load(plain(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, *errors) as error:
+    except (OSError, ValueError, *errors) as error:
         raise InputError(f"cannot read {path}: {one_line(error)}") from None
     if not isinstance(found, dict):
         raise InputError(f"cannot read {path}: expected names with values")

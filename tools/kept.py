@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ferplus_keras.errors import InputError, one_line
-from ferplus_keras.inputs import plain
+from ferplus_keras.inputs import plain, read_json
 
 SCORE = (float, None)
 BRIEF = {"n": int, "accuracy": float, "accuracy_interval": [float, float]}
@@ -58,8 +58,8 @@ def read_result(path: Path, kind: dict[Any, Any] = RESULT) -> dict[str, Any]:
             or has another name than its result.
     """
     try:
-        result = json.loads(plain(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        result = read_json(plain(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} is not a result: {one_line(error)}") from None
     require(result, kind, path, "a result")
     if result["name"] != path.stem:

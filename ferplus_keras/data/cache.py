@@ -22,7 +22,7 @@ import numpy as np
 
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
-from ferplus_keras.inputs import DAMAGED_ARRAY
+from ferplus_keras.inputs import DAMAGED_ARRAY, read_json
 from ferplus_keras.workspace import workspace
 
 _FORMAT = 5  # version of the entries; another one is rebuilt
@@ -54,7 +54,7 @@ def stamp(path: Path) -> list[int]:
 def load(folder: Path, source: Path) -> Entry | None:
     """Return the entry of `source`, however old, with its faces memory-mapped; None for none."""
     with suppress(*DAMAGED_ARRAY):
-        record = json.loads((folder / f"{_key(source)}.json").read_text(encoding="utf-8"))
+        record = read_json((folder / f"{_key(source)}.json").read_text(encoding="utf-8"))
         path = folder / f"{_key(source)}-{record['sha256'][:16]}.npy"
         if record.pop("crc32") == _checksum(path, record) and record.pop("format") == _FORMAT:
             return Entry(np.load(path, mmap_mode="r", allow_pickle=False), **record)

@@ -1,6 +1,5 @@
 """Pictures in Parquet files, as Hugging Face keeps them: a column of bytes, one of labels."""
 
-import json
 import re
 import threading
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from ferplus_keras.data.cache import stamp
 from ferplus_keras.data.layouts import LAYOUTS, FaceFile, Tree, split_of
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
-from ferplus_keras.inputs import plain
+from ferplus_keras.inputs import plain, read_json
 
 LABELS = ("label", "labels", "emotion", "expression", "class")
 """Names of the column of labels, the preferred one first."""
@@ -45,7 +44,7 @@ def _faces(folder: Path, shard: str) -> list[FaceFile]:
                 f"expected a column of picture bytes and one of {', '.join(LABELS)}, found "
                 f"{', '.join(schema.names)}"
             )
-        about = json.loads((schema.metadata or {}).get(b"huggingface", "{}"))
+        about = read_json((schema.metadata or {}).get(b"huggingface", "{}"))
         names = about.get("info", {}).get("features", {}).get(label, {}).get("names") or ()
         plain = [field.name for field in schema if not field.type.num_fields]
         plain = [name for name in plain if name != picture_column(schema)]

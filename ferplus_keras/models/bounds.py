@@ -1,7 +1,6 @@
 """Limits of what a file may make Keras build, checked before memory or long work goes into it."""
 
 import io
-import json
 import math
 import zipfile
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import h5py
 import keras
 
 from ferplus_keras.errors import InputError
+from ferplus_keras.inputs import read_json
 from ferplus_keras.models.hdf5 import stored_numbers
 
 PARTS = 20_000
@@ -27,12 +27,12 @@ def require_bounded_archive(archive: zipfile.ZipFile, path: Path) -> None:
     text = archive.read("config.json")
     with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
         numbers = stored_numbers(file)
-    if (parts := _parts(json.loads(text))) > PARTS:
+    if (parts := _parts(read_json(text))) > PARTS:
         raise InputError(f"{path} describes a graph of {parts:,} parts, of at most {PARTS:,}")
     # Without the optimizers of networks inside it, whose variables would exist at once.
     text = text.replace(b'"compile_config"', b'"left_out"')
     build = keras.saving.deserialize_keras_object
-    require_bounded(lambda: build(json.loads(text)), numbers, path)
+    require_bounded(lambda: build(read_json(text)), numbers, path)
 
 
 def require_bounded(build: Callable[[], keras.Model], numbers: int, path: Path) -> None:

@@ -7,7 +7,6 @@ convolution's bias, negated, and divides by 1. `calibration.calibrate` gives it 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ferplus_keras.errors import InputError
-from ferplus_keras.inputs import plain
+from ferplus_keras.inputs import plain, read_json
 
 STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
 """Channels and residual blocks of each stage; all but the first begin by halving the side."""
@@ -224,7 +223,7 @@ def _open_manifest(path: Path) -> tuple[Path, list[dict], bytes]:
     manifests = [path] if path.suffix == ".json" else path.parent.glob("*-weights_manifest.json")
     for manifest in sorted(manifests):
         try:
-            (group,) = json.loads(manifest.read_text(encoding="utf-8"))
+            (group,) = read_json(manifest.read_text(encoding="utf-8"))
             files = [plain(manifest.parent / Path(name).name) for name in group["paths"]]
             if path in (manifest, *files):
                 return manifest, group["weights"], b"".join(file.read_bytes() for file in files)

@@ -5,7 +5,6 @@ model's file the groups are inside `model_weights`, and `model_config` describes
 and so keras-hub, has groups named after classes, and variables by number.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any
 import h5py
 
 from ferplus_keras.errors import InputError, one_line
-from ferplus_keras.inputs import EXPANSION
+from ferplus_keras.inputs import EXPANSION, read_json
 
 HDF5Layers = dict[str, dict[str, h5py.Dataset]]
 """Layer name -> variable name -> data set, readable while the file is open."""
@@ -165,7 +164,7 @@ def read_settings(path: Path, head: str) -> dict[str, Any]:
     with open_hdf5(path) as file:
         if "model_config" not in file.attrs:
             raise InputError(f"{path} holds weights only; a whole model was expected")
-        configs = list(_layer_configs(json.loads(file.attrs["model_config"])["config"]))
+        configs = list(_layer_configs(read_json(file.attrs["model_config"])["config"]))
         shapes = [c["batch_input_shape"] for c in configs if "batch_input_shape" in c]
         heads = [c for c in configs if c["name"] == head and "units" in c]
         if not shapes or not heads:

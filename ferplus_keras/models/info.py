@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ferplus_keras.emotions import FACE_SIZE, check_class_names
 from ferplus_keras.errors import InputError
+from ferplus_keras.inputs import read_json
 
 MEMBER = "ferplus_keras.json"
 LARGEST_SIDE = 2048
@@ -67,8 +68,8 @@ def info_from_json(text: str | bytes | None, source: Path) -> CheckpointInfo:
             f"(it carries no {MEMBER})"
         )
     found = None
-    with suppress(ValueError, RecursionError):
-        found = json.loads(text)
+    with suppress(ValueError):
+        found = read_json(text)
     if not isinstance(found, dict):
         raise InputError(f"cannot read {MEMBER} of {source}: expected a JSON object")
     fields = {field.name: field for field in dataclasses.fields(CheckpointInfo)}

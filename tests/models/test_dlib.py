@@ -204,8 +204,9 @@ def test_other_files_of_face_api_are_refused(model, tmp_path):
     assert str(manifest) in refusal(model, path)
     write_face_api(tmp_path, numbers | {"fc": numbers["fc"][:, :64]})
     assert "fc is missing, unknown or of another shape" in refusal(model, path)
-    manifest.write_text("{}")
-    assert "not a manifest of face-api" in refusal(model, manifest)
+    for text in ("{}", "[" * 100_000):
+        manifest.write_text(text)
+        assert "not a manifest of face-api" in refusal(model, manifest)
     manifest.unlink()
     assert "beside it" in refusal(model, path)
 
