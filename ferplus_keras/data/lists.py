@@ -110,6 +110,10 @@ def _affectnet_lists(tree: Tree) -> list[FaceFile] | None:
             path = pictures.get(name) or _below(tree.folder, name, where)
             box = (left, top, left + width, top + height)
             files[path] = FaceFile(path, _label(AFFECTNET, code, where), split, box)
+    if not rows and any("ally_Annotated_Images/" in path for path in tree.pictures):
+        raise InputError(
+            f"{tree.folder}: expected AffectNet's training.csv, validation.csv or both"
+        )
     if rows > len(files):
         found = f"{rows - len(files):,} of {rows:,} rows of AffectNet's lists"
         print(f"left out {found}: no class (8 to 10), no box or listed before", file=sys.stderr)

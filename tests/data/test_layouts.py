@@ -414,6 +414,10 @@ REFUSED = (
     (lines("training.csv", AFFECTNET_HEADER, "1/a.jpg,0,x,9,9,1;2,1,0,0"), "of a face, found 0 x"),
     (lines("training.csv", AFFECTNET_HEADER, "1/a.jpg,0"), "line 2: expected 9 columns, found 2"),
     (lines("validation.csv", "../a.jpg,0,0,9,9,1;2,1,0,0"), "line 1: expected a path below"),
+    (
+        faces(of={"Manually_Annotated_Images/1": 1, "Manually_Annotated_Images/2": 1}),
+        "expected AffectNet's training.csv, validation.csv or both",
+    ),
     (original_alone, "boundingbox beside original; found original/train_1.jpg without"),
     (original_with("1 2 3"), "train_1_boundingbox.txt: expected the box .*, found 1 2 3"),
     (original_with("1 2 3 inf"), "train_1_boundingbox.txt: expected the box .*, found 1 2 3 inf"),
@@ -434,9 +438,9 @@ REFUSED = (
 )
 
 
-@pytest.mark.parametrize("number", range(30))
+@pytest.mark.parametrize("number", range(31))
 def test_what_cannot_be_meant_is_refused_in_one_line(tmp_path, number):
-    assert len(REFUSED) == 30
+    assert len(REFUSED) == 31
     write, expected = REFUSED[number]
     write(tmp_path)
     with pytest.raises(InputError, match=expected) as caught:
