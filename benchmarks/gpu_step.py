@@ -1,0 +1,155 @@
+"""Measure training by Keras' `fit` beside a bare JAX step, and the share of the device's peak.
+
+    python benchmarks/gpu_step.py [--batch_size 256] [--peak_tflops 989] [--json FILE]
+
+Both train the same network with the same optimiser on random faces, in turns in one process: `fit`
+as train.py compiles and calls it, reading its batches from memory; the bare step as one jitted
+function of weights and optimiser that calls the network without Keras' trainer, on a batch that
+lies on the device. The share of the peak is the floating-point operations that XLA counts in the
+bare step, times steps per second, over --peak_tflops: dense operations in the precision, as the
+maker states them (989 for the H100 SXM and the H200 in bfloat16).
+
+Without a GPU a small case shows that it works:
+
+    python benchmarks/gpu_step.py --network CompactFER --batch_size 16 --steps 3 --rounds 2
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "jax"
+
+import jax
+import keras
+import numpy as np
+
+from ferplus_keras.data.batches import Batches
+from ferplus_keras.data.targets import Split
+from ferplus_keras.models.freeze import freeze_before
+from ferplus_keras.models.registry import build_model
+from ferplus_keras.training.devices import compute_dtype, use_xla
+
+LOSS = "categorical_crossentropy"
+
+
+def build(arguments: argparse.Namespace) -> keras.Model:
+    """Return the network, compiled as train.py compiles it."""
+    size = {"image_size": arguments.image_size} if arguments.image_size else {}
+    with compute_dtype(arguments.precision):
+        model = build_model(arguments.network, 8, weights="none", **size)
+    freeze_before(model, arguments.freeze_before)
+    model.compile(keras.optimizers.Adam(1e-4), LOSS, metrics=["accuracy"], jit_compile=use_xla())
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def bare_step(model: keras.Model, faces: np.ndarray, targets: np.ndarray):
+    """Return a function that runs `steps` bare steps, and the operations that XLA counts in one."""
+    optimizer, loss = model.optimizer, keras.losses.get(LOSS)
+    state = [
+        [jax.numpy.copy(variable.value) for variable in variables]
+        for variables in (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            optimizer.variables,
+        )
+    ]
+
+    def losses(trained, others, x, y):
+        predicted, others = model.stateless_call(trained, others, x, training=True)
+        return loss(y, predicted).mean(), others
+
+    def step(trained, others, slots, x, y):
+        gradient = jax.value_and_grad(losses, has_aux=True)
+        (value, others), gradients = gradient(trained, others, x, y)
+        trained, slots = optimizer.stateless_apply(slots, gradients, trained)
+        return value, trained, others, slots
+
+    x, y = jax.device_put(faces), jax.device_put(targets)
+    compiled = jax.jit(step, donate_argnums=(0, 1, 2)).lower(*state, x, y).compile()
+    cost = compiled.cost_analysis()
+    cost = cost[0] if isinstance(cost, list) else cost
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            value, *state[:] = compiled(*state, x, y)
+        value.block_until_ready()
+
+    return run, float(cost["flops"])
+
+
+def main() -> int:
+    """Measure, print the table, write JSON; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", default="ResNet50")
+    parser.add_argument("--image_size", type=int, help="default: the network's own")
+    parser.add_argument("--freeze_before", default="0")
+    parser.add_argument("--precision", default="bfloat16", help="none is float32")
+    parser.add_argument("--batch_size", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=50, help="per round")
+    parser.add_argument("--rounds", type=int, default=5, help="of both in turns")
+    parser.add_argument("--workers", type=int, default=4, help="threads that prepare batches")
+    parser.add_argument("--augmentation", default="none", help="of fit's batches")
+    parser.add_argument("--peak_tflops", type=float, help="of the device in this precision")
+    parser.add_argument("--json", type=Path, help="where the figures go")
+    arguments = parser.parse_args()
+    rng = np.random.default_rng(0)
+    rows = arguments.batch_size * arguments.steps
+    faces = rng.integers(0, 256, (rows, 48, 48), dtype=np.uint8)
+    targets = np.eye(8, dtype=np.float32)[rng.integers(0, 8, rows)]
+    model = build(arguments)
+    one = slice(arguments.batch_size)
+    bare, operations = bare_step(model, faces[one], targets[one])
+    split = Split(faces, targets, np.arange(rows), tuple("abcdefgh"))
+    batches = Batches(
+        split,
+        arguments.batch_size,
+        augmentation=arguments.augmentation,
+        sampling="shuffled",
+        workers=arguments.workers,
+    )
+
+    def fit(epochs: int = 1) -> None:
+        model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
+
+    fit()  # compiles
+    bare(2)
+    took: dict[str, list[float]] = {"fit": [], "bare step": []}
+    for _ in range(arguments.rounds):
+        for name, work in (("fit", fit), ("bare step", lambda: bare(arguments.steps))):
+            start = time.perf_counter()
+            work()
+            took[name].append(time.perf_counter() - start)
+    device = jax.devices()[0].device_kind
+    print(
+        f"{arguments.network} on {device}, {arguments.precision}, {operations:.3g} operations/step"
+    )
+    print(f"{'':<12}{'images/s':>10}{'ms/step':>9}{'of bare':>9}{'of peak':>9}")
+    found = {"device": device, "operations_per_step": operations, **vars(arguments), "json": None}
+    speeds = {name: rows / statistics.median(times) for name, times in took.items()}
+    for name, speed in speeds.items():
+        share = speed / speeds["bare step"]
+        peak = arguments.peak_tflops
+        of_peak = peak and speed / arguments.batch_size * operations / (peak * 1e12)
+        found[name] = {
+            "images_per_second": speed,
+            "seconds": took[name],
+            "of_bare_step": share,
+            "of_peak": of_peak,
+        }
+        print(
+            f"{name:<12}{speed:>10,.0f}{1000 * arguments.batch_size / speed:>9.1f}{share:>9.0%}"
+            + (f"{of_peak:>9.1%}" if peak else f"{'-':>9}")
+        )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
