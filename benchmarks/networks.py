@@ -93,12 +93,11 @@ def measure(row: dict, seconds: float) -> dict:
 def prepare(row: dict):
     """Return the network as train.py and test.py run it, compiled."""
     from ferplus_keras.models.freeze import freeze_before
-    from ferplus_keras.models.layout import converted
     from ferplus_keras.models.registry import build_model
     from ferplus_keras.training.devices import compute_dtype, use_xla
 
     with compute_dtype(row["precision"] if row["engine"] in ENGINES else "none"):
-        model = converted(build_model(row["network"], 8, weights="none"))
+        model = build_model(row["network"], 8, weights="none")
     freeze_before(model, row["freeze_before"])
     model.compile("adam", "categorical_crossentropy", jit_compile=use_xla())
     return model

@@ -58,16 +58,11 @@ class Keras(Format):
 
 
 def _run(model: keras.Model) -> Predict:
-    """Return what predicts, on all devices of the scope in which the model is opened.
-
-    On one device, it does by a copy of the network in the backend's own layout.
-    """
+    """Return what predicts, on all devices of the scope in which the model is opened."""
     from keras.distribution import distribution
 
-    from ferplus_keras.models.layout import converted
-
     devices = distribution()
-    predict = devices.predictor(model) if devices else converted(model).predict_on_batch
+    predict = devices.predictor(model) if devices else model.predict_on_batch
     return one_at_a_time(predict)
 
 

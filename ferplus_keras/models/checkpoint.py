@@ -25,11 +25,9 @@ def save_checkpoint(model: keras.Model, path: Path, info: CheckpointInfo) -> Non
     """Write `model`, without its optimiser, and `info` to `path`, whole or not at all."""
     import keras
 
-    from ferplus_keras.models.layout import converted
-
     # The same layers, not compiled: a third of the size under Adam. Resuming has its own file.
     network = keras.Model(model.input, model.output, name=model.name)
-    network = converted(network, "channels_last", "float32")
+    network = in_float32(network)
     with replacing(path) as temporary:
         network.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
@@ -75,9 +73,24 @@ def load_checkpoint(path: str | Path) -> tuple[keras.Model, CheckpointInfo]:
             f"{said[0]} to {said[1]}"
         )
 
-    from ferplus_keras.models.layout import converted
+    return in_float32(network), info
 
-    return converted(network, "channels_last", "float32"), info
+
+def in_float32(network: keras.Model) -> keras.Model:
+    """Return a copy, not compiled, that computes in float32; the network itself if it does."""
+    import keras
+
+    half = [layer.name for layer in network.layers if layer.compute_dtype.endswith("float16")]
+    if not half:
+        return network
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        changed = {"dtype": "float32"} if layer.name in half else {}
+        return layer.from_config(layer.get_config() | changed)
+
+    found = keras.models.clone_model(network, clone_function=copy)
+    found.set_weights(network.get_weights())
+    return found
 
 
 def load_keras_file(path: Path, purpose: str) -> keras.Model:

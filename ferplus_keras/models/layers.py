@@ -48,7 +48,6 @@ class FacePreprocessing(layers.Layer):
         equalize: normalise the lighting of grey images (`normalise_lighting`) once resized.
         channel_order: of the images: "bgr", "rgb" or "grey"; None in files older than colour,
             which take grey faces only.
-        data_format: "channels_first" returns (b, channels, image_size, image_size).
         **kwargs: as for `keras.layers.Layer`.
 
     Call arguments:
@@ -67,11 +66,11 @@ class FacePreprocessing(layers.Layer):
         crop: int | None = None,
         equalize: bool = False,
         channel_order: str | None = None,
-        data_format: str = "channels_last",
         **kwargs,
     ):
         kwargs.setdefault("dtype", "float32")
         kwargs.setdefault("trainable", False)
+        kwargs.pop("data_format", None)  # "channels_last" in files of older versions
         super().__init__(**kwargs)
         self.image_size = image_size
         self.mean = tuple(mean)
@@ -79,7 +78,6 @@ class FacePreprocessing(layers.Layer):
         self.crop = crop
         self.equalize = equalize
         self.channel_order = channel_order
-        self.data_format = data_format
 
     def call(self, faces):
         """Return the images for uint8 faces."""
@@ -103,16 +101,11 @@ class FacePreprocessing(layers.Layer):
         if self.equalize:
             images = normalise_lighting(images)
         images = images - ops.convert_to_tensor(self.mean, dtype="float32")
-        if self.std:
-            images = images / ops.convert_to_tensor(self.std, dtype="float32")
-        first = self.data_format == "channels_first"
-        return ops.transpose(images, (0, 3, 1, 2)) if first else images
+        return images / ops.convert_to_tensor(self.std, dtype="float32") if self.std else images
 
     def compute_output_shape(self, input_shape):
-        """Return (b, image_size, image_size, channels), or with the channels second."""
-        size, channels = (self.image_size, self.image_size), (len(self.mean),)
-        first = self.data_format == "channels_first"
-        return (input_shape[0], *(channels + size if first else size + channels))
+        """Return (b, image_size, image_size, channels)."""
+        return (input_shape[0], self.image_size, self.image_size, len(self.mean))
 
     def get_config(self):
         """Return every argument of the constructor, JSON-ready."""
@@ -124,7 +117,6 @@ class FacePreprocessing(layers.Layer):
             "crop": self.crop,
             "equalize": self.equalize,
             "channel_order": self.channel_order,
-            "data_format": self.data_format,
         }
 
 

@@ -135,7 +135,6 @@ def build_network(
     import keras
 
     from ferplus_keras.models.calibration import calibrate
-    from ferplus_keras.models.layout import converted
     from ferplus_keras.models.registry import build_with_weights
     from ferplus_keras.training.devices import compute_dtype, device_scope, find_devices
 
@@ -161,7 +160,7 @@ def build_network(
         count = min(len(images), CALIBRATION_FACES)
         calibrate(model, images[np.linspace(0, len(images) - 1, count).astype(int)])
         print(f"its normalisation was calibrated on {count} training faces")
-    return converted(model), loaded
+    return model, loaded
 
 
 def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
