@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -136,7 +137,12 @@ def build_network(
 
     from ferplus_keras.models.calibration import calibrate
     from ferplus_keras.models.registry import build_with_weights
-    from ferplus_keras.training.devices import compute_dtype, device_scope, find_devices
+    from ferplus_keras.training.devices import (
+        compute_dtype,
+        device_scope,
+        faster_backend,
+        find_devices,
+    )
 
     keras.utils.set_random_seed(config.seed)
     with device_scope(config.num_gpus), compute_dtype(config.mixed_precision):
@@ -154,6 +160,8 @@ def build_network(
     announce("training", "float32" if half == "none" else half, gpus=config.num_gpus)
     if devices := find_devices(config.num_gpus):
         devices.take_over(model)
+    elif note := faster_backend(config.model_name):
+        print(note, file=sys.stderr)
     if loaded:
         print(f"weights: {loaded}")
     if loaded and loaded.affine:

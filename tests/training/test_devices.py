@@ -48,3 +48,31 @@ def test_two_devices_share_batches_and_agree_with_one(sample_data, tmp_path):
     for alone, shared in zip(one, two, strict=True):
         assert shared == pytest.approx(alone, rel=0.05)
         assert shared != alone
+
+
+@pytest.mark.parametrize(
+    ("backend", "network", "gpus", "installed", "said"),
+    [
+        ("jax", "CompactFER", [], True, "TensorFlow trains CompactFER 1.8 times as fast as jax"),
+        ("jax", "CompactFER", ["gpu:0"], True, None),
+        ("jax", "CompactFER", [], False, None),
+        ("jax", "VGG16", [], True, None),  # not measured
+        ("torch", "CompactFER", [], True, None),
+        ("tensorflow", "CompactFER", [], True, None),
+    ],
+)
+def test_a_faster_backend_is_named(backend, network, gpus, installed, said, monkeypatch):
+    from ferplus_keras.training import devices
+
+    monkeypatch.setattr(devices.keras.backend, "backend", lambda: backend)
+    monkeypatch.setattr(devices, "list_gpus", lambda: gpus)
+    monkeypatch.setattr(devices, "find_spec", lambda name: installed or None)
+    note = devices.faster_backend(network)
+    assert note is None if said is None else said in note and "KERAS_BACKEND=tensorflow" in note
+
+
+def test_measured_networks_exist():
+    from ferplus_keras.models.registry import MODELS
+    from ferplus_keras.training.devices import TENSORFLOW_GAIN
+
+    assert {network for network, _ in TENSORFLOW_GAIN} <= set(MODELS)
