@@ -72,6 +72,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["ferplus_keras", "ferplus_keras.*"]),
     python_requires=">=3.11",
+    entry_points={"console_scripts": ["ferplus-keras = ferplus_keras.cli:main"]},
     package_data={
         "ferplus_keras": ["py.typed"],
         "ferplus_keras.inference": ["*.onnx"],

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import ferplus_keras
 from ferplus_keras.data.sample_faces import write_sample_data
 from tests.conftest import REPOSITORY
 
@@ -62,6 +63,8 @@ def test_both_distributions_hold_what_is_needed(built):
     names = zipfile.ZipFile(wheel).namelist()
     assert {f"ferplus_keras/{name}" for name in WANTED} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    (scripts,) = (name for name in names if name.endswith("/entry_points.txt"))
+    assert b"ferplus-keras = ferplus_keras.cli:main" in zipfile.ZipFile(wheel).read(scripts)
     assert {name.split("/")[0] for name in names if not name.startswith("ferplus_keras-")} == {
         "ferplus_keras"
     }
@@ -107,5 +110,7 @@ def test_a_first_prediction_in_an_empty_environment(built, tmp_path):
     assert json.loads(found)[0]["file"] == "../faces/faces.png"
     found = run(python, "predict", "../faces/faces.png", "--faces", "whole", "--json", home=home)
     assert sum(json.loads(found)[0]["faces"][0]["probabilities"].values()) == pytest.approx(1)
+    script = subprocess.run([tmp_path / "venv/bin/ferplus-keras", "--version"], capture_output=True)
+    assert script.stdout.decode() == f"ferplus_keras {ferplus_keras.__version__}\n"
     present = [python, "-c", "import keras"]
     assert subprocess.run(present, capture_output=True).returncode == 1
