@@ -61,6 +61,37 @@ def test_no_rooms_import_each_other():
     assert not [pair for pair in pairs if pair[::-1] in pairs]
 
 
+def defined(name: str) -> set[str]:
+    """Return every name that a module defines or imports, and its submodules."""
+    found = {other.rpartition(".")[2] for other in FILES if other.rpartition(".")[0] == name}
+    for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.alias):
+            found.add(node.asname or node.name)
+    return found
+
+
+def test_what_other_folders_import_from_the_package_exists():
+    """Tools and benchmarks are not loaded by every test: a name that was moved breaks them."""
+    known = {name: defined(name) for name in FILES}
+    checked, missing = 0, []
+    for folder in ("benchmarks", "tests", "tools"):
+        for path in (REPOSITORY / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                    "ferplus_keras"
+                ):
+                    names = {alias.name for alias in node.names}
+                    checked += len(names)
+                    lacking = names - known.get(node.module, set())
+                    missing += [f"{path.name}: {node.module}.{name}" for name in lacking]
+    assert checked > 500
+    assert missing == []
+
+
 def test_modules_stay_short():
     lengths = {name: len(path.read_text().splitlines()) for name, path in FILES.items()}
     assert len(lengths) > 80

@@ -37,7 +37,7 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.evaluation import predictions
 from ferplus_keras.extras import EVALUATION, require
 from ferplus_keras.files import replacing, require_writable, write_json
-from ferplus_keras.provenance import hardware
+from ferplus_keras.hardware import hardware
 from ferplus_keras.run import PREDICTIONS, REPORT
 
 PEERS: dict[str, Peer] = {
