@@ -158,6 +158,28 @@ def command(*words: str) -> None:
         raise InputError(line)
 
 
+def test_brackets_without_end_are_refused(tmp_path):
+    from ferplus_keras.models.dlib_files import read_face_api
+
+    path = tmp_path / "face_recognition_model-weights_manifest.json"
+    path.write_bytes(b"[" * 100_000)
+    with pytest.raises(InputError, match="is not a manifest of face-api: its brackets are nested"):
+        read_face_api(path)
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    table = pyarrow.table({"image": [b"x"], "label": [0]})
+    table = table.replace_schema_metadata({b"huggingface": b"[" * 100_000})
+    path.unlink()
+    write_table(table, tmp_path / "faces.parquet")
+    with pytest.raises(InputError, match=r"cannot read .*faces\.parquet: its brackets are nested"):
+        find_faces(tmp_path)
+    header = np.array("[" * 100_000)
+    np.savez(tmp_path / "resume_state.npz", header=header)
+    with pytest.raises(InputError, match=r"cannot read the state .*its brackets are nested"):
+        Run(tmp_path).state()
+
+
 @reader
 def votes(folder):
     return Reader(
