@@ -13,17 +13,16 @@ VERSION = re.search(
 
 TENSORFLOW = ">=2.20,<2.22"
 JAX = ">=0.9,<0.12"
-# What training and evaluation need beside a backend.
-TRAINING = [
-    "filelock>=3.16,<5",
-    "h5py>=3.12,<4",
+# What evaluation needs beside what runs a model; to score a file of predictions, that is all.
+EVALUATION = [
     "jinja2>=3.1,<4",
-    "keras>=3.15,<3.16",
     "matplotlib>=3.9,<4",
     "pandas>=2.2,<4",
     "scikit-learn>=1.5,<2",
     "scipy>=1.14,<2",
 ]
+# What training needs beside a backend.
+TRAINING = [*EVALUATION, "filelock>=3.16,<5", "h5py>=3.12,<4", "keras>=3.15,<3.16"]
 ONNXRUNTIME = "onnxruntime>=1.23,<2"
 EXPORT = [
     "ai-edge-litert>=2.3,<3",
@@ -102,6 +101,7 @@ setup(
         "jax-gpu": [*TRAINING, f"jax[cuda12]{JAX}"],
         "torch": [*TRAINING, "torch>=2.6,<3"],
         "light": [*FACES, ONNXRUNTIME],
+        "evaluation": EVALUATION,
         "export": EXPORT,
         "faces": FACES,
         # Fetches ViTBase16's weights; brings TensorFlow along, by way of tensorflow-text.

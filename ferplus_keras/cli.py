@@ -95,7 +95,7 @@ def _settings(
             choose_backend(found.num_gpus)
             require(STACK, "training")
         else:  # what runs the model depends on its file
-            require(EVALUATION, "evaluation")
+            require(EVALUATION, "evaluation", "tensorflow")
             if found.num_gpus == 0:
                 hide_gpus()
         if with_keras:

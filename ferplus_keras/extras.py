@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from ferplus_keras.errors import InputError
 
 EVALUATION = ("sklearn", "scipy", "matplotlib", "pandas", "jinja2")
-"""Modules that evaluation needs beside what runs the model; every backend's extra brings them."""
+"""Modules that evaluation needs beside what runs the model; every backend's extra has them too."""
 
 STACK = ("keras", "h5py", "filelock", *EVALUATION)
 """Modules that training needs beside a backend; every backend's extra brings them."""
@@ -23,6 +23,7 @@ SERVER = (
 
 EXTRAS = {
     **dict.fromkeys((*STACK, "tensorflow"), "tensorflow"),
+    **dict.fromkeys(EVALUATION, "evaluation"),
     "jax": "jax",
     "torch": "torch",
     "PIL": "light",

@@ -125,8 +125,7 @@ class Split(NamedTuple):
     kind: TargetKind = ONE_CLASS
 
     def __repr__(self) -> str:
-        shapes = f"images {self.images.shape}, targets {self.targets.shape}"
-        return f"<Split: {shapes}, {self.kind.name} of {', '.join(self.class_names)}>"
+        return f"<Split: images {self.images.shape}, {self.kind.name} of {self.class_names}>"
 
     def labels(self, probabilities: np.ndarray | None = None) -> np.ndarray:
         """Return the class against which each row's prediction is scored: `TargetKind.labels`."""

@@ -26,6 +26,7 @@ from ferplus_keras.explain.explanations import (
     scores_of,
 )
 from ferplus_keras.explain.methods import METHODS, Method
+from ferplus_keras.extras import require
 from ferplus_keras.files import require_writable
 from ferplus_keras.hub import require_place
 from ferplus_keras.inference.sources import find_sources, is_video
@@ -89,6 +90,7 @@ def explain(arguments: argparse.Namespace) -> None:
     methods = [each for each in METHODS.values() if ALL in wanted or each.name in wanted]
     if arguments.split and arguments.split not in SPLITS:
         raise unknown("split", arguments.split, SPLITS)
+    require(("matplotlib",), "explaining")
     require_place(arguments.checkpoint_path, arguments.output_dir, "--output_dir")
     failures: list[str] = []
     if arguments.images:

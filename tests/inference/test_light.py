@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import setuptools
 
-from ferplus_keras.extras import EXTRAS, STACK
+from ferplus_keras.extras import EVALUATION, EXTRAS, STACK
 from ferplus_keras.formats import FORMATS
 from ferplus_keras.models.checkpoint import load_checkpoint
 from tests.conftest import REPOSITORY
@@ -108,6 +108,24 @@ def test_commands_that_need_the_training_stack_name_its_extra(
     for line, (code, error) in said.items():
         assert code == 1, line
         assert re.fullmatch(rf"error: .*{expected}.*\n", error), (line, error)
+
+
+def test_predictions_and_exports_are_scored_without_keras(exported, sample_data, tmp_path):
+    absent, model = {*HEAVY, "keras"} - set(EVALUATION), exported("onnx").path
+    data = f"--data_dir {sample_data}"
+    lines = [
+        f"test --checkpoint_path {model} {data} --output_dir {tmp_path}/a",
+        f"evaluate {tmp_path}/a/predictions.csv {data} --output_dir {tmp_path}/b",
+        f"compare {tmp_path}/a {tmp_path}/b --output_dir {tmp_path}/c",
+        f"audit {data} --output_dir {tmp_path}/d",
+        f"explain --checkpoint_path {model} {data} --rows 0 --output_dir {tmp_path}",
+    ]
+    done = run_without(absent, COMMANDS, *lines)
+    assert {code: error for code, error in json.loads(done.stdout).values() if code} == {}
+    done = run_without(HEAVY, COMMANDS, *lines[1:])
+    for line, (code, error) in json.loads(done.stdout).items():
+        assert code == 1, line
+        assert error.endswith("pip install 'ferplus-keras[evaluation]'\n"), error
 
 
 def test_each_missing_member_of_the_stack_is_named_before_training(sample_data):
