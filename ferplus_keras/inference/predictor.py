@@ -17,6 +17,7 @@ from ferplus_keras.data.pictures import EXPECTED, as_face, read_picture
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.inference.crop import MARGIN, Box, DetectedFace, crop_face
 from ferplus_keras.inference.detectors import find_detector
+from ferplus_keras.run import find_checkpoint
 
 BUNDLED = Path(__file__).with_name("fast_fer.onnx")
 """The model that comes with the package, described in docs/model_card.md."""
@@ -80,12 +81,13 @@ class Predictor:
                 f"the model that comes with the package is missing ({BUNDLED}): reinstall it, "
                 "or name another model as checkpoint_path (--checkpoint_path)"
             )
+        opened = isinstance(checkpoint_path, Classifier)
+        model = checkpoint_path if opened else find_checkpoint(checkpoint_path or BUNDLED)
         detector = detector if faces is None else faces
         self._finding = {"detector": detector, "faces_weights": faces_weights}
         self.whole = detector == "whole"
         self.detect = find_detector(detector, faces_weights)
-        opened = isinstance(checkpoint_path, Classifier)
-        self.classifier = checkpoint_path if opened else Classifier.open(checkpoint_path or BUNDLED)
+        self.classifier = model if opened else Classifier.open(model)
         self.margin = margin
         self.tta = tta
         self.batch_size = batch_size

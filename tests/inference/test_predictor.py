@@ -175,3 +175,9 @@ def test_a_missing_bundled_model_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(predictor_module, "BUNDLED", tmp_path / "fast_fer.onnx")
     with pytest.raises(InputError, match=r"package is missing .*fast_fer.*checkpoint_path"):
         Predictor(faces="whole")
+
+
+def test_a_missing_model_is_named_before_a_detector_is_fetched(monkeypatch, tmp_path):
+    monkeypatch.setattr("ferplus_keras.inference.predictor.find_detector", None)
+    with pytest.raises(InputError, match=r"no checkpoint at .*none\.onnx"):
+        Predictor(tmp_path / "none.onnx")
