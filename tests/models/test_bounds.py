@@ -140,3 +140,22 @@ def test_numbers_that_the_file_does_not_hold_are_refused(members, tmp_path):
     path = write(members | {"model.weights.h5": held.getvalue()}, tmp_path / "holes.keras")
     with pytest.raises(InputError, match="it declares 4,000,000,000,056 bytes of numbers"):
         load_checkpoint(path)
+
+
+def test_layers_of_your_own_that_make_variables_from_values_are_loaded(tmp_path):
+    @keras.saving.register_keras_serializable("tests")
+    class Shift(keras.layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.by = keras.Variable([1.0, 0.0])
+
+        def call(self, x):
+            return x + self.by
+
+    faces = keras.Input((48, 48), dtype="uint8")
+    x = keras.layers.Dense(2)(keras.layers.Flatten()(faces))
+    network = keras.Model(faces, keras.layers.Softmax()(Shift()(x)))
+    path = tmp_path / "own.keras"
+    save_checkpoint(network, path, INFO)
+    for mine, read in zip(network.weights, load_checkpoint(path)[0].weights, strict=True):
+        assert (keras.ops.convert_to_numpy(mine) == keras.ops.convert_to_numpy(read)).all()
