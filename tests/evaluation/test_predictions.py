@@ -10,6 +10,7 @@ import pytest
 from ferplus_keras.cli import main
 from ferplus_keras.data.dataset import load_split
 from ferplus_keras.data.labels import LABEL_RULES
+from ferplus_keras.data.sample_faces import write_sample_data
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.evaluate import evaluate
@@ -91,13 +92,17 @@ def test_other_shapes_of_the_same_answers_score_the_same(table, sample_data, tmp
         assert found["label_rules"] == expected["label_rules"]
 
 
-def test_rules_that_need_further_rows_are_not_scored_but_named(table, sample_data, tmp_path):
-    kept = load_split(sample_data, "test", label_rule="ms_majority").row_ids
-    others = load_split(sample_data, "test").row_ids
+def test_rules_that_need_further_rows_are_not_scored_but_named(table, tmp_path):
+    write_sample_data(tmp_path / "data", rows=400, seed=2)
+    kept = load_split(tmp_path / "data", "test", label_rule="ms_majority").row_ids
+    others = load_split(tmp_path / "data", "test").row_ids
     lacking = len(np.setdiff1d(others, kept))
     assert lacking
-    table[table["row"].isin(kept)].to_csv(tmp_path / "few.csv", index=False)
-    found, not_known = scored(tmp_path / "few.csv", sample_data, "--label_rule", "ms_majority")
+    few = table[table["row"].isin(kept)].drop(columns="image")
+    few.to_csv(tmp_path / "few.csv", index=False)
+    found, not_known = scored(
+        tmp_path / "few.csv", tmp_path / "data", "--label_rule", "ms_majority"
+    )
     assert f"majority {lacking} of {len(others)}" in not_known
     assert "majority" not in found["label_rules"]
 

@@ -77,7 +77,7 @@ def probabilities(run):
         rows = list(csv.reader(file))
     first = rows[0].index("predicted") + 1
     found = np.array([row[first:] for row in rows[1:]], float)
-    assert found.shape == (76, 8)
+    assert found.shape == (75, 8)  # a number that four devices do not share evenly
     return found
 
 
