@@ -2,7 +2,8 @@
 
 Validation faces are enlarged and laid on photographs, found again by the detector, cut out with
 each margin, once as squares on the detector's box and once as `inference.crop` fits them, both
-turned until the eyes are level, and classified. The loss is in percentage points of accuracy,
+turned until the eyes are level, and classified; and in the frames that are averaged as `Predictor`
+does. The loss is in percentage points of accuracy,
 relative to the faces themselves. The even rows chose the size of the frame; the odd ones did not.
 
     python benchmarks/face_crop.py --data_dir D [--faces yunet] [--rows 900] [--tilt 30]
@@ -19,7 +20,7 @@ import numpy as np
 
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.dataset import limit_split, load_split
-from ferplus_keras.inference.crop import DetectedFace, crop_face, overlap
+from ferplus_keras.inference.crop import FRAMES, DetectedFace, crop_face, overlap
 from ferplus_keras.inference.detectors import DETECTORS, find_detector
 from ferplus_keras.inference.predictor import BUNDLED
 from ferplus_keras.progress import progress_bar
@@ -131,6 +132,9 @@ def main():
             square = DetectedFace((*place, side * (1 + margin), side * (1 + margin)))
             crops.setdefault((margin, "square"), []).append(crop_face(level, square, 0))
             crops.setdefault((margin, "fitted"), []).append(crop_face(picture, face, margin))
+        crops.setdefault("frames", []).append(
+            np.stack([crop_face(picture, face, margin) for margin in FRAMES])
+        )
     seconds = (time.process_time() - started) / np.ceil(len(split.images) / GRID**2)
     labels = split.labels()[rows]
     classifier = Classifier.open(arguments.checkpoint_path)
@@ -155,6 +159,9 @@ def main():
         found += [loss((margin, "fitted"), some) for some in (even, ~even)]
         line = "".join(f"{f'{mean:+.2f} ± {error:.2f}':>20}" for mean, error in found)
         print(f"{margin:>8}{line}", flush=True)
+    found = [loss("frames", some) for some in (slice(None), even, ~even)]
+    line = "".join(f"{f'{mean:+.2f} ± {error:.2f}':>20}" for mean, error in found)
+    print(f"{'frames':>8}{'':>20}{line}")
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ class Classifier:
         """Return (n, C) float32 probabilities of faces, in the order of `class_names`.
 
         Args:
-            faces: (n, *face_shape) uint8.
+            faces: (n, *face_shape) uint8; or k crops of each, (n, k, *face_shape), to average.
             batch_size: faces per batch; does not change the result.
             tta: row of `augment.VIEWS`, whose views are averaged.
             average: one of `AVERAGES`.
@@ -202,26 +202,29 @@ class Classifier:
         Raises:
             InputError: the faces have another shape or type, or a probability is not a number.
         """
-        if faces.dtype != np.uint8 or faces.shape[1:] != self.face_shape:
+        axes = faces.ndim - len(self.face_shape)
+        if faces.dtype != np.uint8 or axes not in (1, 2) or faces.shape[axes:] != self.face_shape:
             wanted = ", ".join(map(str, self.face_shape))
             where = f"{self.path}: " if self.path else ""
             raise InputError(
                 f"{where}expected faces (n, {wanted}) uint8, got {faces.shape} {faces.dtype}"
             )
+        crops = faces[None] if axes == 1 else faces.swapaxes(0, 1)
         columns = slice(None) if self.columns is None else list(self.columns)
         found = np.empty((len(faces), len(self.class_names)), np.float32)
         with progress_bar(total=len(faces), desc=name, unit=" images", disable=name is None) as bar:
             for begin in range(0, len(faces), batch_size):
-                batch = faces[begin : begin + batch_size]
-                views = VIEWS[tta](batch)
+                rows = slice(begin, min(begin + batch_size, len(faces)))
+                views = [view for crop in crops for view in VIEWS[tta](crop[rows])]
                 # A short last batch is filled up: a new shape would be compiled again.
-                filled = np.minimum(np.arange(min(len(faces), batch_size)), len(batch) - 1)
+                count = rows.stop - begin
+                filled = np.minimum(np.arange(min(len(faces), batch_size)), count - 1)
                 started = time.perf_counter()
-                predictions = [np.asarray(self.run(view[filled]))[: len(batch)] for view in views]
+                predictions = [np.asarray(self.run(view[filled]))[:count] for view in views]
                 self.seconds += time.perf_counter() - started
                 mean = mean_probabilities(predictions, average)
-                found[begin : begin + len(batch)] = mean[:, columns]
-                bar.update(len(batch))
+                found[rows] = mean[:, columns]
+                bar.update(count)
         broken = np.count_nonzero(~np.isfinite(found).all(axis=1))
         if broken:
             raise InputError(

@@ -46,6 +46,16 @@ def test_flip_averages_over_both_views(faces):
     np.testing.assert_allclose(flipped, 0.5, atol=1e-6)
 
 
+def test_several_crops_of_each_face_are_averaged(faces):
+    crops = np.stack([faces, faces[:, :, ::-1]], axis=1)
+    found = left_right().probabilities(crops, batch_size=2)
+    np.testing.assert_allclose(found, 0.5, atol=1e-6)
+    one = left_right().probabilities(crops[:, :1], batch_size=2)
+    np.testing.assert_array_equal(one, left_right().probabilities(faces))
+    with pytest.raises(InputError, match=r"expected faces \(n, 48, 48\) uint8, got \(1, 5, 2, 48"):
+        left_right().probabilities(crops[None])
+
+
 def test_arranged_columns_follow_the_names(faces):
     straight = left_right()
     swapped = straight.arranged(("right", "left"))

@@ -11,6 +11,7 @@ from ferplus_keras.emotions import FACE_SIZE
 
 LONGEST_SIDE = 1280  # pictures with a longer side are made smaller for detection, in pixels
 MARGIN = 0.0  # how much larger than FER2013's frame the cut-out square is, as a share of its side
+FRAMES = (0.0, -0.06, 0.06)  # added to the margin: a face is cut out once for each
 
 # FER2013's frame around a detected box, fitted by benchmarks/face_crop.py on training faces. Its
 # side, shares of the box's height and width, is 8 % less than fitted: too large a frame costs more.

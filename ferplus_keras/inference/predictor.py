@@ -15,7 +15,7 @@ from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.pictures import EXPECTED, as_face, read_picture
 from ferplus_keras.errors import InputError, one_line
-from ferplus_keras.inference.crop import MARGIN, Box, DetectedFace, crop_face
+from ferplus_keras.inference.crop import FRAMES, MARGIN, Box, DetectedFace, crop_face
 from ferplus_keras.inference.detectors import find_detector
 from ferplus_keras.run import find_checkpoint
 
@@ -138,18 +138,22 @@ class Predictor:
             picture: (h, w, 3) uint8, RGB.
 
         Returns:
-            n boxes, most confidently detected first, and (n, *face_shape) uint8.
+            n boxes, most confidently detected first, and (n, k, *face_shape) uint8, as of `crop`.
         """
         faces = self.detect(picture)
         crops = [self.crop(picture, face) for face in faces]
-        boxes = [face.box for face in faces]
-        return boxes, np.array(crops, np.uint8).reshape(-1, *self.face_shape)
+        none = np.empty((0, 1 if self.whole else len(FRAMES), *self.face_shape), np.uint8)
+        return [face.box for face in faces], np.stack(crops) if crops else none
 
     def crop(self, picture: np.ndarray, face: DetectedFace) -> np.ndarray:
-        """Return what the network sees of a face in a picture, `face_shape` uint8."""
+        """Return what the network sees of a face in a picture, (k, *face_shape) uint8.
+
+        It is cut out in k = 3 frames, the middle one first; a whole picture is one.
+        """
         if self.whole:
-            return as_face(picture, self.face_shape)
-        return crop_face(picture, face, self.margin, self.face_shape)
+            return as_face(picture, self.face_shape)[None]
+        margins = [self.margin + frame for frame in FRAMES]
+        return np.stack([crop_face(picture, face, each, self.face_shape) for each in margins])
 
     def classify(self, found: Sequence[tuple[list[Box], np.ndarray]]) -> list[list[Prediction]]:
         """Return what the faces express that `find` found in several pictures."""
@@ -161,7 +165,7 @@ class Predictor:
         """Return (n, C) float32 probabilities of faces that are already cropped.
 
         Args:
-            faces: (n, *face_shape) uint8.
+            faces: (n, *face_shape) uint8, or k crops of each, (n, k, *face_shape).
 
         Raises:
             InputError: the faces have another shape or type.

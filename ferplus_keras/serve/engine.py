@@ -51,13 +51,13 @@ class Engine:
         self._count_batch = count_batch
         self._pictures = ThreadPoolExecutor(os.cpu_count(), "picture")
         self._network = ThreadPoolExecutor(1, "network")
-        self._waiting: dict[tuple[str, str], list] = defaultdict(list)
+        self._waiting: dict[tuple[str, str, int], list] = defaultdict(list)
         self._tasks: set[asyncio.Task] = set()
 
     async def find(
         self, decode: Callable[[], np.ndarray], model: str, detector: str
     ) -> tuple[tuple[int, int], list[Box], np.ndarray]:
-        """Return size, boxes and uint8 faces (n, …) of what `decode` returns in a thread."""
+        """Return size, boxes and uint8 crops (n, k, …) of what `decode` returns in a thread."""
 
         def work():
             picture = decode()
@@ -66,14 +66,14 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self._pictures, work)
 
     async def probabilities(self, faces: np.ndarray, model: str, tta: str = "none") -> np.ndarray:
-        """Return (n, C) float32 probabilities of faces (n, …) uint8, batched with others'."""
+        """Return (n, C) float32 probabilities of crops (n, k, …) uint8, batched with others'."""
         if not len(faces):
             return np.empty((0, len(self.classifiers[model].class_names)), np.float32)
         answer = asyncio.get_running_loop().create_future()
-        waiting = self._waiting[model, tta]
-        waiting.append((faces, answer))
-        if len(waiting) == 1:
-            task = asyncio.create_task(self._answer(model, tta))
+        kind = (model, tta, faces.shape[1])
+        self._waiting[kind].append((faces, answer))
+        if len(self._waiting[kind]) == 1:
+            task = asyncio.create_task(self._answer(*kind))
             self._tasks.add(task)  # the loop itself holds it weakly
             task.add_done_callback(self._tasks.discard)
         return await answer
@@ -86,9 +86,9 @@ class Engine:
         values = await asyncio.get_running_loop().run_in_executor(self._network, *work)
         return heat_overlay(face, values)
 
-    async def _answer(self, model: str, tta: str) -> None:
+    async def _answer(self, model: str, tta: str, crops: int) -> None:
         await asyncio.sleep(WAIT)
-        faces, answers = zip(*self._waiting.pop((model, tta)), strict=True)
+        faces, answers = zip(*self._waiting.pop((model, tta, crops)), strict=True)
         work = (self._classify, np.concatenate(faces), model, tta)
         try:
             rows = await asyncio.get_running_loop().run_in_executor(self._network, *work)

@@ -177,7 +177,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
         metrics.faces.labels(asked.model).inc(len(rows))
         describe = engine.predictors[asked.model, asked.detector].describe
         faces = []
-        for number, (box, crop, row) in enumerate(zip(boxes, crops, rows, strict=True), start=1):
+        for number, (box, (crop, *_), row) in enumerate(zip(boxes, crops, rows, strict=True), 1):
             face = Face(number=number, **vars(describe(box, row)))
             face.box = [round(side, 1) for side in face.box]
             if asked.crops:

@@ -32,13 +32,15 @@ def picture():
 def test_every_face_with_its_box_and_probabilities_in_class_order(light, picture):
     (faces,) = Predictor(margin=0.1)(picture)
     assert [face.box for face in faces] == [(x, y, side, side) for x, y, side, _ in HEADS]
-    crops = np.array([crop_face(picture, DetectedFace(face.box), 0.1) for face in faces])
-    expected = by_brightness().probabilities(crops)
+    expected = 0
+    for margin in (0.04, 0.1, 0.16):
+        crops = np.array([crop_face(picture, DetectedFace(face.box), margin) for face in faces])
+        expected = expected + by_brightness().probabilities(crops) / 3
     for face, row in zip(faces, expected, strict=True):
         assert tuple(face.probabilities) == FERPLUS_CLASSES
-        np.testing.assert_allclose(list(face.probabilities.values()), row, rtol=1e-6)
+        np.testing.assert_allclose(list(face.probabilities.values()), row, rtol=1e-5)
         assert face.label == FERPLUS_CLASSES[row.argmax()]
-        assert face.confidence == face.probabilities[face.label] == max(row)
+        assert face.confidence == face.probabilities[face.label]
     assert faces[0].label != faces[1].label
 
 
