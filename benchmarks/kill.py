@@ -32,7 +32,7 @@ PROGRAM = (sys.executable, "-m", "ferplus_keras")
 EPOCHS = 3
 PLAN = """
 sampler: grid
-base: {model_name: CompactFER, weights: none, nepochs: 1, limit_train: 64, loggers: none}
+base: {model_name: FaceEmotionCNN, weights: none, nepochs: 1, limit_train: 64, loggers: none}
 search: {init_lr: [0.01, 0.02]}
 """
 FOLLOWING = {"report": "test", "export": "export", "sweep": "sweep"}
@@ -67,7 +67,7 @@ class Case:
             return ["sweep", *own, "--sweep_dir", str(self.folder / "sweep")]
         if (self.run / STATE).is_file():
             return ["train", *place, "--resume"]
-        how = "--model_name CompactFER --weights none --optimizer SGD --early_stopping 0"
+        how = "--model_name FaceEmotionCNN --weights none --optimizer SGD --early_stopping 0"
         how += f" --nepochs {EPOCHS} --limit_train 96 --batch_size 32 --num_gpus 0"
         again = ["--overwrite"] * self.run.exists
         return ["train", *place, *how.split(), "--data_dir", str(self.data), *again]

@@ -42,7 +42,7 @@ def test_train_interrupt_resume_test(backend, sample_data, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     line = (
-        f"--data_dir {sample_data} --model_name CompactFER --freeze_before stage_3_1_conv "
+        f"--data_dir {sample_data} --model_name FaceEmotionCNN --freeze_before conv3 "
         f"--limit_train 64 --batch_size 32 --class_weights balanced --nepochs 50 "
         f"--early_stopping 0 --checkpoints_dir {tmp_path} --name run --loggers none"
     )
@@ -64,7 +64,7 @@ def test_train_interrupt_resume_test(backend, sample_data, tmp_path):
     )
     said, errors = second.communicate()
     assert second.returncode == 0, errors
-    assert "training from stage_3_1_conv" in said
+    assert "training from conv3" in said
     history = read_history(run)
     assert [row["epoch"] for row in history] == [str(e + 1) for e in range(finished + 1)]
 

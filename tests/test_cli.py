@@ -106,7 +106,7 @@ def test_data_without_test_rows_are_trained_on_and_evaluated(capsys, data, tmp_p
     for path in data.glob("*.csv"):
         edit(path, lambda lines: "".join(line for line in lines if "PrivateTest" not in line))
     line = f"--data_dir {data} --checkpoints_dir {tmp_path} --name a --num_gpus 0"
-    model = "--model_name ScratchMLP --limit_train 64 --nepochs 1"
+    model = "--model_name FaceEmotionCNN --limit_train 64 --nepochs 1"
     assert main(f"train {line} {model}".split()) == 0
     assert main(f"test {line}".split()) == 0
     assert list(json.loads((tmp_path / "a/report.json").read_text())["splits"]) == ["validation"]

@@ -38,8 +38,9 @@ def test_training_names_its_processor_and_warns_of_an_idle_gpu(
     sample_data, tmp_path, machine_with_gpu
 ):
     words = (
-        "find-lr --model_name DeepFaceCNN --limit_train 32 --batch_size 16 --class_weights none "
-        f"--mixed_precision bfloat16 --data_dir {sample_data} --checkpoints_dir {tmp_path}"
+        "train --model_name FaceEmotionCNN --limit_train 32 --limit_validation 16 --nepochs 1 "
+        "--mixed_precision bfloat16 --loggers none --overwrite "
+        f"--data_dir {sample_data} --checkpoints_dir {tmp_path}"
     ).split()
     said = command(*words, **machine_with_gpu)
     assert f"training on {hardware.hardware()['cores']} processor core" in said
