@@ -130,7 +130,7 @@ setup(
             "build>=1.2,<2",
             "dlib-bin>=20,<21",
             "httpx>=0.27,<1",
-            "hypothesis>=6.100,<7",
+            "hypothesis>=6.108,<7",
             "markdown-it-py>=3,<5",
             "playwright>=1.50,<2",
             "pytest>=8,<10",
