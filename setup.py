@@ -39,7 +39,7 @@ SERVE = [
     "fastapi-offline>=1.7,<2",
     ONNXRUNTIME,
     "prometheus_client>=0.21,<1",
-    "python-multipart>=0.0.18,<1",
+    "python-multipart>=0.0.20,<1",
     "uvicorn>=0.30,<1",
     "websockets>=14,<18",
 ]

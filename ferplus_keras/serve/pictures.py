@@ -40,9 +40,10 @@ async def uploads(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
     parser.spool_max_size = limits.request_bytes + 1  # a larger file would be written to disk
     try:
         form = await parser.parse()
-    except MultiPartException as error:
-        status = 413 if "Too many files" in error.message else 422
-        raise Refused(status, f"cannot read the form: {error.message}") from None
+    except (MultiPartException, ValueError) as error:  # older Starlettes pass on the parser's own
+        reason = getattr(error, "message", str(error))
+        status = 413 if "Too many files" in reason else 422
+        raise Refused(status, f"cannot read the form: {reason}") from None
     files = [each for _, each in form.multi_items() if isinstance(each, UploadFile)]
     if not files:
         raise Refused(422, "the form holds no file; expected pictures in the field 'files'")
