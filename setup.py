@@ -40,7 +40,7 @@ SERVE = [
     ONNXRUNTIME,
     "prometheus_client>=0.21,<1",
     "python-multipart>=0.0.20,<1",
-    "uvicorn>=0.30,<1",
+    "uvicorn>=0.35,<1",
     "websockets>=14,<18",
 ]
 # Weights of dlib's face-recognition network, CC0 1.0.
