@@ -27,7 +27,11 @@ TENSORFLOW_GAIN = {
 
 
 def list_gpus() -> list[str]:
-    """Return the GPUs that TensorFlow or JAX sees, such as ["gpu:0"]."""
+    """Return the GPUs that the Keras backend sees, such as ["gpu:0"]."""
+    if keras.backend.backend() == "torch":  # for which Keras lists none
+        import torch
+
+        return [f"gpu:{index}" for index in range(torch.cuda.device_count())]
     return [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
 
 

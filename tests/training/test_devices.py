@@ -2,6 +2,7 @@ import csv
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,6 +70,19 @@ def test_a_faster_backend_is_named(backend, network, gpus, installed, said, monk
     monkeypatch.setattr(devices, "find_spec", lambda name: installed or None)
     note = devices.faster_backend(network)
     assert note is None if said is None else said in note and "KERAS_BACKEND=tensorflow" in note
+
+
+def test_on_torch_its_own_count_of_gpus_is_taken(monkeypatch):
+    """Keras' list of devices is one of TensorFlow and JAX only."""
+    from ferplus_keras.training import devices
+
+    cuda = SimpleNamespace(device_count=lambda: 2)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(devices.keras.backend, "backend", lambda: "torch")
+    monkeypatch.setattr(devices.keras, "distribution", None)
+    assert devices.list_gpus() == ["gpu:0", "gpu:1"]
+    cuda.device_count = lambda: 0
+    assert "TensorFlow trains DlibResNet" in devices.faster_backend("DlibResNet")
 
 
 def test_measured_networks_exist():
