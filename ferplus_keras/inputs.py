@@ -4,7 +4,7 @@ import json
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,24 @@ def read_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("its brackets are nested too deep") from None
+
+
+def read_mapping(
+    path: Path, load: Callable[[str], Any] = read_json, *errors: type[Exception]
+) -> dict[str, Any]:
+    """Return the names and values in a file, as `load` makes them of its text.
+
+    Raises:
+        InputError: it cannot be read, is damaged (`load` raises one of `errors` or a ValueError),
+            or holds something else.
+    """
+    try:
+        found = load(plain(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, *errors) as error:
+        raise InputError(f"cannot read {path}: {one_line(error)}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"cannot read {path}: expected names with values")
+    return found
 
 
 @contextmanager

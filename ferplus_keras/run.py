@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +19,7 @@ import numpy as np
 from ferplus_keras import hub
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.files import replacing, require_writable, write_json
-from ferplus_keras.inputs import DAMAGED_ARRAY, open_zip, plain, read_json
+from ferplus_keras.inputs import DAMAGED_ARRAY, open_zip, plain, read_json, read_mapping
 from ferplus_keras.workspace import lock
 
 CONFIG = "config.yaml"
@@ -108,7 +108,7 @@ class Run:
         """
         import yaml
 
-        return _read(self / CONFIG, yaml.safe_load, yaml.YAMLError)
+        return read_mapping(self / CONFIG, yaml.safe_load, yaml.YAMLError)
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write config.yaml without what belongs to one start: resume, overwrite, processes."""
@@ -125,7 +125,7 @@ class Run:
         Raises:
             InputError: it is missing or damaged.
         """
-        return _read(self / RECORD, read_json)
+        return read_mapping(self / RECORD)
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write run.json."""
@@ -133,7 +133,7 @@ class Run:
 
     def report(self) -> dict[str, Any] | None:
         """Return report.json, or None before the first evaluation; raises as `record`."""
-        return _read(self / REPORT, read_json) if (self / REPORT).is_file() else None
+        return read_mapping(self / REPORT) if (self / REPORT).is_file() else None
 
     def history(self) -> list[dict[str, float]]:
         """Return the lines of training.csv, one per finished epoch; empty before the first."""
@@ -274,14 +274,3 @@ def find_checkpoint(path: str | Path) -> Path:
     if not path.exists():
         raise InputError(f"no checkpoint at {path}")
     return plain(path)
-
-
-def _read(path: Path, load: Callable[[str], Any], *errors: type[Exception]) -> dict[str, Any]:
-    """Return what a file holds; it is one of `errors` or a ValueError if it is damaged."""
-    try:
-        found = load(plain(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, *errors) as error:
-        raise InputError(f"cannot read {path}: {one_line(error)}") from None
-    if not isinstance(found, dict):
-        raise InputError(f"cannot read {path}: expected names with values")
-    return found

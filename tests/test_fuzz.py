@@ -224,10 +224,9 @@ def picture(kind, mode="RGB"):
     return make
 
 
-for _kind, _mode in (("PNG", "RGBA"), ("JPEG", "RGB"), ("GIF", "P"), ("WEBP", "RGB")):
-    READERS[f"picture_{_kind.lower()}"] = picture(_kind, _mode)
-for _kind, _mode in (("TIFF", "RGB"), ("BMP", "RGB"), ("PPM", "L")):
-    READERS[f"picture_{_kind.lower()}"] = picture(_kind, _mode)
+MODES = {"PNG": "RGBA", "JPEG": "RGB", "GIF": "P", "WEBP": "RGB"}
+MODES |= {"TIFF": "RGB", "BMP": "RGB", "PPM": "L"}
+READERS |= {f"picture_{kind.lower()}": picture(kind, mode) for kind, mode in MODES.items()}
 
 
 @reader

@@ -22,6 +22,7 @@ from ferplus_keras.extras import require
 from ferplus_keras.files import replacing, require_writable, write_json
 from ferplus_keras.inference.predictor import Predictor
 from ferplus_keras.inference.sources import find_sources, is_video
+from ferplus_keras.inputs import read_mapping
 from ferplus_keras.progress import progress_bar
 
 CHUNK = 64
@@ -124,7 +125,7 @@ class Worker:
 def _keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     now = json.loads(json.dumps(dict(settings), default=str))
     path = folder / SETTINGS
-    before = json.loads(path.read_text()) if path.is_file() else now
+    before = read_mapping(path) if path.is_file() else now
     for name in now:
         if before.get(name) != now[name]:
             raise InputError(

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ferplus_keras.errors import UsageError
+from ferplus_keras.errors import InputError, UsageError
 
 PREDICT = [sys.executable, "-m", "ferplus_keras", "predict", "--faces", "whole"]
 
@@ -119,3 +119,14 @@ def test_videos_are_refused(tmp_path):
     (tmp_path / "clip.mp4").touch()
     with pytest.raises(UsageError, match="got the video"):
         list(_find(str(tmp_path / "clip.mp4")))
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", "[" * 100_000])
+def test_damaged_settings_of_a_folder_are_refused_in_one_line(tmp_path, damage):
+    from ferplus_keras.inference.archive import SETTINGS, _keep_settings
+
+    (tmp_path / SETTINGS).write_text(damage)
+    with pytest.raises(InputError, match=f"cannot read .*{SETTINGS}") as caught:
+        _keep_settings(tmp_path, {"margin": 0.0})
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / SETTINGS).read_text() == damage
