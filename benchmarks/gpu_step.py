@@ -1,13 +1,14 @@
-"""Measure training by Keras' `fit` beside a bare JAX step, and the share of the device's peak.
+"""Measure training and evaluation beside bare JAX functions, and the share of the device's peak.
 
     python benchmarks/gpu_step.py [--batch_size 256] [--peak_tflops 989] [--json FILE]
 
-Both train the same network with the same optimiser on random faces, in turns in one process: `fit`
-as train.py compiles and calls it, reading its batches from memory; the bare step as one jitted
-function of weights and optimiser that calls the network without Keras' trainer, on a batch that
-lies on the device. The share of the peak is the floating-point operations that XLA counts in the
-bare step, times steps per second, over --peak_tflops: dense operations in the precision, as the
-maker states them (989 for the H100 SXM and the H200 in bfloat16).
+In turns in one process, on random faces: `fit` as train.py compiles and calls it, reading its
+batches from memory, beside a bare step; and `probabilities` of a Classifier, as test.py calls it,
+beside a bare forward pass. The bare ones are jitted functions of the same network, weights and
+optimiser without Keras' trainer, on one batch that lies on the device. The share of the peak is the
+floating-point operations that XLA counts in the bare one, times batches per second, over
+--peak_tflops: dense operations in the precision, as the maker states them (989 for the H100 SXM and
+the H200 in bfloat16).
 
 Without a GPU a small case shows that it works:
 
@@ -28,6 +29,7 @@ import jax
 import keras
 import numpy as np
 
+from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.batches import Batches
 from ferplus_keras.data.targets import Split
 from ferplus_keras.models.freeze import freeze_before
@@ -72,15 +74,40 @@ def bare_step(model: keras.Model, faces: np.ndarray, targets: np.ndarray):
 
     x, y = jax.device_put(faces), jax.device_put(targets)
     compiled = jax.jit(step, donate_argnums=(0, 1, 2)).lower(*state, x, y).compile()
-    cost = compiled.cost_analysis()
-    cost = cost[0] if isinstance(cost, list) else cost
 
     def run(steps: int) -> None:
         for _ in range(steps):
             value, *state[:] = compiled(*state, x, y)
         value.block_until_ready()
 
-    return run, float(cost["flops"])
+    return run, operations(compiled)
+
+
+def bare_forward(model: keras.Model, faces: np.ndarray):
+    """Return a function that runs `steps` bare forward passes, and the operations of one."""
+    trained, others = (
+        [jax.numpy.copy(variable.value) for variable in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables)
+    )
+
+    def forward(trained, others, x):
+        return model.stateless_call(trained, others, x, training=False)[0]
+
+    x = jax.device_put(faces)
+    compiled = jax.jit(forward).lower(trained, others, x).compile()
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            found = compiled(trained, others, x)
+        found.block_until_ready()
+
+    return run, operations(compiled)
+
+
+def operations(compiled) -> float:
+    """Return the floating-point operations that XLA counts in one call of a compiled function."""
+    cost = compiled.cost_analysis()
+    return float((cost[0] if isinstance(cost, list) else cost)["flops"])
 
 
 def main() -> int:
@@ -103,8 +130,8 @@ def main() -> int:
     faces = rng.integers(0, 256, (rows, 48, 48), dtype=np.uint8)
     targets = np.eye(8, dtype=np.float32)[rng.integers(0, 8, rows)]
     model = build(arguments)
+    classifier = Classifier.from_model(model, "abcdefgh")
     one = slice(arguments.batch_size)
-    bare, operations = bare_step(model, faces[one], targets[one])
     split = Split(faces, targets, np.arange(rows), tuple("abcdefgh"))
     batches = Batches(
         split,
@@ -113,39 +140,47 @@ def main() -> int:
         sampling="shuffled",
         workers=arguments.workers,
     )
-
-    def fit(epochs: int = 1) -> None:
-        model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
-
-    fit()  # compiles
-    bare(2)
-    took: dict[str, list[float]] = {"fit": [], "bare step": []}
-    for _ in range(arguments.rounds):
-        for name, work in (("fit", fit), ("bare step", lambda: bare(arguments.steps))):
-            start = time.perf_counter()
-            work()
-            took[name].append(time.perf_counter() - start)
+    step, step_operations = bare_step(model, faces[one], targets[one])
+    forward, forward_operations = bare_forward(model, faces[one])
     device = jax.devices()[0].device_kind
-    print(
-        f"{arguments.network} on {device}, {arguments.precision}, {operations:.3g} operations/step"
-    )
-    print(f"{'':<12}{'images/s':>10}{'ms/step':>9}{'of bare':>9}{'of peak':>9}")
-    found = {"device": device, "operations_per_step": operations, **vars(arguments), "json": None}
-    speeds = {name: rows / statistics.median(times) for name, times in took.items()}
-    for name, speed in speeds.items():
-        share = speed / speeds["bare step"]
-        peak = arguments.peak_tflops
-        of_peak = peak and speed / arguments.batch_size * operations / (peak * 1e12)
-        found[name] = {
-            "images_per_second": speed,
-            "seconds": took[name],
-            "of_bare_step": share,
-            "of_peak": of_peak,
-        }
-        print(
-            f"{name:<12}{speed:>10,.0f}{1000 * arguments.batch_size / speed:>9.1f}{share:>9.0%}"
-            + (f"{of_peak:>9.1%}" if peak else f"{'-':>9}")
-        )
+    print(f"{arguments.network} on {device}, {arguments.precision}")
+    print(f"{'':<16}{'images/s':>10}{'ms/batch':>10}{'of bare':>9}{'of peak':>9}")
+    found = {"device": device, **vars(arguments), "json": None}
+
+    def compare(name: str, work, bare_name: str, bare, counted: float) -> None:
+        took: dict[str, list[float]] = {name: [], bare_name: []}
+        work()  # compiles
+        bare(2)
+        for _ in range(arguments.rounds):
+            for who, what in ((name, work), (bare_name, lambda: bare(arguments.steps))):
+                start = time.perf_counter()
+                what()
+                took[who].append(time.perf_counter() - start)
+        speeds = {who: rows / statistics.median(times) for who, times in took.items()}
+        for who, speed in speeds.items():
+            share, peak = speed / speeds[bare_name], arguments.peak_tflops
+            of_peak = peak and speed / arguments.batch_size * counted / (peak * 1e12)
+            found[who] = {
+                "images_per_second": speed,
+                "seconds": took[who],
+                "of_bare": share,
+                "of_peak": of_peak,
+                "operations_per_batch": counted,
+            }
+            print(
+                f"{who:<16}{speed:>10,.0f}{1000 * arguments.batch_size / speed:>10.1f}{share:>9.0%}"
+                + (f"{of_peak:>9.1%}" if peak else f"{'-':>9}"),
+                flush=True,
+            )
+
+    def fit() -> None:
+        model.fit(batches, epochs=1, shuffle=False, verbose=0)
+
+    def evaluate() -> None:
+        classifier.probabilities(faces, batch_size=arguments.batch_size)
+
+    compare("fit", fit, "bare step", step, step_operations)
+    compare("probabilities", evaluate, "bare forward", forward, forward_operations)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return 0

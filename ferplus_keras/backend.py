@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from ferplus_keras.errors import InputError
@@ -51,8 +52,20 @@ def choose_backend(num_gpus: int = 1) -> None:
         os.environ["KERAS_BACKEND"] = configured if configured in installed else installed[0]
     # TensorFlow would take all of a GPU's memory, whatever it needs.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    if os.environ["KERAS_BACKEND"] == "jax":
+        _avoid_broken_fusions()
     if num_gpus == 0:
         hide_gpus()
+
+
+def _avoid_broken_fusions() -> None:
+    """Keep JAX 0.11 off YNNPACK, whose fusions return NaN for bfloat16 on processors.
+
+    Other versions may not know the flag, and XLA ends the process for one that it does not know.
+    """
+    flag, flags = "--xla_cpu_experimental_ynn_fusion_type", os.environ.get("XLA_FLAGS", "")
+    if version("jax").startswith("0.11.") and flag not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}=".strip()
 
 
 def hide_gpus() -> None:

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from ferplus_keras import backend
 from ferplus_keras.backend import choose_backend
 from ferplus_keras.errors import InputError
 
@@ -66,3 +67,21 @@ def test_what_deepface_asks_for_does_not_reach_keras_3():
         "import os; print('TF_USE_LEGACY_KERAS' in os.environ, os.environ['CUDA_VISIBLE_DEVICES'])"
     )
     assert run(code, TF_USE_LEGACY_KERAS="1").stdout == "False -1\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "flags", "expected"),
+    [
+        ("0.11.2", None, "--xla_cpu_experimental_ynn_fusion_type="),
+        ("0.11.0", "--xla_a=1", "--xla_a=1 --xla_cpu_experimental_ynn_fusion_type="),
+        ("0.11.2", "--xla_cpu_experimental_ynn_fusion_type=X", None),
+        ("0.10.2", None, None),
+        ("0.12.0", "--xla_a=1", None),
+    ],
+)
+def test_jax_0_11_is_kept_off_its_broken_fusions(monkeypatch, version, flags, expected):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setattr(backend, "version", lambda package: version)
+    monkeypatch.setenv("XLA_FLAGS", flags or "")
+    choose_backend()
+    assert os.environ["XLA_FLAGS"] == (flags or "" if expected is None else expected)

@@ -1,7 +1,7 @@
 """Train several recipes within a time limit, on a GPU or on processor cores.
 
     python tools/campaign.py recipes/campaigns/gpu.yaml --data_dir D --output_dir OUT \
-        --time_limit 540 --parallel 4
+        --time_limit 540 --parallel 5
 
 Each run of the plan is trained, evaluated and kept in OUT/results/; small checkpoints are copied to
 OUT/weights/, and what the programs print is in OUT/logs/. At the time limit trainings stop after

@@ -201,11 +201,12 @@ class StopOnNaN(keras.callbacks.Callback):
     """End a run whose loss is no longer a number, saying what to try."""
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        if math.isnan(float(logs["loss"])):
-            raise InputError(
-                f"the loss is not a number after epoch {epoch + 1}; "
-                "try a lower --init_lr or --mixed_precision none"
-            )
+        for name, of in (("loss", "loss"), ("val_loss", "validation loss")):
+            if math.isnan(float(logs.get(name, 0))):
+                raise InputError(
+                    f"the {of} is not a number after epoch {epoch + 1}; "
+                    "try a lower --init_lr or --mixed_precision none"
+                )
 
 
 class History(keras.callbacks.Callback):

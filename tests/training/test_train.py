@@ -653,6 +653,13 @@ def test_a_loss_that_is_no_number_ends_the_run(config):
     assert not (config.run_dir / "final_model.keras").exists()
 
 
+def test_a_validation_loss_that_is_no_number_ends_the_run():
+    stop = callbacks.StopOnNaN()
+    stop.on_epoch_end(0, {"loss": 1.0, "val_loss": 2.0})
+    with pytest.raises(InputError, match="the validation loss is not a number after epoch 3"):
+        stop.on_epoch_end(2, {"loss": 1.0, "val_loss": math.nan})
+
+
 def test_a_checkpoint_starts_another_run_with_its_head(config):
     folder = train(config)
     path = folder / "model_max_acc.keras"
