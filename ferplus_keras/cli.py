@@ -22,7 +22,14 @@ from typing import Any, NamedTuple
 from ferplus_keras import __version__
 from ferplus_keras.arguments import LineParser
 from ferplus_keras.cluster import leave, lost_process, process_count
-from ferplus_keras.errors import InputError, Terminated, UsageError, unknown
+from ferplus_keras.errors import (
+    InputError,
+    Terminated,
+    UsageError,
+    is_out_of_memory,
+    one_line,
+    unknown,
+)
 from ferplus_keras.extras import EVALUATION, STACK, not_installed, require
 
 PROG = "python -m ferplus_keras"
@@ -341,7 +348,11 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}"
-    return lost_process(error)
+    if message := lost_process(error):
+        return message
+    if is_out_of_memory(error):
+        return f"not enough memory: lower --batch_size or --image_size ({one_line(error, 120)})"
+    return None
 
 
 @exit_code

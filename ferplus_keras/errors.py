@@ -1,5 +1,6 @@
 """Errors that a user can correct, each with a message of one line."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -31,6 +32,15 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
 def one_line(error: object, limit: int = 200) -> str:
     """Return the message of an error, however long, as one line of at most `limit` characters."""
     return " ".join(str(error).split())[:limit]
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error says that memory, of the processor or a GPU, was used up.
+
+    Each backend has its own kinds of error.
+    """
+    said = f"{type(error).__name__} {error}"
+    return bool(re.search("out ?of ?memory|MemoryError|resource_?exhausted", said, re.I))
 
 
 class Terminated(KeyboardInterrupt):

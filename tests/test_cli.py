@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import ferplus_keras
-from ferplus_keras.cli import main
+from ferplus_keras.cli import exit_code, main
 from tests.conftest import REPOSITORY
 
 
@@ -218,6 +218,30 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, sample_data):
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "run").glob("*.keras"))
     assert not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8.64GiB\n with"),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_is_one_line(capsys, error):
+    def verb(arguments):
+        raise error
+
+    assert exit_code(lambda argv: (verb, argv))([]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: not enough memory: lower --batch_size")
+
+
+def test_a_defect_keeps_its_traceback():
+    def verb(arguments):
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        exit_code(lambda argv: (verb, argv))([])
 
 
 def test_the_version_is_printed(capsys):

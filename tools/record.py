@@ -125,8 +125,8 @@ def changed_settings(config: dict[str, Any], recipe: Path) -> dict[str, Any]:
         key: config[key]
         for key, value in meant.items()
         if key not in PLACES | {"seed"} and key in config and config[key] != value
-        # A recipe without a size takes that of the data.
-        if (key, value) != ("face_size", None)
+        # A recipe that does not say how faces look takes the data's.
+        if value is not None or key not in ("face_size", "colour")
     }
 
 

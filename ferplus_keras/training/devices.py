@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.errors import InputError, UsageError, is_out_of_memory
 from ferplus_keras.models.layers import HEAD
 
 TENSORFLOW_GAIN = {
@@ -180,9 +180,8 @@ def largest_batch(attempt: Callable[[int], Any], most: int) -> int:
     def fits(size: int) -> bool:
         try:
             attempt(size)
-        except Exception as error:  # each backend has its own kinds
-            said = f"{type(error).__name__} {error}"
-            if not re.search("out ?of ?memory|MemoryError|resource_?exhausted", said, re.I):
+        except Exception as error:
+            if not is_out_of_memory(error):
                 raise
             return False
         return True
