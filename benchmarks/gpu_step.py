@@ -124,7 +124,7 @@ def main() -> int:
     parser.add_argument("--batch_size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=50, help="per round")
     parser.add_argument("--rounds", type=int, default=5, help="of both in turns")
-    parser.add_argument("--workers", type=int, default=4, help="threads that prepare batches")
+    parser.add_argument("--workers", type=int, help="threads that prepare batches, as train.py's")
     parser.add_argument("--augmentation", default="none", help="of fit's batches")
     parser.add_argument("--peak_tflops", type=float, help="of the device in this precision")
     parser.add_argument("--json", type=Path, help="where the figures go")

@@ -98,7 +98,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, nargs="+", default=[1, 10, 100])
     parser.add_argument("--batches", type=int, default=2000, help="batches read of each size")
-    parser.add_argument("--workers", type=int, default=2, help="threads, as train.py's")
+    parser.add_argument("--workers", type=int, default=1, help="threads, as train.py's")
     parser.add_argument("--json", type=Path, help="where the figures go")
     parser.add_argument("--png", type=Path, help="where the plot goes")
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)

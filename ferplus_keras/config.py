@@ -106,7 +106,10 @@ class TrainConfig(Config):
         0.0,
     )
     sampling: str = setting("How the rows of an epoch are drawn", "shuffled", known=SAMPLINGS)
-    workers: Count = setting("Threads that prepare batches.", 2)
+    workers: Whole | None = setting(
+        "Threads that prepare batches ahead; 0 prepares each when it is needed. Default: 1 for "
+        "small faces, which more threads prepare no faster; else one per processor core, at most 8."
+    )
 
     model_name: str = setting("Network", "ResNet50", known=MODELS, group="network")
     weights: str | None = setting(

@@ -25,7 +25,7 @@ def hardware() -> dict[str, Any]:
     with suppress(OSError, IndexError):  # only Linux has the file, and not every processor a name
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
         processor = re.findall(r"^model name\s*: *(.*\S)", text, re.MULTILINE)[0]
-    return {"processor": processor, "cores": _cores(), "gpus": _gpus()}
+    return {"processor": processor, "cores": cores(), "gpus": _gpus()}
 
 
 def announce(doing: str, precision: str = "float32", *, keras: bool = True, gpus: int = 1) -> None:
@@ -40,8 +40,8 @@ def announce(doing: str, precision: str = "float32", *, keras: bool = True, gpus
         keras: False for a model that another runtime runs, on the processor.
         gpus: how many are used at most.
     """
-    found, cores = _gpus()[:gpus] if keras else [], _cores()
-    processor = "1 processor core" if cores == 1 else f"{cores} processor cores"
+    found, count = _gpus()[:gpus] if keras else [], cores()
+    processor = "1 processor core" if count == 1 else f"{count} processor cores"
     print(f"{doing} on {' and '.join(found) or processor}, {precision}", file=sys.stderr)
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     hidden = hidden or os.environ.get("JAX_PLATFORMS") == "cpu"
@@ -55,7 +55,8 @@ def announce(doing: str, precision: str = "float32", *, keras: bool = True, gpus
         )
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many processor cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows

@@ -69,7 +69,7 @@ def test_an_exported_model_runs_on_the_processor_without_a_warning(machine_with_
 )
 def test_the_line_names_what_is_used(gpus, used, named, monkeypatch, capsys):
     monkeypatch.setattr(hardware, "_gpus", lambda: gpus)
-    monkeypatch.setattr(hardware, "_cores", lambda: 3)
+    monkeypatch.setattr(hardware, "cores", lambda: 3)
     monkeypatch.setattr(hardware, "_has_nvidia_device", lambda: False)
     hardware.announce("training", "bfloat16", gpus=used)
     assert capsys.readouterr().err == named

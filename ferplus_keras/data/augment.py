@@ -124,15 +124,16 @@ def flip(*, p: float) -> Step:
 
 def light(brightness: float, contrast: float, *, p: float) -> Step:
     """Multiply by 1 ± `contrast` and add ± `brightness` of the whole range."""
+    import cv2
 
     def step(images: np.ndarray, rng: np.random.Generator, own: np.ndarray) -> None:
         rows = _chosen(images, rng, p)
-        shape = (len(rows), *[1] * (images.ndim - 1))
-        gain = rng.uniform(1 - contrast, 1 + contrast, shape).astype(np.float32)
-        offset = 255 * rng.uniform(-brightness, brightness, shape).astype(np.float32)
+        gain = rng.uniform(1 - contrast, 1 + contrast, (len(rows), 1)).astype(np.float32)
+        offset = 255 * rng.uniform(-brightness, brightness, (len(rows), 1)).astype(np.float32)
+        levels = np.clip(np.arange(256, dtype=np.float32) * gain + offset, 0, 255).astype(np.uint8)
         mine = own[rows]
-        rows = rows[mine]
-        images[rows] = np.clip(images[rows] * gain[mine] + offset[mine], 0, 255)
+        for row, table in zip(rows[mine], levels[mine], strict=True):
+            images[row] = cv2.LUT(images[row], table)
 
     return step
 

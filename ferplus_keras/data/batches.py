@@ -13,6 +13,7 @@ from ferplus_keras.data.augment import SAMPLINGS, cutmix, mixup, smooth
 from ferplus_keras.data.augment import augmentation as find_augmentation
 from ferplus_keras.data.targets import Split
 from ferplus_keras.errors import UsageError
+from ferplus_keras.hardware import cores
 
 _ORDER, _PIXELS, _TARGETS, _MIX = range(4)
 """Streams of random numbers under one (seed, epoch), so that no use shares another's draws."""
@@ -53,7 +54,9 @@ class Batches(keras.utils.PyDataset):
         mixup_alpha: blends each face with another of its batch; 0 is off.
         cutmix_alpha: pastes a part of another face of the batch; 0 is off. With both, each batch
             draws one of them.
-        workers: threads that prepare batches ahead; with 1, each is prepared when it is asked for.
+        workers: threads that prepare batches ahead; 0 prepares each when it is asked for. None is
+            one per processor core, at most 8, but a single one for small faces: the many short
+            calls for these make threads wait for each other.
         shares: several devices or processes that share each batch; None for one device.
 
     Raises:
@@ -73,7 +76,7 @@ class Batches(keras.utils.PyDataset):
         label_smoothing: float = 0.0,
         mixup_alpha: float = 0.0,
         cutmix_alpha: float = 0.0,
-        workers: int = 1,
+        workers: int | None = None,
         shares: Shares | None = None,
     ):
         super().__init__(workers=1)
@@ -92,8 +95,11 @@ class Batches(keras.utils.PyDataset):
             )
         self._augment = find_augmentation(augmentation)
         self.class_weights = class_weights
-        self._pool = ThreadPoolExecutor(workers, "batches") if workers > 1 else None
-        self._lookahead = 2 * workers
+        if workers is None:
+            small = math.prod(split.images.shape[1:]) < 2**14
+            workers = 1 if small else min(cores(), 8)
+        self._pool = ThreadPoolExecutor(workers, "batches") if workers else None
+        self._lookahead = 2 * workers + 1
         self._ahead: dict[int, Future] = {}
         self._lock = threading.Lock()
         self.set_epoch(0)

@@ -139,19 +139,31 @@ def _checksum(array: Path, record: dict) -> int:
 
 
 class FacesOnDisk:
-    """Some rows of a memory-mapped array (n, …), copied from it when they are indexed."""
+    """Some rows of a memory-mapped array (n, …), read from its file when they are indexed.
 
-    def __init__(self, faces: np.ndarray, rows: np.ndarray) -> None:
+    Reading a row takes a third of the time of mapping its pages.
+    """
+
+    def __init__(self, faces: np.memmap, rows: np.ndarray) -> None:
         self.faces, self.rows = faces, rows
         self.dtype, self.shape, self.ndim = faces.dtype, (len(rows), *faces.shape[1:]), faces.ndim
+        self.file = None
+        if hasattr(os, "pread"):
+            with suppress(OSError):  # the file has no name any more
+                self.file = open(faces.filename, "rb")  # noqa: SIM115
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
-        found = self.faces[self.rows[index]].copy()
-        release(self.faces)
-        return found
+        rows, (begin, size) = self.rows[index], (self.faces.offset, self.faces[:1].nbytes)
+        if self.file is None:  # as on Windows
+            found = self.faces[rows].copy()
+            release(self.faces)
+            return found
+        places = (begin + size * row for row in np.ravel(rows).tolist())
+        read = bytearray().join(os.pread(self.file.fileno(), size, place) for place in places)
+        return np.frombuffer(read, self.dtype).reshape(*rows.shape, *self.shape[1:])
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
@@ -164,7 +176,8 @@ def take(faces: np.ndarray | FacesOnDisk, rows: np.ndarray) -> np.ndarray | Face
     """
     if isinstance(faces, FacesOnDisk):
         faces, rows = faces.faces, faces.rows[rows]
-    if isinstance(faces, np.memmap) and len(rows) * faces[:1].nbytes > _IN_MEMORY:
+    on_disk = isinstance(faces, np.memmap) and isinstance(faces.base, mmap.mmap)  # no view of it
+    if on_disk and len(rows) * faces[:1].nbytes > _IN_MEMORY:
         return FacesOnDisk(faces, rows)
     if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
         return faces[rows[0] : rows[0] + len(rows)]

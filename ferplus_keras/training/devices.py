@@ -18,8 +18,10 @@ from ferplus_keras.errors import InputError, UsageError, is_out_of_memory
 from ferplus_keras.models.layers import HEAD
 
 TENSORFLOW_GAIN = {
-    ("CompactFER", "jax"): 1.8,
-    ("ResNet50", "jax"): 1.8,
+    ("CompactFER", "jax"): 1.5,
+    ("CompactFER", "torch"): 1.6,
+    ("ResNet50", "jax"): 1.7,
+    ("ResNet50", "torch"): 2.0,
     ("DlibResNet", "jax"): 2.9,
     ("DlibResNet", "torch"): 1.8,
 }

@@ -217,7 +217,7 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
         workers=config.workers,
         shares=shares,
     )
-    validation = Batches(validation, size, shares=shares)
+    validation = Batches(validation, size, workers=0, shares=shares)
     return Prepared(model, loaded, batches, validation, loss, metrics)
 
 

@@ -86,7 +86,10 @@ def test_faces_of_ferplus_stay_as_they_are(sample_data):
     assert load_split(sample_data, "test", face_size=48, colour=False).images.ndim == 3
 
 
-def test_many_faces_stay_on_disk(tmp_path, monkeypatch):
+@pytest.mark.parametrize("pread", [True, False])
+def test_many_faces_stay_on_disk(tmp_path, monkeypatch, pread):
+    if not pread:
+        monkeypatch.delattr(cache.os, "pread")
     write(tmp_path, {"a": 60, "b": 60}, side=48)
     expected = load_dataset(tmp_path, "Folder").splits
     monkeypatch.setattr(cache, "_IN_MEMORY", 0)
@@ -100,6 +103,7 @@ def test_many_faces_stay_on_disk(tmp_path, monkeypatch):
         )
         np.testing.assert_array_equal(images, expected[name].images)
         np.testing.assert_array_equal(images[1:3], expected[name].images[1:3])
+        np.testing.assert_array_equal(images[1], expected[name].images[1])
         taken = split.take(rows)
         assert isinstance(taken.images, cache.FacesOnDisk)
         np.testing.assert_array_equal(taken.images, expected[name].images[rows])
