@@ -58,7 +58,8 @@ def test_two_devices_share_batches_and_agree_with_one(sample_data, tmp_path):
         ("jax", "CompactFER", ["gpu:0"], True, None),
         ("jax", "CompactFER", [], False, None),
         ("jax", "VGG16", [], True, None),  # not measured
-        ("torch", "CompactFER", [], True, None),
+        ("torch", "ResNet50", [], True, "TensorFlow trains ResNet50 2.0 times as fast as torch"),
+        ("torch", "FastFER", [], True, None),  # not measured
         ("tensorflow", "CompactFER", [], True, None),
     ],
 )
