@@ -210,7 +210,7 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 class History(keras.callbacks.Callback):
-    """Write training.csv and curves.png after every epoch, each whole.
+    """Write training.csv after every epoch, curves.png every ten seconds or more, each whole.
 
     training.csv has one line per epoch: epoch (from 1), learning_rate, then every logged number.
     """
@@ -221,7 +221,7 @@ class History(keras.callbacks.Callback):
         super().__init__()
         self.run = run
         self.rows: list[dict[str, float]] = []
-        self.drawn = float("-inf")
+        self.drawn, self.drawn_rows = time.monotonic(), 0
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         self.rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
@@ -238,13 +238,13 @@ class History(keras.callbacks.Callback):
             self.draw()
 
     def on_train_end(self, logs=None) -> None:
-        if self.rows:
-            self.draw()
+        self.draw()
 
     def draw(self) -> None:
-        """Write curves.png."""
-        draw_curves(self.rows, self.run / CURVES)
-        self.drawn = time.monotonic()
+        """Write curves.png where it lacks an epoch."""
+        if len(self.rows) > self.drawn_rows:
+            draw_curves(self.rows, self.run / CURVES)
+            self.drawn, self.drawn_rows = time.monotonic(), len(self.rows)
 
 
 def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:

@@ -171,6 +171,7 @@ def train(config: TrainConfig) -> Path:
                 "--resume",
                 file=sys.stderr,
             )
+            history.draw()
             raise
         _finish(run, model, info, history, progress)
     return config.run_dir
