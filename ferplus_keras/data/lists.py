@@ -244,4 +244,6 @@ def _listed(tree: Tree) -> list[FaceFile] | None:
         if path in files:
             raise InputError(f"{where}: {path} is listed twice")
         files[path] = FaceFile(path, label, split and split_of(split), fields=row)
+    unlisted = [path for path in tree.pictures if path not in files]
+    tree.skip(unlisted, f"that {LABELS_FILE} does not list")
     return list(files.values())

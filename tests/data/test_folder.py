@@ -76,7 +76,7 @@ def test_only_a_split_that_is_missing_is_taken_out_of_training(tmp_path):
     assert 3 <= list(found.values()).count("validation") <= 30
 
 
-def test_a_list_of_labels(tmp_path):
+def test_a_list_of_labels(tmp_path, capsys):
     written = write_faces(tmp_path, {"pictures": 6})
     lines = [
         f"{path},{'ab'[i % 2]},{s}"
@@ -85,7 +85,10 @@ def test_a_list_of_labels(tmp_path):
         )
     ]
     (tmp_path / "labels.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
+    write_faces(tmp_path, {"unlisted": 1})
     dataset = load_dataset(tmp_path, "Folder")
+    said = f"skipped 1 files in {tmp_path} that labels.csv does not list, such as unlisted/"
+    assert said in capsys.readouterr().err
     assert dataset.class_names == ("a", "b")
     for index, (path, image) in enumerate(written.items()):
         split = dataset.splits[("train", "validation", "test")[index // 2]]
