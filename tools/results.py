@@ -87,19 +87,22 @@ def draw_histories(results: dict[str, dict[str, Any]], path: Path) -> None:
         panel = panels.setdefault(result["evaluation"]["dataset_name"], {})
         for network in result["networks"]:
             panel[network["name"]] = network["history"]["val_accuracy"]
-    figure = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
-    row = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (dataset, histories) in zip(row, sorted(panels.items()), strict=True):
+    figure = Figure(figsize=(10, 3 * len(panels)), layout="constrained")
+    heights = [6 + len(panels[dataset]) for dataset in sorted(panels)]
+    column = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (dataset, histories) in zip(column, sorted(panels.items()), strict=True):
         axes.set_prop_cycle(color=colormaps["tab20"].colors)
         for name, history in sorted(histories.items(), key=lambda pair: -max(pair[1])):
             percent = [100 * accuracy for accuracy in history]
             axes.plot(range(1, len(history) + 1), percent, label=f"{name}: {max(percent):.1f}%")
         axes.set_title(dataset)
+        best = [100 * max(history) for history in histories.values()]
+        axes.set_ylim(min(best) - 12, max(best) + 1)  # the first epochs lie far below
         axes.set_xlabel("epoch")
         axes.set_ylabel("validation accuracy, %")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize=8, loc="lower right")
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
