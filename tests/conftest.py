@@ -44,9 +44,12 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
-    """Keep parsed pixels out of the user's cache folder."""
+    """Keep parsed pixels out of the user's cache folder, and what JAX compiles for later tests."""
     patch = pytest.MonkeyPatch()
     patch.setenv("FERPLUS_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+    patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    patch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     yield
     patch.undo()
 

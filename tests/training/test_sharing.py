@@ -137,7 +137,7 @@ def test_a_share_is_what_the_whole_batch_holds_there(augmentation):
             return np.asarray(super().__getitem__(rows))
 
     split = Split(images.view(Watched), targets, np.arange(20), tuple("abcdefgh"))
-    options = {"augmentation": augmentation, "sampling": "shuffled", "seed": 3}
+    options = {"augmentation": augmentation, "sampling": "shuffled", "seed": 3, "workers": 0}
     whole = Batches(split, 10, **options)[0]
     read.clear()
     share = Batches(split, 10, shares=Half(), **options)[0]
