@@ -53,14 +53,7 @@ def build(arguments: argparse.Namespace) -> keras.Model:
 def bare_step(model: keras.Model, faces: np.ndarray, targets: np.ndarray):
     """Return a function that runs `steps` bare steps, and the operations that XLA counts in one."""
     optimizer, loss = model.optimizer, keras.losses.get(LOSS)
-    state = [
-        [jax.numpy.copy(variable.value) for variable in variables]
-        for variables in (
-            model.trainable_variables,
-            model.non_trainable_variables,
-            optimizer.variables,
-        )
-    ]
+    state = copies(model.trainable_variables, model.non_trainable_variables, optimizer.variables)
 
     def losses(trained, others, x, y):
         predicted, others = model.stateless_call(trained, others, x, training=True)
@@ -86,10 +79,7 @@ def bare_step(model: keras.Model, faces: np.ndarray, targets: np.ndarray):
 
 def bare_forward(model: keras.Model, faces: np.ndarray):
     """Return a function that runs `steps` bare forward passes, and the operations of one."""
-    trained, others = (
-        [jax.numpy.copy(variable.value) for variable in variables]
-        for variables in (model.trainable_variables, model.non_trainable_variables)
-    )
+    trained, others = copies(model.trainable_variables, model.non_trainable_variables)
 
     def forward(trained, others, x):
         return model.stateless_call(trained, others, x, training=False)[0]
@@ -104,6 +94,11 @@ def bare_forward(model: keras.Model, faces: np.ndarray):
         found.block_until_ready()
 
     return run, operations(lowered)
+
+
+def copies(*groups: list[keras.Variable]) -> list[list[jax.Array]]:
+    """Return copies of the values of each group of variables; donating them spares the model."""
+    return [[jax.numpy.copy(variable.value) for variable in group] for group in groups]
 
 
 def operations(lowered) -> float:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 
 from ferplus_keras.errors import InputError
@@ -63,6 +62,8 @@ def _avoid_broken_fusions() -> None:
 
     Other versions may not know the flag, and XLA ends the process for one that it does not know.
     """
+    from importlib.metadata import version  # slow; only here
+
     flag, flags = "--xla_cpu_experimental_ynn_fusion_type", os.environ.get("XLA_FLAGS", "")
     if version("jax").startswith("0.11.") and flag not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {flag}=".strip()

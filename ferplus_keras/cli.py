@@ -348,11 +348,9 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}"
-    if message := lost_process(error):
-        return message
     if is_out_of_memory(error):
         return f"not enough memory: lower --batch_size or --image_size ({one_line(error, 120)})"
-    return None
+    return lost_process(error)
 
 
 @exit_code

@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -5,7 +6,6 @@ import sys
 
 import pytest
 
-from ferplus_keras import backend
 from ferplus_keras.backend import choose_backend
 from ferplus_keras.errors import InputError
 
@@ -81,7 +81,7 @@ def test_what_deepface_asks_for_does_not_reach_keras_3():
 )
 def test_jax_0_11_is_kept_off_its_broken_fusions(monkeypatch, version, flags, expected):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    monkeypatch.setattr(backend, "version", lambda package: version)
+    monkeypatch.setattr(importlib.metadata, "version", lambda package: version)
     monkeypatch.setenv("XLA_FLAGS", flags or "")
     choose_backend()
     assert os.environ["XLA_FLAGS"] == (flags or "" if expected is None else expected)

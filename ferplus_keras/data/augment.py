@@ -130,9 +130,9 @@ def light(brightness: float, contrast: float, *, p: float) -> Step:
         rows = _chosen(images, rng, p)
         gain = rng.uniform(1 - contrast, 1 + contrast, (len(rows), 1)).astype(np.float32)
         offset = 255 * rng.uniform(-brightness, brightness, (len(rows), 1)).astype(np.float32)
-        levels = np.clip(np.arange(256, dtype=np.float32) * gain + offset, 0, 255).astype(np.uint8)
         mine = own[rows]
-        for row, table in zip(rows[mine], levels[mine], strict=True):
+        levels = np.clip(np.arange(256, dtype=np.float32) * gain[mine] + offset[mine], 0, 255)
+        for row, table in zip(rows[mine], levels.astype(np.uint8), strict=True):
             images[row] = cv2.LUT(images[row], table)
 
     return step
