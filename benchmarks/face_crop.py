@@ -3,8 +3,8 @@
 Validation faces are enlarged and laid on photographs, found again by the detector, cut out with
 each margin, once as squares on the detector's box and once as `inference.crop` fits them, both
 turned until the eyes are level, and classified; and in the frames that are averaged as `Predictor`
-does. The loss is in percentage points of accuracy,
-relative to the faces themselves. The even rows chose the size of the frame; the odd ones did not.
+does. The loss is in percentage points of accuracy, relative to the faces themselves. The even rows
+chose the size of the frame; the odd ones did not.
 
     python benchmarks/face_crop.py --data_dir D [--faces yunet] [--rows 900] [--tilt 30]
 
