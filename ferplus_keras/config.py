@@ -94,7 +94,8 @@ class TrainConfig(Config):
         "Share of each target that is spread evenly over all classes.", 0.0
     )
     teacher: tuple[str, ...] | None = setting(
-        "Trained models or run folders whose mean prediction becomes part of the training targets."
+        "Trained models or run folders whose mean prediction becomes part of the training targets; "
+        "'none' undoes those of a --config file, and their weight."
     )
     teacher_weight: Annotated[float, Number(float, above=0, high=1)] | None = setting(
         "The teachers' share of each target. Default: 0.5."
@@ -255,6 +256,9 @@ class TrainConfig(Config):
         super().__post_init__()
         if self.name in ("", ".", "..") or {*self.name} & {*"/\\"} or not self.name.isprintable():
             raise UsageError(f"--name: expected the name of a folder, got {self.name!r}")
+        if self.teacher == ("none",):
+            object.__setattr__(self, "teacher", None)
+            object.__setattr__(self, "teacher_weight", None)
 
     @property
     def run_dir(self) -> Path:

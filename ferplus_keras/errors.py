@@ -19,6 +19,8 @@ class UsageError(InputError):
 def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that is not in a table, with the nearest spelling.
 
+    The other names are listed too, unless they would bury it.
+
     >>> str(unknown("model", "ResNet5", ["ResNet50", "SeNet50"]))
     "unknown model 'ResNet5'; did you mean 'ResNet50'? Known: ResNet50, SeNet50"
     """
@@ -26,7 +28,8 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     by_folded = {name.casefold(): name for name in known}
     close = get_close_matches(str(given).casefold(), by_folded, n=1)
     hint = f"; did you mean '{by_folded[close[0]]}'?" if close else "."
-    return UsageError(f"unknown {kind} '{given}'{hint} Known: {', '.join(known)}")
+    names = f" Known: {', '.join(known)}" if not close or len(known) < 30 else ""
+    return UsageError(f"unknown {kind} '{given}'{hint}{names}")
 
 
 def one_line(error: object, limit: int = 200) -> str:

@@ -81,6 +81,19 @@ def test_what_is_saved_reads_back_the_same(tmp_path):
     assert read(f"--config {path} --name {config.name}") == config
 
 
+def test_no_teacher_undoes_those_of_a_recipe():
+    recipe = read("--config fast_fer")
+    assert len(recipe.teacher) == 2
+    without = read("--config fast_fer --teacher none")
+    assert (without.teacher, without.teacher_weight) == (None, None)
+
+
+def test_the_nearest_of_many_names_is_not_buried_by_the_others():
+    with pytest.raises(UsageError) as raised:
+        read("--modle_name ResNet50")
+    assert str(raised.value) == "unknown argument '--modle_name'; did you mean '--model_name'?"
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
