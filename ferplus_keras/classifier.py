@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import sha256
-from ferplus_keras.formats import Predict, one_at_a_time, open_network
+from ferplus_keras.formats import Predict, open_network
 from ferplus_keras.hardware import announce
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.progress import progress_bar
@@ -23,6 +24,7 @@ from ferplus_keras.run import find_checkpoint
 
 if TYPE_CHECKING:
     import keras
+    from numpy.typing import ArrayLike
 
 AVERAGES = ("probabilities", "logits")
 """What views and the members of an ensemble are averaged over."""
@@ -112,7 +114,9 @@ class Classifier:
             face_size=side,
             colour=colour,
         )
-        return cls(info, one_at_a_time(model.predict_on_batch), network=model)
+        from ferplus_keras.formats.keras import predictor
+
+        return cls(info, predictor(model), network=model)
 
     def save(self, path: str | Path) -> None:
         """Write the Keras network and its class names to a .keras file.
@@ -212,18 +216,25 @@ class Classifier:
         crops = faces[None] if axes == 1 else faces.swapaxes(0, 1)
         columns = slice(None) if self.columns is None else list(self.columns)
         found = np.empty((len(faces), len(self.class_names)), np.float32)
-        with progress_bar(total=len(faces), desc=name, unit=" images", disable=name is None) as bar:
-            for begin in range(0, len(faces), batch_size):
-                rows = slice(begin, min(begin + batch_size, len(faces)))
+
+        def begin() -> Iterator[tuple[slice, list[ArrayLike]]]:
+            for first in range(0, len(faces), batch_size):
+                rows = slice(first, min(first + batch_size, len(faces)))
                 views = [view for crop in crops for view in VIEWS[tta](crop[rows])]
                 # A short last batch is filled up: a new shape would be compiled again.
-                count = rows.stop - begin
-                filled = np.minimum(np.arange(min(len(faces), batch_size)), count - 1)
+                filled = np.arange(min(len(faces), batch_size)).clip(max=rows.stop - first - 1)
                 started = time.perf_counter()
-                predictions = [np.asarray(self.run(view[filled]))[:count] for view in views]
+                answers = [self.run(view[filled]) for view in views]
                 self.seconds += time.perf_counter() - started
-                mean = mean_probabilities(predictions, average)
-                found[rows] = mean[:, columns]
+                yield rows, answers
+
+        with progress_bar(total=len(faces), desc=name, unit=" images", disable=name is None) as bar:
+            # Each batch is begun before the one ahead of it is waited for.
+            for (rows, answers), _ in pairwise(chain(begin(), [None])):
+                started, count = time.perf_counter(), rows.stop - rows.start
+                predictions = [np.asarray(answer)[:count] for answer in answers]
+                self.seconds += time.perf_counter() - started
+                found[rows] = mean_probabilities(predictions, average)[:, columns]
                 bar.update(count)
         broken = np.count_nonzero(~np.isfinite(found).all(axis=1))
         if broken:

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -54,6 +56,29 @@ def test_several_crops_of_each_face_are_averaged(faces):
     np.testing.assert_array_equal(one, left_right().probabilities(faces))
     with pytest.raises(InputError, match=r"expected faces \(n, 48, 48\) uint8, got \(1, 5, 2, 48"):
         left_right().probabilities(crops[None])
+
+
+class Late:
+    """An answer that is computed when it is waited for, and says when."""
+
+    def __init__(self, faces, said):
+        self.faces, self.said = faces, said
+
+    def __array__(self, dtype=None, copy=None):
+        self.said.append("waited for")
+        return half_lights(self.faces)
+
+
+def test_a_batch_is_begun_before_the_one_ahead_of_it_is_waited_for(faces):
+    said = []
+
+    def run(batch):
+        said.append("begun")
+        return Late(batch, said)
+
+    found = left_right(run=run).probabilities(faces, batch_size=2)
+    np.testing.assert_array_equal(found, half_lights(faces))
+    assert said == ["begun", "begun", "waited for", "begun", "waited for", "waited for"]
 
 
 def test_arranged_columns_follow_the_names(faces):
@@ -181,6 +206,33 @@ def test_a_keras_model_from_memory(shape):
     for copy in (classifier, pickle.loads(pickle.dumps(classifier))):
         np.testing.assert_allclose(copy.probabilities(shown, batch_size=4), expected, atol=1e-6)
     assert classifier.describe()["checkpoint_sha256"] is None
+
+
+def test_jax_predicts_with_the_weights_that_a_model_has_now():
+    pytest.importorskip("jax")
+    program = """
+import keras, numpy as np
+from ferplus_keras.classifier import Classifier
+faces = np.random.default_rng(0).integers(0, 256, (5, 16, 16), dtype=np.uint8)
+normalised = keras.layers.BatchNormalization()
+model = keras.Sequential([
+    keras.Input((16, 16, 1)), normalised, keras.layers.Flatten(), keras.layers.Dropout(0.5),
+    keras.layers.Dense(2, activation="softmax"),
+])
+classifier = Classifier.from_model(model, ["left", "right"])
+for weights in (model.get_weights(), [0.01 * (1 + each) for each in model.get_weights()]):
+    model.set_weights(weights)
+    found = classifier.probabilities(faces, batch_size=2)
+    np.testing.assert_allclose(found, model.predict_on_batch(faces[..., None]), atol=1e-6)
+    print(found[0, 0])
+"""
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    said = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+    )
+    assert said.returncode == 0, said.stderr
+    before, after = said.stdout.split()
+    assert before != after
 
 
 def test_classifiers_without_file_or_model_are_not_pickled():

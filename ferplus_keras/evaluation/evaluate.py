@@ -196,7 +196,12 @@ def _largest_batch(members: Sequence[Classifier]) -> int:
 
         if list_gpus():
             face = np.zeros((1, *members[0].face_shape), np.uint8)
-            return largest_batch(lambda n: [one.run(face.repeat(n, 0)) for one in members], 4096)
+
+            def attempt(size: int) -> None:
+                for member in members:
+                    np.asarray(member.run(face.repeat(size, 0)))
+
+            return largest_batch(attempt, 4096)
     return 64
 
 

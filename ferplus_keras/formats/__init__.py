@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
@@ -29,7 +30,7 @@ KEY = MEMBER.removesuffix(".json")
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 """What an export stores its weights as; the last two compute in it, too."""
 
-Predict = Callable[[np.ndarray], np.ndarray]
+Predict = Callable[[np.ndarray], ArrayLike]
 """From faces (n, s, s) uint8 to (n, C) float32 probabilities; may be called from any thread."""
 
 
@@ -109,9 +110,9 @@ def one_at_a_time(run: Predict) -> Predict:
     """Return `run` behind a lock, for runtimes that are not made for several threads."""
     lock = threading.Lock()
 
-    def locked(faces: np.ndarray) -> np.ndarray:
+    def locked(faces: np.ndarray) -> ArrayLike:
         with lock:
-            return np.asarray(run(faces))
+            return run(faces)
 
     return locked
 

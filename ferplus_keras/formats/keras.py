@@ -13,7 +13,9 @@ from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, rea
 from ferplus_keras.models.registry import MODELS, build_model
 
 if TYPE_CHECKING:
+    import jax
     import keras
+    import numpy as np
 
 
 _ORDINARY = 150_000_000  # weights of a network that is built anyway, and named by its layers
@@ -36,7 +38,7 @@ class Hdf5(Format):
         model, name = load_full_model(path, model_name, image_size)
         size = model.get_layer("preprocessing").image_size
         info = CheckpointInfo(name, size, (), "unknown", "unknown", "majority")
-        return Opened(info, _run(model), model)
+        return Opened(info, predictor(model), model)
 
 
 @FORMATS.register("keras")
@@ -54,16 +56,35 @@ class Keras(Format):
         choose_backend()
         load_keras()
         model, info = load_checkpoint(path)
-        return Opened(info, _run(model), model)
+        return Opened(info, predictor(model), model)
 
 
-def _run(model: keras.Model) -> Predict:
-    """Return what predicts, on all devices of the scope in which the model is opened."""
+def predictor(model: keras.Model) -> Predict:
+    """Return what predicts by a model, on all devices of the scope in which this is called.
+
+    On JAX it does not wait for the result, so that the next batch can be prepared meanwhile.
+    """
+    from keras.backend import backend
     from keras.distribution import distribution
 
-    devices = distribution()
-    predict = devices.predictor(model) if devices else model.predict_on_batch
-    return one_at_a_time(predict)
+    if devices := distribution():
+        return one_at_a_time(devices.predictor(model))
+    return one_at_a_time(_jitted(model) if backend() == "jax" else model.predict_on_batch)
+
+
+def _jitted(model: keras.Model) -> Predict:
+    """Return `predict_on_batch` on JAX, without what Keras does to the weights after each batch."""
+    import jax
+
+    @jax.jit
+    def forward(weights, others, faces):
+        return model.stateless_call(weights, others, faces, training=False)[0]
+
+    def predict(faces: np.ndarray) -> jax.Array:
+        weights = [variable.value for variable in model.trainable_variables]
+        return forward(weights, [each.value for each in model.non_trainable_variables], faces)
+
+    return predict
 
 
 def load_full_model(
