@@ -121,13 +121,17 @@ def changed_settings(config: dict[str, Any], recipe: Path) -> dict[str, Any]:
     beside = config["checkpoints_dir"].rstrip("/") + "/"
     config = {key: _moved(value, beside) for key, value in config.items()}
     meant = to_plain(resolve(read_config(TrainConfig, ["--config", str(recipe)], "results")))
-    return {
+    changed = {
         key: config[key]
         for key, value in meant.items()
         if key not in PLACES | {"seed"} and key in config and config[key] != value
         # A recipe that does not say how faces look takes the data's.
         if value is not None or key not in ("face_size", "colour")
     }
+    if "teacher" in changed and not changed["teacher"]:
+        del changed["teacher_weight"]
+        changed["teacher"] = ["none"]
+    return changed
 
 
 def _moved(value: Any, beside: str) -> Any:

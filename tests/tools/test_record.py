@@ -166,3 +166,15 @@ def test_runs_that_a_run_starts_from_are_named_as_the_recipe_names_them(tiny_net
         **own,
         "checkpoint_path": "checkpoints/other/a.keras",
     }
+
+
+def test_a_run_without_its_recipes_teachers_says_so(tiny_network, tmp_path):
+    recipe = tmp_path / "taught.yaml"
+    recipe.write_text(
+        f"model_name: {tiny_network}\nteacher: [checkpoints/a]\nteacher_weight: 0.7\n"
+    )
+    line = ["--config", str(recipe), "--teacher", "none"]
+    config = to_plain(read_config(TrainConfig, line, "train.py"))
+    changed = changed_settings(config, recipe)
+    assert changed["teacher"] == ["none"]
+    assert "teacher_weight" not in changed
