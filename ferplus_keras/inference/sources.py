@@ -82,19 +82,19 @@ def shown_name(source: Source) -> str:
     """Return what a source is called in tables and messages: never its password."""
     if isinstance(source, int):
         return f"camera {source}"
-    return str(source) if isinstance(source, Path) else re.sub(r"//[^/@]*@", "//", source)
+    return str(source) if isinstance(source, Path) else re.sub(r"//[^/?#]*@", "//", source)
 
 
 def copy_paths(sources: Sequence[Source], folder: Path) -> dict[Source, Path]:
     """Return where the annotated copy of each source goes.
 
-    They lie as the files lie below the folder that they share, so that equal names in different
-    folders stay apart. A format that is not written is appended as another ending.
+    Copies keep the folder structure below the folder that the files share, so that equal names in
+    different folders stay apart. A format that is not written gets .png or .mp4 added to its name.
 
     Raises:
-        UsageError: a copy would take the place of a file.
+        UsageError: a copy would take the place of a source or of another copy.
     """
-    whole = {file: file.absolute() for file in sources if isinstance(file, Path)}
+    whole = {file: Path(os.path.abspath(file)) for file in sources if isinstance(file, Path)}
     shared = os.path.commonpath([path.parent for path in whole.values()]) if whole else ""
     copies = {}
     for source in sources:
@@ -106,11 +106,13 @@ def copy_paths(sources: Sequence[Source], folder: Path) -> dict[Source, Path]:
             name = re.sub(r"\W+", "_", shown_name(source)).strip("_")
             copy = folder / f"{name}.mp4"
         copies[source] = copy
-    taken = {path.resolve() for path in whole.values()}
-    for copy in copies.values():
-        if copy.resolve() in taken:
+    owners: dict[Path, Source | None] = {file.resolve(): None for file in whole}
+    for source, copy in copies.items():
+        owner = whole.get(source, source)  # a file that is named twice has one copy
+        if owners.setdefault(copy.resolve(), owner) != owner:
             raise UsageError(
-                f"--save_dir: the annotated copy would overwrite {copy}; choose another folder"
+                f"--save_dir: the annotated copy of {shown_name(source)} would overwrite {copy}; "
+                "choose another folder or rename the file"
             )
     return copies
 
@@ -276,11 +278,13 @@ def _first_writer(name: str, rate: float, size: tuple[int, int]):
 @contextmanager
 def _plain_name(path: Path) -> Iterator[str]:
     """Yield a name of a file that OpenCV takes: a link where its own is not UTF-8."""
+    name = str(path.absolute())  # FFmpeg takes 10:30.mp4 for the address of a protocol "10"
     try:
-        str(path).encode()
-        yield str(path)
+        name.encode()
     except UnicodeEncodeError:
         with tempfile.TemporaryDirectory() as folder:
             link = Path(folder) / f"video{path.suffix}"
-            link.symlink_to(path.absolute())
+            link.symlink_to(name)
             yield str(link)
+    else:
+        yield name

@@ -81,6 +81,9 @@ def test_addresses_are_videos_and_show_no_password(folder):
     assert shown_name(source) == "rtsp://10.0.0.7:554/live?x=1"
     (copy,) = copy_paths([source], Path("out")).values()
     assert copy == Path("out/rtsp_10_0_0_7_554_live_x_1.mp4")
+    assert shown_name("rtsp://user:p@ss@camera/live") == "rtsp://camera/live"
+    assert shown_name("http://camera/live?to=a@b") == "http://camera/live?to=a@b"
+    assert shown_name("http://camera?to=a@b") == "http://camera?to=a@b"
 
 
 @pytest.mark.parametrize(
@@ -116,3 +119,25 @@ def test_copies_lie_as_their_files_do_in_formats_that_can_be_written(tmp_path):
 def test_copies_never_overwrite_what_was_given(folder):
     with pytest.raises(UsageError, match=r"--save_dir: .* would overwrite \S*c\.webp;"):
         copy_paths([Path("below/c.webp"), Path("b.jpg")], Path("../" + Path.cwd().name))
+
+
+def test_copies_never_leave_their_folder(folder, monkeypatch):
+    monkeypatch.chdir("below")
+    copies = copy_paths([Path("../b.jpg"), Path("c.webp"), Path("../below/c.webp")], Path("out"))
+    assert [path.as_posix() for path in copies.values()] == [
+        "out/b.jpg",
+        "out/below/c.webp",
+        "out/below/c.webp",
+    ]
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        [Path("one/a.gif"), Path("one/a.gif.png")],
+        ["rtsp://camera/live/1", "rtsp://camera/live?1"],
+    ],
+)
+def test_copies_never_overwrite_each_other(sources):
+    with pytest.raises(UsageError, match="--save_dir: the annotated copy of .* would overwrite"):
+        copy_paths(sources, Path("out"))

@@ -7,6 +7,7 @@ import wave
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -56,6 +57,12 @@ def test_frames_come_back_as_they_were_written(clip):
         assert np.abs(difference).mean() < 8
         assert found[index].shape == (240, 320, 3)
     assert not decoding()
+
+
+def test_a_name_with_a_colon_is_no_address(clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("10:30.mp4").write_bytes(clip.read_bytes())
+    assert len(list(open_video(Path("10:30.mp4")).frames)) == FRAMES
 
 
 def vary_rate(path, durations):
