@@ -11,6 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 from ferplus_keras.arguments import Number
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.pictures import read_picture
@@ -150,10 +152,11 @@ class _Job:
                 self.add_to_table = stack.enter_context(table)
             try:
                 for video, group in groupby(sources, is_video):
-                    if not video:
+                    if video:
+                        for source in group:
+                            self._video(source, sys.stderr if to_output else sys.stdout)
+                    else:
                         self._pictures(list(group))
-                    for source in group if video else ():
-                        self._video(source, sys.stderr if to_output else sys.stdout)
             except KeyboardInterrupt as stop:
                 stopped = stop
         if arguments.submission:
@@ -219,11 +222,17 @@ class _Job:
                     answers = self.predictor.classify([rest for _, *rest in found])
                     for (path, *_), faces in zip(found, answers, strict=True):
                         if self.copies:
-                            write_picture(annotate(picture, faces), self.copies[path])
+                            self._copy(annotate(picture, faces), self.copies[path])
                         self.pictures.append((path, faces))
                         self.entries.append(tables.picture_entry(path, faces))
                         if self.add_to_table:
                             self.add_to_table(path, faces)
+
+    def _copy(self, picture: np.ndarray, path: Path) -> None:
+        try:
+            write_picture(picture, path)
+        except InputError as error:  # the answer itself is as good as without a copy
+            self.failures.append(str(error))
 
     def _fail(self, source: Source, error: InputError) -> None:
         self.failures.append(str(error))

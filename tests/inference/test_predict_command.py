@@ -128,6 +128,16 @@ def test_bad_files_are_named_and_the_rest_is_finished(light, album, capsys):
     assert (code, out, len(errors)) == (1, "", 1)
 
 
+def test_a_copy_that_cannot_be_written_is_named_and_the_rest_is_finished(light, album, capsys):
+    cv2.imwrite("album/two/wide.png", np.zeros((4, 17_000, 3), np.uint8))
+    os.rename("album/two/wide.png", "album/two/a wide.webp")  # WebP ends at 16,383 pixels
+    code, out, errors = run(capsys, "album/two", "--save_dir", "out", "--csv", "f.csv", "--json")
+    assert (code, errors) == (1, ["error: OpenCV cannot write the picture out/a wide.webp"])
+    assert [len(entry["faces"]) for entry in json.loads(out)] == [0, 1, 0]
+    assert (album / "out/a.png").exists()
+    assert len((album / "f.csv").read_text().splitlines()) == 2
+
+
 def test_json_names_what_could_not_be_read_and_why(light, album, capsys):
     (album / "album/bad.jpg").write_bytes(b"no picture")
     (album / "album/bad.mp4").write_bytes(b"no video")
