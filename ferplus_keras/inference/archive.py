@@ -11,6 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ferplus_keras.data.pictures import SUFFIXES, read_picture
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.files import replacing, require_writable, write_json
+from ferplus_keras.hub import SCHEME
 from ferplus_keras.inference.predictor import Predictor
 from ferplus_keras.inference.sources import find_sources, is_video
 from ferplus_keras.inputs import read_mapping
@@ -29,6 +31,7 @@ CHUNK = 64
 """Pictures per Parquet file, and what an interruption costs a worker at most."""
 
 SETTINGS = "_settings.json"  # readers of a folder of Parquet files skip names that begin with _
+BOX = ("x", "y", "width", "height")
 
 
 def predict_archive(
@@ -48,8 +51,8 @@ def predict_archive(
         workers: processes; None is one per processor core of the cluster.
 
     Raises:
-        InputError: a word names nothing, the folder holds another model's results, or Ray or what
-            reads an address is not installed.
+        InputError: a word names nothing or cannot be read, the folder holds another model's
+            results, or Ray or what reads an address is not installed.
     """
     require(("ray", "pyarrow"), "--engine ray", "ray")
     require_writable(folder, "--output_dir")
@@ -60,7 +63,7 @@ def predict_archive(
     todo = [name for name in dict.fromkeys(pictures) if name not in done]
     print(f"{len(todo)} pictures to do, {len(pictures) - len(todo)} are in {folder}", flush=True)
     if todo:
-        _run(todo, folder.absolute(), settings, workers)
+        _run(todo, folder.absolute(), _with_absolute_paths(settings), workers)
     failed = sum(_written(folder).values())
     print(f"done: {folder}" + (f"; {failed} pictures could not be read (error)" if failed else ""))
 
@@ -106,20 +109,31 @@ class Worker:
         rows = []
         for name in names:
             for number, face in enumerate(answers.get(name, ())):
-                box = zip(("x", "y", "width", "height"), map(float, face.box), strict=True)
-                said = {"label": face.label, "confidence": face.confidence} | face.probabilities
-                rows.append({"file": name, "face": number, **dict(box), **said})
+                box = dict(zip(BOX, map(float, face.box), strict=True))
+                said = {"label": face.label, "confidence": face.confidence, **face.probabilities}
+                rows.append({"file": name, "face": number, **box, **said})
             if not answers.get(name):
                 rows.append({"file": name, "error": errors.get(name)})
-        numbers = ("x", "y", "width", "height")
-        kinds = {"file": pa.string(), "face": pa.int32(), **dict.fromkeys(numbers, pa.float64())}
-        kinds |= {"label": pa.string(), "confidence": pa.float64()}
-        kinds |= dict.fromkeys(self.predictor.class_names, pa.float64()) | {"error": pa.string()}
-        table = pa.Table.from_pylist(rows, pa.schema(kinds.items()))
+        columns = {
+            "file": pa.string(),
+            "face": pa.int32(),
+            **dict.fromkeys(BOX, pa.float64()),
+            "label": pa.string(),
+            **dict.fromkeys(("confidence", *self.predictor.class_names), pa.float64()),
+            "error": pa.string(),
+        }
+        table = pa.Table.from_pylist(rows, pa.schema(columns.items()))
         part = hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()[:16]
         with replacing(self.folder / f"part-{part}.parquet") as temporary:
             parquet.write_table(table, temporary)
         return {"pictures": len(names)}
+
+
+def _with_absolute_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as a worker needs them, which may run in another folder."""
+    paths = {name: settings.get(name) for name in ("checkpoint_path", "faces_weights")}
+    local = {k: v for k, v in paths.items() if v and not str(v).startswith(SCHEME)}
+    return {**settings, **{name: os.path.abspath(path) for name, path in local.items()}}
 
 
 def _keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -159,8 +173,8 @@ def _find(word: str) -> Iterator[str]:
             yield str(source.absolute())
         return
     address = word if "://" in word else os.path.abspath(word)
-    system, path = _file_system(address)
-    found = system.glob(path) if any(sign in path for sign in "*?[") else system.find(path)
+    with _file_system(address) as (system, path):
+        found = system.glob(path) if any(sign in path for sign in "*?[") else system.find(path)
     found = [name for name in found if name.lower().endswith((*SUFFIXES, ".parquet"))]
     if not found:
         raise InputError(f"no pictures and no Parquet files at {word}")
@@ -172,24 +186,28 @@ def _find(word: str) -> Iterator[str]:
             yield whole
 
 
-def _file_system(address: str) -> tuple[Any, str]:
+@contextmanager
+def _file_system(address: str) -> Iterator[tuple[Any, str]]:
+    """Yield the file system of an address and the path in it.
+
+    Raises:
+        InputError: whatever the file system raises; each has its own kinds of errors.
+    """
     from fsspec.core import url_to_fs
 
     try:
-        return url_to_fs(address)
-    except (ImportError, ValueError) as error:  # s3 needs s3fs; an unknown protocol
-        raise InputError(f"cannot open {address}: {error}") from None
+        yield url_to_fs(address)
+    except Exception as error:
+        reason = one_line(error) or type(error).__name__
+        raise InputError(f"cannot read {address}: {reason}") from None
 
 
 @lru_cache(8)
 def _parquet(address: str) -> Any:
     from pyarrow import parquet
 
-    system, path = _file_system(address)
-    try:
+    with _file_system(address) as (system, path):
         return parquet.ParquetFile(system.open(path))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {address}: {one_line(error)}") from None
 
 
 def _open(name: str) -> Any:
@@ -199,8 +217,8 @@ def _open(name: str) -> Any:
         return _row(address, int(row))
     if "://" not in name:
         return Path(name)
-    system, path = _file_system(name)
-    return system.cat_file(path)
+    with _file_system(name) as (system, path):
+        return system.cat_file(path)
 
 
 def _row(address: str, row: int) -> bytes:

@@ -121,6 +121,46 @@ def test_videos_are_refused(tmp_path):
         list(_find(str(tmp_path / "clip.mp4")))
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("zip://a.png::damaged.zip", "cannot read zip://.*: File is not a zip file"),
+        ("damaged.parquet", "cannot read .*/damaged.parquet: "),
+        ("none://a.png", "cannot read none://a.png: Protocol not known: none"),
+        ("memory://none", "no pictures and no Parquet files at memory://none"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(tmp_path, monkeypatch, word, said):
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("fsspec")
+    from ferplus_keras.inference.archive import _find
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("damaged.zip", "damaged.parquet"):
+        (tmp_path / name).write_bytes(b"PAR1, but no more")
+    with pytest.raises(InputError, match=said) as caught:
+        list(_find(word))
+    assert "\n" not in str(caught.value)
+
+
+def test_workers_get_absolute_paths_since_they_run_in_other_folders(monkeypatch, tmp_path):
+    pytest.importorskip("pyarrow")
+    from ferplus_keras.inference import archive
+
+    given = []
+    monkeypatch.setattr(archive, "require", lambda *_: None)
+    monkeypatch.setattr(archive, "Predictor", lambda **_: None)
+    monkeypatch.setattr(archive, "_run", lambda *words: given.append(words))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").touch()
+    for model in ("run/model.onnx", "hf://user/name", None):
+        settings = {"checkpoint_path": model, "faces_weights": None, "margin": 0.1}
+        archive.predict_archive(["a.png"], tmp_path / f"{len(given)}", settings)
+    models = [settings["checkpoint_path"] for _, _, settings, _ in given]
+    assert models == [str(tmp_path / "run/model.onnx"), "hf://user/name", None]
+    assert given[0][2] | {"checkpoint_path": None} == settings
+
+
 @pytest.mark.parametrize("damage", ["{", "[]", "[" * 100_000])
 def test_damaged_settings_of_a_folder_are_refused_in_one_line(tmp_path, damage):
     from ferplus_keras.inference.archive import SETTINGS, _keep_settings

@@ -139,5 +139,5 @@ def test_copies_never_leave_their_folder(folder, monkeypatch):
     ],
 )
 def test_copies_never_overwrite_each_other(sources):
-    with pytest.raises(UsageError, match="--save_dir: the annotated copy of .* would overwrite"):
+    with pytest.raises(UsageError, match=r"--save_dir: the annotated copy of .* would overwrite"):
         copy_paths(sources, Path("out"))
