@@ -38,12 +38,12 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
         InputError: the other processes cannot be reached.
     """
     given = (coordinator, num_processes, process_id)
-    if coordinator is None and process_id is None:
-        if num_processes == 1 or not _in_cluster():
-            return
-    elif None in given:
+    detected = coordinator is None and process_id is None and _in_cluster()
+    if given == (None, 1, None) or (given == (None, None, None) and not detected):
+        return
+    if None in given and not detected:
         raise UsageError("--coordinator, --num_processes and --process_id belong together")
-    elif not process_id < num_processes:
+    if process_id is not None and process_id >= num_processes:
         raise UsageError(f"--process_id: expected 0 to {num_processes - 1}, got {process_id}")
     choose_backend()
     backend = os.environ["KERAS_BACKEND"]
@@ -80,19 +80,19 @@ def _in_cluster() -> bool:
 
 @contextmanager
 def own_run(run: Run) -> Iterator[Run]:
-    """Yield the run as a process may write it: itself to process 0, to others a passing copy."""
+    """Yield the run that a process may write: the run itself in process 0, else a temporary copy."""
     if process_count() == 1 or not sys.modules["jax"].process_index():
         yield run
         return
-    with tempfile.TemporaryDirectory(prefix="ferplus_keras_") as passing:
+    with tempfile.TemporaryDirectory(prefix="ferplus_keras_") as folder:
         for name in (CONFIG, RECORD, STATE, HISTORY):
             if (run / name).is_file():
-                shutil.copy(run / name, passing)
-        yield Run(Path(passing))
+                shutil.copy(run / name, folder)
+        yield Run(Path(folder))
 
 
 def lost_process(error: Exception) -> str | None:
-    """Return what to tell a user of an error that the loss of another process has raised."""
+    """Return what to tell a user if the loss of another process raised an error, else None."""
     if process_count() == 1 or type(error).__name__ != "JaxRuntimeError":
         return None
     return (

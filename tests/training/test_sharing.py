@@ -150,6 +150,7 @@ def test_a_share_is_what_the_whole_batch_holds_there(augmentation):
     ("given", "said"),
     [
         (("localhost:1", None, None), "belong together"),
+        ((None, 4, None), "belong together"),  # outside any cluster
         (("localhost:1", 2, 2), "expected 0 to 1, got 2"),
     ],
 )
