@@ -25,7 +25,7 @@ from ferplus_keras.inference.crop import LONGEST_SIDE, Box, DetectedFace, middle
 from ferplus_keras.registry import Registry
 
 CLOSE_UP = 480
-"""Side to which a picture is also made smaller: YuNet takes parts of very large faces for faces."""
+"""Longest side of a second, smaller copy: YuNet mistakes parts of very large faces for faces."""
 
 YUNET = "face_detection_yunet_2023mar.onnx"
 YUNET_BYTES = 232_589
@@ -36,13 +36,16 @@ YUNET_URL = (
 )
 """OpenCV's model zoo (MIT licence); the file lies in Git LFS."""
 
-TIMEOUT = 5  # seconds without an answer after which the server counts as out of reach
+TIMEOUT = 5  # seconds to wait for the server's answer
 
 SMALLEST = 20  # side of the smallest face that is looked for, in pixels
 PYRAMID = 0.709  # size of each picture of the pyramid as a share of the one before
 THRESHOLDS = (0.6, 0.7, 0.9)
-"""Least probabilities of a face by the three networks; the published 0.7 of the last one also
-takes badges for faces."""
+"""Smallest probability of a face by each of the three networks. With the published 0.7, the last
+one also mistakes badges for faces."""
+
+WHOLE = "whole"
+"""Name of the detector that takes a picture as one face, which is then not cropped."""
 
 Detector = Callable[[np.ndarray], list[DetectedFace]]
 """From a picture (h, w, 3) uint8 RGB to its faces, most confident first."""
@@ -72,7 +75,7 @@ def find_detector(detector: str | Callable, weights: str | Path | None = None) -
 
 
 def _own(detector: Callable, image: np.ndarray) -> list[DetectedFace]:
-    """Return what somebody's detector finds, boxes made faces."""
+    """Return what a user's own detector finds as faces, boxes included."""
     found = detector(image)
     try:
         faces = [
@@ -108,7 +111,7 @@ def _auto(weights: str | Path | None) -> Detector:
 class YuNet:
     """YuNet (Wu et al. 2023) in OpenCV.
 
-    There are as many networks as threads use it at the same time.
+    It holds as many networks as threads have used it at the same time.
 
     Args:
         weights: any file that `cv2.FaceDetectorYN` reads; None finds or fetches YuNet's.
@@ -362,7 +365,7 @@ def _cut(image: np.ndarray, boxes: np.ndarray, side: int) -> np.ndarray:
     return pictures
 
 
-@DETECTORS.register("whole")
+@DETECTORS.register(WHOLE)
 def _whole(weights: str | Path | None) -> Detector:
     """The whole picture as one face."""
     return lambda image: [DetectedFace((0, 0, image.shape[1], image.shape[0]))]

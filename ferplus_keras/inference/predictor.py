@@ -16,7 +16,7 @@ from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.pictures import EXPECTED, as_face, read_picture
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.inference.crop import FRAMES, MARGIN, Box, DetectedFace, crop_face
-from ferplus_keras.inference.detectors import find_detector
+from ferplus_keras.inference.detectors import WHOLE, find_detector
 from ferplus_keras.run import find_checkpoint
 
 BUNDLED = Path(__file__).with_name("fast_fer.onnx")
@@ -36,8 +36,8 @@ class Prediction:
 class Predictor:
     """Find the faces of pictures and say what they express.
 
-    It is ready when it is built. Threads may share it, whatever the detector, and it can be
-    pickled. An .onnx model also works in processes forked afterwards; others refuse to.
+    Everything is loaded when it is built. Threads may share it, whatever the detector, and it can
+    be pickled. An .onnx model also works in processes forked afterwards; others refuse to.
 
     Args:
         checkpoint_path: a .keras checkpoint, an export (.onnx, .tflite, .xml, SavedModel folder), a
@@ -47,7 +47,6 @@ class Predictor:
             its faces or boxes. "auto" is YuNet, or MTCNN where YuNet's file cannot be had;
             "whole" takes each picture as one face and squeezes what is not square, as pictures
             to train on.
-        faces: older name of `detector`.
         faces_weights: YuNet's file; None finds or fetches it.
         margin: how much larger than the detected box the face is cut out, as a share of its side.
         tta: row of `VIEWS`, over which the probabilities are averaged.
@@ -69,7 +68,6 @@ class Predictor:
         checkpoint_path: str | Path | Classifier | None = None,
         *,
         detector: str | Callable[[np.ndarray], Iterable] = "auto",
-        faces: str | None = None,
         faces_weights: str | Path | None = None,
         margin: float = MARGIN,
         tta: str = "none",
@@ -83,9 +81,8 @@ class Predictor:
             )
         opened = isinstance(checkpoint_path, Classifier)
         model = checkpoint_path if opened else find_checkpoint(checkpoint_path or BUNDLED)
-        detector = detector if faces is None else faces
         self._finding = {"detector": detector, "faces_weights": faces_weights}
-        self.whole = detector == "whole"
+        self.whole = detector == WHOLE
         self.detect = find_detector(detector, faces_weights)
         self.classifier = model if opened else Classifier.open(model)
         self.margin = margin

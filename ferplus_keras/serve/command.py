@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ferplus_keras.arguments import Number
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.extras import SERVER, require
-from ferplus_keras.inference.detectors import DETECTORS, find_detector, find_yunet
+from ferplus_keras.inference.detectors import DETECTORS, WHOLE, find_detector, find_yunet
 from ferplus_keras.serve.guard import MEGABYTE, Guard, Limits, Metrics
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ def serve(arguments: argparse.Namespace) -> None:
         metrics = Metrics()
         engine = Engine(models, detectors, metrics.batches.observe)
         # A Keras model, if there is one, may be on a GPU.
-        found = sorted(engine.classifiers.values(), key=lambda one: one.network is None)
-        found[0].announce("serving")
+        min(engine.classifiers.values(), key=lambda each: each.network is None).announce("serving")
         app = make_app(engine, limits, metrics, token=bool(token))
         hosts = [arguments.host, *arguments.allowed_hosts]
         if not token and not ipaddress.ip_address(taken.getsockname()[0]).is_loopback:
@@ -134,7 +133,7 @@ def find_detectors(wanted: str | None, weights: Path | None) -> dict[str, Callab
             if name == "yunet":
                 found[name] = find_detector(name, weights or find_yunet(fetch=False))
             elif name != "auto":
-                found[name] = name if name == "whole" else find_detector(name)
+                found[name] = name if name == WHOLE else find_detector(name)
         except InputError as error:
             if name == wanted:
                 raise

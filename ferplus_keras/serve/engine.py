@@ -15,11 +15,11 @@ import numpy as np
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.explain.explanations import explain_face, heat_overlay
 from ferplus_keras.inference.crop import Box
+from ferplus_keras.inference.detectors import WHOLE
 from ferplus_keras.inference.predictor import Predictor
 
 WAIT = 0.003  # seconds that the faces of a request wait for those of others
 MOST = 64  # faces per batch
-WHOLE = "whole"  # the detector that takes a picture as one face
 
 
 class Engine:

@@ -20,7 +20,8 @@ from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.errors import InputError
 from ferplus_keras.explain.explanations import methods_of
 from ferplus_keras.explain.methods import METHODS
-from ferplus_keras.serve.engine import WHOLE, Engine
+from ferplus_keras.inference.detectors import WHOLE
+from ferplus_keras.serve.engine import Engine
 from ferplus_keras.serve.guard import Limits, Metrics, Refused
 from ferplus_keras.serve.pictures import decode, uploads
 from ferplus_keras.templates import png
@@ -280,7 +281,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
             pass
         except TimeoutError:
             await socket.close(1001, "idle for too long")
-        except KeyError:  # Starlette's word for a message that is text
+        except KeyError:  # what Starlette raises for a text message
             await socket.close(1003, "expected frames as binary messages")
         finally:
             receiving.cancel()
@@ -300,9 +301,8 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
             return Response(text(), media_type=media_type)
 
         content = {200: {"content": {media_type.partition(";")[0]: {}}}}
-        route = app.get(path, tags=[tag], response_class=Response, responses=content)
-        get.__name__ = path.strip("/") or "page"
-        route(get)
+        about = {"name": path.strip("/") or "page", "tags": [tag], "responses": content}
+        app.add_api_route(path, get, response_class=Response, **about)
 
     kind = "text/plain; version=0.0.4; charset=utf-8"
     serve_text("/metrics", kind, lambda: generate_latest(metrics.registry), "server")

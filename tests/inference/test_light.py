@@ -49,7 +49,7 @@ import numpy as np
 from ferplus_keras.inference.predictor import Predictor
 
 faces = np.load(sys.argv[2])
-predictor = Predictor(sys.argv[1], faces="whole")
+predictor = Predictor(sys.argv[1], detector="whole")
 [[found]] = predictor(faces[0])
 answers = predictor.probabilities(faces).tolist()
 print(json.dumps([found.label, found.confidence, answers]))

@@ -60,7 +60,7 @@ def test_pictures_come_as_paths_arrays_and_pillow_images_one_or_many(light, pict
         assert predictor([opened, file, io.BytesIO(content)]) == [expected] * 3
     assert predictor(content) == predictor(bytearray(content)) == [expected]
     faces = np.stack([np.full((48, 48), level, np.uint8) for level in (10, 250)])
-    whole = Predictor(faces="whole")(faces)
+    whole = Predictor(detector="whole")(faces)
     assert [face.label for (face,) in whole] == ["neutral", "contempt"]
 
 
@@ -134,7 +134,7 @@ def test_a_network_from_memory_neither_forks_nor_pickles_and_says_so(light, monk
 def test_the_whole_picture_is_squeezed_like_pictures_to_train_on(light):
     picture = np.zeros((40, 120, 3), np.uint8)
     picture[:, :60] = 255
-    predictor = Predictor(faces="whole")
+    predictor = Predictor(detector="whole")
     ((face,),) = predictor(picture)
     assert face.box == (0, 0, 120, 40)
     _, (seen,) = predictor.find(picture)
@@ -154,7 +154,7 @@ def test_views_are_averaged_and_batches_change_nothing():
     with pytest.raises(InputError, match=r"expected faces \(n, 48, 48\) uint8, got \(7, 24, 48\)"):
         predictor.probabilities(faces[:, ::2])
     with pytest.raises(UsageError, match="unknown kind of views 'flop'; did you mean 'flip'"):
-        Predictor(faces="whole", tta="flop")
+        Predictor(detector="whole", tta="flop")
 
 
 def test_the_detector_is_asked_once_a_picture(light, picture):
@@ -176,7 +176,7 @@ def test_models_with_other_classes_keep_their_names(monkeypatch, picture, light)
 def test_a_missing_bundled_model_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(predictor_module, "BUNDLED", tmp_path / "fast_fer.onnx")
     with pytest.raises(InputError, match=r"package is missing .*fast_fer.*checkpoint_path"):
-        Predictor(faces="whole")
+        Predictor(detector="whole")
 
 
 def test_a_missing_model_is_named_before_a_detector_is_fetched(monkeypatch, tmp_path):

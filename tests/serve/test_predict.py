@@ -64,7 +64,7 @@ def test_cropped_faces_need_no_detector(client):
     assert reply.json()["detector"] == "whole"
     (found,) = reply.json()["pictures"][0]["faces"]
     np.testing.assert_array_equal(from_data_url(found["crop"]), as_face(face))
-    (row,) = Predictor(faces="whole", tta="flip").probabilities(as_face(face)[None])
+    (row,) = Predictor(detector="whole", tta="flip").probabilities(as_face(face)[None])
     np.testing.assert_allclose(list(found["probabilities"].values()), row, atol=1e-6)
 
 
@@ -142,7 +142,7 @@ def test_requests_that_come_together_share_a_batch(engine, batches):
     assert batches == [7]
     assert none.shape == (0, 8)
     np.testing.assert_allclose(
-        np.concatenate(rows), Predictor(faces="whole").probabilities(faces), atol=1e-6
+        np.concatenate(rows), Predictor(detector="whole").probabilities(faces), atol=1e-6
     )
 
 
