@@ -80,7 +80,7 @@ def _in_cluster() -> bool:
 
 @contextmanager
 def own_run(run: Run) -> Iterator[Run]:
-    """Yield the run that a process may write: the run itself in process 0, else a temporary copy."""
+    """Yield the run that this process may write: in process 0 itself, else a temporary copy."""
     if process_count() == 1 or not sys.modules["jax"].process_index():
         yield run
         return

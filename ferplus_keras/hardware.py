@@ -64,10 +64,11 @@ def cores() -> int:
 
 
 def _has_nvidia_device() -> bool:
-    with suppress(OSError, subprocess.SubprocessError):  # Windows has no such file
-        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
-        return found.stdout.startswith("GPU 0") or Path("/dev/nvidia0").exists()
-    return Path("/dev/nvidia0").exists()
+    said = ""
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
+        said = done.stdout
+    return said.startswith("GPU 0") or Path("/dev/nvidia0").exists()  # no such file on Windows
 
 
 def _gpus() -> list[str]:

@@ -1,4 +1,4 @@
-"""Use a trained network: photos, video, an app, and exports for other runtimes."""
+"""Use a trained network on photos, videos, cameras and archives of pictures."""
 
 import os
 

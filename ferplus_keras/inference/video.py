@@ -1,6 +1,6 @@
 """Expressions in videos: faces detected every few frames, tracked in between, scores smoothed.
 
-Faces are followed from one detection to the next by optical flow, overlap and looks.
+Faces are followed from one detection to the next by optical flow, overlap and appearance.
 """
 
 from __future__ import annotations
