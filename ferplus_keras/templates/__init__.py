@@ -39,7 +39,7 @@ def render(template: str, **values: Any) -> str:
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """Return the environment of all templates, with `percent`, `decimal` and `interval`."""
+    """Return the environment of all templates, with its filters."""
     import jinja2
 
     found = jinja2.Environment(
@@ -49,7 +49,12 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"percent": percent, "decimal": decimal, "interval": interval}
+    found.filters |= {
+        "thousands": "{:,}".format,
+        "percent": percent,
+        "decimal": decimal,
+        "interval": interval,
+    }
     return found
 
 
@@ -59,7 +64,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def decimal(value: float | None, digits: int = 3) -> str:
-    """Return a number with so many decimals."""
+    """Return a number with `digits` decimals."""
     return "not defined" if value is None else f"{value:.{digits}f}"
 
 
