@@ -376,6 +376,23 @@ def test_paste_example_and_settings_in_a_browser(open_page):
     page.wait_for_selector(".card .crop")
 
 
+def test_a_late_answer_to_earlier_settings_is_dropped_in_a_browser(open_page):
+    page = open_page()
+    late = []
+    page.route("**/v1/predict?*detector=halves*", lambda route: late.append(route))
+    page.click("text=Try this example")
+    page.wait_for_function("() => state.items[0]?.asked")
+    page.click("text=Settings")
+    page.select_option("#detector", "whole")
+    page.wait_for_selector("#title >> text=1 face")
+    with page.expect_response("**/v1/predict?*detector=halves*") as answered:
+        late[0].continue_()
+    answered.value.finished()
+    page.wait_for_function("() => running === 0")
+    assert page.inner_text("#title").endswith("1 face")
+    assert page.locator(".card .number").all_inner_texts() == ["1"]
+
+
 def test_the_camera_in_a_browser(open_page):
     page = open_page(permissions=["camera"])
     page.click("text=Use the camera")

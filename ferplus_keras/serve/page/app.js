@@ -49,8 +49,10 @@ function settings(more = {}) {
   return new URLSearchParams(asked).toString();
 }
 
-const predict = (blob) =>
-  ask(`v1/predict?${settings({ detector: $("detector").value })}`, {
+const predictQuery = () => settings({ detector: $("detector").value });
+
+const predict = (blob, query) =>
+  ask(`v1/predict?${query}`, {
     method: "POST",
     headers: { "Content-Type": "application/octet-stream" },
     body: blob,
@@ -88,12 +90,13 @@ async function work() {
   while (running < AT_ONCE) {
     const item = state.items.find((each) => !each.asked);
     if (!item) return;
-    item.asked = true;
+    const query = (item.asked = predictQuery());
     running += 1;
-    predict(item.file)
-      .then((answer) => (item.answer = answer), (error) => (item.error = error.message))
-      .finally(() => {
+    predict(item.file, query)
+      .then((answer) => ({ answer }), (error) => ({ error: error.message }))
+      .then((outcome) => {
         running -= 1;
+        if (item.asked === query) Object.assign(item, outcome); // else the settings have changed
         if (item === state.current) show(item);
         else list();
         work();
@@ -102,7 +105,7 @@ async function work() {
 }
 
 function again() {
-  for (const item of state.items) Object.assign(item, { asked: false, answer: null, error: null });
+  for (const item of state.items) Object.assign(item, { asked: null, answer: null, error: null });
   if (state.camera) startCamera();
   else if (state.current) show(state.current);
   work();
@@ -145,12 +148,11 @@ function show(item) {
 const summary = (faces) => (faces.length ? `${faces.length} ${faces.length === 1 ? "face" : "faces"}` : "no face found");
 const percent = (share) => (share < 0.0005 ? "<0.1%" : `${Number((100 * share).toFixed(share < 0.0995 || share > 0.995 ? 1 : 0))}%`);
 
-function title(name, note) {
-  $("title").textContent = name;
-  const small = document.createElement("small");
-  small.textContent = note;
-  $("title").append(small);
+function make(tag, text = "", className = "") {
+  return Object.assign(document.createElement(tag), { textContent: text, className });
 }
+
+const title = (name, note) => $("title").replaceChildren(name, make("small", note));
 
 function draw(name, attributes, parent) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -185,13 +187,11 @@ function boxes(answer, faces) {
 function bars(target, face, names) {
   target.replaceChildren(
     ...names.map((name) => {
-      const row = document.createElement("li");
-      if (name === face.label) row.className = "best";
-      const [label, bar, share] = ["span", "i", "b"].map((tag) => document.createElement(tag));
-      label.textContent = label.title = name;
+      const row = make("li", "", name === face.label ? "best" : "");
+      const [label, bar] = [make("span", name), make("i")];
+      label.title = name;
       bar.style.setProperty("--share", face.probabilities[name]);
-      share.textContent = percent(face.probabilities[name]);
-      row.append(label, bar, share);
+      row.append(label, bar, make("b", percent(face.probabilities[name])));
       return row;
     }),
   );
@@ -200,12 +200,11 @@ function bars(target, face, names) {
 function cards(faces, message) {
   const cards = faces.map(card);
   if (!cards.length && message !== null) {
-    const note = document.createElement("div");
-    note.className = "card empty";
-    const strong = document.createElement("strong");
-    strong.textContent = message ? "This picture cannot be used" : "No face found";
-    note.append(strong, message || "Try another face detector in the settings; “whole” takes the picture as one face.");
-    if (message) note.classList.add("fault");
+    const note = make("div", "", message ? "card empty fault" : "card empty");
+    note.append(
+      make("strong", message ? "This picture cannot be used" : "No face found"),
+      message || "Try another face detector in the settings; “whole” takes the picture as one face.",
+    );
     cards.push(note);
   }
   $("cards").replaceChildren(...cards);
@@ -257,34 +256,23 @@ function list() {
   $("batch").hidden = state.items.length < 2 || Boolean(state.camera);
   $("list").replaceChildren(
     ...state.items.map((item) => {
-      const row = document.createElement("li");
-      const button = document.createElement("button");
+      const row = make("li");
+      const button = make("button");
       button.setAttribute("aria-current", item === state.current);
       button.addEventListener("click", () => {
         show(item);
         $("work").scrollIntoView({ block: "start" });
       });
-      const image = document.createElement("img");
-      image.src = item.url;
-      image.alt = "";
-      image.onerror = () => image.replaceWith(document.createElement("i"));
-      const name = document.createElement("span");
-      name.className = "name";
-      name.textContent = item.name;
-      const chips = document.createElement("span");
-      chips.className = "chips";
-      const chip = (text, kind = "") => {
-        const mark = document.createElement("em");
-        mark.textContent = text;
-        mark.className = kind;
-        return mark;
-      };
-      if (item.error) chips.append(chip(item.error, "fault"));
-      else if (!item.answer) chips.textContent = "waiting …";
-      else if (!item.answer.faces.length) chips.textContent = "no face found";
-      else chips.append(...item.answer.faces.slice(0, 6).map((face) => chip(`${face.number} ${face.label} ${percent(face.confidence)}`)));
-      if (item.answer?.faces.length > 6) chips.append(` and ${item.answer.faces.length - 6} more`);
-      button.append(image, name, chips);
+      const image = Object.assign(make("img"), { src: item.url, alt: "" });
+      image.onerror = () => image.replaceWith(make("i"));
+      const chips = make("span", "", "chips");
+      const faces = item.answer?.faces ?? [];
+      if (item.error) chips.append(make("em", item.error, "fault"));
+      else if (!item.answer) chips.append("waiting …");
+      else if (!faces.length) chips.append("no face found");
+      for (const face of faces.slice(0, 6)) chips.append(make("em", `${face.number} ${face.label} ${percent(face.confidence)}`));
+      if (faces.length > 6) chips.append(` and ${faces.length - 6} more`);
+      button.append(image, make("span", item.name, "name"), chips);
       row.append(button);
       return row;
     }),
@@ -338,8 +326,7 @@ async function startCamera() {
     const why = window.isSecureContext ? error.message : "browsers give it to HTTPS pages and this machine only";
     return notice(`The camera cannot be used: ${why}.`);
   }
-  const query = settings({ detector: $("detector").value });
-  const address = new URL(`v1/stream?${query}`, location.href);
+  const address = new URL(`v1/stream?${predictQuery()}`, location.href);
   address.protocol = address.protocol.replace("http", "ws");
   const coded = btoa(state.token).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
   const socket = new WebSocket(address, state.token ? ["ferplus", `bearer.${coded}`] : ["ferplus"]);
