@@ -12,7 +12,7 @@ from ferplus_keras.files import replacing
 from ferplus_keras.inference.predictor import Prediction
 
 COLOURS = ("9e9e9e", "ffc107", "ff7043", "4285f4", "db4437", "7cb342", "ab47bc", "00acc1")
-"""RGB of each class; taken again from the first where there are more classes."""
+"""RGB of each class, in order; from the first again if there are more classes."""
 
 
 def annotate(image: np.ndarray, faces: Sequence[Prediction]) -> np.ndarray:
@@ -41,7 +41,7 @@ def annotate(image: np.ndarray, faces: Sequence[Prediction]) -> np.ndarray:
 def _label(
     image: np.ndarray, edge: tuple[int, int, int], text: str, colour: tuple[int, int, int]
 ) -> None:
-    """Write on a box's upper edge, as wide as the box if that can be read, inside the picture."""
+    """Write at a box's upper edge, inside the picture, as wide as the box if that is legible."""
     import cv2
 
     x, y, width = edge
@@ -58,7 +58,7 @@ def _label(
 
 
 def write_picture(image: np.ndarray, path: Path) -> None:
-    """Write a picture (h, w, 3) uint8 RGB in the format of its ending, its folder made if need be.
+    """Write a picture (h, w, 3) uint8 RGB in the format of its suffix; make its folder if need be.
 
     Raises:
         InputError: it cannot be written.

@@ -223,8 +223,9 @@ def _open(name: str) -> Any:
 
 def _row(address: str, row: int) -> bytes:
     """Return the encoded picture in a row of a Parquet file: of its first column that holds any."""
-    for group in range(_parquet(address).num_row_groups):
-        count = _parquet(address).metadata.row_group(group).num_rows
+    file = _parquet(address)
+    for group in range(file.num_row_groups):
+        count = file.metadata.row_group(group).num_rows
         if row < count:
             if picture := picture_bytes(_group(address, group)[row].as_py()):
                 return picture

@@ -100,7 +100,8 @@ def _predict_archive(arguments: argparse.Namespace, settings: dict[str, Any]) ->
     if arguments.engine != "ray" or not arguments.output_dir or not arguments.sources:
         raise UsageError("--engine ray, --output_dir FOLDER and pictures belong together")
     for name in ("json", "csv", "submission", "save_dir", "webcam", "seconds"):
-        if getattr(arguments, name) not in (None, False):
+        value = getattr(arguments, name)
+        if value is not None and value is not False:  # camera 0 is a value, too
             raise UsageError(f"--{name} needs --engine local: ray writes Parquet files only")
     from ferplus_keras.inference.archive import predict_archive
 

@@ -58,7 +58,7 @@ def middle_of(box: Box) -> tuple[float, float]:
 
 
 def shrink(image: np.ndarray, longest_side: int) -> tuple[np.ndarray, float]:
-    """Return a picture no larger than that, and the factor back to its own size."""
+    """Return a picture with at most this longest side, and the factor back to its own size."""
     import cv2
 
     scale = max(image.shape[:2]) / longest_side

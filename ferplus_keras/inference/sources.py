@@ -1,4 +1,4 @@
-"""What predict.py was asked about: files, folders, patterns, addresses, and frames of videos."""
+"""Sources of predict.py: files, folders, patterns, addresses, and the frames of videos."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ COPIED = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".mp4")
 Source = Path | str | int
 """A file, the address of a video, or the number of a camera."""
 
-AHEAD = 16  # frames of a file that are decoded before they are asked for, at most
+AHEAD = 16  # most frames of a file that are decoded before they are asked for
 CODECS = ("avc1", "mp4v")  # of annotated copies, best first: H.264 is what browsers play
 NOTE = (
     "note: annotated copies have no sound{codec}. With FFmpeg: ffmpeg -i COPY -i ORIGINAL -map 0:v "
@@ -54,9 +54,9 @@ def find_sources(words: Sequence[str]) -> list[Path | str]:
     """Return the files and addresses that the words of a command line mean, each once, in order.
 
     Args:
-        words: files; folders, whose pictures and videos are taken, also behind links and in
-            subfolders, hidden ones not; patterns such as `photos/*.jpg` (also where the shell left
-            them alone); addresses of videos; "-" reads one of these per line from standard input.
+        words: files; folders, which stand for their pictures and videos, in subfolders and behind
+            links too, but not hidden ones; patterns such as `photos/*.jpg`; addresses of videos;
+            "-", which reads one of these per line from standard input.
 
     Raises:
         InputError: a word names nothing, or a folder has neither pictures nor videos.
@@ -157,7 +157,7 @@ class Video(NamedTuple):
     frames: Iterator[Frame]  # to be read once
     rate: float  # frames per second, on average
     count: int  # number of frames that the file announces; 0 where it is not known
-    live: bool  # whether it has no end, and frames are dropped that nobody has time for
+    live: bool  # whether it never ends; its frames are dropped where they come too fast
 
 
 def open_video(source: Source) -> Video:
@@ -171,9 +171,10 @@ def open_video(source: Source) -> Video:
     name = shown_name(source)
     if isinstance(source, Path) and not source.is_file():
         raise InputError(f"no video at {name}")
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's words would name no file
+    # FFmpeg and OpenCV complain without naming the file; the errors below name it.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     named = _plain_name(source) if isinstance(source, Path) else nullcontext(source)
-    with leaving_out(b""), named as opening:  # OpenCV's neither; the line below says it
+    with leaving_out(b""), named as opening:
         capture = cv2.VideoCapture(opening)
         opened = capture.isOpened()
         sides = [int(capture.get(n)) for n in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
@@ -264,7 +265,7 @@ def _first_writer(name: str, rate: float, size: tuple[int, int]):
     import cv2
 
     for codec in CODECS:
-        with leaving_out(b""):  # FFmpeg's words about encoders that are not there
+        with leaving_out(b""):  # FFmpeg's complaints about missing encoders
             writer = cv2.VideoWriter(name, cv2.VideoWriter_fourcc(*codec), rate, size)
         if writer.isOpened():
             h264 = codec == CODECS[0]

@@ -1,7 +1,7 @@
 """The output of predict.py: a printed table, JSON, CSV, and the old submission format.
 
 File names that are not UTF-8 keep their bytes (`surrogateescape`). In CSV files, a name that a
-spreadsheet would run as a formula, such as `=1.png`, is `./=1.png`: the same file to everybody.
+spreadsheet would run as a formula, such as `=1.png`, becomes `./=1.png`, which is the same file.
 """
 
 from __future__ import annotations
@@ -47,8 +47,7 @@ def format_table(found: Found) -> str:
 
 def picture_entry(path: Path, faces: Sequence[Prediction]) -> dict:
     """Return {"file", "faces": [{"box", "label", "confidence", "probabilities"}]} for JSON."""
-    boxes = [[round(value, 1) for value in face.box] for face in faces]
-    found = [vars(face) | {"box": box} for face, box in zip(faces, boxes, strict=True)]
+    found = [vars(face) | {"box": [round(value, 1) for value in face.box]} for face in faces]
     return {"file": str(path), "faces": found}
 
 

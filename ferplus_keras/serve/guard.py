@@ -1,4 +1,4 @@
-"""The door of the server: who may ask, how much, how often and how slowly; and its metrics."""
+"""Who may ask the server, how much, how often and how slowly; and its metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEGABYTE = 1 << 20
 PROTECTED = ("/v1", "/metrics")
 """Where a token is needed, if there is one; the page and its documentation hold no secret."""
 
-LINGER = 3  # seconds in which a refused body is thrown away, so that its sender reads why
+LINGER = 3  # seconds for which a refused body is still read, so that its sender learns why
 CLIENTS = 10_000  # addresses whose rate is remembered
 
 HEADERS = {

@@ -94,6 +94,7 @@ def test_a_local_cluster_equals_the_plain_command_and_a_restart_goes_on(pictures
         (["--engine", "ray", "a.png"], "--output_dir"),
         (["--output_dir", "out", "a.png"], "--engine ray"),
         (["--engine", "ray", "--output_dir", "out", "--json", "a.png"], "--json needs"),
+        (["--engine", "ray", "--output_dir", "out", "a.png", "--webcam"], "--webcam needs"),
         (["--engine", "ray", "--output_dir", "out", "--workers", "0", "a.png"], "at least 1"),
     ],
 )

@@ -51,21 +51,15 @@ function settings(more = {}) {
 
 const predictQuery = () => settings({ detector: $("detector").value });
 
-const predict = (blob, query) =>
-  ask(`v1/predict?${query}`, {
-    method: "POST",
-    headers: { "Content-Type": "application/octet-stream" },
-    body: blob,
-  }).then((answer) => answer.pictures[0]);
+const send = (path, type, body) =>
+  ask(path, { method: "POST", headers: { "Content-Type": type }, body }).then((answer) => answer.pictures[0]);
+
+const predict = (blob, query) => send(`v1/predict?${query}`, "application/octet-stream", blob);
 
 function explain(crop, method, className) {
   const bytes = Uint8Array.from(atob(crop.split(",")[1]), (letter) => letter.charCodeAt(0));
   const query = settings({ explain: method, explain_class: className, crops: false });
-  return ask(`v1/predict-faces?${query}`, {
-    method: "POST",
-    headers: { "Content-Type": "image/png" },
-    body: bytes,
-  }).then((answer) => answer.pictures[0].faces[0].explanation);
+  return send(`v1/predict-faces?${query}`, "image/png", bytes).then((picture) => picture.faces[0].explanation);
 }
 
 // ---- Pictures ----------------------------------------------------------------------------------
