@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ferplus_keras.arguments import Number
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.extras import SERVER, require
+from ferplus_keras.hub import SCHEME
 from ferplus_keras.inference.detectors import DETECTORS, WHOLE, find_detector, find_yunet
 from ferplus_keras.serve.guard import MEGABYTE, Guard, Limits, Metrics
 
@@ -98,15 +99,20 @@ def serve(arguments: argparse.Namespace) -> None:
 def find_models(paths: Sequence[Path]) -> dict[str, Path]:
     """Return the models to choose from by name: those given, then the bundled one if it can run.
 
+    Args:
+        paths: files, run folders and addresses hf://user/name.
+
     Raises:
         InputError: a file is missing.
     """
     from ferplus_keras.inference.predictor import BUNDLED
 
+    places = []
     for path in paths:
-        if not path.exists():
+        on_hub = str(path).startswith(SCHEME)
+        if not on_hub and not path.exists():
             raise InputError(f"no model at {path}")
-    places = [path.resolve() for path in paths]
+        places.append(path if on_hub else path.resolve())
     models = {f"{place.parent.name}/{place.name}": place for place in places}
     if len(models) < len(places):
         models = {str(place): place for place in places}

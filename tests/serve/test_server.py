@@ -20,7 +20,8 @@ import pytest
 
 from ferplus_keras import extras
 from ferplus_keras.cli import main
-from ferplus_keras.serve.command import listen, make_server, url
+from ferplus_keras.inference.predictor import BUNDLED
+from ferplus_keras.serve.command import find_models, listen, make_server, url
 from ferplus_keras.serve.guard import Guard, Limits, Metrics
 from ferplus_keras.serve.server import make_app
 from tests.conftest import REPOSITORY
@@ -220,6 +221,20 @@ def test_a_taken_port_is_said_before_models_are_opened(tmp_path, capsys):
     assert re.fullmatch(
         rf"error: cannot listen on 127.0.0.1 port {port}: .*choose another --port.*\n", error
     )
+
+
+def test_models_are_called_by_their_folder_and_file(tmp_path):
+    paths = [
+        tmp_path / name for name in ("one/model.onnx", "two/model.onnx", "other/one/model.onnx")
+    ]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    hub = Path("hf://user/name")
+    bundled = {"fast_fer (bundled)": BUNDLED}
+    named = {"one/model.onnx": paths[0], "two/model.onnx": paths[1], "user/name": hub}
+    assert find_models([*paths[:2], hub]) == named | bundled
+    assert find_models(paths[::2]) == {str(path): path for path in paths[::2]} | bundled
 
 
 def test_without_fastapi_its_extra_is_named(monkeypatch, capsys):
