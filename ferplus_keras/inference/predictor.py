@@ -81,9 +81,10 @@ class Predictor:
             )
         opened = isinstance(checkpoint_path, Classifier)
         model = checkpoint_path if opened else find_checkpoint(checkpoint_path or BUNDLED)
-        self._finding = {"detector": detector, "faces_weights": faces_weights}
+        weights = faces_weights and Path(faces_weights).absolute()
+        self._finding = {"detector": detector, "faces_weights": weights}
         self.whole = detector == WHOLE
-        self.detect = find_detector(detector, faces_weights)
+        self.detect = find_detector(detector, weights)
         self.classifier = model if opened else Classifier.open(model)
         self.margin = margin
         self.tta = tta
@@ -91,7 +92,7 @@ class Predictor:
         self._process = os.getpid()
 
     def __reduce__(self):
-        """Pickle the arguments from which the copy is built; a classifier pickles its path."""
+        """Pickle the arguments that build the copy, which may be used in another folder."""
         names = ("margin", "tta", "batch_size")
         settings = self._finding | {name: getattr(self, name) for name in names}
         return partial(Predictor, self.classifier, **settings), ()

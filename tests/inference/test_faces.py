@@ -219,9 +219,12 @@ def _label(picture):
     return face.label
 
 
-def test_a_predictor_is_pickled_by_its_arguments(yunet_file):
-    predictor = Predictor(detector="yunet", faces_weights=yunet_file, margin=0.2, tta="flip")
-    copy = pickle.loads(pickle.dumps(predictor))
+def test_a_predictor_is_pickled_by_its_arguments(yunet_file, monkeypatch, tmp_path):
+    monkeypatch.chdir(yunet_file.parent)
+    predictor = Predictor(detector="yunet", faces_weights=yunet_file.name, margin=0.2, tta="flip")
+    pickled = pickle.dumps(predictor)
+    monkeypatch.chdir(tmp_path)
+    copy = pickle.loads(pickled)
     picture = red_squares(1)[0]
     assert copy(picture) == predictor(picture)
     assert (copy.margin, copy.tta) == (0.2, "flip")
