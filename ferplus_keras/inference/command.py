@@ -112,16 +112,23 @@ def _check(arguments: argparse.Namespace) -> tuple[list[Source], dict[Source, Pa
     """Return the sources and where their copies go; refuse wrong arguments before slow work."""
     if not arguments.sources and arguments.webcam is None:
         raise UsageError("expected pictures, videos or folders, or --webcam; see --help")
-    if arguments.csv == tables.STANDARD_OUTPUT and arguments.json:
-        raise UsageError("--csv -: expected one of --csv - and --json on standard output")
+    files = {"--csv": arguments.csv, "--submission": arguments.submission}
+    printed = [f"{flag} -" for flag, path in files.items() if path == tables.STANDARD_OUTPUT]
+    printed += ["--json"] * arguments.json
+    if len(printed) > 1:
+        raise UsageError(f"expected one of {' and '.join(printed)} on standard output")
+    if arguments.csv and arguments.csv == arguments.submission:
+        raise UsageError(f"--submission: expected another file than --csv {arguments.csv}")
     sources = [] if arguments.webcam is None else [arguments.webcam]
     if arguments.sources:
         sources += find_sources(arguments.sources)
     videos = [shown_name(source) for source in sources if is_video(source)]
     if arguments.submission and videos:
         raise UsageError(f"--submission: expected pictures only, got {videos[0]}")
-    for path in (arguments.csv, arguments.submission):
+    for flag, path in files.items():
         if path and path != tables.STANDARD_OUTPUT:
+            if path.is_dir():
+                raise UsageError(f"{flag}: expected a file, got the folder {path}")
             require_writable(path.parent, "place for the table")
     copies = {}
     if arguments.save_dir:
@@ -145,7 +152,7 @@ class _Job:
 
     def run(self, sources: Sequence[Source]) -> None:
         arguments, stopped = self.arguments, None
-        to_output = arguments.csv == tables.STANDARD_OUTPUT
+        to_output = tables.STANDARD_OUTPUT in (arguments.csv, arguments.submission)
         with ExitStack() as stack:
             if arguments.csv:
                 names, moments = self.predictor.class_names, any(map(is_video, sources))

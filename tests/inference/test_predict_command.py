@@ -159,6 +159,9 @@ def test_the_csv_table_on_standard_output_stands_alone(light, album, capsys):
         "album/one/a.png",
         "album/two/a.png",
     }
+    code, out, errors = run(capsys, "album/one", "--submission", "-")
+    assert (code, errors) == (0, [])
+    assert [line.partition(",")[0] for line in out.splitlines()] == ["file", "album/one/a.png"]
     code, _, errors = run(capsys, "album", "--csv", "-", "--json")
     assert (code, len(errors)) == (2, 1)
 
@@ -293,6 +296,10 @@ def test_the_detector_and_the_network_are_asked_in_batches(light, album, capsys,
         ("album --save_dir album", 2, "would overwrite"),
         ("album --save_dir album/one/a.png", 1, "cannot write to album/one/a.png"),
         ("album --csv album/one/a.png/f.csv", 1, "cannot write to album/one/a.png"),
+        ("album --csv album", 2, "--csv: expected a file, got the folder album"),
+        ("album/one --submission album", 2, "--submission: expected a file, got the folder album"),
+        ("album/one --csv s.csv --submission s.csv", 2, "expected another file than --csv s.csv"),
+        ("album/one --json --submission -", 2, "expected one of --submission - and --json on"),
         ("--webcam 99", 1, "cannot open camera 99"),
         ("--webcam --submission s.csv", 2, "--submission: expected pictures only"),
     ],
