@@ -165,6 +165,14 @@ def _labels(parser: LineParser) -> Callable[[Any], Any]:
     return labels
 
 
+def _fetch(parser: LineParser) -> Callable[[Any], Any]:
+    parser.description = (
+        "Fetch what predicting needs beside the package: YuNet's file, once, checked. "
+        "Afterwards everything works offline."
+    )
+    return lambda _: print(_function("inference.detectors:find_yunet")())
+
+
 def _layers(parser: LineParser) -> Callable[[Any], Any]:
     from ferplus_keras.models.registry import MODELS, build_model
 
@@ -233,9 +241,7 @@ COMMANDS = {
         _module("inference.command:predict"),
         "predict.py",
     ),
-    "fetch": Command(
-        "download YuNet's file for predict and serve", _module("inference.detectors:fetch")
-    ),
+    "fetch": Command("download YuNet's file for predict and serve", _arguments(_fetch)),
     "serve": Command("serve a page and a REST interface", _module("serve.command:serve")),
     "app": Command("the same as serve", _module("serve.command:serve")),
     "explain": Command("show which pixels decided", _module("explain.command:explain")),

@@ -99,12 +99,9 @@ def crop_face(
         eyes = (face.eyes.mean(axis=0) - middle) @ down
         middle = middle + (EYES_LEVEL * height + EYES_SHARE * eyes) * down
     side = max(round(side * (1 + margin)), 1)
-    if face.tilt:
-        turned = cv2.getRotationMatrix2D(tuple(map(float, middle)), face.tilt, 1)
-        turned[:, 2] += side / 2 - middle
-        square = cv2.warpAffine(picture, turned, (side, side), borderMode=cv2.BORDER_REPLICATE)
-        return as_face(square, shape)
-    left, top = np.rint(middle - side / 2).astype(int)
-    rows = np.clip(np.arange(top, top + side), 0, picture.shape[0] - 1)
-    columns = np.clip(np.arange(left, left + side), 0, picture.shape[1] - 1)
-    return as_face(picture[rows[:, None], columns], shape)
+    matrix = cv2.getRotationMatrix2D(tuple(map(float, middle)), face.tilt, 1)
+    matrix[:, 2] += side / 2 - middle
+    if not face.tilt:  # whole pixels, which are copied as they are
+        matrix[:, 2] = np.rint(matrix[:, 2])
+    square = cv2.warpAffine(picture, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
+    return as_face(square, shape)

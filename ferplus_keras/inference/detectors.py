@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
 import hashlib
 import importlib.util
@@ -224,23 +223,6 @@ def _check(content: bytes, where: str) -> None:
             f"{where} is not YuNet's published file: got {size} bytes, expected {YUNET_BYTES:,} "
             f"with SHA-256 {YUNET_SHA256}"
         )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the description of `fetch`."""
-    parser.description = (
-        "Fetch what predicting needs beside the package: YuNet's file, once, checked. "
-        "Afterwards everything works offline."
-    )
-
-
-def fetch(arguments: argparse.Namespace) -> None:
-    """Run `python -m ferplus_keras fetch`.
-
-    Raises:
-        InputError: as `find_yunet`.
-    """
-    print(find_yunet())
 
 
 @DETECTORS.register("mtcnn")

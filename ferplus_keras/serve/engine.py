@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import numpy as np
 
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.explain.explanations import explain_face, heat_overlay
+from ferplus_keras.hardware import cores
 from ferplus_keras.inference.crop import Box
 from ferplus_keras.inference.detectors import WHOLE
 from ferplus_keras.inference.predictor import Predictor
@@ -49,7 +49,7 @@ class Engine:
         for predictor in self.predictors.values():
             predictor.warm_up()
         self._count_batch = count_batch
-        self._pictures = ThreadPoolExecutor(os.cpu_count(), "picture")
+        self._pictures = ThreadPoolExecutor(cores(), "picture")
         self._network = ThreadPoolExecutor(1, "network")
         self._waiting: dict[tuple[str, str, int], list] = defaultdict(list)
         self._tasks: set[asyncio.Task] = set()

@@ -222,9 +222,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
         Refused, lambda _, error: JSONResponse({"detail": str(error)}, error.status)
     )
     app.add_exception_handler(RequestValidationError, _wrong_setting)
-    refusals = {
-        code: {"model": Problem, "description": reason} for code, reason in REFUSALS.items()
-    }
+    refusals = {code: {"model": Problem, "description": why} for code, why in REFUSALS.items()}
     documented = {"responses": refusals}
     if token:  # else a document that asks for one would not hold
         documented["dependencies"] = [Security(HTTPBearer(auto_error=False))]
