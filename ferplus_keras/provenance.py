@@ -32,10 +32,9 @@ def versions() -> dict[str, str]:
 
 
 def source_commit() -> str | None:
-    """Return the commit of the package's source, with "+" if files in it were changed.
+    """Return the commit of the package's source, 40 hexadecimal digits, with "+" if it was changed.
 
-    Returns:
-        40 hexadecimal digits; $FERPLUS_COMMIT if that is set; None for an installed package.
+    $FERPLUS_COMMIT replaces it. An installed package has none.
     """
     if COMMIT in os.environ:
         return os.environ[COMMIT]

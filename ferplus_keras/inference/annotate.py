@@ -16,12 +16,7 @@ COLOURS = ("9e9e9e", "ffc107", "ff7043", "4285f4", "db4437", "7cb342", "ab47bc",
 
 
 def annotate(image: np.ndarray, faces: Sequence[Prediction]) -> np.ndarray:
-    """Return a copy of a picture with each face's box, expression and probability.
-
-    Args:
-        image: (h, w, 3) uint8, RGB.
-        faces: as a predictor returned them for it.
-    """
+    """Return a copy of a picture, (h, w, 3) uint8 RGB, with boxes and labels of its faces."""
     import cv2
 
     image = image.copy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -153,11 +153,11 @@ class _Job:
     def run(self, sources: Sequence[Source]) -> None:
         arguments, stopped = self.arguments, None
         to_output = tables.STANDARD_OUTPUT in (arguments.csv, arguments.submission)
-        with ExitStack() as stack:
-            if arguments.csv:
-                names, moments = self.predictor.class_names, any(map(is_video, sources))
-                table = tables.csv_table(arguments.csv, names, moments)
-                self.add_to_table = stack.enter_context(table)
+        names, moments = self.predictor.class_names, any(map(is_video, sources))
+        table = nullcontext()
+        if arguments.csv:
+            table = tables.csv_table(arguments.csv, names, moments)
+        with table as self.add_to_table:
             try:
                 for video, group in groupby(sources, is_video):
                     if video:

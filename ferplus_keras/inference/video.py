@@ -37,9 +37,6 @@ SAME_PLACE = 0.3  # smallest intersection over union at which a detected face co
 NEARBY = 2  # largest distance at which a similar face continues a track, in sides of its box
 REMEMBERED = 50  # frames for which a face that is out of sight keeps its number
 
-Seen = Iterator[tuple[float, np.ndarray, list[tuple[int, Prediction]]]]
-"""Seconds, frame, and the number and prediction of each face in it."""
-
 
 @dataclass
 class FaceSummary:
@@ -167,8 +164,8 @@ def predict_video(
 
 def predict_frames(
     frames: Iterable[Frame], predictor: Predictor, every: int = EVERY, chunk_size: int = CHUNK
-) -> Seen:
-    """Yield each frame's seconds, the frame, and its faces: numbers and smoothed predictions.
+) -> Iterator[tuple[float, np.ndarray, list[tuple[int, Prediction]]]]:
+    """Yield each frame's seconds, the frame, and the number and smoothed prediction of each face.
 
     Args:
         every: as for `predict_video`.

@@ -21,12 +21,9 @@ PERCENT = "\N{NO-BREAK SPACE}%"
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
-    """Write a page whole: one file without scripts, for screens, phones and paper.
+    """Write a template of this folder with its values as one whole HTML file without scripts.
 
-    Args:
-        path: HTML file, replaced whole.
-        template: name of a file in this folder.
-        **values: what the template shows; text is escaped, `markupsafe.Markup` is not.
+    Text among the values is escaped, `markupsafe.Markup` is not.
     """
     with replacing(path) as temporary:
         temporary.write_text(render(template, **values) + "\n", "utf-8", "backslashreplace")
