@@ -157,18 +157,13 @@ class _Job:
         table = nullcontext()
         if arguments.csv:
             table = tables.csv_table(arguments.csv, names, moments)
-        with table as self.add_to_table:
-            try:
-                for video, group in groupby(sources, is_video):
-                    if video:
-                        for source in group:
-                            self._video(source, sys.stderr if to_output else sys.stdout)
-                    else:
-                        self._pictures(list(group))
-            except KeyboardInterrupt as stop:
-                stopped = stop
-        if arguments.submission:
-            tables.write_submission(self.pictures, arguments.submission)
+        try:
+            with table as self.add_to_table:
+                stopped = self._predict(sources, sys.stderr if to_output else sys.stdout)
+            if arguments.submission:
+                tables.write_submission(self.pictures, arguments.submission)
+        except InputError as error:  # such as a full disk: what was found is printed all the same
+            self.failures.append(str(error))
         if arguments.json:
             print(tables.to_json(self.entries, sys.stdout.encoding or "utf-8"))
         elif self.pictures and not to_output:
@@ -187,6 +182,19 @@ class _Job:
             raise InputError(f"{len(self.failures)} of {len(sources)} files could not be used")
         if self.failures:
             raise InputError(self.failures[0])
+
+    def _predict(self, sources: Sequence[Source], output: TextIO) -> KeyboardInterrupt | None:
+        """Predict all sources; return the Ctrl-C that ended this early."""
+        try:
+            for video, group in groupby(sources, is_video):
+                if video:
+                    for source in group:
+                        self._video(source, output)
+                else:
+                    self._pictures(list(group))
+        except KeyboardInterrupt as stop:
+            return stop
+        return None
 
     def _video(self, source: Source, output: TextIO) -> None:
         copy = self.copies.get(source)

@@ -143,7 +143,7 @@ class YuNet:
     def _create(self):
         import cv2
 
-        log = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 warns at every start
+        log = cv2.utils.logging  # OpenCV warns at every start
         with self._creating:
             level = log.getLogLevel()
             log.setLogLevel(0)

@@ -138,6 +138,14 @@ def test_a_copy_that_cannot_be_written_is_named_and_the_rest_is_finished(light, 
     assert len((album / "f.csv").read_text().splitlines()) == 2
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")
+@pytest.mark.parametrize("flag", ["--csv", "--submission"])
+def test_what_was_found_is_printed_when_the_disk_is_full(light, album, capsys, flag):
+    code, out, errors = run(capsys, "album/one", flag, "/dev/full", "--json")
+    assert (code, errors) == (1, ["error: cannot write /dev/full: No space left on device"])
+    assert [len(entry["faces"]) for entry in json.loads(out)] == [1]
+
+
 def test_json_names_what_could_not_be_read_and_why(light, album, capsys):
     (album / "album/bad.jpg").write_bytes(b"no picture")
     (album / "album/bad.mp4").write_bytes(b"no video")
