@@ -15,6 +15,7 @@ from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.data.targets import Labels, find_class_map
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.files import replacing
+from ferplus_keras.inputs import cell
 from ferplus_keras.progress import aligned
 
 
@@ -59,16 +60,17 @@ def write_labels(path: Path, source: Source, labels: Labels, best: np.ndarray) -
 
     A CSV file with a line per row: split, row (of fer2013.csv, from 0, or place in the sorted list
     of own pictures), image (its name in fer2013new.csv, or path), label (of the class `best`, (n,)
-    int) and the target of each class.
+    int) and the target of each class. Names that are not UTF-8 keep their bytes.
     """
     names, given = source.class_names, source.rows
     images = given.names if given.paths is None else given.paths
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    encoding = {"encoding": "utf-8", "errors": "surrogateescape"}
+    with replacing(path) as temporary, temporary.open("w", newline="", **encoding) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["split", "row", "image", "label", *names])
         for split in SPLITS:
             for row in np.flatnonzero(labels.keep & (given.splits == split)):
-                image = "" if images is None else images[row]
+                image = "" if images is None else cell(images[row])
                 targets = (f"{target:.9g}" for target in labels.targets[row])
                 writer.writerow([split, row, image, names[best[row]], *targets])
 

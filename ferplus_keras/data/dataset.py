@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def read_excluded(path: str | Path, rows: int) -> tuple[np.ndarray, str]:
     excluded = np.zeros(rows, bool)
     for line, fields in table:
         field = fields["row"]
-        if not (field.isascii() and field.isdigit() and int(field) < rows):
+        if not (re.fullmatch("[0-9]{1,18}", field) and int(field) < rows):
             raise InputError(
                 f"{at_line(name, line)}: expected a row from 0 to {rows - 1}, found '{field[:20]}'"
             )

@@ -22,6 +22,8 @@ JAFFE = dict(zip(["AN", "DI", "FE", "HA", "SA", "SU", "NE"], FER2013_CLASSES, st
 MICROSOFT = "FERPlus as Microsoft's script writes it"
 EXPW = dict(zip("0123456", FER2013_CLASSES, strict=True))
 
+_VOTE = re.compile("[0-9]|10")
+
 
 @LAYOUTS.register("JAFFE")
 def _jaffe(tree: Tree) -> list[FaceFile] | None:
@@ -125,21 +127,27 @@ def _affectnet_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
 
     validation.csv was published without a header. Nothing is yielded for another kind of list.
     """
-    columns = ["subDirectory_filePath", "face_x", "face_y", "face_width", "face_height"]
-    header = [*columns, "facial_landmarks", "expression", "valence", "arousal"]
+    box = ["face_x", "face_y", "face_width", "face_height"]
+    columns = ["subDirectory_filePath", *box, "expression"]
+    header = [*columns[:-1], "facial_landmarks", "expression", "valence", "arousal"]
+    for index, (where, fields) in enumerate(_csv_rows(path)):
+        if index == 0 and {*fields} >= {*columns}:
+            header = fields
+        elif len(fields) == len(header):
+            row = dict(zip(header, fields, strict=True))
+            yield where, [row[name] for name in columns]
+        elif index == 0:
+            return
+        elif fields:
+            raise InputError(f"{where}: expected {len(header)} columns, found {len(fields)}")
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each line of a CSV file, which may have GBs: what messages call it, and its fields."""
     try:
         with plain(path).open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
-            for number, fields in enumerate(csv.reader(file), start=1):  # GB, mostly landmarks
-                if number == 1 and {*fields} >= {*columns, "expression"}:
-                    header = fields
-                elif len(fields) == len(header):
-                    row = dict(zip(header, fields, strict=True))
-                    yield f"{path}: line {number}", [row[name] for name in (*columns, "expression")]
-                elif number == 1:
-                    return
-                elif fields:
-                    found = f"expected {len(header)} columns, found {len(fields)}"
-                    raise InputError(f"{path}: line {number}: {found}")
+            for number, fields in enumerate(csv.reader(file), start=1):
+                yield f"{path}: line {number}", fields
     except (OSError, csv.Error) as error:
         raise InputError(f"cannot read {path}: {one_line(error)}") from None
 
@@ -171,7 +179,7 @@ def _lines(tree: Tree, columns: int, name: str) -> Iterator[tuple[str, list[str]
 def _text(path: Path) -> list[str]:
     """Return the lines of a list."""
     try:
-        return path.read_text("utf-8-sig", "surrogateescape").splitlines()
+        return plain(path).read_text("utf-8-sig", "surrogateescape").splitlines()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
 
@@ -204,14 +212,15 @@ def written_by_microsoft(folder: Path) -> list[FaceFile]:
     """
     files = []
     for source in sorted({*folder.glob("*/label.csv"), *folder.glob("*/*/label.csv")}):
-        for number, row in enumerate(csv.reader(_text(source)), start=1):
-            split, votes = split_of(source.parent.name), row[-len(VOTE_COLUMNS) :]
-            if not split or len(row) <= len(votes) or not all(map(str.isdecimal, votes)):
+        split = split_of(source.parent.name)
+        for where, row in _csv_rows(source):
+            votes = row[-len(VOTE_COLUMNS) :]
+            if not split or len(row) <= len(votes) or not all(map(_VOTE.fullmatch, votes)):
                 raise InputError(
-                    f"{source}: line {number}: expected a picture and {len(VOTE_COLUMNS)} votes in "
+                    f"{where}: expected a picture and {len(VOTE_COLUMNS)} votes from 0 to 10 in "
                     "FER2013Train, FER2013Valid or FER2013Test"
                 )
-            path = _below(source.parent, row[0], f"{source}: line {number}")
+            path = _below(source.parent, row[0], where)
             path = (source.parent / path).relative_to(folder).as_posix()
             files.append(FaceFile(path, " ".join(votes), split))
     return files

@@ -38,23 +38,24 @@ def _faces(folder: Path, shard: str) -> list[FaceFile]:
     files: list[FaceFile] = []
     with _reading(folder / shard) as opened:
         schema = opened.schema_arrow
+        picture = picture_column(schema)
         label = next((name for name in LABELS if name in schema.names), None)
-        if label is None or picture_column(schema) is None:
+        if label is None or picture is None:
             raise ValueError(
                 f"expected a column of picture bytes and one of {', '.join(LABELS)}, found "
                 f"{', '.join(schema.names)}"
             )
         about = read_json((schema.metadata or {}).get(b"huggingface", "{}"))
         names = about.get("info", {}).get("features", {}).get(label, {}).get("names") or ()
-        plain = [field.name for field in schema if not field.type.num_fields]
-        plain = [name for name in plain if name != picture_column(schema)]
+        single = [field.name for field in schema if not field.type.num_fields]
+        columns = [name for name in single if name != picture]
         for group in range(opened.num_row_groups):
-            for row, values in enumerate(opened.read_row_group(group, plain).to_pylist()):
+            for row, values in enumerate(opened.read_row_group(group, columns).to_pylist()):
                 code = values[label]
                 known = isinstance(code, int) and 0 <= code < len(names)
                 path = f"{shard}#{len(files):07}"
                 fields = {name: str(value) for name, value in values.items()}
-                found = names[code] if known else str(code)
+                found = str(names[code] if known else code)
                 files.append(FaceFile(path, found, split, row=(group, row), fields=fields))
     return files
 

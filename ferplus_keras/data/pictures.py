@@ -128,6 +128,8 @@ def _read(source: Any) -> np.ndarray:
         if isinstance(source, bytes | bytearray | memoryview):
             return _read_file(io.BytesIO(source))
         if hasattr(source, "getexif"):  # Pillow's, recognised without importing it
+            if 0 in source.size:
+                raise InputError(f"expected a picture, got one of {source.width} x {source.height}")
             return _as_rgb(source)
         if hasattr(source, "read"):
             return _read_file(source)

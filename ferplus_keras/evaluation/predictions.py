@@ -221,7 +221,8 @@ def _rows(
         rows = kept if len(table) == len(kept) else every
         return np.sort(rows), np.argsort(rows)
     table = table[table[column] != ""]  # FER+ has images without a name, of which no rule keeps one
-    lines = table[column].astype(str).str.strip().str.removesuffix(".0").to_list()
+    lines = table[column].astype(str).str.strip().str.removesuffix(".0")
+    lines = lines.str.removeprefix("./").to_list()  # as `inputs.cell` writes some paths
     if known is source.rows.names:  # of files in no folder
         lines = [PureWindowsPath(line).name for line in lines]
     rows_of = defaultdict(list)

@@ -329,6 +329,7 @@ def test_excluded_rows_and_duplicates_leave_training_only(tmp_path):
         ("row\n3\n4.5\n", "line 3 .*: expected a row from 0 to 29, found '4.5'"),
         ("row\n-1\n", "line 2 .*: expected a row from 0 to 29, found '-1'"),
         ("row\n30\n", "line 2 .*: expected a row from 0 to 29, found '30'"),
+        (f"row\n{'9' * 5000}\n", "line 2 .*: expected a row from 0 to 29, found '9{20}'"),
         ("a,row\n1\n", "line 2 .*: expected 2 columns, found 1"),
     ],
 )

@@ -246,6 +246,18 @@ def test_file_names_that_are_not_utf_8_are_read(tmp_path):
     found = read_folder(tmp_path)
     assert "a/caf\udce9.png" in found.paths.tolist()
     assert read_folder(tmp_path).hashes == found.hashes
+    label_counts(tmp_path, "Folder", output=tmp_path / "rows.csv")
+    assert b",a/caf\xe9.png,a,1,0\n" in (tmp_path / "rows.csv").read_bytes()
+
+
+def test_names_that_a_spreadsheet_would_run_are_written_as_the_same_paths(tmp_path):
+    """So docs/files.md promises."""
+    written = write_faces(tmp_path, {"a": 20, "b": 20})
+    os.rename(tmp_path / written.popitem()[0], tmp_path / "=1+1.png")
+    lines = ["path,label", "=1+1.png,b", *(f"{path},{path[0]}" for path in written)]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    label_counts(tmp_path, "Folder", output=tmp_path / "rows.csv")
+    assert ",./=1+1.png,b,0,1\n" in (tmp_path / "rows.csv").read_text()
 
 
 @pytest.mark.parametrize("path", ["../face.png", "/etc/face.png", "a/../../face.png"])

@@ -1,6 +1,7 @@
 """Folders as data sets are published: drawn examples of each, and what cannot be meant."""
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -229,6 +230,10 @@ def parquet_without_names(drawn):
     parquet(drawn, None, "emotion")
 
 
+def parquet_with_names_that_are_numbers(drawn):
+    parquet(drawn, (3, 5))
+
+
 EXAMPLES = (
     *((raf_db_list, "RAF-DB"), (raf_db_originals, "RAF-DB")),
     *((raf_db_folders, "folders of classes"), (affectnet_lists, "AffectNet's lists")),
@@ -239,12 +244,12 @@ EXAMPLES = (
     *((fer2013_of_kaggle, "folders of classes"), (usages, "folders of classes")),
     *((nested_classes, "folders of classes"), (splits_below_classes, "folders of classes")),
     *((list_with_back_slashes, "labels.csv"), (parquet, "Parquet")),
-    (parquet_without_names, "Parquet"),
+    *((parquet_without_names, "Parquet"), (parquet_with_names_that_are_numbers, "Parquet")),
 )
 
 
 def test_every_layout_has_an_example():
-    assert len(EXAMPLES) == 19
+    assert len(EXAMPLES) == 20
     refused = {"FERPlus as Microsoft's script writes it"}
     assert {name for _, name in EXAMPLES} == set(LAYOUTS) - refused
 
@@ -344,6 +349,13 @@ def test_what_microsofts_script_writes_is_read_with_its_votes(tmp_path, box):
         drawn.text("data/FER2013Test/label.csv", [f"{name},{votes['Test']}"])
         with pytest.raises(InputError, match=f"line 1: expected a path below .*{name}"):
             load_split(tmp_path, "test")
+    for count in ("11", "9" * 30, "-1", "x"):
+        drawn.text("data/FER2013Test/label.csv", [f"fer.png,{count},0,0,0,0,0,0,0,0,0"])
+        with pytest.raises(InputError, match="line 1: expected a picture and 10 votes from 0 to"):
+            load_split(tmp_path, "test")
+    drawn.text("data/FER2013Test/label.csv", ["x" * 200_000])
+    with pytest.raises(InputError, match=r"cannot read .*label\.csv: field larger than"):
+        load_split(tmp_path, "test")
 
 
 def lines(path, *rows):
@@ -380,6 +392,10 @@ def pickled(folder):
 def unannotated(folder):
     annotated(folder, 3)
     Drawn(folder).picture("train/images/2.png")
+
+
+def pipe(folder):
+    os.mkfifo(folder / "label.lst")
 
 
 def unlabelled_columns(folder):
@@ -423,6 +439,7 @@ REFUSED = (
     (original_with("1 2 3 inf"), "train_1_boundingbox.txt: expected the box .*, found 1 2 3 inf"),
     (pickled, "cannot read .*1_exp.npy: .*allow_pickle"),
     (unannotated, "train/images/2.png has no train/annotations/2_exp.npy"),
+    (pipe, "label.lst is a pipe or a device; expected a file"),
     (unlabelled_columns, "cannot read .*a.parquet: expected a column of picture bytes and one of"),
     (
         faces(of={"train/a": 1, "Training/b": 1}),
@@ -438,9 +455,9 @@ REFUSED = (
 )
 
 
-@pytest.mark.parametrize("number", range(31))
+@pytest.mark.parametrize("number", range(32))
 def test_what_cannot_be_meant_is_refused_in_one_line(tmp_path, number):
-    assert len(REFUSED) == 31
+    assert len(REFUSED) == 32
     write, expected = REFUSED[number]
     write(tmp_path)
     with pytest.raises(InputError, match=expected) as caught:

@@ -201,6 +201,7 @@ def test_bytes_and_open_files_are_read_too(tmp_path):
     ("source", "expected"),
     [
         (None, "expected a picture as a path, the bytes of a file, .* got NoneType"),
+        (Image.new("RGB", (0, 4)), "expected a picture, got one of 0 x 4"),
         ("aGVsbG8=" * 100, r"cannot read 'aGVs.*…' as a path"),
         ([1, [2, 3]], "inhomogeneous"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture.*pip install pillow-heif"),

@@ -1,6 +1,7 @@
 """Predictions of any model, in every shape in which people have them."""
 
 import csv
+import itertools
 import json
 
 import numpy as np
@@ -8,12 +9,14 @@ import pandas
 import pytest
 
 from ferplus_keras.cli import main
+from ferplus_keras.data.counts import label_counts
 from ferplus_keras.data.dataset import load_split
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.data.sample_faces import write_sample_data
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.evaluate import evaluate
+from tests.data.test_folder import write_faces
 
 FER2013_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
@@ -219,3 +222,20 @@ def test_evaluate_takes_probabilities_and_a_split(table, sample_data):
         evaluate(np.full_like(values, np.nan), split)
     with pytest.raises(UsageError, match="load_split"):
         evaluate(values)
+
+
+def test_own_pictures_go_by_the_names_that_labels_writes(tmp_path):
+    """Also those that a spreadsheet would run, which it writes with ./ before them."""
+    data = tmp_path / "data"
+    written = write_faces(data, {"a": 20, "b": 20})
+    (data / written.popitem()[0]).rename(data / "=1+1.png")
+    labels = {path: path[0] for path in written} | {"=1+1.png": "b"}
+    splits = itertools.cycle(["train", "test"])
+    lines = [f"{path},{label},{next(splits)}" for path, label in labels.items()]
+    (data / "labels.csv").write_text("\n".join(["path,label,split", *lines]))
+    label_counts(data, "Folder", output=tmp_path / "rows.csv")
+    rows = pandas.read_csv(tmp_path / "rows.csv")
+    assert "./=1+1.png" in rows["image"][rows["split"] == "test"].tolist()
+    rows[rows["split"] == "test"].drop(columns="row").to_csv(tmp_path / "mine.csv", index=False)
+    found, _ = scored(tmp_path / "mine.csv", data, "--dataset_name", "Folder")
+    assert (found["n"], found["accuracy"]) == (20, 1)
