@@ -52,10 +52,10 @@ FACE_SIZE = 48
 
 
 def check_class_names(names: Iterable[str], source: str) -> None:
-    """Refuse names that are no text, or that a spreadsheet would run as a formula.
+    """Refuse names that cannot be printed, or that a spreadsheet would run as a formula.
 
     Raises:
-        InputError: one is; the message begins with `source`.
+        InputError: for the first such name; the message begins with `source`.
     """
     for name in names:
         if not name.isprintable() or not name.strip():

@@ -12,7 +12,7 @@ from typing import Any
 from ferplus_keras.errors import InputError, one_line
 
 FORMULA = "=+-@\t\r"
-"""What a cell begins with that a spreadsheet runs."""
+"""Characters at the start of a cell that make a spreadsheet run it."""
 
 EXPANSION = 20
 """How many times larger an archive of numbers may become when it is unpacked."""
@@ -32,13 +32,13 @@ def plain(path: Path) -> Path:
 
 
 def cell(path: object) -> str:
-    """Return a path for a CSV file; ./ before what a spreadsheet would run. It is the same file."""
+    """Return a path as a CSV cell; one that a spreadsheet would run begins with ./ instead."""
     text = str(path)
     return f"./{text}" if text.startswith((*FORMULA,)) else text
 
 
 def read_json(text: str | bytes) -> Any:
-    """Return what JSON text says; raises ValueError if it is none or its brackets nest too deep."""
+    """Return the value of a JSON text; raises ValueError if it is not JSON or nested too deep."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -48,7 +48,7 @@ def read_json(text: str | bytes) -> Any:
 def read_mapping(
     path: Path, load: Callable[[str], Any] = read_json, *errors: type[Exception]
 ) -> dict[str, Any]:
-    """Return the names and values in a file, as `load` makes them of its text.
+    """Return the mapping that `load` reads from the text of a file.
 
     Raises:
         InputError: it cannot be read, is damaged (`load` raises one of `errors` or a ValueError),
@@ -68,7 +68,7 @@ def open_zip(path: Path, kind: str) -> Iterator[zipfile.ZipFile]:
     """Open a zip archive of numbers, which hardly shrink when packed; messages call it `kind`.
 
     Raises:
-        InputError: it is none, damaged, or would fill the memory when it is unpacked.
+        InputError: it is no archive, is damaged, or would fill the memory when it is unpacked.
     """
     try:
         with zipfile.ZipFile(plain(path)) as archive:

@@ -19,10 +19,10 @@ WORK = ".partial-"
 
 @contextmanager
 def workspace(folder: Path) -> Iterator[Path]:
-    """Yield a new folder within `folder`, locked and removed at the end.
+    """Yield a new folder within `folder`, locked, and removed at the end.
 
-    What killed processes left of theirs is removed first, once per process. What they had moved
-    into `old` is put back.
+    Folders that killed processes left behind are removed first, once per process, after what they
+    had moved into `old` is put back.
     """
     _sweep(folder.resolve())
     held = None

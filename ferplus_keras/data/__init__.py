@@ -1,1 +1,1 @@
-"""The two CSV files: read, labelled, batched."""
+"""CSV files and pictures: read, labelled, split, batched."""

@@ -1,4 +1,4 @@
-"""What training draws anew (augmentation, sampling, mixup, CutMix), and test-time views.
+"""Random changes in training (augmentation, sampling, mixup, CutMix), and test-time views.
 
 A preset is a list of steps. Each step draws its numbers for a whole batch at once and changes
 uint8 faces, before the model's own resizing. The same images with the same seed integers give the
@@ -16,8 +16,8 @@ from ferplus_keras.registry import Registry
 Augmentation = Callable[..., np.ndarray]
 """(images (b, s, s) or (b, s, s, 3) uint8, non-negative seed integers) -> new images alike.
 
-A third argument `own`, (b,) bool, restricts the work to some rows, which change as they would among
-the others.
+A third argument `own`, (b,) bool, restricts the work to some rows, whose pixels are the same as
+without it.
 """
 
 Step = Callable[[np.ndarray, np.random.Generator, np.ndarray], None]
@@ -141,7 +141,7 @@ def light(brightness: float, contrast: float, *, p: float) -> Step:
 def crop(scale: tuple[float, float], ratio: tuple[float, float], *, attempts: int = 10) -> Step:
     """Stretch a box to the whole face: `scale` of its area, width to height in `ratio`.
 
-    Of so many boxes, the first that fits into the face is taken; else the whole face.
+    The first of `attempts` random boxes that fits into the face is taken, else the whole face.
     """
     import cv2
 

@@ -1,4 +1,4 @@
-"""What label rules make of a data set: counted, as a table, and written row by row."""
+"""What a label rule keeps of a data set: counts, a table of them, and the rows as CSV."""
 
 from __future__ import annotations
 

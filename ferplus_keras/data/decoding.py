@@ -1,4 +1,4 @@
-"""Own pictures decoded once, into one array on disk, with what is worth knowing of each."""
+"""Own pictures decoded once into one array on disk, with digest, size and contrast of each."""
 
 import hashlib
 import sys
@@ -19,7 +19,7 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.progress import progress_bar
 
 SIZES = (FACE_SIZE, 64, 96, 112, 128, 160, 192, 224)
-"""Face sizes of which the largest is chosen that half of the pictures reach."""
+"""Face sizes to choose from: the largest that half of the pictures reach."""
 
 _SAMPLED = 24  # pictures by which size and colour are chosen
 _TINTED = 16  # grey levels between the channels of a pixel that has a colour
@@ -34,7 +34,7 @@ class Pictures(NamedTuple):
     digests: np.ndarray  # (n,) uint64 of each as 48x48 grey levels, whatever the shape of the faces
     sides: np.ndarray  # (n, 2) int64, height and width of each picture
     contrast: np.ndarray  # (n,) int64, brightest minus darkest of the 48x48 grey levels
-    contents: list[str]  # hash of the pixels of each as they were decoded
+    contents: np.ndarray  # (n,) str, hash of the pixels of each as they were decoded
 
 
 def read_pictures(
@@ -60,33 +60,32 @@ def read_pictures(
         with suppress(OSError):  # a missing file is named with the other faults
             state.update(f"{cache.stamp(folder / file.file)}\n".encode())
     entry = cache.load(cache_folder, entry_of)
-    if entry and entry.sha256 == state.hexdigest():
-        (faults,) = entry.extra["unreadable"]
-        for file in files:  # a package may have been installed since
-            if file.path in faults and _fault(folder, file) is None:
-                entry = None
-    if entry is None or entry.sha256 != state.hexdigest():
+    if not entry or entry.sha256 != state.hexdigest() or _some_can_be_read(folder, files, entry):
         with cache.building(cache_folder, (len(files), *shape)) as faces:
-            found, faults = _decode(folder, files, faces)
-            found["unreadable"] = [faults]
-            if not faults or (skip_unreadable and len(faults) < len(files)):
-                entry = cache.Entry(faces, found, cache.stamp(folder), state.hexdigest())
-                entry = cache.store(cache_folder, entry_of, entry)
+            found = _decode(folder, files, faces)
+            entry = cache.Entry(faces, found, cache.stamp(folder), state.hexdigest())
+            entry = cache.store(cache_folder, entry_of, entry)
+    (faults,) = entry.extra["unreadable"]
     _report(folder, faults, len(files), skip_unreadable)
     keep = [index for index, file in enumerate(files) if file.path not in faults]
-    digests, sides, contrast, contents = (
-        [entry.extra[name][index] for index in keep]
-        for name in ("digests", "sides", "contrast", "contents")
+
+    def column(name: str, kind: type | None = None) -> np.ndarray:
+        return np.array([entry.extra[name][index] for index in keep], kind)
+
+    pictures = Pictures(
+        faces=cache.take(entry.faces, np.array(keep)) if faults else entry.faces,
+        digests=column("digests", np.uint64),
+        sides=column("sides"),
+        contrast=column("contrast"),
+        contents=column("contents"),
     )
-    faces = cache.take(entry.faces, np.array(keep)) if faults else entry.faces
-    columns = np.array(digests, np.uint64), np.array(sides), np.array(contrast)
-    return Pictures(faces, *columns, contents), faults
+    return pictures, faults
 
 
 def choose_shape(
     folder: Path, files: Sequence[FaceFile], size: int | None, colour: bool | None, largest: int
 ) -> tuple[int, ...]:
-    """Return the shape of a face; what is None is chosen from some of the pictures and printed."""
+    """Return the shape of a face; what is None is chosen from a sample of pictures and printed."""
     if size is None or colour is None:
         sides, tinted = [], []
         for index in np.unique(np.linspace(0, len(files) - 1, _SAMPLED).astype(int)):
@@ -110,20 +109,23 @@ def _read(folder: Path, file: FaceFile) -> np.ndarray:
     return read_face(parquet.read_row(path, file.row) if file.row else path, file.box)
 
 
-def _fault(folder: Path, file: FaceFile) -> str | None:
-    try:
-        _read(folder, file)
-    except InputError as error:
-        return str(error)
+def _some_can_be_read(folder: Path, files: Sequence[FaceFile], entry: cache.Entry) -> bool:
+    """Return whether a package was installed since that reads what could not be read."""
+    (faults,) = entry.extra["unreadable"]
+    for file in files:
+        if file.path in faults:
+            with suppress(InputError):
+                _read(folder, file)
+                return True
+    return False
 
 
-def _decode(
-    folder: Path, files: Sequence[FaceFile], faces: np.ndarray
-) -> tuple[dict[str, list], dict[str, str]]:
-    """Decode pictures into `faces`; return the columns of `Pictures`, and path -> fault."""
+def _decode(folder: Path, files: Sequence[FaceFile], faces: np.ndarray) -> dict[str, list]:
+    """Decode pictures into `faces`; return other columns of `Pictures`, and [path -> fault]."""
     found = {name: [0] * len(files) for name in ("digests", "contents", "contrast")}
     found["sides"] = [(1, 1)] * len(files)
     faults: dict[str, str] = {}
+    found["unreadable"] = [faults]
 
     def read(begin: int) -> int:
         some = range(begin, min(begin + _TOGETHER, len(files)))
@@ -147,7 +149,7 @@ def _decode(
     with bar, ThreadPoolExecutor() as pool:
         for count in pool.map(read, range(0, len(files), _TOGETHER)):
             bar.update(count)
-    return found, faults
+    return found
 
 
 def _report(folder: Path, faults: Mapping[str, str], pictures: int, skip: bool) -> None:

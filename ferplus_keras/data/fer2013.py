@@ -1,4 +1,4 @@
-"""Read fer2013.csv in any of the forms it is passed around in; memory-mapped from then on."""
+"""Read fer2013.csv in every form in which it circulates; later starts map its pixels."""
 
 import csv
 import gzip
@@ -243,7 +243,7 @@ def _read_block(source: io.TextIOWrapper) -> list[str]:
 
 
 def _read_header(header: str, name: str) -> tuple[list[str], str]:
-    """Return the names of the columns in small letters, and what separates them."""
+    """Return the names of the columns in lower case, and what separates them."""
     if not header.strip():
         raise InputError(f"{name} is empty; expected the columns {', '.join(_COLUMNS)}")
     if header.lstrip().startswith("<"):

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ferplus_keras.data import cache, parquet  # noqa: F401 (parquet and lists enter layouts)
+from ferplus_keras.data.checks import check_pictures
 from ferplus_keras.data.decoding import SIZES, choose_shape, read_pictures
 from ferplus_keras.data.layouts import FaceFile, find_faces
 from ferplus_keras.data.lists import LABELS_FILE
-from ferplus_keras.data.losses import notice_losses
 from ferplus_keras.data.pictures import SUFFIXES
 from ferplus_keras.data.registry import FileRows, data_set, only_rule
 from ferplus_keras.data.splitting import divide, find_groups, warn_of_people
@@ -71,7 +71,7 @@ def read_folder(
     keep = [index for index, file in enumerate(files) if file.path not in faults]
     files = [files[index] for index in keep]
     groups = groups and [groups[index] for index in keep]
-    notice_losses(folder, files, pictures)
+    check_pictures(folder, files, pictures)
     splits = divide(files, pictures.digests, groups)
     if not groups:
         warn_of_people(files, splits)

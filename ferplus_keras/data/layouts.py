@@ -1,4 +1,4 @@
-"""Folders of pictures: which files are faces, what they show, and which split they are of."""
+"""Folders of pictures: which files are faces, their labels and their splits."""
 
 import re
 import sys
@@ -13,14 +13,10 @@ from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import InputError, unknown
 from ferplus_keras.registry import Registry
 
-RAF_DB = {
-    **{"1": "surprise", "2": "fear", "3": "disgust", "4": "happiness"},
-    **{"5": "sadness", "6": "anger", "7": "neutral"},
-}
-AFFECTNET = {
-    **{"0": "neutral", "1": "happiness", "2": "sadness", "3": "surprise"},
-    **{"4": "fear", "5": "disgust", "6": "anger", "7": "contempt"},
-}
+_RAF_DB = "surprise fear disgust happiness sadness anger neutral"
+RAF_DB = dict(zip("1234567", _RAF_DB.split(), strict=True))
+_AFFECTNET = "neutral happiness sadness surprise fear disgust anger contempt"
+AFFECTNET = dict(zip("01234567", _AFFECTNET.split(), strict=True))
 """Classes by the numbers that RAF-DB and AffectNet give them."""
 
 _SPLIT_WORD = re.compile(
@@ -38,7 +34,7 @@ class FaceFile(NamedTuple):
     split: str | None  # where it is given
     box: tuple[int, ...] | None = None  # of the face: left, top, right, bottom
     row: tuple[int, int] | None = None  # of a Parquet file: row group, row in it
-    fields: Mapping[str, str] = MappingProxyType({})  # what a list says beside that
+    fields: Mapping[str, str] = MappingProxyType({})  # further columns of a list
 
     @property
     def file(self) -> str:
@@ -59,7 +55,7 @@ class Tree(NamedTuple):
         return [path for path in self.others if path.rpartition("/")[2] in names]
 
     def skip(self, paths: Sequence[str], why: str) -> None:
-        """Say that files are not read."""
+        """Warn of files that are not read."""
         if paths:
             found = f"skipped {len(paths)} files in {self.folder} {why}, such as {min(paths)}"
             print(f"warning: {found}", file=sys.stderr)
@@ -101,7 +97,7 @@ def splits_in(name: str) -> frozenset[str]:
 
 
 def split_of(*names: str) -> str | None:
-    """Return the split that the last of some names means that means one, None for none.
+    """Return the split meant by the last of the names that means exactly one; None for none.
 
     >>> [split_of(name) for name in ("Train_Aligned_Faces", "val_set", "PrivateTest", "happy")]
     ['train', 'validation', 'test', None]
@@ -135,9 +131,10 @@ def _place(parts: Sequence[str]) -> _Place:
 def _folders(tree: Tree) -> list[FaceFile]:
     """List CLASS/…, SPLIT/CLASS/… or CLASS/SPLIT/…, also below a folder that holds all of it."""
     above = [path.rpartition("/")[0] for path in tree.pictures]
-    wrapping = _wrapping([folder.split("/") for folder in {*above} - {""}])
-    places = {folder: _place(folder.split("/")[wrapping:]) for folder in {*above} - {""}}
-    places = {folder: place for folder, place in sorted(places.items()) if place.names}
+    folders = {folder: folder.split("/") for folder in sorted({*above} - {""})}
+    wrapping = _wrapping([*folders.values()])
+    places = {folder: _place(parts[wrapping:]) for folder, parts in folders.items()}
+    places = {folder: place for folder, place in places.items() if place.names}
     _refuse_mixture(tree.folder, places)
     classes = {place.names[0] for place in places.values()}
     inner = {name for place in places.values() for name in place.names[1:2]}
@@ -164,7 +161,7 @@ def _folders(tree: Tree) -> list[FaceFile]:
 def _wrapping(folders: Sequence[Sequence[str]]) -> int:
     """Return how many folders hold all pictures before the names of classes or splits begin."""
     depth = 0
-    while all(len(parts) > depth + 1 for parts in folders) and folders:
+    while folders and all(len(parts) > depth + 1 for parts in folders):
         names = {parts[depth] for parts in folders}
         if len(names) > 1 or any(splits_in(name) or _EMOTION.match(name) for name in names):
             break

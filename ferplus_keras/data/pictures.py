@@ -1,4 +1,4 @@
-"""Pictures in, whatever they are like: RGB uint8, or one face of the shape that is wanted."""
+"""Read pictures of any kind as RGB uint8, and turn them into faces of a given shape."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".avif", ".heic", ".heif"),
     *(".bmp", ".pgm", ".ppm", ".tif", ".tiff"),
 )
-"""Endings of the files that are read, in small letters; HEIC needs the package pillow-heif."""
+"""Endings of the files that are read, in lower case; HEIC needs the package pillow-heif."""
 
 DECODERS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "HEIF")
 """What Pillow may decode; some of its other decoders start programs."""
@@ -179,7 +179,7 @@ def _decoders() -> list[str]:
 
 
 def _unidentified(start: bytes) -> str:
-    """Say what a file is that Pillow does not know, by its first bytes."""
+    """Describe a file that Pillow cannot identify, by its first bytes."""
     if not start:
         return "an empty file"
     if start[:4] in (b"II*\0", b"MM\0*"):

@@ -108,7 +108,7 @@ def _splits_of(splits: np.ndarray, groups: Sequence[str | None]) -> dict[str | N
 
 
 def warn_of_people(files: Sequence[FaceFile], splits: np.ndarray) -> None:
-    """Say where people or sequences, by the look of names or columns, are in several splits."""
+    """Warn if people or sequences, recognised by names or columns, are in several splits."""
     columns = [name for name in files[0].fields if _PEOPLE_COLUMN.fullmatch(name)]
     labels = [file.label for file in files]
     classes = len(set(labels))

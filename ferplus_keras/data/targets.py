@@ -14,7 +14,7 @@ from ferplus_keras.errors import InputError, UsageError, unknown
 LEFT_OUT = "the class is left out"
 
 _ROUNDING = 1e-6
-"""Shares of votes that are equal may differ by this once they are added up."""
+"""Equal shares may differ by this after they are added up."""
 
 
 @dataclass(frozen=True)

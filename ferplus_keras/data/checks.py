@@ -1,4 +1,4 @@
-"""What own pictures would lose without a word: noticed before anything is trained on them."""
+"""Own pictures that a network could learn nothing from: found before training."""
 
 import sys
 from collections import defaultdict
@@ -14,12 +14,12 @@ from ferplus_keras.errors import InputError
 BLANK = 16
 """Grey levels between darkest and brightest of a picture that shows nothing."""
 
-OBLONG = 1.5  # longer side by the shorter one, from which on a face is squeezed beyond likeness
+OBLONG = 1.5  # longer side / shorter side, from which on squeezing distorts a face
 _MANY = 0.1  # share of oblong pictures from which on they are no accident
 _FOLDER = 3  # blank pictures that make a blank folder
 
 
-def notice_losses(folder: Path, files: Sequence[FaceFile], pictures: Pictures) -> None:
+def check_pictures(folder: Path, files: Sequence[FaceFile], pictures: Pictures) -> None:
     """Warn of pictures that show nothing, are squeezed, or have two labels.
 
     Raises:
