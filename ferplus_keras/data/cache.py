@@ -75,8 +75,9 @@ def building(folder: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
             folder.mkdir(parents=True, exist_ok=True)
             path = stack.enter_context(workspace(folder)) / "faces.npy"
             faces = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-            with path.open("r+b") as file:  # a full disk is found now, not as a crash
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+                with path.open("r+b") as file:  # a full disk is found now, not as a crash
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         except OSError as error:
             size = np.prod(shape, dtype=np.int64)
             if size > _IN_MEMORY:
@@ -186,5 +187,5 @@ def take(faces: np.ndarray | FacesOnDisk, rows: np.ndarray) -> np.ndarray | Face
 
 def release(faces: np.ndarray) -> None:
     """Let go of the pages of a mapped file: unasked, they would stay in the process's memory."""
-    if isinstance(faces, np.memmap):
+    if isinstance(faces, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
         faces._mmap.madvise(mmap.MADV_DONTNEED)

@@ -81,9 +81,7 @@ def leaked_rows(groups: np.ndarray, in_train: np.ndarray) -> np.ndarray:
 
     `groups` are (n,) int as `duplicate_groups` returns them, `in_train` is (n,) bool.
     """
-    trained = np.bincount(groups[in_train], minlength=len(groups)) > 0
-    tested = np.bincount(groups[~in_train], minlength=len(groups)) > 0
-    return np.where(in_train, tested[groups], trained[groups])
+    return np.isin(groups, groups[in_train]) & np.isin(groups, groups[~in_train])
 
 
 @dataclass(frozen=True, eq=False)

@@ -170,10 +170,11 @@ def _lines(tree: Tree, columns: int, name: str) -> Iterator[tuple[str, list[str]
     for path in lists:
         for number, line in enumerate(_text(tree.folder / path), start=1):
             where, fields = f"{tree.folder / path}: line {number}", line.rsplit(None, columns - 1)
-            if fields and len(fields) != columns:
+            if not fields:
+                continue
+            if len(fields) != columns:
                 raise InputError(f"{where}: expected {columns} columns, found {len(fields)}")
-            if fields:
-                yield where, fields
+            yield where, fields
 
 
 def _text(path: Path) -> list[str]:

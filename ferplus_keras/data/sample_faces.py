@@ -10,7 +10,7 @@ import numpy as np
 
 from ferplus_keras.emotions import FACE_SIZE, FER2013_CLASSES, FERPLUS_CLASSES, VOTE_COLUMNS
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.files import replacing
+from ferplus_keras.files import replacing, require_writable
 
 ANNOTATORS = 10
 MINIMUM_ROWS = 400
@@ -57,6 +57,8 @@ def write_sample_data(
         raise UsageError(f"expected at least {MINIMUM_ROWS} rows, {reason}; got {rows}.")
     if seed < 0:
         raise UsageError(f"expected a seed of at least 0; got {seed}.")
+    out_dir = Path(out_dir)
+    require_writable(out_dir, "OUT_DIR")
     usages, drawings = draw_rows(rows, seed)
     faces = ["emotion,pixels,Usage"]
     votes = [f"Usage,Image name,{','.join(VOTE_COLUMNS)}"]
@@ -71,21 +73,16 @@ def write_sample_data(
     tables = {"fer2013.csv": faces, "fer2013new.csv": votes}
     contents = {name: "\n".join([*lines, ""]).encode() for name, lines in tables.items()}
     contents["faces.png"] = _contact_sheet(drawings)
-    out_dir = Path(out_dir)
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            path = out_dir / name
-            if not overwrite and path.exists() and path.read_bytes() != content:
-                raise InputError(
-                    f"expected {path} not to exist or to hold this data set; it holds something "
-                    "else: choose another folder, or use --overwrite"
-                )
-        for name, content in contents.items():
-            with replacing(out_dir / name) as partial:
-                partial.write_bytes(content)
-    except OSError as error:
-        raise InputError(f"cannot write the sample data into {out_dir}: {error}") from error
+    for name, content in contents.items():
+        path = out_dir / name
+        if not overwrite and path.is_file() and path.read_bytes() != content:
+            raise InputError(
+                f"expected {path} not to exist or to hold this data set; it holds something "
+                "else: choose another folder, or use --overwrite"
+            )
+    for name, content in contents.items():
+        with replacing(out_dir / name) as partial:
+            partial.write_bytes(content)
     return out_dir
 
 
@@ -151,13 +148,13 @@ def _draw_pattern(rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
 
 
-def _contact_sheet(drawings: list[Drawing], rows: int = 3, side: int = 96) -> bytes:
-    """Return a PNG: a column per class with its name and its first unanimous drawings, enlarged."""
+def _contact_sheet(drawings: list[Drawing]) -> bytes:
+    """Return a PNG: a column per class with its name and its three clearest drawings, enlarged."""
     import cv2
 
-    font, columns = (cv2.FONT_HERSHEY_SIMPLEX, 0.45), []
+    side, font, columns = 96, (cv2.FONT_HERSHEY_SIMPLEX, 0.45), []
     for index, name in enumerate(FERPLUS_CLASSES):
-        clear = sorted(drawings, key=lambda drawing: -drawing.votes[index])[:rows]
+        clear = sorted(drawings, key=lambda drawing: -drawing.votes[index])[:3]
         faces = [cv2.resize(d.pixels, (side, side), interpolation=cv2.INTER_CUBIC) for d in clear]
         title = np.full((24, side), 255, np.uint8)
         (width, _), _ = cv2.getTextSize(name, *font, 1)

@@ -86,10 +86,12 @@ def test_faces_of_ferplus_stay_as_they_are(sample_data):
     assert load_split(sample_data, "test", face_size=48, colour=False).images.ndim == 3
 
 
-@pytest.mark.parametrize("pread", [True, False])
-def test_many_faces_stay_on_disk(tmp_path, monkeypatch, pread):
-    if not pread:
+@pytest.mark.parametrize("unix", [True, False])
+def test_many_faces_stay_on_disk(tmp_path, monkeypatch, unix):
+    if not unix:
         monkeypatch.delattr(cache.os, "pread")
+        monkeypatch.delattr(cache.os, "posix_fallocate")
+        monkeypatch.delattr(cache.mmap, "MADV_DONTNEED")
     write(tmp_path, {"a": 60, "b": 60}, side=48)
     expected = load_dataset(tmp_path, "Folder").splits
     monkeypatch.setattr(cache, "_IN_MEMORY", 0)
