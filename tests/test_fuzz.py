@@ -5,6 +5,7 @@ FERPLUS_FUZZ_SECONDS=600 python -m pytest tests/test_fuzz.py -k yaml  # ten minu
 """
 
 import contextlib
+import copy
 import io
 import itertools
 import json
@@ -31,6 +32,7 @@ from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config  # noq
 from ferplus_keras.data.fer2013 import read_fer2013  # noqa: E402
 from ferplus_keras.data.ferplus import ferplus_votes  # noqa: E402
 from ferplus_keras.data.layouts import find_faces  # noqa: E402
+from ferplus_keras.data.lists import written_by_microsoft  # noqa: E402
 from ferplus_keras.data.pictures import read_picture  # noqa: E402
 from ferplus_keras.emotions import FERPLUS_CLASSES  # noqa: E402
 from ferplus_keras.errors import InputError  # noqa: E402
@@ -121,7 +123,7 @@ def damaged_json(draw, content: bytes) -> bytes:
                 break
             inside = inside[key]
         if draw(st.booleans()):
-            inside[key] = draw(st.sampled_from(ODD_VALUES))
+            inside[key] = copy.deepcopy(draw(st.sampled_from(ODD_VALUES)))
         else:
             del inside[key]
         if not found:
@@ -197,6 +199,22 @@ def pixels(folder):
 def labels(folder):
     content = b'path,label,split\na/1.png,happiness,train\n"b, 2.png",sadness,test\n'
     return Reader(content, "labels.csv", lambda path: find_faces(folder), 200)
+
+
+@reader
+def label_csv(folder):
+    def read(path):
+        np.array([file.label.split() for file in written_by_microsoft(folder)], int)
+
+    (folder / "FER2013Train").mkdir()
+    content = b'1.png,1,0,0,9,0,0,0,0,0,0\n2.png,"(0, 0, 48, 48)",1,0,0,9,0,0,0,0,0,0\n'
+    return Reader(content, "FER2013Train/label.csv", read, 200)
+
+
+@reader
+def label_lst(folder):
+    content = b"a.jpg 0 1 2 3 4 99 0\nb.jpg 1 1 2 3 4 99 6\n"
+    return Reader(content, "label.lst", lambda path: find_faces(folder), 200)
 
 
 @reader
