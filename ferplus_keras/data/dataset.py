@@ -93,11 +93,6 @@ class Source:
     classes: ClassMap  # the C classes and what each is merged of
 
     @property
-    def hashes(self) -> dict[str, str]:
-        """File name -> SHA-256 of every file read; of own pictures one of all, "pictures"."""
-        return self.rows.hashes
-
-    @property
     def class_names(self) -> tuple[str, ...]:
         """The C classes, in the order of the targets."""
         return self.classes.names
@@ -140,7 +135,7 @@ class Source:
             raise NoRows(
                 f"expected rows for the {name} split of {self.label_set.name}, but of its "
                 f"{np.count_nonzero(in_split)} rows none is kept; the data files are "
-                f"{', '.join(self.hashes)}"
+                f"{', '.join(self.rows.hashes)}"
             )
         paths, digests = self.rows.paths, self.rows.digests
         return Split(
@@ -198,7 +193,7 @@ class Dataset:
     draw: bool  # whether training draws one class from the target at every read
     evaluation_rule: str  # that labels the validation and test rows
     counts: dict  # as `counts.label_counts` gives them
-    hashes: dict[str, str]  # as `Source.hashes`, and of the file of excluded rows
+    hashes: dict[str, str]  # as `FileRows.hashes`, and of the file of excluded rows
 
 
 def open_source(
@@ -281,7 +276,7 @@ def load_dataset(
     rule = label_set.rule(label_rule)
     evaluation = label_set.rule(evaluation_rule or rule.evaluate_with)
     source = open_source(data_dir, dataset_name, cache_dir, class_map=class_map, **reading)
-    hashes = dict(source.hashes)
+    hashes = dict(source.rows.hashes)
     train = source.label(rule)
     if exclude:
         excluded, hashes[Path(exclude).name] = read_excluded(exclude, len(train.keep))

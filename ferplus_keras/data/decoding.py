@@ -60,7 +60,11 @@ def read_pictures(
         with suppress(OSError):  # a missing file is named with the other faults
             state.update(f"{cache.stamp(folder / file.file)}\n".encode())
     entry = cache.load(cache_folder, entry_of)
-    if not entry or entry.sha256 != state.hexdigest() or _some_can_be_read(folder, files, entry):
+    if entry and entry.sha256 != state.hexdigest():
+        entry = None
+    (faults,) = entry.extra["unreadable"] if entry else ({},)
+    # A package that reads further kinds of files may have been installed since.
+    if entry is None or any(_is_readable(folder, f) for f in files if f.path in faults):
         with cache.building(cache_folder, (len(files), *shape)) as faces:
             found = _decode(folder, files, faces)
             entry = cache.Entry(faces, found, cache.stamp(folder), state.hexdigest())
@@ -109,15 +113,12 @@ def _read(folder: Path, file: FaceFile) -> np.ndarray:
     return read_face(parquet.read_row(path, file.row) if file.row else path, file.box)
 
 
-def _some_can_be_read(folder: Path, files: Sequence[FaceFile], entry: cache.Entry) -> bool:
-    """Return whether a package was installed since that reads what could not be read."""
-    (faults,) = entry.extra["unreadable"]
-    for file in files:
-        if file.path in faults:
-            with suppress(InputError):
-                _read(folder, file)
-                return True
-    return False
+def _is_readable(folder: Path, file: FaceFile) -> bool:
+    try:
+        _read(folder, file)
+    except InputError:
+        return False
+    return True
 
 
 def _decode(folder: Path, files: Sequence[FaceFile], faces: np.ndarray) -> dict[str, list]:

@@ -63,25 +63,19 @@ def draw_person(rng: np.random.Generator) -> Person:
     return Person(skin, hair, style, *proportions, int(rng.choice([-1, 1])))
 
 
-def draw_face(
-    expression: Expression, person: Person, rng: np.random.Generator, *, nuisance: float = 1.0
-) -> np.ndarray:
-    """Draw one face, (48, 48) uint8, 0-255.
-
-    `rng` draws the wall behind it, and place, size, light and noise as strongly as `nuisance` says:
-    0 for a clean portrait.
-    """
+def draw_face(expression: Expression, person: Person, rng: np.random.Generator) -> np.ndarray:
+    """Draw one face, (48, 48) uint8, 0-255; `rng` draws wall, place, size, light and noise."""
     canvas = np.full((_SIDE, _SIDE), rng.uniform(40, 220), np.uint8)
-    scale = _SIDE * (0.39 + nuisance * rng.uniform(-0.045, 0.045))
-    centre = _SIDE * (np.array([0.5, 0.54]) + nuisance * rng.uniform(-0.05, 0.05, 2))
-    tilt = np.deg2rad(12 * expression.smirk * person.smirk_side + nuisance * rng.normal(0, 4))
+    scale = _SIDE * (0.39 + rng.uniform(-0.045, 0.045))
+    centre = _SIDE * (np.array([0.5, 0.54]) + rng.uniform(-0.05, 0.05, 2))
+    tilt = np.deg2rad(12 * expression.smirk * person.smirk_side + rng.normal(0, 4))
     draw_head(Pen(canvas, scale, tilt, centre), person, expression)
     small = cv2.resize(canvas, (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_AREA)
     direction, ramp = rng.uniform(0, 2 * np.pi), np.linspace(-1, 1, FACE_SIZE)
     light = np.cos(direction) * ramp + np.sin(direction) * ramp[:, None]  # from one side
-    lit = small * (1 + nuisance * rng.uniform(0, 0.3) * light)
-    lit = 128 + (lit - 128) * (1 + nuisance * rng.uniform(-0.3, 0.15))  # the camera's contrast
-    lit += nuisance * (rng.uniform(-20, 20) + rng.normal(0, rng.uniform(1, 7), lit.shape))
+    lit = small * (1 + rng.uniform(0, 0.3) * light)
+    lit = 128 + (lit - 128) * (1 + rng.uniform(-0.3, 0.15))  # the camera's contrast
+    lit += rng.uniform(-20, 20) + rng.normal(0, rng.uniform(1, 7), lit.shape)
     return np.clip(np.rint(lit), 0, 255).astype(np.uint8)
 
 

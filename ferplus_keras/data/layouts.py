@@ -72,19 +72,14 @@ def find_faces(folder: Path) -> tuple[str, list[FaceFile]]:
     Raises:
         InputError: the layout has a fault or two meanings, or a folder or list cannot be read.
     """
-    tree = _scan(folder)
-    found = ((name, LAYOUTS[name](tree)) for name in reversed(LAYOUTS))
-    name, files = next((name, files) for name, files in found if files is not None)
-    return name, sorted(files, key=lambda file: file.path)
-
-
-def _scan(folder: Path) -> Tree:
-    """List a folder."""
     pictures, others = [], []
     for file in files_below(folder):
         kind = pictures if file.name.lower().endswith(SUFFIXES) else others
         kind.append(file.relative_to(folder).as_posix())
-    return Tree(folder, sorted(pictures), sorted(others))
+    tree = Tree(folder, sorted(pictures), sorted(others))
+    found = ((name, LAYOUTS[name](tree)) for name in reversed(LAYOUTS))
+    name, files = next((name, files) for name, files in found if files is not None)
+    return name, sorted(files, key=lambda file: file.path)
 
 
 @lru_cache(maxsize=1000)

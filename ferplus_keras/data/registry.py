@@ -18,7 +18,7 @@ class FileRows(NamedTuple):
     splits: np.ndarray  # (n,) str: train, validation or test
     images: np.ndarray | None  # (n, s, s) or (n, s, s, 3) uint8; None where only votes were read
     class_names: tuple[str, ...]  # that label rules distinguish, in the order of their targets
-    hashes: dict[str, str]  # file name to SHA-256 of every file read
+    hashes: dict[str, str]  # file name -> SHA-256 of every file; of own pictures one, "pictures"
     paths: np.ndarray | None = None  # (n,) str; None where all rows are of one file
     names: np.ndarray | None = None  # (n,) str, of the image of a row of that file, "" for none
     skipped: dict[str, str] | None = None  # path -> why it could not be read

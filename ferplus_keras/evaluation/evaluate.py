@@ -267,7 +267,7 @@ def protocol_of(
         "label_rule": rule,
         "class_map": class_map and list(class_map),
         "class_names": list(source.class_names),
-        "data": source.hashes,
+        "data": source.rows.hashes,
         "tta": "none",
         "average": "probabilities",
     }
