@@ -67,6 +67,6 @@ def only_rule(name: str, description: str) -> dict[str, LabelRule]:
     """Return the rules of a data set whose rows have one label each, which is taken as it is."""
 
     def apply(labels: np.ndarray) -> Labels:
-        return Labels(labels, np.ones(len(labels), bool), np.full(len(labels), ""))
+        return Labels(labels, np.full(len(labels), ""))
 
     return {name: LabelRule(name, description, apply, evaluate_with=name)}

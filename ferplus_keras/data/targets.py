@@ -76,27 +76,28 @@ class Labels(NamedTuple):
     """The targets of rows, and which rows have none."""
 
     targets: np.ndarray  # (n, C) float32, zeros where the row is dropped
-    keep: np.ndarray  # (n,) bool
     reasons: np.ndarray  # (n,) str, why the row is dropped, "" where it is kept
+
+    @property
+    def keep(self) -> np.ndarray:
+        """Which rows are kept, (n,) bool."""
+        return self.reasons == ""
 
     @classmethod
     def of(cls, targets: np.ndarray, drop: dict[str, np.ndarray]) -> Labels:
         """Return labels without the rows of `drop`, reason -> (n,) bool; the first one counts."""
         reasons = np.select(list(drop.values()), list(drop), default="")
-        keep = reasons == ""
-        return cls((targets * keep[:, None]).astype(np.float32), keep, reasons)
+        return cls((targets * (reasons == "")[:, None]).astype(np.float32), reasons)
 
     def without(self, rows: np.ndarray, reason: str) -> Labels:
         """Return labels that drop `rows`, (n,) bool, too; rows dropped before keep their reason."""
-        keep = self.keep & ~rows
         reasons = np.where(rows & self.keep, reason, self.reasons)
-        return Labels(self.targets * keep[:, None], keep, reasons)
+        return Labels(self.targets * ~rows[:, None], reasons)
 
     def replaced(self, rows: np.ndarray, labels: Labels) -> Labels:
         """Return these labels with the other labels at `rows`, (n,) bool."""
         targets = np.where(rows[:, None], labels.targets, self.targets)
-        others = (np.where(rows, new, old) for new, old in zip(labels[1:], self[1:], strict=True))
-        return Labels(targets, *others)
+        return Labels(targets, np.where(rows, labels.reasons, self.reasons))
 
 
 class Split(NamedTuple):

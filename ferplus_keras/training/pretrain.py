@@ -141,7 +141,7 @@ def faces_without_labels(config: TrainConfig) -> dict[str, Split]:
     if source.label_set.uses_votes:
         keep &= ~not_a_face(source.rows.opinions)
     targets = np.ones((rows, len(source.class_names)), np.float32)
-    labels = Labels(targets, keep, np.where(keep, "", "left out"))
+    labels = Labels(targets, np.where(keep, "", "left out"))
     rule = source.label_set.rule(config.label_rule)
     return {name: source.split(name, rule, labels) for name in ("train", "validation")}
 

@@ -19,7 +19,7 @@ ABCD = tuple("abcd")
 
 def labels_of(targets):
     targets = np.array(targets, np.float32)
-    return Labels(targets, np.ones(len(targets), bool), np.full(len(targets), ""))
+    return Labels(targets, np.full(len(targets), ""))
 
 
 def merged(targets, entries, **options):
