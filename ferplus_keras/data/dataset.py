@@ -90,12 +90,12 @@ class Source:
 
     label_set: LabelSet
     rows: FileRows
-    classes: ClassMap  # the C classes and what each is merged of
+    class_map: ClassMap
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The C classes, in the order of the targets."""
-        return self.classes.names
+        return tuple(self.class_map)
 
     @cached_property
     def groups(self) -> np.ndarray:
@@ -113,7 +113,7 @@ class Source:
     def label(self, rule: LabelRule) -> Labels:
         """Return the labels of all rows under a rule, classes merged."""
         labels = rule.apply(self.rows.opinions)
-        return merge_classes(labels, self.rows.class_names, self.classes, rule.kind)
+        return merge_classes(labels, self.rows.class_names, self.class_map, rule.kind)
 
     def split(self, name: str, rule: str | LabelRule, labels: Labels | None = None) -> Split:
         """Return one split, labelled by exactly `rule`, whatever split it is.
@@ -154,7 +154,7 @@ class Source:
         if not self.label_set.uses_votes:
             return None
         votes = self.rows.opinions[split.row_ids]
-        columns = [[VOTE_COLUMNS.index(name) for name in old] for old in self.classes.members]
+        columns = [[VOTE_COLUMNS.index(name) for name in old] for old in self.class_map.values()]
         return np.stack([votes[:, chosen].sum(axis=1) for chosen in columns], axis=1)
 
     def counts(self, rule: LabelRule, evaluation: LabelRule, labels: Labels) -> dict:
@@ -240,8 +240,13 @@ def open_source(
             )
     classes = find_class_map(class_map, label_set.class_names or rows.class_names)
     if class_names is not None:
-        classes = classes.arranged(class_names)
-    check_class_names(classes.names, f"{data_dir}")
+        if extra := [name for name in classes if name not in class_names]:
+            raise InputError(
+                f"the data has the class '{extra[0]}', expected only {', '.join(class_names)}; "
+                "rename it, or use --class_map NEW=OLD …"
+            )
+        classes = {name: classes.get(name, ()) for name in class_names}
+    check_class_names(classes, f"{data_dir}")
     return Source(label_set, rows, classes)
 
 

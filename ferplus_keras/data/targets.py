@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ferplus_keras.data import cache
-from ferplus_keras.errors import InputError, UsageError, unknown
+from ferplus_keras.errors import UsageError, unknown
 
 LEFT_OUT = "the class is left out"
 
@@ -139,22 +139,8 @@ class Split(NamedTuple):
         return self._replace(images=cache.take(self.images, rows), **taken)
 
 
-class ClassMap(NamedTuple):
-    """New classes and what they are made of."""
-
-    names: tuple[str, ...]  # the C new classes, in the order of the targets
-    members: tuple[tuple[str, ...], ...]  # the old classes of each; none for a class without rows
-
-    def arranged(self, names: Sequence[str]) -> ClassMap:
-        """Return the map in the order of `names`; raises InputError where they lack a class."""
-        extra = [name for name in self.names if name not in names]
-        if extra:
-            raise InputError(
-                f"the data has the class '{extra[0]}', expected only {', '.join(names)}; "
-                "rename it, or use --class_map NEW=OLD …"
-            )
-        members = dict(zip(self.names, self.members, strict=True))
-        return ClassMap(tuple(names), tuple(members.get(name, ()) for name in names))
+ClassMap = dict[str, tuple[str, ...]]
+"""Each of the C new classes, in the order of the targets -> the old classes that it is made of."""
 
 
 def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str]) -> ClassMap:
@@ -168,8 +154,8 @@ def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str]) ->
             already, or there are fewer than two new classes.
     """
     if entries is None:
-        return ClassMap(tuple(class_names), tuple((name,) for name in class_names))
-    members: dict[str, tuple[str, ...]] = {}
+        return {name: (name,) for name in class_names}
+    members: ClassMap = {}
     named: set[str] = set()
     for entry in entries:
         new, _, old = (part.strip() for part in entry.partition("="))
@@ -196,15 +182,15 @@ def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str]) ->
             f"--class_map: expected two new classes or more, got {len(members)}; classes that are "
             "to stay as they are must be named too, such as neutral=neutral"
         )
-    return ClassMap(tuple(members), tuple(members.values()))
+    return members
 
 
 def merge_classes(
     labels: Labels, class_names: Sequence[str], class_map: ClassMap, kind: TargetKind = DISTRIBUTION
 ) -> Labels:
     """Return labels of the old classes `class_names`, merged as the kind of the targets says."""
-    if class_map == find_class_map(None, class_names):
+    if [*class_map.items()] == [(name, (name,)) for name in class_names]:
         return labels
-    members = [[old in of_new for of_new in class_map.members] for old in class_names]
+    members = [[old in of_new for of_new in class_map.values()] for old in class_names]
     targets, lost = kind.merge(labels.targets, np.array(members, np.float32))
     return labels._replace(targets=targets).without(lost, LEFT_OUT)

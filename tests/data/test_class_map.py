@@ -9,7 +9,7 @@ from ferplus_keras.config import TrainConfig, read_config, to_plain
 from ferplus_keras.data.dataset import load_split
 from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.data.labels import LABEL_RULES, Labels
-from ferplus_keras.data.targets import LEFT_OUT, RIGHT_SET, ClassMap, find_class_map, merge_classes
+from ferplus_keras.data.targets import LEFT_OUT, RIGHT_SET, find_class_map, merge_classes
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from tests.data.csv_files import random_rows, write_both
@@ -127,10 +127,10 @@ def plain_merge(target, groups, *, kind):
 def test_merging_equals_a_plain_loop_on_the_real_votes(real_data, name):
     rule = LABEL_RULES[name]
     labels = rule.apply(ferplus_votes(real_data).opinions)
-    class_map = ClassMap(("bad", "fine"), (("sadness", "anger", "fear"), ("neutral", "happiness")))
+    class_map = {"bad": ("sadness", "anger", "fear"), "fine": ("neutral", "happiness")}
     found = merge_classes(labels, FERPLUS_CLASSES, class_map, kind=rule.kind)
     expected = [
-        plain_merge(target, class_map.members, kind=rule.kind) if keep else None
+        plain_merge(target, class_map.values(), kind=rule.kind) if keep else None
         for target, keep in zip(labels.targets.tolist(), labels.keep, strict=True)
     ]
     np.testing.assert_array_equal(found.keep, [target is not None for target in expected])
