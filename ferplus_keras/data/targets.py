@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ferplus_keras.data import cache
+from ferplus_keras.emotions import check_class_names
 from ferplus_keras.errors import UsageError, unknown
 
 LEFT_OUT = "the class is left out"
@@ -152,6 +153,7 @@ def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str]) ->
     Raises:
         UsageError: an entry is not of that form, names an unknown class or one that is named
             already, or there are fewer than two new classes.
+        InputError: `check_class_names` refuses a new name.
     """
     if entries is None:
         return {name: (name,) for name in class_names}
@@ -182,6 +184,7 @@ def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str]) ->
             f"--class_map: expected two new classes or more, got {len(members)}; classes that are "
             "to stay as they are must be named too, such as neutral=neutral"
         )
+    check_class_names(members, "--class_map")
     return members
 
 

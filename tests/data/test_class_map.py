@@ -105,6 +105,9 @@ def test_the_labels_command_takes_a_map(tmp_path, capsys):
     assert counts["total"]["reasons"].keys() == {LEFT_OUT}
     assert main([*command, "--class_map", "low=sad", "high=happiness"]) == 2
     assert "unknown class in --class_map 'sad'; did you mean 'sadness'?" in capsys.readouterr().err
+    (folder / "fer2013.csv").unlink()
+    assert main(["labels", "--data_dir", str(folder), "--class_map", "@a=fear", "b=anger"]) == 1
+    assert "--class_map: a class name may not begin with @" in capsys.readouterr().err
 
 
 def plain_merge(target, groups, *, kind):
