@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ferplus_keras.data import cache, ferplus, folder  # noqa: F401 (two enter data sets)
+from ferplus_keras.data import ferplus, folder  # noqa: F401 (they enter data sets)
 from ferplus_keras.data.labels import LabelRule
 from ferplus_keras.data.registry import DATASETS, FileRows, LabelSet
 from ferplus_keras.data.tables import at_line, read_table
@@ -137,17 +137,17 @@ class Source:
                 f"{np.count_nonzero(in_split)} rows none is kept; the data files are "
                 f"{', '.join(self.rows.hashes)}"
             )
-        paths, digests = self.rows.paths, self.rows.digests
-        return Split(
-            images=cache.take(self.rows.images, row_ids),
-            targets=labels.targets[row_ids],
-            row_ids=row_ids,
+        every_row = Split(
+            images=self.rows.images,
+            targets=labels.targets,
+            row_ids=np.arange(len(in_split)),
             class_names=self.class_names,
-            leaked=self.leaked[row_ids],
-            paths=None if paths is None else paths[row_ids],
-            digests=None if digests is None else digests[row_ids],
+            leaked=self.leaked,
+            paths=self.rows.paths,
+            digests=self.rows.digests,
             kind=rule.kind,
         )
+        return every_row.take(row_ids)
 
     def votes(self, split: Split) -> np.ndarray | None:
         """Return the votes for each class on a split's rows, (n, C) int; None without votes."""

@@ -64,7 +64,7 @@ def read_pictures(
         entry = None
     (faults,) = entry.extra["unreadable"] if entry else ({},)
     # A package that reads further kinds of files may have been installed since.
-    if entry is None or any(_is_readable(folder, f) for f in files if f.path in faults):
+    if entry is None or any(_is_readable(folder, file) for file in files if file.path in faults):
         with cache.building(cache_folder, (len(files), *shape)) as faces:
             found = _decode(folder, files, faces)
             entry = cache.Entry(faces, found, cache.stamp(folder), state.hexdigest())

@@ -21,7 +21,6 @@ NOTHING_LEFT = "no class has more than a single vote"
 _EMOTIONS = slice(0, len(FERPLUS_CLASSES))
 _NO_EMOTION = slice(len(FERPLUS_CLASSES), len(VOTE_COLUMNS))
 
-
 Apply = Callable[[np.ndarray], Labels]
 
 

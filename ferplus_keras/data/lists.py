@@ -143,7 +143,7 @@ def _affectnet_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield each line of a CSV file, which may have GBs: what messages call it, and its fields."""
+    """Yield each line of a CSV file, however long: what messages call it, and its fields."""
     try:
         with plain(path).open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
             for number, fields in enumerate(csv.reader(file), start=1):
