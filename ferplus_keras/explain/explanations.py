@@ -44,9 +44,9 @@ class Faces(NamedTuple):
 def scores_of(classifier: Classifier, batch_size: int = 64) -> Scores:
     """Return what explains a classifier: its Keras network, or its scores where it has none."""
     if classifier.network is not None:
-        from ferplus_keras.explain.network import HEAD, PREPROCESSING, Network
+        from ferplus_keras.explain.network import Network, can_cut_open
 
-        if {PREPROCESSING, HEAD} <= {layer.name for layer in classifier.network.layers}:
+        if can_cut_open(classifier.network):
             return Network(classifier, batch_size)
     return Scores(classifier, batch_size)
 

@@ -11,9 +11,13 @@ import numpy as np
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.explain.gradients import gradient_of
 from ferplus_keras.explain.methods import Scores
+from ferplus_keras.models.layers import HEAD, PREPROCESSING, FacePreprocessing
 
-PREPROCESSING, HEAD = "preprocessing", "dense"
-"""Names of the layers between which a backbone lies, in every network of `build_model`."""
+
+def can_cut_open(model: keras.Model) -> bool:
+    """Return whether a network has the preprocessing and the head that `build_model` builds."""
+    kinds = {layer.name: type(layer) for layer in model.layers}
+    return kinds.get(PREPROCESSING) is FacePreprocessing and model.layers[-1].name == HEAD
 
 
 class Network(Scores):

@@ -35,8 +35,10 @@ class Hdf5(Format):
         """Build the network that the file's layers tell, or `model_name`, with its weights."""
         choose_backend()
         load_keras()
+        from ferplus_keras.models.layers import PREPROCESSING
+
         model, name = load_full_model(path, model_name, image_size)
-        size = model.get_layer("preprocessing").image_size
+        size = model.get_layer(PREPROCESSING).image_size
         info = CheckpointInfo(name, size, (), "unknown", "unknown", "majority")
         return Opened(info, predictor(model), model)
 

@@ -14,6 +14,8 @@ _GREY = (0.299, 0.587, 0.114)
 _DIGIT = 16
 """A grey level is written as two digits of this base, which keeps the counting small."""
 
+PREPROCESSING = "preprocessing"
+"""Name of the layer between the faces and the backbone, in every network of `build_model`."""
 
 HEAD = "dense"
 """Name of the one head layer with weights, here and in checkpoints of the older project."""

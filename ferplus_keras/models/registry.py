@@ -202,7 +202,7 @@ def _graph(spec, shape, image_size, num_classes, dropout_rate, activation) -> ke
     """Join input, preprocessing, backbone and head into one flat graph, weights random."""
     import keras
 
-    from ferplus_keras.models.layers import FacePreprocessing, classify
+    from ferplus_keras.models.layers import PREPROCESSING, FacePreprocessing, classify
 
     crop = round(spec.crop * shape[0] / FACE_SIZE)
     usual = keras.config.image_data_format()
@@ -210,7 +210,7 @@ def _graph(spec, shape, image_size, num_classes, dropout_rate, activation) -> ke
     try:
         faces = keras.Input(shape, dtype="uint8", name="faces")
         preparation = (image_size, spec.mean, spec.std, crop, spec.equalize, spec.channel_order)
-        images = FacePreprocessing(*preparation, name="preprocessing")(faces)
+        images = FacePreprocessing(*preparation, name=PREPROCESSING)(faces)
         probabilities = classify(spec.backbone(images), num_classes, dropout_rate, activation)
     finally:
         keras.config.set_image_data_format(usual)

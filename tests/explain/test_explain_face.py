@@ -64,11 +64,12 @@ def test_occlusion_finds_the_only_place_that_counts():
     assert found[6, 6] == pytest.approx(122 / 255, abs=0.2)
 
 
-def test_networks_of_another_shape_are_explained_by_their_probabilities():
+@pytest.mark.parametrize("names", [("rescaling", "head"), ("preprocessing", "dense")])
+def test_networks_of_another_shape_are_explained_by_their_probabilities(names):
     keras = pytest.importorskip("keras")
     given = keras.Input((20, 20, 3), dtype="uint8")
-    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(given))
-    model = keras.Model(given, keras.layers.Dense(3, activation="softmax")(x))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255, name=names[0])(given))
+    model = keras.Model(given, keras.layers.Dense(3, activation="softmax", name=names[1])(x))
     classifier = Classifier.from_model(model, ("a", "b", "c"))
     face = np.random.default_rng(1).integers(0, 256, (20, 20, 3), dtype=np.uint8)
     assert explain_face(classifier, face, "b", "occlusion").shape == (20, 20)
