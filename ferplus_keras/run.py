@@ -47,7 +47,7 @@ EVALUATED = (REPORT, PREDICTIONS, PAGE, CONFUSION, CARD)
 _EXPORTS = tuple(
     Path(checkpoint).stem + precision + ending
     for checkpoint in CHECKPOINTS
-    for precision in ("", "_float16", "_int8")
+    for precision in ("", "_float16", "_bfloat16", "_int8")
     for ending in (".onnx", ".tflite", ".xml", ".bin", "")
 )
 _EXPLAINED = ("explanations*.png", "explanations.npz", "class_means.npz", "class_means.png")

@@ -18,11 +18,11 @@ from ferplus_keras.classifier import Classifier
 from ferplus_keras.cli import main
 from ferplus_keras.data.dataset import load_split
 from ferplus_keras.errors import InputError
-from ferplus_keras.export import CALIBRATION, EXPORTS, TOLERANCE, read_faces
+from ferplus_keras.export import CALIBRATION, EXPORTS, TOLERANCE, default_target, read_faces
 from ferplus_keras.formats import FORMATS
 from ferplus_keras.models.checkpoint import load_checkpoint, save_checkpoint
 from ferplus_keras.models.registry import build_model
-from ferplus_keras.run import Run
+from ferplus_keras.run import CHECKPOINTS, Run
 from tests.conftest import REPOSITORY
 from tests.exports import INFO, drawn, write_checkpoint
 
@@ -163,6 +163,21 @@ def test_calibration_has_no_face_that_the_export_is_judged_on(sample_data, tmp_p
     assert not any(face.tobytes() in seen for face in calibration)
 
 
+def test_what_is_written_beside_a_checkpoint_is_removed_with_its_run(tmp_path):
+    for kind, precision in WRITTEN:
+        for checkpoint in CHECKPOINTS:
+            target = default_target(tmp_path / checkpoint, kind, precision)
+            if target.suffix:
+                for path in (target, *map(target.with_suffix, FORMATS[kind].beside)):
+                    path.touch()
+            else:
+                target.mkdir()
+                (target / "saved_model.pb").touch()
+    (tmp_path / "notes.txt").touch()
+    Run(tmp_path).clear()
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
 WITHOUT_INFO = "{tmp}/plain.keras"
 REFUSED = {
     "precision": ("--format openvino --quantize int8", "choose litert or onnx", 2),
@@ -297,7 +312,7 @@ def test_a_checkpoint_trained_in_mixed_precision_is_exported(
     finally:
         keras.config.set_dtype_policy("float32")
     for kind in EXPORTS:
-        target = export_module.default_target(path, kind, "float32")
+        target = default_target(path, kind, "float32")
         done = export_module.export(path, target, kind, "float32", drawn(20))
         assert done.difference < 1e-5
 

@@ -17,6 +17,7 @@ import numpy as np
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import InputError
+from ferplus_keras.formats import PRECISIONS
 from ferplus_keras.registry import Registry
 from ferplus_keras.run import MAX_ACCURACY
 
@@ -65,7 +66,7 @@ class Scores:
         path = self.classifier.path
         if path is None or self.classifier.network:
             return "the network is not built as build_model builds it, so it has no known gradients"
-        beside = [re.sub("_(float16|int8)$", "", path.stem) + ".keras", MAX_ACCURACY]
+        beside = [re.sub(f"_({'|'.join(PRECISIONS)})$", "", path.stem) + ".keras", MAX_ACCURACY]
         found = [str(path.with_name(name)) for name in beside if path.with_name(name).is_file()]
         checkpoint = (*found, "the .keras file that it was exported from")[0]
         return f"{path} holds no Keras network; use {checkpoint}"

@@ -10,7 +10,8 @@ from ferplus_keras.classifier import Classifier
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.explain.explanations import AGAINST, FOR, explain_face, heat_overlay, methods_of
-from ferplus_keras.explain.methods import METHODS, integrated_gradients
+from ferplus_keras.explain.methods import METHODS, Scores, integrated_gradients
+from ferplus_keras.formats import PRECISIONS
 from tests.explain import networks
 from tests.exports import INFO, drawn
 
@@ -46,6 +47,15 @@ def test_an_export_is_explained_by_its_probabilities(kind, exported, tiny_checkp
     assert np.corrcoef(maps)[0, 1] > 0.5  # probabilities, and logits
     with pytest.raises(InputError, match=r"saliency: .* holds no Keras network; use the \.keras"):
         explain_face(export, face, "fear", "saliency")
+
+
+@pytest.mark.parametrize("ending", ["", *(f"_{precision}" for precision in PRECISIONS[1:])])
+def test_the_checkpoint_that_an_export_was_made_from_is_named(ending, tmp_path):
+    for name in ("model_min_loss", "model_max_acc"):
+        (tmp_path / f"{name}.keras").touch()
+    export = Classifier(INFO, np.mean, tmp_path / f"model_min_loss{ending}.xml")
+    said = Scores(export).without_gradients
+    assert said.endswith(f"holds no Keras network; use {tmp_path}/model_min_loss.keras")
 
 
 def test_occlusion_finds_the_only_place_that_counts():
