@@ -6,9 +6,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from ferplus_keras import formats
-from ferplus_keras.formats import FORMATS, Format, Opened
-from ferplus_keras.models.info import MEMBER, info_from_json, info_to_json
+from ferplus_keras.formats import FORMATS, Format, Opened, one_at_a_time
+from ferplus_keras.models.info import append_info, info_from_json, info_from_zip
 
 
 @FORMATS.register("litert")
@@ -28,16 +27,12 @@ class LiteRT(Format):
 
         if path.read_bytes()[4:8] != b"TFL3":
             raise ValueError("it is another kind of file, or damaged")
-        try:
-            with zipfile.ZipFile(path) as archive:
-                text = archive.read(MEMBER).decode()
-        except (zipfile.BadZipFile, KeyError):
-            text = None
-        info = info_from_json(text, path)
+        has_archive = zipfile.is_zipfile(path)
+        info = info_from_zip(path, "LiteRT") if has_archive else info_from_json(None, path)
         runner = Interpreter(str(path)).get_signature_runner()
         (given,) = runner.get_input_details()
         (answer,) = runner.get_output_details()
-        return Opened(info, formats.one_at_a_time(lambda faces: runner(**{given: faces})[answer]))
+        return Opened(info, one_at_a_time(lambda faces: runner(**{given: faces})[answer]))
 
     @staticmethod
     def write(model, info, path, precision, faces) -> None:
@@ -54,5 +49,4 @@ class LiteRT(Format):
             if precision == "int8":
                 converter.representative_dataset = lambda: ([face[None]] for face in faces)
             path.write_bytes(converter.convert())
-        with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr(MEMBER, info_to_json(info))
+        append_info(info, path)

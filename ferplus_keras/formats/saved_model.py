@@ -6,13 +6,7 @@ import tempfile
 from pathlib import Path
 
 from ferplus_keras.errors import InputError
-from ferplus_keras.formats import (
-    FORMATS,
-    KEY,
-    Format,
-    Opened,
-    one_at_a_time,
-)
+from ferplus_keras.formats import FORMATS, KEY, Format, Opened, one_at_a_time
 from ferplus_keras.models.info import MEMBER, info_from_json, info_to_json
 
 _HALF = f"{KEY}_precision"  # marks files that may compute in bfloat16

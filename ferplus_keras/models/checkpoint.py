@@ -5,7 +5,6 @@ Its network computes in float32 with channels last, whatever it was trained in.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import numpy as np
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.files import replacing
 from ferplus_keras.inputs import open_zip
-from ferplus_keras.models.info import MEMBER, CheckpointInfo, info_from_json, info_to_json
+from ferplus_keras.models.info import MEMBER, CheckpointInfo, append_info, info_from_zip
 from ferplus_keras.run import find_checkpoint
 
 if TYPE_CHECKING:
@@ -30,8 +29,7 @@ def save_checkpoint(model: keras.Model, path: Path, info: CheckpointInfo) -> Non
     network = in_float32(network)
     with replacing(path) as temporary:
         network.save(temporary)
-        with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(MEMBER, info_to_json(info))
+        append_info(info, temporary)
 
 
 def read_info(path: str | Path) -> CheckpointInfo:
@@ -43,10 +41,7 @@ def read_info(path: str | Path) -> CheckpointInfo:
     Raises:
         InputError: the file is missing, not a `.keras` archive, or not one of this project.
     """
-    path = find_checkpoint(path)
-    with open_zip(path, "a .keras checkpoint") as archive:
-        text = archive.read(MEMBER) if MEMBER in archive.namelist() else None
-    return info_from_json(text, path)
+    return info_from_zip(find_checkpoint(path), "a .keras checkpoint")
 
 
 def load_checkpoint(path: str | Path) -> tuple[keras.Model, CheckpointInfo]:

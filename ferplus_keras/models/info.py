@@ -4,13 +4,14 @@ from __future__ import annotations  # `info_from_json` reads the annotations as 
 
 import dataclasses
 import json
+import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ferplus_keras.emotions import FACE_SIZE, check_class_names
 from ferplus_keras.errors import InputError
-from ferplus_keras.inputs import read_json
+from ferplus_keras.inputs import open_zip, read_json
 
 MEMBER = "ferplus_keras.json"
 LARGEST_SIDE = 2048
@@ -54,6 +55,19 @@ class CheckpointInfo:
 def info_to_json(info: CheckpointInfo) -> str:
     """Return what a checkpoint or export carries, as `info_from_json` reads it."""
     return json.dumps(dataclasses.asdict(info), indent=2)
+
+
+def append_info(info: CheckpointInfo, path: Path) -> None:
+    """Add what a file carries to a zip archive, or behind a file of another kind, as `MEMBER`."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(MEMBER, info_to_json(info))
+
+
+def info_from_zip(path: Path, kind: str) -> CheckpointInfo:
+    """Return what `append_info` added; raises as `open_zip`, and as `info_from_json`."""
+    with open_zip(path, kind) as archive:
+        text = archive.read(MEMBER) if MEMBER in archive.namelist() else None
+    return info_from_json(text, path)
 
 
 def info_from_json(text: str | bytes | None, source: Path) -> CheckpointInfo:

@@ -1,5 +1,7 @@
 import importlib.util
 import shutil
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -77,6 +79,19 @@ def test_an_export_without_class_names(kind, exported, tmp_path):
     with pytest.raises(InputError, match="does not say which classes") as refused:
         Classifier.open(path)
     assert "\n" not in str(refused.value)
+
+
+def test_a_bomb_behind_a_litert_model_is_not_unpacked(exported, tmp_path):
+    path = without_class_names("litert", exported("litert"), tmp_path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(MEMBER, bytes(100_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="would unpack its"):
+            Classifier.open(path)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("kind", RUNTIME_OF)
