@@ -75,15 +75,16 @@ def in_float32(network: keras.Model) -> keras.Model:
     """Return a copy, not compiled, that computes in float32; the network itself if it does."""
     import keras
 
-    half = [layer.name for layer in network.layers if layer.compute_dtype.endswith("float16")]
-    if not half:
-        return network
+    def is_half(layer: keras.layers.Layer) -> bool:
+        return layer.compute_dtype.endswith("float16")
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-        changed = {"dtype": "float32"} if layer.name in half else {}
+        changed = {"dtype": "float32"} if is_half(layer) else {}
         return layer.from_config(layer.get_config() | changed)
 
-    found = keras.models.clone_model(network, clone_function=copy)
+    if not any(map(is_half, network._flatten_layers())):
+        return network
+    found = keras.models.clone_model(network, clone_function=copy, recursive=True)
     found.set_weights(network.get_weights())
     return found
 

@@ -148,6 +148,27 @@ def test_half_precision_ends_with_training(tiny_network, tmp_path, name, policy)
         np.testing.assert_allclose(single.predict(faces(), verbose=0), expected, atol=1e-6)
 
 
+def test_half_precision_inside_an_inner_network_ends_too(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        inner = keras.Sequential([keras.Input((48, 48)), keras.layers.Flatten()])
+        inner.add(keras.layers.Dense(8))
+        given = keras.Input((48, 48), dtype="uint8")
+        scaled = keras.layers.Rescaling(1 / 255, dtype="float32")(given)
+        model = keras.Model(given, keras.layers.Softmax(dtype="float32")(inner(scaled)))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    save_checkpoint(model, tmp_path / "inner.keras", INFO)
+    assert b"float16" not in zipfile.ZipFile(tmp_path / "inner.keras").read("config.json")
+    single, _ = load_checkpoint(tmp_path / "inner.keras")
+    kernel, bias = model.get_weights()
+    sums = (faces() / np.float32(255)).reshape(2, -1) @ kernel + bias
+    powers = np.exp(sums - sums.max(axis=1, keepdims=True))
+    expected = powers / powers.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(single.predict(faces(), verbose=0), expected, atol=1e-5)
+    assert np.abs(model.predict(faces(), verbose=0) - expected).max() > 1e-4
+
+
 PLAIN = """
 import sys
 import tracemalloc
