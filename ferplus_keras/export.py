@@ -111,11 +111,9 @@ def read_faces(
         InputError: no folder can be used; says why of the first.
     """
     failures = []
-    how = {"class_map": info.class_map, "class_names": info.class_names, **reading}
-    shape = {"face_size": info.face_size, "colour": info.colour}
     for folder in folders:
         try:
-            source = open_source(folder, info.dataset_name, **how, **shape)
+            source = open_source(folder, **info.data(), **reading)
             split, train = (source.split(k, info.evaluation_rule) for k in ("validation", "train"))
         except InputError as error:
             failures.append(error)

@@ -25,7 +25,7 @@ from ferplus_keras.explain.explanations import (
     save,
     scores_of,
 )
-from ferplus_keras.explain.methods import METHODS, Method
+from ferplus_keras.explain.methods import METHODS, Method, Scores
 from ferplus_keras.extras import require
 from ferplus_keras.files import require_writable
 from ferplus_keras.hub import require_place
@@ -106,30 +106,15 @@ def explain(arguments: argparse.Namespace) -> None:
     if arguments.images:
         faces = read_pictures(paths, info.face_shape, failures)
     else:
-        source = open_source(
-            arguments.data_dir or Run(classifier.path.parent).data_dir(),
-            info.dataset_name,
-            class_map=info.class_map,
-            class_names=info.class_names,
-            **Run(classifier.path.parent).reading(),
-            face_size=info.face_size,
-            colour=info.colour,
-        )
+        run = Run(classifier.path.parent)
+        data_dir = arguments.data_dir or run.data_dir()
+        source = open_source(data_dir, **info.data(), **run.reading())
         if arguments.rows:
             faces = read_rows(arguments.rows, source, info.evaluation_rule)
 
     classifier.announce("explaining")
     network = scores_of(classifier, arguments.batch_size)
-    refused: dict[str | None, list[Method]] = {}
-    for method in methods:
-        refused.setdefault(method.refusal(network), []).append(method)
-    methods = refused.pop(None, [])
-    for reason, left_out in refused.items():
-        names = [method.name for method in left_out]
-        line = f"{', '.join(names)}: {reason}"
-        if not methods or set(names) & set(arguments.method or ()):
-            raise InputError(f"{line}; choose another --method")
-        print(f"{line}; left out", file=sys.stderr)
+    methods = usable(methods, network, arguments.method or ())
     if arguments.split:
         split = source.split(arguments.split, info.evaluation_rule)
         started, total = time.perf_counter(), len(split.images)
@@ -151,13 +136,30 @@ def explain(arguments: argparse.Namespace) -> None:
         )
 
 
-def find_pictures(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Return the pictures that are meant by files, folders and globs, as `find_sources` has them.
-
-    Patterns that mean none are a line each, in the second list.
+def usable(methods: Sequence[Method], network: Scores, asked: Sequence[str]) -> list[Method]:
+    """Return the methods that can explain a network; standard error says why others cannot.
 
     Raises:
-        InputError: there is no file.
+        InputError: none can, or one that was asked for by its name cannot.
+    """
+    by_refusal: dict[str | None, list[Method]] = {}
+    for method in methods:
+        by_refusal.setdefault(method.refusal(network), []).append(method)
+    left = by_refusal.pop(None, [])
+    for reason, refused in by_refusal.items():
+        names = [method.name for method in refused]
+        line = f"{', '.join(names)}: {reason}"
+        if not left or set(names) & set(asked):
+            raise InputError(f"{line}; choose another --method")
+        print(f"{line}; left out", file=sys.stderr)
+    return left
+
+
+def find_pictures(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Return the pictures of files, folders and globs, and an error line per pattern without any.
+
+    Raises:
+        InputError: there is no picture at all.
     """
     every, failures = [], []
     for pattern in patterns:
@@ -171,7 +173,7 @@ def find_pictures(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], failures: list[str]) -> Faces:
-    """Return the faces in pictures, in that shape; a line of `failures` for each unreadable one.
+    """Return the faces in pictures, in that shape; unreadable ones add a line to `failures`.
 
     Raises:
         InputError: none could be read; each reason is in the message.

@@ -1,4 +1,4 @@
-"""What a checkpoint or an export says of itself, as JSON inside the file."""
+"""What a checkpoint or an export says about itself, as JSON inside the file."""
 
 from __future__ import annotations  # `info_from_json` reads the annotations as text
 
@@ -8,6 +8,7 @@ import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ferplus_keras.emotions import FACE_SIZE, check_class_names
 from ferplus_keras.errors import InputError
@@ -50,6 +51,11 @@ class CheckpointInfo:
     def face_shape(self) -> tuple[int, ...]:
         """(s, s), or (s, s, 3) in colour."""
         return (self.face_size, self.face_size, *([3] if self.colour else []))
+
+    def data(self) -> dict[str, Any]:
+        """Return the keywords with which `open_source` reads the data it was trained on."""
+        names = ("dataset_name", "class_map", "class_names", "face_size", "colour")
+        return {name: getattr(self, name) for name in names}
 
 
 def info_to_json(info: CheckpointInfo) -> str:
