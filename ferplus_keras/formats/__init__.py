@@ -1,4 +1,4 @@
-"""File formats of trained networks: each takes raw faces, and its files say what they answer.
+"""File formats of trained networks: every file takes raw faces and names its own classes.
 
 To add one, write a module here with a decorated subclass of `Format` (docs/extending.md).
 """
@@ -28,14 +28,14 @@ KEY = MEMBER.removesuffix(".json")
 """Name under which an exported file carries its `CheckpointInfo`."""
 
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
-"""What an export stores its weights as; the last two compute in it, too."""
+"""How an export stores its weights; the last two are what it computes in, too."""
 
 Predict = Callable[[np.ndarray], ArrayLike]
 """From faces (n, s, s) uint8 to (n, C) float32 probabilities; may be called from any thread."""
 
 
 class Opened(NamedTuple):
-    """A network ready to run, what its file says, and the Keras network behind it, if any."""
+    """What a file says, its network ready to run, and the Keras network behind it, if any."""
 
     info: CheckpointInfo
     run: Predict
@@ -60,7 +60,7 @@ class Format:
 
     @staticmethod
     def peek(path: Path) -> CheckpointInfo | None:
-        """Return what a file says of itself, where its slow runtime is not needed for that."""
+        """Return what a file says about itself, if that can be read without a slow runtime."""
 
     @staticmethod
     def write(
@@ -89,7 +89,7 @@ def find_format(path: Path) -> type[Format]:
 
 
 def open_network(path: Path, **hints: str | int | None) -> Opened:
-    """Open an existing file or folder by the format of its ending.
+    """Open an existing file or folder in the format of its ending.
 
     Raises:
         InputError: it is damaged, without class names, or its runtime is not installed.
@@ -107,7 +107,7 @@ def open_network(path: Path, **hints: str | int | None) -> Opened:
 
 
 def one_at_a_time(run: Predict) -> Predict:
-    """Return `run` behind a lock, for runtimes that are not made for several threads."""
+    """Return `run` behind a lock, for runtimes that serve one thread at a time."""
     lock = threading.Lock()
 
     def locked(faces: np.ndarray) -> ArrayLike:

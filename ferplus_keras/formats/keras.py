@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-_ORDINARY = 150_000_000  # weights of a network that is built anyway, and named by its layers
+_ORDINARY = 150_000_000  # weights of a network that is built even if its file holds fewer
 
 
 @FORMATS.register("hdf5")
@@ -32,7 +32,7 @@ class Hdf5(Format):
 
     @staticmethod
     def open(path: Path, model_name: str | None = None, image_size: int | None = None) -> Opened:
-        """Build the network that the file's layers tell, or `model_name`, with its weights."""
+        """Build `model_name`, or the network that has the file's layers, with its weights."""
         choose_backend()
         load_keras()
         from ferplus_keras.models.layers import PREPROCESSING
@@ -62,7 +62,7 @@ class Keras(Format):
 
 
 def predictor(model: keras.Model) -> Predict:
-    """Return what predicts by a model, on all devices of the scope in which this is called.
+    """Return what predicts with a model, on all devices of the scope in which this is called.
 
     On JAX it does not wait for the result, so that the next batch can be prepared meanwhile.
     """
@@ -92,19 +92,18 @@ def _jitted(model: keras.Model) -> Predict:
 def load_full_model(
     path: Path, model_name: str | None = None, image_size: int | None = None
 ) -> tuple[keras.Model, str]:
-    """Build a network again from a whole model that the older project saved as .hdf5.
+    """Rebuild a network from a whole model that the older project saved as .hdf5.
 
-    Its graph is rebuilt, with the classes, activation and dropout rate that the file records,
-    and gets the file's weights.
+    It has the number of classes, activation and dropout rate that the file records.
 
     Args:
         path: the file.
-        model_name: the network; None recognises it by its number of layers with weights.
+        model_name: the network; None means the one that `recognise` finds.
         image_size: side in pixels to which faces are resized; None takes what the file records.
 
     Returns:
         The model, not compiled, from (b, 48, 48) uint8 faces to (b, C) float32 probabilities, and
-        its name in the table of networks.
+        its name in `MODELS`.
 
     Raises:
         InputError: the file is missing, damaged, of another kind or of another network.
@@ -113,20 +112,9 @@ def load_full_model(
     from ferplus_keras.models.bounds import require_bounded
     from ferplus_keras.models.hdf5 import open_hdf5, read_settings, stored_numbers
     from ferplus_keras.models.layers import HEAD
-    from ferplus_keras.models.weights import load_weights, open_layers
+    from ferplus_keras.models.weights import load_weights
 
-    if model_name is None:
-        with open_layers(path) as stored:
-            names = set(stored) - {HEAD}
-        known = [spec for spec in MODELS.values() if spec.weighted_layers]
-        fits = [of.name for of in known if len(names - {*of.top_layers}) == of.weighted_layers]
-        if not fits:
-            raise InputError(
-                f"{path} has {len(names)} layers with weights before its head, and none of "
-                f"{', '.join(of.name for of in known)} has"
-            )
-        model_name = fits[0]
-    spec = MODELS[model_name]
+    spec = MODELS[model_name or recognise(path)]
     settings = read_settings(path, HEAD)
     settings["image_size"] = size = image_size or settings["image_size"]
     build = partial(build_model, spec.name, weights="none", **settings)
@@ -136,3 +124,24 @@ def load_full_model(
     if not load_weights(model, path, spec).head:
         raise InputError(f"'{HEAD}' in {path} does not fit {spec.name} at image size {size}")
     return model, spec.name
+
+
+def recognise(path: Path) -> str:
+    """Return the network of the older project that has as many layers with weights as a file.
+
+    Raises:
+        InputError: the file is missing, damaged or of another kind, or no network has as many.
+    """
+    from ferplus_keras.models.layers import HEAD
+    from ferplus_keras.models.weights import open_layers
+
+    with open_layers(path) as stored:
+        names = set(stored) - {HEAD}
+    known = [spec for spec in MODELS.values() if spec.weighted_layers]
+    for spec in known:
+        if len(names - {*spec.top_layers}) == spec.weighted_layers:
+            return spec.name
+    raise InputError(
+        f"{path} has {len(names)} layers with weights before its head, and none of "
+        f"{', '.join(spec.name for spec in known)} has"
+    )

@@ -12,7 +12,7 @@ from ferplus_keras.models.info import append_info, info_from_json, info_from_zip
 
 @FORMATS.register("litert")
 class LiteRT(Format):
-    """What the file carries is a zip archive behind the model, as LiteRT's own metadata are."""
+    """The information is in a zip archive behind the model, as LiteRT's own metadata are."""
 
     title = "LiteRT"
     suffixes = (".tflite",)

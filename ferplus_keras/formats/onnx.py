@@ -27,7 +27,7 @@ LAYERS = ("Conv", "MatMul", "Gemm")
 
 @FORMATS.register("onnx")
 class Onnx(Format):
-    """What the file carries is a property of the model."""
+    """The information is a metadata property of the model."""
 
     title = "ONNX"
     suffixes = (".onnx",)
@@ -43,14 +43,14 @@ class Onnx(Format):
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        # Threads that wait actively take the time of whatever else runs on a shared machine.
+        # Threads that wait actively take time from whatever else runs on a shared machine.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not _sums_int8_exactly():
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         sessions: dict[int, onnxruntime.InferenceSession] = {}
 
         def session() -> onnxruntime.InferenceSession:
-            # Those of parent processes are kept: ending one would wait for threads not there.
+            # A parent's session is kept: ending it would wait for threads that are not here.
             if os.getpid() not in sessions:
                 sessions[os.getpid()] = onnxruntime.InferenceSession(
                     path.read_bytes(), options, providers=["CPUExecutionProvider"]
@@ -81,7 +81,7 @@ class Onnx(Format):
 
 
 def _sums_int8_exactly() -> bool:
-    """Tell whether the processor adds products of 8-bit integers in 32 bits.
+    """Return whether the processor adds products of 8-bit integers in 32 bits.
 
     Others add pairs in 16 bits, which overflow. There int8 files compute their rounded values in
     float32 instead: the same answers, at a third of the speed.
@@ -110,12 +110,12 @@ def _spell_out_erfc(model: onnx.ModelProto) -> None:
 
 
 def _name_dimensions(model: onnx.ModelProto) -> None:
-    """Call input and output what they are, and let the batch be of any size."""
+    """Name the input and the output, and let the batch be of any size."""
     graph = model.graph
     for (tensor,), name in ((graph.input, "faces"), (graph.output, "probabilities")):
-        for names in [names for node in graph.node for names in (node.input, node.output)]:
-            for index in [index for index, old in enumerate(names) if old == tensor.name]:
-                names[index] = name
+        for node in graph.node:
+            for names in (node.input, node.output):
+                names[:] = [name if old == tensor.name else old for old in names]
         tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
         tensor.name = name
 

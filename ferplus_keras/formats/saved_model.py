@@ -14,7 +14,7 @@ _HALF = f"{KEY}_precision"  # marks files that may compute in bfloat16
 
 @FORMATS.register("openvino")
 class OpenVINO(Format):
-    """What the file carries is runtime information of the model."""
+    """The information is runtime information of the model."""
 
     title = "OpenVINO"
     suffixes = (".xml",)
@@ -53,7 +53,7 @@ class OpenVINO(Format):
 
 @FORMATS.register("saved_model")
 class SavedModel(Format):
-    """What the file carries lies in the folder as `ferplus_keras.json`."""
+    """The information is in the folder, as `ferplus_keras.json`."""
 
     title = "a SavedModel"
     suffixes = ("",)

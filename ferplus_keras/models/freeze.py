@@ -64,7 +64,7 @@ def find_layer(model: keras.Model, name: str) -> keras.layers.Layer:
     spelling = name.replace("/", "-")
     layers = numbered_layers(model)
     for layer in layers:
-        if spelling == layer.name or name == _original_name(layer):
+        if spelling in (layer.name, _original_name(layer)):
             return layer
     nearest = get_close_matches(spelling, [layer.name for layer in layers], cutoff=0)
     raise UsageError(f"unknown layer '{name}'; nearest: {', '.join(nearest)}")
@@ -102,14 +102,14 @@ def freeze_before(model: keras.Model, position: int | str) -> Boundary:
     first %= count
     for i, layer in enumerate(layers):
         layer.trainable = i >= first
-    trainable = _count(model.trainable_weights)
+    trainable = sum(prod(weight.shape) for weight in model.trainable_weights)
     weighted = [layer for layer in layers if layer.weights]
     trained = sum(layer.trainable for layer in weighted)
     return Boundary(
         first - count,
         layers[first].name,
         trainable,
-        _count(model.weights) - trainable,
+        model.count_params() - trainable,
         trained,
         len(weighted) - trained,
     )
@@ -130,7 +130,7 @@ def describe_layers(model: keras.Model) -> list[dict]:
             "original_name": _original_name(layer),
             "type": type(layer).__name__,
             "shape": list(layer.output.shape),
-            "parameters": _count(layer.weights),
+            "parameters": layer.count_params(),
             "trainable": layer.trainable,
         }
         for position, layer in enumerate(layers, start=-len(layers))
@@ -162,7 +162,3 @@ def _original_name(layer: keras.layers.Layer) -> str:
     """Return the name a layer had in the older project, such as `conv1/7x7_s2/bn`."""
     is_input = isinstance(layer, keras.layers.InputLayer)
     return "input_1" if is_input else layer.name.replace("-", "/")
-
-
-def _count(weights: list) -> int:
-    return sum(prod(weight.shape) for weight in weights)
