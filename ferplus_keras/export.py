@@ -34,7 +34,7 @@ Write a checkpoint in another format and compare its predictions with the checkp
 writes model_max_acc.onnx beside the checkpoint (docs/export.md)."""
 
 ExportFaces = tuple[str, np.ndarray, Callable[[np.ndarray], np.ndarray] | None, np.ndarray]
-"""What to call the source of faces, and what `export` takes of them: faces, labels, calibration."""
+"""The name of where faces come from; faces, labels and calibration as `export` takes them."""
 
 CALIBRATION = 500
 """Faces on which int8 measures its ranges."""
@@ -43,15 +43,15 @@ EXPORTS = tuple(name for name, form in FORMATS.items() if form.precisions)
 """Names of the formats that can be written."""
 
 TOLERANCE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.3, "int8": 1.0}
-"""Largest difference of a probability from the checkpoint's that an export may have: ten times what
-was seen of any network. What int8 costs is shown by its accuracy."""
+"""Largest difference of a probability from the checkpoint's that an export may have: ten times the
+largest measured. The accuracy shows what int8 costs."""
 
 AGREEMENT = 0.5
-"""Least share of the faces that must keep their most probable class, also as int8: with less, a
+"""Smallest share of the faces that must keep their most probable class, also as int8: below it, a
 network is broken, not coarse."""
 
 NOISE = (b"fully_quantize:", b"XNNPACK delegate", b"absl::InitializeLog")
-"""Parts of the lines that converters write to standard error whatever their settings."""
+"""Parts of lines that converters write to standard error whatever their settings."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,10 +105,10 @@ def read_faces(
     """Return at most `rows` validation faces, and training faces that are not among them.
 
     They are evenly spaced over the splits of the first folder that has the checkpoint's data set,
-    read as `reading` says, keywords of `open_source`.
+    read with the keywords `reading` of `open_source`.
 
     Raises:
-        InputError: no folder can be used; says why of the first.
+        InputError: no folder can be used; the message is about the first.
     """
     failures = []
     for folder in folders:
@@ -145,7 +145,7 @@ def _spaced(rows: np.ndarray, wanted: int) -> np.ndarray:
 
 
 class Exported(NamedTuple):
-    """An export of `size` bytes, and its predictions on `faces` faces held to the checkpoint's.
+    """An export of `size` bytes, and how its predictions on `faces` faces differ.
 
     Attributes:
         difference: largest difference of a probability.
@@ -226,7 +226,7 @@ def export(
     """Write a checkpoint in another format, run it there, and keep it if it predicts the same.
 
     Args:
-        checkpoint: .keras file, trained on whatever backend; read by TensorFlow here.
+        checkpoint: .keras file, trained on any backend; TensorFlow reads it here.
         target: file or folder to write. What is there is replaced once the new one has passed.
         kind, precision: row of `FORMATS` and one of its `precisions`.
         faces: (n, s, s) uint8 to compare on.
@@ -246,7 +246,7 @@ def export(
     choose_backend(num_gpus=0)
     with Run(target.parent).writing(), workspace(target.parent) as work:
         original = Classifier.open(checkpoint)
-        # First, for Keras exports only what has been called.
+        # First, because Keras exports only what has been called.
         expected = original.probabilities(faces, name="checkpoint")
         made = work / "new" / target.name
         for folder in ("new", "old"):
@@ -262,7 +262,7 @@ def export(
                     f"{precision}: {one_line(error)}"
                 ) from error
             exported = replace(Classifier.open(made), path=target)
-            exported.run(faces[:1])  # some runtimes say a word at their first batch
+            exported.run(faces[:1])  # some runtimes write a line at their first batch
         found = exported.probabilities(faces, name=kind)
         difference = float(np.abs(found - expected).max())
         agreement = float(np.mean(found.argmax(axis=1) == expected.argmax(axis=1)))

@@ -27,14 +27,14 @@ def fetch(address: str, name: str) -> Path:
 
 
 def require_place(address: object, given: object, flag: str) -> None:
-    """Refuse an address of the Hub without the flag that says where files go: not to its cache."""
+    """Refuse an address on the Hub without `flag`: files do not go into the Hub's cache."""
     if str(address).startswith(SCHEME) and not given:
         name = str(address).removeprefix(SCHEME).lstrip("/")
         raise UsageError(f"expected {flag} for what is written of hf://{name}")
 
 
 def push(repository: str, files: Mapping[str, Path], message: str) -> str:
-    """Upload files, name there -> path here, in one commit; the model is made if need be.
+    """Upload files, name there -> path here, in one commit; a missing repository is created.
 
     The token is the Hub's own: $HF_TOKEN, or that of `hf auth login`. Returns the model's address.
 
@@ -53,7 +53,7 @@ def push(repository: str, files: Mapping[str, Path], message: str) -> str:
 
 @contextmanager
 def _talking(purpose: str) -> Iterator[None]:
-    """Make one line of whatever goes wrong: the client raises kinds of several packages."""
+    """Make one line of whatever goes wrong: the client raises errors of several packages."""
     require(("huggingface_hub",), "the Hugging Face Hub")
     try:
         yield

@@ -42,7 +42,7 @@ class Faces(NamedTuple):
 
 @lru_cache(maxsize=8)
 def scores_of(classifier: Classifier, batch_size: int = 64) -> Scores:
-    """Return what explains a classifier: its Keras network, or its scores where it has none."""
+    """Return a classifier as methods take it: cut open if it can be, else its scores alone."""
     if classifier.network is not None:
         from ferplus_keras.explain.network import Network, can_cut_open
 
@@ -61,10 +61,10 @@ def methods_of(classifier: Classifier) -> list[Method]:
 def explain_face(
     classifier: Classifier, face: np.ndarray, class_name: str, method: str
 ) -> np.ndarray:
-    """Return which pixels of a face, (s, s) uint8, speak for a class: (s, s) float32.
+    """Return which pixels of a face, (s, s[, 3]) uint8, speak for a class: (s, s) float32.
 
-    Safe from any thread. A Keras network is explained by its logits; an export, which only
-    occlusion can explain, by its probabilities. `method` is a row of `METHODS`.
+    Thread-safe. A Keras network is explained by its logits; an export, which only occlusion can
+    explain, by its probabilities. `method` is a row of `METHODS`.
 
     Raises:
         UsageError: an unknown class or method.
@@ -80,7 +80,7 @@ def explain_face(
 def explain_faces(
     network: Scores, faces: Faces, methods: Sequence[Method], class_name: str | None = None
 ) -> dict[str, np.ndarray]:
-    """Explain faces by some methods; `class_name` None means each face's most probable class.
+    """Explain faces by several methods; `class_name` None means each face's most probable class.
 
     Returns:
         The arrays of explanations.npz: `maps` (n, m, s, s) float32, each in its method's own units;
@@ -112,8 +112,8 @@ def class_means(
 ) -> dict[str, np.ndarray]:
     """Average the maps of a split's faces by true class.
 
-    Each face's map is first divided by its mean absolute value, so that every face has the same
-    say, however steep its logit is. `class_name` None means each face's true class; `name` is shown
+    Each face's map is first divided by its mean absolute value, so that every face counts the same,
+    however steep its logit is. `class_name` None means each face's true class; `name` is shown
     beside the progress bar. The split's classes are the network's, in its order.
 
     Returns:
@@ -168,7 +168,7 @@ def _maps(network: Scores, images, classes, methods: Sequence[Method], name: str
 
 
 def heat_overlay(face: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Lay a map over a face.
+    """Draw a map over a face.
 
     Args:
         face: (h, w) grey or (h, w, 3) RGB, 0-255; may be larger than the map, such as the crop

@@ -20,11 +20,11 @@ def gradient_of(model: keras.Model) -> Callable[..., np.ndarray]:
     Raises:
         InputError: Keras runs on a backend without gradients.
     """
-    ways = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
+    by_backend = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
     backend = keras.backend.backend()
-    if backend not in ways:
+    if backend not in by_backend:
         raise InputError(
-            f"gradients need Keras on {', '.join(ways)}, not on {backend}; "
+            f"gradients need Keras on {', '.join(by_backend)}, not on {backend}; "
             "occlusion works without them"
         )
 
@@ -32,7 +32,7 @@ def gradient_of(model: keras.Model) -> Callable[..., np.ndarray]:
         given = inputs if len(inputs) > 1 else inputs[0]
         return keras.ops.sum(call(given, training=False) * chosen)
 
-    differentiate = ways[backend](model, score)
+    differentiate = by_backend[backend](model, score)
     one_hot = np.eye(model.output_shape[-1], dtype=np.float32)
     return lambda classes, *inputs: differentiate(inputs, one_hot[classes])
 

@@ -1,4 +1,4 @@
-"""Explanation methods, and what they ask of any classifier. Reading this imports no Keras.
+"""Explanation methods, and what they ask of any classifier. Importing this imports no Keras.
 
 To add a method, write one function under `@method`, a line in docs/explain.md, and a case in
 tests/explain.
@@ -46,7 +46,7 @@ class Scores:
     Attributes:
         class_names: the C classes.
         box: (first, end) of the rows and columns of a face that it looks at; here all of them.
-        grey: grey level (0-255) that means little to it: the mean that it subtracts, else 128.
+        grey: uninformative grey level (0-255): the mean that it subtracts, else 128.
         feature_layer: name of the last layer with a map of more than 1x1 features, if any.
     """
 
@@ -62,7 +62,7 @@ class Scores:
 
     @property
     def without_gradients(self) -> str:
-        """Why there are no gradients, and the file that has them."""
+        """Why there are no gradients, and which file has them."""
         path = self.classifier.path
         if path is None or self.classifier.network:
             return "the network is not built as build_model builds it, so it has no known gradients"
@@ -200,8 +200,8 @@ def occlusion(
 ) -> np.ndarray:
     """Return the mean fall of the score over the patches that cover each pixel.
 
-    Needs no derivative, but as many passes per face as the patch has places. The last place in
-    each direction always touches the border of the part that the network looks at.
+    It needs no derivative, but one pass per face and place of the patch. The last place in each
+    direction always touches the border of the part that the network looks at.
     """
     first, end = network.box
     patch, stride = (max(round(n * faces.shape[1] / FACE_SIZE), 1) for n in (patch, stride))
@@ -212,7 +212,7 @@ def occlusion(
     whole = network.scores(faces)[rows, classes]
     fall = np.zeros(faces.shape[:3], np.float32)
     covered = np.zeros(faces.shape[1:3], np.float32)
-    # Few faces make many places per batch, so that one face is as quick as its share of many.
+    # With few faces a batch holds many places, so that one face is as fast as its share of many.
     together = max(1, network.batch_size // len(faces))
     for begin in range(0, len(places), together):
         some = places[begin : begin + together]

@@ -25,8 +25,8 @@ class Network(Scores):
 
     A checkpoint takes uint8, which has no derivative. So derivatives are taken with respect to the
     images that its preprocessing makes, and carried back to the pixels of the face by the chain
-    rule: exactly zero outside the crop. Histogram equalisation, which has no derivative either,
-    counts as a change of units: there a pixel's slope is with respect to its equalised value.
+    rule: exactly zero outside the crop. Histogram equalisation, which has no derivative either, is
+    taken as a change of units: there the derivative is with respect to the equalised value.
 
     Scores are logits: the last layer's sums before softmax or sigmoid, which do not saturate. The
     network, one as `build_model` builds it, is not changed.
@@ -86,7 +86,7 @@ class Network(Scores):
         return None
 
     def feature_maps(self, faces: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return `feature_layer`'s output, (n, h, w, channels), and each logit's slope by it."""
+        """Return `feature_layer`'s output, (n, h, w, channels), and each logit's gradient there."""
         images = self.images(faces)
         maps = self._batched(self._features.predict_on_batch, images)
         return maps, self._batched(self._feature_gradient, classes, maps, images)
@@ -101,20 +101,20 @@ class Network(Scores):
 
     @cached_property
     def _feature_gradient(self) -> Callable[..., np.ndarray]:
-        # The images stand beside the map, in case the head also sees them by another way.
+        # The images are an input too, in case the head also depends on them by another path.
         features = self._model.get_layer(self.feature_layer).output
         return gradient_of(keras.Model([features, self._images], self._logits))
 
     @cached_property
     def _enlargement(self) -> np.ndarray:
-        """How much of each of the box's rows, or columns, is in each of the image's: (size, s)."""
+        """Share of each of the box's rows, or columns, in each of the image's: (size, s)."""
         side = self.box[1] - self.box[0]
         one, size = np.eye(side, dtype=np.float32)[None, :, :, None], self._images.shape[1]
         enlarged = keras.ops.image.resize(one, (size, side), data_format="channels_last")
         return keras.ops.convert_to_numpy(enlarged)[0, :, :, 0]
 
     def _batched(self, function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
-        """Join a function's results on batches, the last filled up: a new shape is compiled."""
+        """Join a function's results on batches; the last is filled up to avoid compiling again."""
         rows = len(arrays[0])
         size = min(rows, self.batch_size)
         parts = []

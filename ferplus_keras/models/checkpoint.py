@@ -26,9 +26,8 @@ def save_checkpoint(model: keras.Model, path: Path, info: CheckpointInfo) -> Non
 
     # The same layers, not compiled: a third of the size under Adam. Resuming has its own file.
     network = keras.Model(model.input, model.output, name=model.name)
-    network = in_float32(network)
     with replacing(path) as temporary:
-        network.save(temporary)
+        in_float32(network).save(temporary)
         append_info(info, temporary)
 
 
@@ -67,7 +66,6 @@ def load_checkpoint(path: str | Path) -> tuple[keras.Model, CheckpointInfo]:
             f"the network in {path} maps faces {shapes[0]} to {shapes[1]}, and its {MEMBER} says "
             f"{said[0]} to {said[1]}"
         )
-
     return in_float32(network), info
 
 

@@ -31,11 +31,10 @@ Weights = dict[str, dict[str, np.ndarray]]
 
 _OUTPUTS = 128
 
-_NO_TENSOR = b"\x01\x02" + 4 * b"\x01\x00"
+_NO_TENSOR = b"\x01\x02" + 4 * b"\x01\x00"  # version 2, four sides of 0
 
 _GAP = 512
 """Bytes within which the next layer's tag must follow; what lies between is of no use here."""
-
 
 _FACE_API_PARTS = ("conv/filters", "conv/bias", "scale/weights", "scale/biases")
 """Kernel, bias, scale and offset of a convolution in face-api's manifest."""
@@ -44,12 +43,9 @@ _FACE_API_PARTS = ("conv/filters", "conv/bias", "scale/weights", "scale/biases")
 class _Convolution(NamedTuple):
     """A convolution and the affine layer behind it; strided ones have no padding."""
 
-    name: str
-    """Of both here, with `{}` for `conv` or `bn`."""
-    face_api: str
-    """In face-api's manifest."""
-    shape: tuple[int, int, int, int]
-    """Filters, channels, height and width of the kernel."""
+    name: str  # of both here, with `{}` for `conv` or `bn`
+    face_api: str  # their name in face-api's manifest
+    shape: tuple[int, int, int, int]  # filters, channels, height and width of the kernel
     strides: int
 
 
@@ -73,7 +69,7 @@ def _convolutions() -> Iterator[_Convolution]:
 
 
 def _entry(convolution: _Convolution, kernel, bias, scale, offset) -> Weights:
-    """Return a convolution with kernel (h, w, in, out) and its affine layer as layers here."""
+    """Return a convolution, its kernel (h, w, in, out), and its affine layer as layers here."""
     return {
         convolution.name.format("conv"): {"kernel": np.ascontiguousarray(kernel)},
         convolution.name.format("bn"): {
@@ -160,12 +156,12 @@ class _Stream:
         self.at = place + len(word)
 
     def tensor(self, *sides: int) -> np.ndarray:
-        """Return the numbers of the tensor that follows, whose sides but for 1 are these."""
+        """Return the numbers of the tensor that follows; its other sides are 1."""
         self.expect_integers(2, *sides, *[1] * (4 - len(sides)))
         return np.frombuffer(self.take(4 * math.prod(sides)), "<f4").astype(np.float32)
 
     def expect_end(self) -> None:
-        """Check that a few settings follow and, as for every layer, three empty tensors."""
+        """Check that only a few settings follow and, as for every layer, three empty tensors."""
         rest = self.data[self.at :]
         if len(rest) > _GAP or not rest.endswith(3 * _NO_TENSOR):
             raise self.fault("it does not end as it should")

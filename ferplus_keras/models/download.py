@@ -18,7 +18,7 @@ _TIMEOUT = 30
 
 
 def download(url: str, destination: str | os.PathLike, *, digest: str = "") -> Path:
-    """Fetch an HDF5 file into place by `keras.utils.get_file`, unless it is there.
+    """Fetch an HDF5 file into place with `keras.utils.get_file`, unless it is there.
 
     Bytes go to `<name>.partial`, which takes the destination's name once length, kind and digest
     are right. Other processes that want the same file wait for this one.
@@ -60,7 +60,7 @@ def download(url: str, destination: str | os.PathLike, *, digest: str = "") -> P
 
 
 def _fetch(url: str, partial: Path) -> str:
-    """Download a file; return why it cannot be had from this address, or an empty string."""
+    """Download a file; return why that failed, or an empty string."""
     from keras.utils import get_file
 
     usual = socket.getdefaulttimeout()
@@ -77,7 +77,7 @@ def _fetch(url: str, partial: Path) -> str:
         return f"the connection broke off: {error}"
     except OSError:
         raise
-    except Exception as error:  # Keras wraps urllib's errors, which tell more, in one of no kind
+    except Exception as error:  # Keras wraps urllib's errors, which say more, in a plain Exception
         cause = error.__context__ or error
         code = f"HTTP {cause.code} " if isinstance(cause, HTTPError) else ""
         return f"{code}{getattr(cause, 'reason', cause)}"

@@ -1,4 +1,4 @@
-"""HDF5 files that anybody may have made: opened, and read without following them elsewhere.
+"""HDF5 files that anybody may have made, read without following links to other files.
 
 Keras 2 writes one group per layer, whose attribute `weight_names` lists its data sets. In a whole
 model's file the groups are inside `model_weights`, and `model_config` describes the graph. Keras 3,
@@ -201,9 +201,9 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
 
 
 def vit_layers(file: h5py.File) -> HDF5Layers:
-    """Return the weights of keras-hub's ViT backbone as those of the layers of `ViTBase16`.
+    """Return the weights of keras-hub's ViT backbone under the names of `ViTBase16`'s layers.
 
-    What has no place in that network stands under its own path. Empty for any other file.
+    What has no place in that network keeps its path as its name. Empty for any other file.
     """
     layers: HDF5Layers = {}
 

@@ -38,16 +38,16 @@ def classify(
 class FacePreprocessing(layers.Layer):
     """Take the centre of faces, resize it bilinearly and normalise it in every channel.
 
-    The work is `keras.ops.image.resize` on float32 rather than `keras.layers.Resizing`, which in
-    Keras 3.15 switches every later layer to training mode when the model is called directly.
-    It stays float32 under mixed precision too: the grey levels' range is not float16's best.
+    It resizes by `keras.ops.image.resize` rather than `keras.layers.Resizing`, which in Keras 3.15
+    switches every later layer to training mode when the model is called directly. It computes in
+    float32 under mixed precision too: grey levels lose precision in float16.
 
     Args:
         image_size: side of the images handed to the backbone, in pixels.
         mean: value (0-255) subtracted in each channel; their number is that of the channels.
         std: what each channel is divided by then; empty for no division.
-        crop: side of the centre of each face that is used, in pixels; None is all of it.
-        equalize: normalise the lighting of grey images (`normalise_lighting`) once resized.
+        crop: side of the centre of each face that is used, in pixels; None for the whole face.
+        equalize: normalise the lighting of grey images (`normalise_lighting`) after resizing.
         channel_order: of the images: "bgr", "rgb" or "grey"; None in files older than colour,
             which take grey faces only.
         **kwargs: as for `keras.layers.Layer`.

@@ -34,7 +34,7 @@ layers -> values."""
 
 
 class LoadedWeights(NamedTuple):
-    """What came out of a weights file.
+    """What was loaded from a weights file.
 
     Attributes:
         path: the file.
@@ -118,7 +118,7 @@ def load_weights(
 
 @contextmanager
 def open_layers(path: Path) -> Iterator[Layers]:
-    """Open a file of any accepted kind and show its layers that have weights."""
+    """Open a file of any accepted kind and yield its layers that have weights."""
     if not path.is_file():
         raise InputError(f"no weights file at {path}")
     if path.suffix == ".keras":
