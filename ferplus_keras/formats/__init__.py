@@ -92,18 +92,30 @@ def open_network(path: Path, **hints: str | int | None) -> Opened:
     """Open an existing file or folder in the format of its ending.
 
     Raises:
-        InputError: it is damaged, without class names, or its runtime is not installed.
+        InputError: it is damaged, without class names or with others than its network has, or its
+            runtime is not installed.
     """
     form = find_format(path)
     require(form.runtime, f"running {path}")
     for suffix in form.beside:
         plain(path.with_suffix(suffix))
     try:
-        return form.open(path, **{name: hints.get(name) for name in form.hints})
+        opened = form.open(path, **{name: hints.get(name) for name in form.hints})
+        if opened.network is None:
+            require_answer(opened, path)
+        return opened
     except (InputError, ImportError, MemoryError):
         raise
     except Exception as error:  # each runtime has its own kinds
         raise InputError(f"cannot read {path} as {form.title}: {one_line(error)}") from error
+
+
+def require_answer(opened: Opened, path: Path) -> None:
+    """Run an export on a black face and refuse it if its file says something else about it."""
+    classes = len(opened.info.class_names)
+    found = np.shape(opened.run(np.zeros((1, *opened.info.face_shape), np.uint8)))
+    if found != (1, classes):
+        raise InputError(f"{path} names {classes} classes, but returns {found} for one face")
 
 
 def one_at_a_time(run: Predict) -> Predict:

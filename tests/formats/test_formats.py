@@ -2,6 +2,7 @@ import importlib.util
 import shutil
 import tracemalloc
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from ferplus_keras import extras
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.errors import InputError
-from ferplus_keras.formats import FORMATS, Format, Opened
+from ferplus_keras.formats import FORMATS, KEY, Format, Opened
 from ferplus_keras.models.checkpoint import MEMBER
+from ferplus_keras.models.info import info_to_json
 from tests.exports import INFO, drawn
 
 SUFFIXES = sorted(s for form in FORMATS.values() for s in form.suffixes if s)
@@ -78,6 +80,27 @@ def test_an_export_without_class_names(kind, exported, tmp_path):
     path = without_class_names(kind, exported(kind), tmp_path)
     with pytest.raises(InputError, match="does not say which classes") as refused:
         Classifier.open(path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"class_names": ("a", "b")}, r"names 2 classes, but returns \(1, 8\) for one face"),
+        ({"face_size": 60}, "invalid dimensions"),
+        ({"colour": True}, "Invalid rank"),
+    ],
+)
+def test_an_export_of_another_network_than_its_file_says(change, said, exported, tmp_path):
+    import onnx
+
+    model = onnx.load(exported("onnx").path)
+    onnx.helper.set_model_props(model, {KEY: info_to_json(replace(INFO, **change))})
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    with pytest.raises(InputError, match=said) as refused:
+        Classifier.open(path)
+    assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
