@@ -14,6 +14,7 @@ import numpy as np
 
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.dataset import DATASETS
+from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import sha256
 from ferplus_keras.formats import Predict, open_network
@@ -125,13 +126,13 @@ class Classifier:
 
         Raises:
             InputError: no Keras network is behind the classifier, the name does not end in .keras,
-                or the file cannot be written.
+                or the file cannot be written; or as `named`.
         """
         if self.network is None:
             raise InputError(f"{self.path} is no Keras network: copy the file instead")
         if Path(path).suffix != ".keras":
             raise InputError(f"expected a file ending in .keras, got {path}")
-        save_checkpoint(self.network, Path(path), self.info)
+        save_checkpoint(self.network, Path(path), self.named().info)
 
     def __reduce__(self):
         """Pickle the path, from which the copy opens its file again, or else the Keras model."""
@@ -165,6 +166,22 @@ class Classifier:
     def face_shape(self) -> tuple[int, ...]:
         """Shape of a face that it takes: (s, s) grey levels, or (s, s, 3) RGB."""
         return self.info.face_shape
+
+    def named(self) -> Classifier:
+        """Return the classifier with class names: FER+'s for an .hdf5 file, which has none.
+
+        Raises:
+            InputError: such a file has another number of classes than FER+.
+        """
+        if self.class_names:
+            return self
+        count, wanted = self.network.output_shape[-1], len(FERPLUS_CLASSES)
+        if count != wanted:
+            raise InputError(
+                f"{self.path} does not name its {count} classes; expected the {wanted} of FER+"
+            )
+        info = replace(self.info, dataset_name="FERPlus", class_names=FERPLUS_CLASSES)
+        return replace(self, info=info)
 
     def arranged(self, class_names: Sequence[str]) -> Classifier:
         """Return the classifier with its probabilities in the order of `class_names`.

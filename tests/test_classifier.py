@@ -13,6 +13,7 @@ import pytest
 from ferplus_keras.classifier import Classifier, mean_probabilities
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.inference.predictor import Predictor
 from tests.exports import INFO, drawn
 
 EXPORTS = ("onnx", "litert", "openvino", "saved_model")
@@ -252,6 +253,10 @@ def test_a_model_of_the_older_project(network, tiny_network, tmp_path):
     assert opened.info.model_name == tiny_network
     with pytest.raises(InputError, match="has 8 classes, the data 7"):
         opened.arranged(FERPLUS_CLASSES[:7])
+    opened.save(tmp_path / "saved.keras")
+    assert Classifier.open(tmp_path / "saved.keras").class_names == FERPLUS_CLASSES
+    [[face]] = Predictor(path, detector="whole")(drawn(1))
+    assert set(face.probabilities) == set(FERPLUS_CLASSES)
     classifier = opened.arranged(FERPLUS_CLASSES)
     shown = drawn(9)
     for copy in (classifier, pickle.loads(pickle.dumps(classifier))):

@@ -95,10 +95,8 @@ def explain(arguments: argparse.Namespace) -> None:
     failures: list[str] = []
     if arguments.images:
         paths, failures = find_pictures(arguments.images)
-    classifier = Classifier.open(arguments.checkpoint_path)
+    classifier = Classifier.open(arguments.checkpoint_path).named()
     info = classifier.info
-    if not info.class_names:
-        raise InputError(f"{classifier.path} does not name its classes, so none can be explained")
     if arguments.class_name and arguments.class_name not in info.class_names:
         raise unknown("class", arguments.class_name, info.class_names)
     folder = arguments.output_dir or classifier.path.parent

@@ -85,7 +85,7 @@ class Predictor:
         self._finding = {"detector": detector, "faces_weights": weights}
         self.whole = detector == WHOLE
         self.detect = find_detector(detector, weights)
-        self.classifier = model if opened else Classifier.open(model)
+        self.classifier = (model if opened else Classifier.open(model)).named()
         self.margin = margin
         self.tta = tta
         self.batch_size = batch_size

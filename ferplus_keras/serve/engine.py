@@ -40,7 +40,7 @@ class Engine:
         detectors: Mapping[str, str | Callable],
         count_batch: Callable[[int], Any] = lambda faces: None,
     ) -> None:
-        self.classifiers = {name: Classifier.open(path) for name, path in models.items()}
+        self.classifiers = {name: Classifier.open(path).named() for name, path in models.items()}
         self.predictors = {
             (model, name): Predictor(classifier, detector=detector)
             for model, classifier in self.classifiers.items()

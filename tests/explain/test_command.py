@@ -14,7 +14,9 @@ from ferplus_keras.explain import explanations
 from ferplus_keras.explain.command import find_pictures, read_pictures
 from ferplus_keras.explain.methods import METHODS
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
+from ferplus_keras.models.registry import build_model
 from tests.explain import networks
+from tests.models.networks import weights_of, write_keras2_model
 
 
 def run(*words):
@@ -156,6 +158,26 @@ def test_an_export_is_explained_by_occlusion_only(
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith(f"error: saliency: {path} holds no Keras network; use {tmp_path}/")
     assert "model_max_acc.keras; choose another --method" in said
+
+
+@pytest.mark.parametrize("classes", [8, 7])
+def test_a_model_of_the_older_project_has_the_classes_of_ferplus(
+    classes, tiny_network, pictures, sample_data, tmp_path, capsys
+):
+    path = tmp_path / "model_max_acc.hdf5"
+    model = build_model(tiny_network, classes, weights="none", image_size=48)
+    write_keras2_model(path, weights_of(model))
+    line = ("--checkpoint_path", path, "--data_dir", sample_data, "--method", "saliency")
+    if classes == 7:
+        assert run(*line, "--images", pictures) == 1
+        assert "does not name its 7 classes; expected the 8 of FER+" in capsys.readouterr().err
+        return
+    for words in (("--images", pictures, "--class_name", "fear"), ("--rows", 0, 1)):
+        assert run(*line, *words) == 0
+        with np.load(tmp_path / "explanations.npz") as found:
+            assert tuple(found["class_names"]) == FERPLUS_CLASSES
+            assert found["maps"].any()
+    assert run(*line, "--split", "test") == 0
 
 
 def test_own_pictures(sample_data, tmp_path, capsys):
