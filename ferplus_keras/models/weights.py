@@ -146,14 +146,11 @@ def _weighted(model: keras.Model) -> dict[str, dict[str, keras.Variable]]:
 def _misfits(targets: Mapping[str, Mapping], stored: Layers) -> list[str]:
     """Describe every layer whose values in the file are of other shapes."""
 
-    def shapes(variables: Mapping) -> dict[str, list[int]]:
-        return {key: list(value.shape) for key, value in variables.items()}
-
-    def text(variables: Mapping) -> str:
-        return " ".join(f"{key}{shape}" for key, shape in shapes(variables).items())
+    def shapes(variables: Mapping) -> str:
+        return " ".join(sorted(f"{key}{list(value.shape)}" for key, value in variables.items()))
 
     return [
-        f"{name} is {text(stored[name])} instead of {text(wanted)}"
+        f"{name} is {shapes(stored[name])} instead of {shapes(wanted)}"
         for name, wanted in targets.items()
         if stored.get(name) and shapes(stored[name]) != shapes(wanted)
     ]

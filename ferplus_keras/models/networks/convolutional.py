@@ -219,16 +219,22 @@ def vgg13(images):
 
     Barsoum et al. 2016 (arXiv:1608.01041), after https://github.com/microsoft/FERPlus.
     """
+    x = vgg_stages(images, ((64, 2), (128, 2), (256, 3), (256, 3)), dropout=0.25)
+    return _fully_connected(x, (1024, 1024), 0.5, names=("fc5", "drop5", "fc6"))
+
+
+def vgg_stages(x, stages, dropout=0.0):
+    """Return the map behind VGG's stages, each (filters, number of convolutions) and a pool."""
     from keras import layers
 
-    x = images
-    for stage, (filters, repetitions) in enumerate(((64, 2), (128, 2), (256, 3), (256, 3)), 1):
+    for stage, (filters, repetitions) in enumerate(stages, start=1):
         for i in range(1, repetitions + 1):
             name = f"conv{stage}_{i}"
             x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=name)(x)
         x = layers.MaxPooling2D(2, name=f"pool{stage}")(x)
-        x = layers.Dropout(0.25, name=f"drop{stage}")(x)
-    return _fully_connected(x, (1024, 1024), 0.5, names=("fc5", "drop5", "fc6"))
+        if dropout:
+            x = layers.Dropout(dropout, name=f"drop{stage}")(x)
+    return x
 
 
 def _normalise(x, name):

@@ -8,6 +8,7 @@ that position there, and a checkpoint of the older project fits by name.
 from collections import Counter
 from collections.abc import Callable
 
+from ferplus_keras.models.networks.convolutional import vgg_stages
 from ferplus_keras.models.registry import PublishedWeights, network
 
 VGGFACE2_MEAN = (91.4953, 103.8827, 131.0912)
@@ -61,16 +62,7 @@ def senet50(images):
 )
 def vgg16(images):
     """Return the map (b, s // 32, s // 32, 512) of images (b, s, s, 3); Parkhi et al. 2015."""
-    from keras import layers
-
-    x = images
-    stages = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]
-    for stage, (filters, repetitions) in enumerate(stages, start=1):
-        for i in range(1, repetitions + 1):
-            name = f"conv{stage}_{i}"
-            x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=name)(x)
-        x = layers.MaxPooling2D(2, strides=2, name=f"pool{stage}")(x)
-    return x
+    return vgg_stages(images, ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)))
 
 
 @network(
