@@ -145,20 +145,14 @@ def _spaced(rows: np.ndarray, wanted: int) -> np.ndarray:
 
 
 class Exported(NamedTuple):
-    """An export of `size` bytes, and how its predictions on `faces` faces differ.
-
-    Attributes:
-        difference: largest difference of a probability.
-        agreement: share of faces with the same most probable class.
-        accuracy: (checkpoint's, export's) where labels are known, else None.
-    """
+    """An export, and how its predictions differ from its checkpoint's."""
 
     path: Path
-    size: int
-    faces: int
-    difference: float
-    agreement: float
-    accuracy: tuple[float, float] | None
+    size: int  # in bytes
+    faces: int  # on which both predicted
+    difference: float  # largest difference of a probability
+    agreement: float  # share of faces with the same most probable class
+    accuracy: tuple[float, float] | None  # of checkpoint and export, where labels are known
 
     def __str__(self) -> str:
         text = (

@@ -84,26 +84,18 @@ class Scores:
 class Method:
     """A way to show which pixels a network's decision rests on.
 
-    Attributes:
-        name: its name on the command line.
-        title: its name in pictures.
-        source: where it was published.
-        function: from (network, faces (n, s, s) uint8, classes (n,) int) to maps (n, s, s) float32.
-            A face's map depends neither on the other faces nor on the batch size, and is the same
-            in every run.
-        absolute: whether a map only tells how much a pixel matters, 0 or more. In the others, what
-            is above 0 speaks for the class and what is below 0 against it.
-        scores_suffice: whether it explains exports too; the others need gradients.
-        needs_feature_map: whether the network must have a two-dimensional feature map.
+    Its function takes (network, faces (n, s, s) uint8, classes (n,) int) and returns maps (n, s, s)
+    float32. A face's map depends neither on the other faces nor on the batch size, and is the same
+    in every run. Above 0 it speaks for the class and below 0 against it, unless it is `absolute`.
     """
 
-    name: str
-    title: str
-    source: str
+    name: str  # on the command line
+    title: str  # in pictures
+    source: str  # where it was published
     function: Callable[..., np.ndarray]
-    absolute: bool = False
-    scores_suffice: bool = False
-    needs_feature_map: bool = False
+    absolute: bool = False  # a map only says how much a pixel matters, 0 or more
+    scores_suffice: bool = False  # it explains exports too; the others need gradients
+    needs_feature_map: bool = False  # a two-dimensional one
 
     def refusal(self, network: Scores) -> str | None:
         """Return why the method cannot explain a network; None if it can."""

@@ -28,8 +28,7 @@ class Network(Scores):
     rule: exactly zero outside the crop. Histogram equalisation, which has no derivative either, is
     taken as a change of units: there the derivative is with respect to the equalised value.
 
-    Scores are logits: the last layer's sums before softmax or sigmoid, which do not saturate. The
-    network, one as `build_model` builds it, is not changed.
+    Scores are logits, which do not saturate as probabilities do. The network is not changed.
     """
 
     has_gradients = True
@@ -87,23 +86,20 @@ class Network(Scores):
 
     def feature_maps(self, faces: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return `feature_layer`'s output, (n, h, w, channels), and each logit's gradient there."""
-        images = self.images(faces)
-        maps = self._batched(self._features.predict_on_batch, images)
-        return maps, self._batched(self._feature_gradient, classes, maps, images)
+        images, (features, gradient) = self.images(faces), self._features
+        maps = self._batched(features.predict_on_batch, images)
+        return maps, self._batched(gradient, classes, maps, images)
 
     @cached_property
     def _image_gradient(self) -> Callable[..., np.ndarray]:
         return gradient_of(self._from_images)
 
     @cached_property
-    def _features(self) -> keras.Model:
-        return keras.Model(self._images, self._model.get_layer(self.feature_layer).output)
-
-    @cached_property
-    def _feature_gradient(self) -> Callable[..., np.ndarray]:
-        # The images are an input too, in case the head also depends on them by another path.
+    def _features(self) -> tuple[keras.Model, Callable[..., np.ndarray]]:
         features = self._model.get_layer(self.feature_layer).output
-        return gradient_of(keras.Model([features, self._images], self._logits))
+        # The images are an input too, in case the head also depends on them by another path.
+        to_logits = keras.Model([features, self._images], self._logits)
+        return keras.Model(self._images, features), gradient_of(to_logits)
 
     @cached_property
     def _enlargement(self) -> np.ndarray:

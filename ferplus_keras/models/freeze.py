@@ -20,23 +20,14 @@ COLUMNS = ("position", "name", "type", "shape", "parameters", "trainable")
 
 
 class Boundary(NamedTuple):
-    """Where training starts in a network.
+    """Where training starts in a network."""
 
-    Attributes:
-        position: negative position of the first layer that may train.
-        name: that layer's name.
-        trainable_params: parameters that training changes by gradients.
-        frozen_params: all others: frozen layers' and BatchNormalization statistics.
-        trainable_layers: number of layers whose parameters train.
-        frozen_layers: number of layers that have parameters and keep all of them.
-    """
-
-    position: int
-    name: str
-    trainable_params: int
-    frozen_params: int
-    trainable_layers: int
-    frozen_layers: int
+    position: int  # of the first layer that may train, negative
+    name: str  # of that layer
+    trainable_params: int  # parameters that training changes by gradients
+    frozen_params: int  # all others: frozen layers' and BatchNormalization statistics
+    trainable_layers: int  # layers whose parameters train
+    frozen_layers: int  # layers that have parameters and keep all of them
 
     def describe(self) -> str:
         """Return one line on what trains and what stays."""

@@ -20,32 +20,18 @@ LARGEST_SIDE = 2048
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint records about itself.
-
-    Attributes:
-        model_name: network in the table of models.
-        image_size: side in pixels to which the network resizes faces.
-        class_names: class of each output, in order.
-        dataset_name: label set it was trained on.
-        label_rule: label rule of its training rows.
-        evaluation_rule: label rule of the validation rows that chose it.
-        epoch: epochs finished when it was saved.
-        class_map: how its classes were merged from the label set's, as `--class_map` takes it;
-            None for the label set's own.
-        face_size: side in pixels of the faces it takes.
-        colour: whether it takes RGB faces instead of grey ones.
-    """
+    """What a checkpoint records about itself."""
 
     model_name: str
-    image_size: int
-    class_names: tuple[str, ...]
-    dataset_name: str
-    label_rule: str
-    evaluation_rule: str
-    epoch: int = 0
-    class_map: tuple[str, ...] | None = None
-    face_size: int = FACE_SIZE
-    colour: bool = False
+    image_size: int  # side in pixels to which the network resizes faces
+    class_names: tuple[str, ...]  # class of each output
+    dataset_name: str  # label set it was trained on
+    label_rule: str  # of its training rows
+    evaluation_rule: str  # label rule of the validation rows that chose it
+    epoch: int = 0  # epochs finished when it was saved
+    class_map: tuple[str, ...] | None = None  # as `--class_map`; None for the label set's classes
+    face_size: int = FACE_SIZE  # side in pixels of the faces it takes
+    colour: bool = False  # whether it takes RGB faces instead of grey ones
 
     @property
     def face_shape(self) -> tuple[int, ...]:

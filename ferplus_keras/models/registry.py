@@ -22,25 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Weights that somebody publishes for a network.
+    """Weights that somebody publishes for a network: by URL, by keras-hub or in a package."""
 
-    Attributes:
-        urls: files of them, the one to download first; the others serve where they are on disk.
-        folder: where they are looked for and downloaded to, inside Keras' home.
-        digest: hexadecimal MD5 or SHA-256 of the first file, where its publisher states one.
-        preset: keras-hub preset that they are taken from instead of a URL.
-        module: Python package that brings the file instead; pip knows it by the same name.
-        module_file: where the file is in that package's folder.
-        extra: the extra of setup.py that installs the package.
-    """
-
-    urls: tuple[str, ...] = ()
-    folder: str = "models"
-    digest: str = ""
-    preset: str = ""
-    module: str = ""
-    module_file: str = ""
-    extra: str = ""
+    urls: tuple[str, ...] = ()  # the first is downloaded; the others serve where they are on disk
+    folder: str = "models"  # where they are looked for and downloaded to, inside Keras' home
+    digest: str = ""  # hexadecimal MD5 or SHA-256 of the first file, if its publisher states one
+    preset: str = ""  # of keras-hub
+    module: str = ""  # Python package; pip knows it by the same name
+    module_file: str = ""  # where the file is in that package's folder
+    extra: str = ""  # of setup.py, which installs the package
 
     @property
     def file_names(self) -> tuple[str, ...]:
@@ -57,42 +47,22 @@ def shipped(name: str, digest: str) -> dict[str, PublishedWeights]:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A network: what it is, how faces are prepared for it and where its weights are published.
+    """A network: what it is, how faces are prepared for it and where its weights are published."""
 
-    Attributes:
-        name: its name on the command line and in `build_model`.
-        backbone: function from images (b, s, s, len(mean)) to features (b, ...).
-        description: one line for help texts and tables.
-        channel_order: of its images: "bgr", "rgb" or "grey".
-        mean: grey level (0-255) subtracted in each channel.
-        std: grey levels by which each channel is divided then; empty for no division.
-        crop: side, in pixels, of the centre of a 48x48 face that it looks at; of larger faces the
-            same share.
-        equalize: whether lighting is normalised first (`layers.normalise_lighting`).
-        image_size: side to which faces are resized unless another is asked for, in pixels.
-        min_image_size: smallest image the backbone's strides leave a feature map of, in pixels.
-        dropout_rate: dropout before the last layer unless another is asked for.
-        weights: published weights by name, the default first.
-        top_layers: layers of the published files that classified the original identities and are
-            left out.
-        weighted_layers: number of backbone layers with weights, by which files of the older
-            project are recognised; 0 for a network that it does not have.
-    """
-
-    name: str
-    backbone: Callable[[keras.KerasTensor], keras.KerasTensor]
-    description: str
-    channel_order: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...] = ()
-    crop: int = FACE_SIZE
-    equalize: bool = False
-    image_size: int = 224
-    min_image_size: int = FACE_SIZE
-    dropout_rate: float = 0.3
-    weights: Mapping[str, PublishedWeights] = field(default_factory=dict)
-    top_layers: tuple[str, ...] = ()
-    weighted_layers: int = 0
+    name: str  # on the command line and in `build_model`
+    backbone: Callable[[keras.KerasTensor], keras.KerasTensor]  # (b, s, s, len(mean)) to (b, ...)
+    description: str  # one line for help texts and tables
+    channel_order: str  # of its images: "bgr", "rgb" or "grey"
+    mean: tuple[float, ...]  # level (0-255) subtracted in each channel
+    std: tuple[float, ...] = ()  # by which each channel is then divided; empty for no division
+    crop: int = FACE_SIZE  # side in pixels of the centre it sees of a 48x48 face; to scale
+    equalize: bool = False  # normalise lighting first (`layers.normalise_lighting`)
+    image_size: int = 224  # side to which faces are resized by default, in pixels
+    min_image_size: int = FACE_SIZE  # below it no feature map is left, in pixels
+    dropout_rate: float = 0.3  # before the last layer, by default
+    weights: Mapping[str, PublishedWeights] = field(default_factory=dict)  # the default first
+    top_layers: tuple[str, ...] = ()  # of published files, left out: they classify identities
+    weighted_layers: int = 0  # of the backbone, in networks of the older project, to know its files
 
     @property
     def default_weights(self) -> str:

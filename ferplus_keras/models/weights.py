@@ -34,24 +34,14 @@ layers -> values."""
 
 
 class LoadedWeights(NamedTuple):
-    """What was loaded from a weights file.
-
-    Attributes:
-        path: the file.
-        sha256: its digest.
-        layers: number of layers that got their weights from it, the head's included.
-        left_out: layers of the file that were not used: its top, or a head of another size.
-        head: whether the classification head was loaded too.
-        affine: whether its BatchNormalization layers stand for affine ones, and so have no
-            statistics until `calibration.calibrate` gives them some.
-    """
+    """What was loaded from a weights file."""
 
     path: Path
     sha256: str
-    layers: int
-    left_out: tuple[str, ...]
-    head: bool
-    affine: bool = False
+    layers: int  # that got their weights from it, the head included
+    left_out: tuple[str, ...]  # layers of the file: its top, or a head of another size
+    head: bool  # whether the classification head was loaded too
+    affine: bool = False  # BatchNormalization layers have no statistics until `calibrate` ran
 
     def __str__(self) -> str:
         left_out = f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
