@@ -45,7 +45,9 @@ def require_bounded(build: Callable[[], keras.Model], numbers: int, path: Path) 
     def measure() -> tuple[int, int]:
         with keras.StatelessScope(initialize_variables=False):
             model = build()
-            nodes = [node for layer in model._flatten_layers() for node in layer._inbound_nodes]
+            steps = list(model._flatten_layers())
+            steps += [each for step in steps for each in getattr(step, "operations", ())]
+            nodes = [node for step in steps for node in step._inbound_nodes]
             maps = (math.prod(filter(None, t.shape)) for n in nodes for t in n.output_tensors)
             return sum(math.prod(v.shape) for v in model.weights), max(maps, default=0)
 

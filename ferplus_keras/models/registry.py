@@ -41,8 +41,14 @@ class PublishedWeights:
 
 def shipped(name: str, digest: str) -> dict[str, PublishedWeights]:
     """Return the entry of weights, fine-tuned on FER+, that this package brings itself."""
-    file = f"models/trained/{name}.keras"
-    return {"ferplus": PublishedWeights((), "models/ferplus", digest, "", "ferplus_keras", file)}
+    return {
+        "ferplus": PublishedWeights(
+            folder="models/ferplus",
+            digest=digest,
+            module="ferplus_keras",
+            module_file=f"models/trained/{name}.keras",
+        )
+    }
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,27 @@ def test_a_compiled_network_inside_another_is_loaded(tmp_path):
     assert load_checkpoint(tmp_path / "inside.keras")[0].count_params() == 48 * 48 * 2 + 2
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_huge_map_of_an_operation_that_is_no_layer_is_refused(inside, tmp_path):
+    faces = keras.Input((48, 48), dtype="uint8")
+    x = keras.layers.Reshape((48, 48, 1))(faces)
+    images = keras.Input((48, 48, 1))
+    resize = keras.Model(images, keras.ops.image.resize(images, (64, 64)))
+    x = resize(x) if inside else keras.ops.image.resize(keras.ops.cast(x, "float32"), (64, 64))
+    x = keras.layers.Dense(2, "softmax")(keras.layers.GlobalAveragePooling2D()(x))
+    sound, path = tmp_path / "sound.keras", tmp_path / "huge.keras"
+    save_checkpoint(keras.Model(faces, x), sound, INFO)
+    assert load_checkpoint(sound)[1] == INFO
+    with zipfile.ZipFile(sound) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = members["config.json"].replace(b"64, 64", b"1000000, 1000000")
+    write(members | {"config.json": config}, path)
+    with pytest.raises(
+        InputError, match="a layer that makes 1,000,000,000,000 numbers of one face"
+    ):
+        load_checkpoint(path)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
