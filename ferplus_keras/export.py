@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from ferplus_keras.hub import require_place
 from ferplus_keras.models.checkpoint import CheckpointInfo, read_info
 from ferplus_keras.run import Run, default_data_dir, find_checkpoint
 from ferplus_keras.workspace import put_back, workspace
+
+if TYPE_CHECKING:
+    import keras
 
 DESCRIPTION = """\
 Write a checkpoint in another format and compare its predictions with the checkpoint's.
@@ -247,7 +250,8 @@ def export(
             (work / folder).mkdir()
         with leaving_out(*NOISE):
             try:
-                FORMATS[kind].write(original.network, original.info, made, precision, calibration)
+                network = taking_uint8(original.network)
+                FORMATS[kind].write(network, original.info, made, precision, calibration)
             except (InputError, MemoryError):
                 raise
             except Exception as error:  # each converter has its own kinds
@@ -271,6 +275,20 @@ def export(
     pair = (expected, found)
     accuracy = labels and tuple(float(np.mean(x.argmax(axis=1) == labels(x))) for x in pair)
     return Exported(target, size, len(faces), difference, agreement, accuracy)
+
+
+def taking_uint8(network: keras.Model) -> keras.Model:
+    """Return a network that takes uint8 faces, as every export does: itself or one around it."""
+    import keras
+
+    (given,) = network.inputs
+    if given.dtype == "uint8":
+        return network
+    faces = keras.Input(given.shape[1:], dtype="uint8", name="faces")
+    around = keras.Model(faces, network(faces), name=network.name)
+    # Keras exports only what has been called.
+    around.predict_on_batch(np.zeros((1, *given.shape[1:]), np.uint8))
+    return around
 
 
 def _put(work: Path, folder: Path) -> None:

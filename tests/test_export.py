@@ -334,6 +334,26 @@ def test_a_checkpoint_that_takes_colour_is_compared_on_drawn_faces(
     np.testing.assert_allclose(classifier.probabilities(faces), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", EXPORTS)
+@pytest.mark.parametrize("shape", [(24, 24), (24, 24, 1), (24, 24, 3)])
+def test_an_own_network_that_takes_floats_is_exported(kind, shape, exported, tmp_path):
+    exported("onnx")
+    import keras
+
+    given = keras.Input(shape)  # float32, as Keras makes them
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(given))
+    model = keras.Model(given, keras.layers.Dense(2, activation="softmax")(x))
+    path = tmp_path / "own.keras"
+    classifier = Classifier.from_model(model, ("glad", "sad"))
+    classifier.save(path)
+    rng = np.random.default_rng(4)
+    faces = rng.integers(0, 256, (9, *classifier.face_shape), dtype=np.uint8)
+    target = default_target(path, kind, "float32")
+    assert export_module.export(path, target, kind, "float32", faces).difference < 1e-5
+    found = Classifier.open(target).probabilities(faces)
+    np.testing.assert_allclose(found, classifier.probabilities(faces), atol=1e-5)
+
+
 @pytest.mark.parametrize("killed_while_moving", [False, True])
 def test_the_next_export_clears_what_a_killed_one_left(
     killed_while_moving, exported, tiny_checkpoint, tmp_path, monkeypatch
