@@ -250,7 +250,7 @@ def export(
             (work / folder).mkdir()
         with leaving_out(*NOISE):
             try:
-                network = taking_uint8(original.network)
+                network = exportable(original.network)
                 FORMATS[kind].write(network, original.info, made, precision, calibration)
             except (InputError, MemoryError):
                 raise
@@ -277,17 +277,21 @@ def export(
     return Exported(target, size, len(faces), difference, agreement, accuracy)
 
 
-def taking_uint8(network: keras.Model) -> keras.Model:
-    """Return a network that takes uint8 faces, as every export does: itself or one around it."""
+def exportable(network: keras.Model) -> keras.Model:
+    """Return a network of `build_model` itself, and around any other one that takes uint8 faces.
+
+    That one is in inference mode: Keras exports augmentation, such as RandomFlip, as in training.
+    """
     import keras
 
-    (given,) = network.inputs
-    if given.dtype == "uint8":
+    from ferplus_keras.models.layers import FacePreprocessing
+
+    if any(isinstance(layer, FacePreprocessing) for layer in network.layers):
         return network
-    faces = keras.Input(given.shape[1:], dtype="uint8", name="faces")
-    around = keras.Model(faces, network(faces), name=network.name)
-    # Keras exports only what has been called.
-    around.predict_on_batch(np.zeros((1, *given.shape[1:]), np.uint8))
+    shape = network.input_shape[1:]
+    faces = keras.Input(shape, dtype="uint8", name="faces")
+    around = keras.Model(faces, network(faces, training=False), name=network.name)
+    around.predict_on_batch(np.zeros((1, *shape), np.uint8))  # else Keras does not export it
     return around
 
 

@@ -336,12 +336,14 @@ def test_a_checkpoint_that_takes_colour_is_compared_on_drawn_faces(
 
 @pytest.mark.parametrize("kind", EXPORTS)
 @pytest.mark.parametrize("shape", [(24, 24), (24, 24, 1), (24, 24, 3)])
-def test_an_own_network_that_takes_floats_is_exported(kind, shape, exported, tmp_path):
+def test_an_own_network_that_takes_floats_and_augments_is_exported(kind, shape, exported, tmp_path):
     exported("onnx")
     import keras
 
     given = keras.Input(shape)  # float32, as Keras makes them
-    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(given))
+    x = keras.layers.Rescaling(1 / 255)(given)
+    x = keras.layers.RandomFlip("horizontal")(x) if shape[2:] else x
+    x = keras.layers.Flatten()(x)
     model = keras.Model(given, keras.layers.Dense(2, activation="softmax")(x))
     path = tmp_path / "own.keras"
     classifier = Classifier.from_model(model, ("glad", "sad"))
