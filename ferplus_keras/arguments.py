@@ -236,7 +236,15 @@ def read_yaml(path: Path, absent: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Refuses a repeated key, of which YAML keeps the last, and aliases, which multiply."""
+        """Refuses a repeated key, of which YAML keeps the last, and aliases, which multiply.
+
+        10:0:0.001, a stage, stays text: YAML 1.1 reads it as a number to the base of 60.
+        """
+
+        def resolve(self, kind, value, implicit):
+            if kind is yaml.ScalarNode and ":" in value:
+                return self.DEFAULT_SCALAR_TAG
+            return super().resolve(kind, value, implicit)
 
         def compose_node(self, parent, index):
             if self.check_event(yaml.AliasEvent):
@@ -283,7 +291,7 @@ def as_settings(config_class: type, path: Path) -> dict[str, Any]:
             parts = {k: v if isinstance(v, list) else [v] for k, v in value.items()}
             value = [f"{name}={'+'.join(map(str, part))}" for name, part in parts.items()]
         values = value if isinstance(value, list) else [value]
-        if isinstance(value, dict) or (len(values) > 1 and not known[key].many):
+        if isinstance(value, dict) or (len(values) != 1 and not known[key].many):
             raise UsageError(f"{path}: expected one value for '{key}', got {value}")
         try:
             read = tuple(known[key].read(str(item)) for item in values)

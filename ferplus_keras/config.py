@@ -324,6 +324,11 @@ class EvaluateConfig(Config):
     num_processes: Count | None = setting("As for train.py.")
     process_id: Whole | None = setting("As for train.py.")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.splits:
+            raise UsageError(f"--splits: expected {' or '.join(SPLITS)}, got none")
+
 
 def read_config(
     config_class: type,

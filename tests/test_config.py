@@ -156,6 +156,7 @@ def test_what_a_resumed_run_may_be_given_anew(tmp_path, settings, line, refused)
         ("modle_name: ResNet50\n", "did you mean 'model_name'?"),
         ("label_rule: majorty\n", "did you mean 'majority'?"),
         ("batch_size: [1, 2]\n", "expected one value"),
+        ("batch_size: []\n", "expected one value"),
         ("- a\n- b\n", "setting: value"),
         ("a: [\n", "YAML"),
         ("batch_size: 1\nbatch_size: 2\n", "the key 'batch_size'"),
@@ -184,6 +185,12 @@ def test_wrong_yaml_is_one_line(tmp_path, text, said):
         read(f"--config {path}")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_stages_in_yaml_are_text(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("stages: [5:-3:0.01, 10:0:0.001, 5:20:1]\n")
+    assert read(f"--config {path}").stages == ("5:-3:0.01", "10:0:0.001", "5:20:1")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../../x", "/tmp/x", "a\\b", "a\nb", "a\0"])
@@ -253,6 +260,8 @@ def test_a_pipe_is_no_recipe(tmp_path):
 def test_settings_from_python_are_checked_too():
     with pytest.raises(UsageError, match="did you mean 'test'"):
         EvaluateConfig(splits=["tests"])
+    with pytest.raises(UsageError, match="--splits: expected train or validation or test, got none"):
+        EvaluateConfig(splits=[])
     with pytest.raises(UsageError, match="--batch_size: expected a whole number of at least 1"):
         TrainConfig(batch_size=0)
     assert TrainConfig(class_weights=["balanced"]).class_weights == ("balanced",)
