@@ -72,7 +72,7 @@ def find_metrics(names: Sequence[str], accuracy: str) -> list[str | Callable]:
 def _get(module: Any, kind: str, name: str, examples: str) -> Any:
     try:
         return module.get(name)
-    except ValueError:
+    except (ValueError, TypeError):  # none of that name, or one that needs arguments
         expected = f"the name of a Keras {kind}, such as {examples}"
         raise UsageError(f"unknown {kind} '{name}'; expected {expected}") from None
 

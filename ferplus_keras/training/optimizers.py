@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ferplus_keras.errors import UsageError, one_line
@@ -53,7 +54,6 @@ def build_optimizer(
         UsageError: the optimiser does not take one of the arguments.
     """
     import keras
-    import yaml
 
     kind = getattr(keras.optimizers, name)
     settings: dict[str, Any] = {"beta_1": betas[0], "beta_2": betas[1]}
@@ -67,14 +67,14 @@ def build_optimizer(
         settings["global_clipnorm"] = clip_norm
     if ema:
         settings |= {"use_ema": True, "ema_momentum": ema}
-    for text in arguments:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise UsageError(f"--optimizer_args: expected NAME=VALUE, got '{text}'")
-        settings[key] = yaml.safe_load(value)
     if slow_factor != 1:
         kind = _with_slow_variables(kind, frozenset(slow), slow_factor)
     try:
+        for text in arguments:
+            key, equals, value = text.partition("=")
+            if not key or not equals:
+                raise UsageError(f"--optimizer_args: expected NAME=VALUE, got '{text}'")
+            settings[key] = _read_value(value)
         optimizer = kind(learning_rate, **settings)
     except (TypeError, ValueError) as error:
         raise UsageError(
@@ -84,6 +84,17 @@ def build_optimizer(
     if optimizer.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+def _read_value(text: str) -> Any:
+    """Return the number, truth or list that a text stands for; raises ValueError for any other."""
+    import yaml
+
+    with suppress(yaml.YAMLError):
+        value = yaml.safe_load(text)
+        if not isinstance(value, str):
+            return value
+    return float(text)  # PyYAML reads 1e-4 as text
 
 
 def _with_slow_variables(kind: type, slow: frozenset[str], factor: float) -> type:

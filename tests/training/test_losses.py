@@ -55,5 +55,6 @@ def test_accuracy_is_always_among_the_metrics():
         "accuracy",
         "top_k_categorical_accuracy",
     ]
-    with pytest.raises(UsageError, match="unknown metric 'f3'"):
-        find_metrics(("f3",), "categorical_accuracy")
+    for name in ("f3", "MeanIoU"):  # the second needs arguments
+        with pytest.raises(UsageError, match=f"unknown metric '{name}'"):
+            find_metrics((name,), "categorical_accuracy")

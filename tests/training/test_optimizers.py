@@ -113,12 +113,18 @@ def test_arguments_win():
     optimizer = build_optimizer("SGD", 0.1, arguments=["momentum=0.5", "nesterov=false"])
     assert (optimizer.momentum, optimizer.nesterov) == (0.5, False)
     assert build_optimizer("SGD", 0.1).nesterov
+    assert build_optimizer("Adam", 0.1, arguments=["epsilon=1e-4"]).epsilon == 1e-4
     assert build_optimizer("Adam", 0.1, betas=(0.5, 0.9)).beta_1 == 0.5
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["momentum"], "expected NAME=VALUE"), (["speed=3"], "Adam does not accept speed=3")],
+    [
+        (["momentum"], "expected NAME=VALUE"),
+        (["speed=3"], "Adam does not accept speed=3"),
+        (["epsilon=tiny"], "Adam does not accept epsilon=tiny: could not convert"),
+        (["epsilon=[1"], r"Adam does not accept epsilon=\[1"),
+    ],
 )
 def test_refused_arguments(arguments, said):
     with pytest.raises(UsageError, match=said) as caught:
