@@ -209,7 +209,8 @@ def _finished_epochs(
     """Return how many epochs an interrupted run has finished, and whether that was all.
 
     Raises:
-        InputError: the run is trained, or its data are no longer the ones it began with.
+        UsageError: the run has finished more epochs than are asked for.
+        InputError: it is trained, or its data are no longer the ones it began with.
     """
     if not config.resume or not (run / STATE).is_file():
         return 0, False
@@ -225,6 +226,11 @@ def _finished_epochs(
                 f"--weights {run.folder / FINAL}"
             )
         raise InputError(f"{run.folder} is complete after {epochs} epochs: {why}")
+    if epochs > planned:
+        raise UsageError(
+            f"--nepochs {planned}: {run.folder} has finished {epochs} epochs already; "
+            f"--nepochs {epochs} ends it there"
+        )
     record = run.record()
     for which, then, now in (
         (f"files in {config.data_dir}", record.get("data"), dataset.hashes),

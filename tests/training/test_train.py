@@ -500,6 +500,20 @@ def test_a_finished_run_goes_on_only_with_more_epochs(config):
     assert "nepochs: 3\n" in (folder / "config.yaml").read_text()
 
 
+def test_an_interrupted_run_ends_after_its_finished_epochs_but_not_before(config, monkeypatch):
+    config = dataclasses.replace(config, nepochs=3, limit_train=64)
+    with monkeypatch.context() as patch:
+        interrupt_in(patch, epoch=2, batch=0)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    with pytest.raises(UsageError, match=r"--nepochs 1: .* has finished 2 epochs already"):
+        train(dataclasses.replace(config, resume=True, nepochs=1))
+    assert not (config.run_dir / "final_model.keras").exists()
+    folder = train(dataclasses.replace(config, resume=True, nepochs=2))
+    assert len(rows(folder)) == 2
+    assert read_info(folder / "final_model.keras").epoch == 2
+
+
 def test_a_plan_that_has_ended_does_not_go_on(config):
     config = dataclasses.replace(config, lr_policy="cosine", nepochs=1, limit_train=64)
     train(config)
