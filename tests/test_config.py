@@ -260,7 +260,9 @@ def test_a_pipe_is_no_recipe(tmp_path):
 def test_settings_from_python_are_checked_too():
     with pytest.raises(UsageError, match="did you mean 'test'"):
         EvaluateConfig(splits=["tests"])
-    with pytest.raises(UsageError, match="--splits: expected train or validation or test, got none"):
+    with pytest.raises(
+        UsageError, match="--splits: expected train or validation or test, got none"
+    ):
         EvaluateConfig(splits=[])
     with pytest.raises(UsageError, match="--batch_size: expected a whole number of at least 1"):
         TrainConfig(batch_size=0)

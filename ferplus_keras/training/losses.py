@@ -53,8 +53,12 @@ def find_loss(name: str) -> Callable | keras.losses.Loss:
     return multi_target if name == "multi_target" else _get(keras.losses, "loss", name, examples)
 
 
-def find_metrics(names: Sequence[str], accuracy: str) -> list[str | Callable]:
+def find_metrics(
+    names: Sequence[str], accuracy: str
+) -> list[str | Callable | keras.metrics.Metric]:
     """Return the metrics to compile with: `accuracy`, which chooses the model, and the others.
+
+    F1Score and FBetaScore are the mean over the classes.
 
     Args:
         names: Keras metric names; the older project's `acc` is accuracy.
@@ -63,10 +67,15 @@ def find_metrics(names: Sequence[str], accuracy: str) -> list[str | Callable]:
     Raises:
         UsageError: Keras has no metric of that name.
     """
-    others = [name for name in dict.fromkeys(names) if name not in ("acc", "accuracy")]
-    for name in others:
-        _get(keras.metrics, "metric", name, "top_k_categorical_accuracy")
-    return [ACCURACIES[accuracy], *others]
+    found = [ACCURACIES[accuracy]]
+    for name in dict.fromkeys(names):
+        if name not in ("acc", "accuracy"):
+            metric = _get(keras.metrics, "metric", name, "top_k_categorical_accuracy")
+            by_class = getattr(metric, "average", "macro") is None
+            if by_class:  # one number is logged
+                metric.average = "macro"
+            found.append(metric if by_class else name)
+    return found
 
 
 def _get(module: Any, kind: str, name: str, examples: str) -> Any:

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.errors import UsageError
@@ -47,6 +48,18 @@ def test_any_right_class_counts_as_right():
     found = keras.ops.convert_to_numpy(metric(one_hot, probabilities))
     expected = keras.metrics.categorical_accuracy(one_hot, probabilities)
     np.testing.assert_array_equal(found, keras.ops.convert_to_numpy(expected))
+
+
+def test_f1_is_one_number_also_in_a_second_stage():
+    rng = np.random.default_rng(0)
+    images, targets = rng.random((60, 4), np.float32), np.eye(3, dtype="float32")[[0, 1, 2] * 20]
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+    metrics = find_metrics(("F1Score",), "categorical_accuracy")
+    for _ in range(2):
+        model.compile("adam", "categorical_crossentropy", metrics=metrics)
+        found = model.evaluate(images, targets, verbose=0, return_dict=True)["f1_score"]
+        answers = model.predict(images, verbose=0).argmax(axis=1)
+        assert found == pytest.approx(f1_score(targets.argmax(axis=1), answers, average="macro"))
 
 
 def test_accuracy_is_always_among_the_metrics():
