@@ -47,7 +47,7 @@ def find_loss(name: str) -> Callable | keras.losses.Loss:
     """Return the loss called `name`, this project's or one of Keras'.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name that takes targets (b, C).
     """
     examples = "categorical_crossentropy, categorical_focal_crossentropy or multi_target"
     return multi_target if name == "multi_target" else _get(keras.losses, "loss", name, examples)
@@ -65,7 +65,7 @@ def find_metrics(
         accuracy: what counts right answers, a key of `ACCURACIES`.
 
     Raises:
-        UsageError: Keras has no metric of that name.
+        UsageError: Keras has no metric of that name that takes targets (b, C).
     """
     found = [ACCURACIES[accuracy]]
     for name in dict.fromkeys(names):
@@ -79,11 +79,15 @@ def find_metrics(
 
 
 def _get(module: Any, kind: str, name: str, examples: str) -> Any:
+    one_hot = np.eye(3, 2, dtype="float32")
     try:
-        return module.get(name)
-    except (ValueError, TypeError):  # none of that name, or one that needs arguments
-        expected = f"the name of a Keras {kind}, such as {examples}"
-        raise UsageError(f"unknown {kind} '{name}'; expected {expected}") from None
+        module.get(name)(one_hot, one_hot)
+        return module.get(name)  # a metric keeps what it was tried on
+    except Exception:  # none of that name, or one that needs arguments or other targets
+        raise UsageError(
+            f"expected the name of a Keras {kind} of one-hot targets, such as {examples}; "
+            f"got '{name}'"
+        ) from None
 
 
 def penalise(
