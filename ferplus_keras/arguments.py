@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,17 +209,33 @@ def parse(
     for name, about in settings_of(config_class).items():
         if about.group:
             group = parser.add_argument_group(about.group)
-        options: dict[str, Any] = {"metavar": name.upper()}
-        meaning = about.meaning
-        if about.readers == [read_truth]:
-            options = {"metavar": "true|false", "nargs": "?", "const": True}
-        elif about.default not in (None, dataclasses.MISSING):
-            shown = about.default if about.many else (about.default,)
-            meaning += f" [{' '.join(map(str, shown))}]"
-        if about.many:
-            options["nargs"] = "+"
-        group.add_argument(f"--{name}", type=about.read, help=meaning.replace("%", "%%"), **options)
+        _add_setting(group, name, about)
     return vars(parser.parse_args(list(argv)))
+
+
+def add_settings(
+    parser: argparse.ArgumentParser, config_class: type[Config], names: Iterable[str]
+) -> None:
+    """Give the parser of a command some settings of a class, with their defaults."""
+    defaults, about = config_class(), settings_of(config_class)
+    for name in names:
+        choices = list(about[name].known) or None
+        default = getattr(defaults, name)
+        _add_setting(parser, name, about[name], default=default, choices=choices)
+
+
+def _add_setting(parser: argparse._ActionsContainer, name: str, about: Setting, **more) -> None:
+    options = {"metavar": name.upper()}
+    meaning = about.meaning
+    if about.readers == [read_truth]:
+        options = {"metavar": "true|false", "nargs": "?", "const": True}
+    elif about.default not in (None, dataclasses.MISSING):
+        shown = about.default if about.many else (about.default,)
+        meaning += f" [{' '.join(map(str, shown))}]"
+    if about.many:
+        options["nargs"] = "+"
+    meaning = meaning.replace("%", "%%")
+    parser.add_argument(f"--{name}", type=about.read, help=meaning, **options, **more)
 
 
 def read_yaml(path: Path, absent: str) -> Any:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ferplus_keras import __version__
-from ferplus_keras.arguments import LineParser
+from ferplus_keras.arguments import LineParser, add_settings
 from ferplus_keras.cluster import leave, lost_process, process_count
 from ferplus_keras.errors import (
     InputError,
@@ -140,19 +140,11 @@ def _function(verb: str) -> Callable[[Any], Any]:
 
 
 def _labels(parser: LineParser) -> Callable[[Any], Any]:
+    from ferplus_keras.config import DATA, TrainConfig
     from ferplus_keras.data.counts import format_label_counts, label_counts
-    from ferplus_keras.data.dataset import DATASETS
-    from ferplus_keras.data.labels import LABEL_RULES
-    from ferplus_keras.run import default_data_dir
 
     parser.description = "Count the rows of each split and class that a label rule keeps."
-    parser.add_argument("--data_dir", default=default_data_dir(), help="data folder [%(default)s]")
-    parser.add_argument("--dataset_name", choices=list(DATASETS), default="FERPlus")
-    parser.add_argument("--label_rule", choices=list(LABEL_RULES), default="majority")
-    parser.add_argument("--class_map", nargs="+", metavar="NEW=OLD+OLD", help="as for train.py")
-    parser.add_argument("--cache_dir", help="where parsed pixels are kept")
-    parser.add_argument("--group", help="as for train.py")
-    parser.add_argument("--skip_unreadable", action="store_true", help="as for train.py")
+    add_settings(parser, TrainConfig, (*DATA, "class_map"))
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--output", type=Path, help="CSV file to write with the rows that are kept")
 

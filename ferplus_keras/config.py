@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from ferplus_keras.arguments import Config, Number, as_settings, parse, setting, to_plain
+from ferplus_keras.classifier import AVERAGES
 from ferplus_keras.data.augment import PRESETS, SAMPLINGS, VIEWS
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.registry import MODELS
-from ferplus_keras.run import CONFIG, Run, default_data_dir
+from ferplus_keras.run import CONFIG, default_data_dir
 from ferplus_keras.training.loggers import LOGGERS
 from ferplus_keras.training.optimizers import OPTIMIZERS
 from ferplus_keras.training.schedules import POLICIES, spans_all_epochs
@@ -24,6 +25,9 @@ PLACES = frozenset(
     | {"coordinator", "num_processes", "process_id", "resume", "overwrite"}
 )
 """Settings that say where and with how many hands a run is made, not what comes out."""
+
+DATA = ("data_dir", "dataset_name", "label_rule", "cache_dir", "group", "skip_unreadable")
+"""Settings of the commands that look at data: `labels` and `audit`."""
 
 Count = Annotated[int, Number(int, low=1)]
 CountOrAuto = Annotated[int | str, Number(int, low=1, word="auto")]
@@ -306,7 +310,7 @@ class EvaluateConfig(Config):
     average: str = setting(
         "What members of an ensemble and views are averaged over",
         "probabilities",
-        known=("probabilities", "logits"),
+        known=AVERAGES,
     )
     tta: str = setting(
         "Test-time augmentation: average the probabilities over views", "none", known=VIEWS
@@ -333,7 +337,7 @@ class EvaluateConfig(Config):
 def read_config(
     config_class: type,
     argv: Sequence[str],
-    prog: str,
+    prog: str = "",
     description: str = "",
     defaults: Sequence[str] = (),
 ) -> TrainConfig | EvaluateConfig:
@@ -356,7 +360,7 @@ def read_config(
     """
     given = parse(config_class, argv, prog, description)
     files = [Path(path) for path in given.pop("config", [])]
-    below, written = parse(config_class, defaults, prog), {}
+    below, written, began = parse(config_class, defaults), {}, {}
     if files and config_class is TrainConfig:
         below = {"name": files[-1].stem} | below
     for path in files:
@@ -374,21 +378,19 @@ def read_config(
         run_file = config_class(**places).run_dir / CONFIG
         if not run_file.is_file():
             raise UsageError(f"nothing to resume: no {run_file}; start the run without --resume")
-        below |= as_settings(config_class, run_file) | places
+        began = as_settings(config_class, run_file)
+        below |= began | places
     config = config_class(**below | written | given)
     if given.get("resume"):
-        if config.batch_size == "auto":  # what it was when the run began
-            config = replace(
-                config, batch_size=Run(config.run_dir).settings().get("batch_size", 64)
-            )
-        _refuse_changes(config)
+        before = TrainConfig(**began)  # a setting that came later had its default
+        if config.batch_size == "auto":
+            config = replace(config, batch_size=before.batch_size)
+        _refuse_changes(config, to_plain(before))
     return config
 
 
-def _refuse_changes(config: TrainConfig) -> None:
-    """Refuse what would change what a resumed run computes."""
-    saved = Run(config.run_dir).settings()
-    before = to_plain(TrainConfig()) | saved  # a setting that came later had its default
+def _refuse_changes(config: TrainConfig, before: dict[str, Any]) -> None:
+    """Refuse what would change what a resumed run computes; it began with `before`."""
     free = PLACES if config.stages or spans_all_epochs(config.lr_policy) else PLACES | {"nepochs"}
     for key, value in to_plain(config).items():
         if key not in free and before[key] != value:

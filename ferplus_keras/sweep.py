@@ -26,7 +26,7 @@ from ferplus_keras.extras import require
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.queue import TRAIN, Job, Queue, lock_log, read_error, train_words
 from ferplus_keras.run import Run, Status
-from ferplus_keras.sweep_plan import METRICS, PROG, Plan, read_plan
+from ferplus_keras.sweep_plan import METRICS, Plan, read_plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ PICTURE_SECONDS = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `sweep`; what it does not know are train.py's flags."""
-    parser.prog, parser.description = PROG, DESCRIPTION
+    parser.description = DESCRIPTION
     count = Number(int, low=1)
     parser.add_argument("--config", type=Path, required=True, metavar="YAML", help="the sweep")
     parser.add_argument("--sweep_dir", type=Path, help="its folder [sweeps/NAME of NAME.yaml]")

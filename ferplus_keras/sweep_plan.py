@@ -28,8 +28,6 @@ METRICS = {"val_accuracy": "maximize", "val_loss": "minimize"}
 OWN = ("name", "checkpoints_dir", "resume", "overwrite")
 """Settings of train.py that the sweep gives to each trial."""
 
-PROG = "python -m ferplus_keras sweep"
-
 
 @dataclass(frozen=True)
 class Space:
@@ -104,16 +102,16 @@ def read_plan(path: Path, overrides: Sequence[str] = (), trials: int | None = No
         if flag in OWN:
             raise UsageError(f"--{flag} is set by the sweep; its folder is --sweep_dir")
     below = as_words({"config": written.get("config"), **_flags(path, written, "base")})
-    settings = to_plain(read_config(TrainConfig, [*below, *overrides], PROG))
+    settings = to_plain(read_config(TrainConfig, [*below, *overrides]))
     default = to_plain(TrainConfig()) | {flag: settings[flag] for flag in (*OWN, *search)}
     base = {flag: value for flag, value in settings.items() if value != default[flag]}
     plan = Plan(sampler, 1, metric, base, search)
     for flag, space in search.items():
         for value in space.choices.values() or (space.plain["low"], space.plain["high"]):
-            read_config(TrainConfig, as_words(base | {flag: value}), PROG)
+            read_config(TrainConfig, as_words(base | {flag: value}))
     combinations = plan.grid() if sampler == "grid" else []
     for combination in combinations:
-        plan_stages(read_config(TrainConfig, as_words(plan.settings(combination)), PROG))
+        plan_stages(read_config(TrainConfig, as_words(plan.settings(combination))))
     trials = written.get("trials", len(combinations) or None) if trials is None else trials
     if trials is None:
         raise UsageError(f"{path}: sampler {sampler} needs trials: N")

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ferplus_keras.data.dataset import DATASETS, leaked_rows, open_source
-from ferplus_keras.data.labels import LABEL_RULES, Labels
+from ferplus_keras.arguments import add_settings
+from ferplus_keras.config import DATA, TrainConfig
+from ferplus_keras.data.dataset import leaked_rows, open_source
+from ferplus_keras.data.labels import Labels
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
 from ferplus_keras.files import replacing, require_writable, write_json
-from ferplus_keras.run import default_data_dir
 from ferplus_keras.templates import png, render, write_page
 
 if TYPE_CHECKING:
@@ -26,13 +27,8 @@ SHOWN = 12  # samples of each class, and rows or groups of each kind, that are n
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `audit`."""
     parser.description = "Inspect votes, labels, duplicates and leaks; write audit.html and lists."
-    parser.add_argument("--data_dir", default=default_data_dir(), help="data folder [%(default)s]")
-    parser.add_argument("--dataset_name", choices=list(DATASETS), default="FERPlus")
-    parser.add_argument("--label_rule", choices=list(LABEL_RULES), default="majority")
+    add_settings(parser, TrainConfig, DATA)
     parser.add_argument("--output_dir", type=Path, default=Path("audit"), help="[audit]")
-    parser.add_argument("--cache_dir", help="where parsed pixels are kept")
-    parser.add_argument("--group", help="as for train.py")
-    parser.add_argument("--skip_unreadable", action="store_true", help="as for train.py")
 
 
 def audit(arguments: argparse.Namespace) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ferplus_keras.arguments import add_settings
+from ferplus_keras.config import TrainConfig
 from ferplus_keras.data.dataset import DATASETS, Source, open_source
-from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.data.tables import read_table
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES, SPELLINGS, SPLITS
 from ferplus_keras.errors import InputError, UsageError, one_line
@@ -20,7 +21,7 @@ from ferplus_keras.evaluation import evaluate as evaluation
 from ferplus_keras.extras import EVALUATION, require
 from ferplus_keras.files import require_writable, sha256
 from ferplus_keras.inputs import DAMAGED_ARRAY, plain
-from ferplus_keras.run import PREDICTIONS, default_data_dir
+from ferplus_keras.run import PREDICTIONS
 
 if TYPE_CHECKING:
     import pandas
@@ -70,17 +71,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `evaluate`."""
     parser.description = DESCRIPTION
     parser.add_argument("predictions", type=Path, help=".csv, .parquet or .npy file")
-    parser.add_argument("--data_dir", default=default_data_dir(), help="data folder [%(default)s]")
+    add_settings(parser, TrainConfig, ("data_dir", "label_rule", "cache_dir"))
     parser.add_argument(
         "--dataset_name", choices=list(DATASETS), help="[FERPlus; without contempt FERPlus7]"
     )
-    parser.add_argument("--label_rule", choices=list(LABEL_RULES), default="majority")
     parser.add_argument(
         "--splits", nargs="+", choices=list(SPLITS), help="[what the file has, but for train]"
     )
     parser.add_argument("--classes", choices=ORDERS, help="order of columns without names")
     parser.add_argument("--output_dir", type=Path, help="where files go [FILE_report beside FILE]")
-    parser.add_argument("--cache_dir", help="where parsed pixels are kept")
 
 
 def evaluate_predictions(arguments: argparse.Namespace) -> None:
