@@ -110,6 +110,13 @@ class Run:
 
         return read_mapping(self / CONFIG, yaml.safe_load, yaml.YAMLError)
 
+    def known_settings(self) -> dict[str, Any]:
+        """Return `settings`; {} of a folder without a readable config.yaml."""
+        try:
+            return self.settings()
+        except InputError:
+            return {}
+
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write config.yaml without what belongs to one start: resume, overwrite, processes."""
         import yaml
@@ -174,17 +181,13 @@ class Run:
 
     def data_dir(self) -> str:
         """Return the data folder that the run was trained on; the usual one if that is unknown."""
-        with suppress(InputError):
-            if isinstance(found := self.settings().get("data_dir"), str):
-                return found
-        return default_data_dir()
+        found = self.known_settings().get("data_dir")
+        return found if isinstance(found, str) else default_data_dir()
 
     def reading(self) -> dict[str, Any]:
-        """Return how own pictures were read, as `open_source` takes it; {} if that is unknown."""
-        try:
-            return {name: self.settings().get(name) for name in READING}
-        except InputError:
-            return {}
+        """Return how own pictures were read, as `open_source` takes it; None where unknown."""
+        settings = self.known_settings()
+        return {name: settings.get(name) for name in READING}
 
     def require_usable(self, *, resume: bool, overwrite: bool) -> None:
         """Refuse a folder in which this start may not write, before any slow work.
@@ -205,15 +208,12 @@ class Run:
                 f"the run {self.folder} exists already: choose another --name, "
                 "--resume to continue it, or --overwrite to replace it"
             )
-        if self.exists and overwrite:
-            settings = {}
-            with suppress(InputError):  # a stranger may have a config.yaml too
-                settings = self.settings()
-            if not {"model_name", "label_rule", "freeze_before"} <= settings.keys():
-                raise InputError(
-                    f"{self.folder} holds no run of ferplus_keras, so --overwrite does not touch "
-                    "it: choose another --name"
-                )
+        ours = {"model_name", "label_rule", "freeze_before"}  # others may have a config.yaml, too
+        if self.exists and overwrite and not ours <= self.known_settings().keys():
+            raise InputError(
+                f"{self.folder} holds no run of ferplus_keras, so --overwrite does not touch "
+                "it: choose another --name"
+            )
         require_writable(self.folder, "--checkpoints_dir")
 
     def clear(self) -> None:

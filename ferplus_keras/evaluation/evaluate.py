@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -242,9 +242,10 @@ def _open_data(
     label_set = DATASETS[dataset_name]
     rule = label_set.rule(config.label_rule or (info.evaluation_rule if own else "majority"))
     class_map = config.class_map or (info.class_map if own else None)
-    reading = Run(path.parent).reading() if own else {}
+    run = Run(path.parent)
+    reading = run.reading() if own else {}
     source = open_source(
-        config.data_dir or Run(path.parent).data_dir(),
+        config.data_dir or run.data_dir(),
         dataset_name,
         config.cache_dir,
         class_map=class_map,
@@ -349,9 +350,7 @@ def _trial(members: Sequence[Classifier | Predictions]) -> dict[str, Any]:
     """Return the settings that make a run a trial, where any member's run has them."""
     trial: dict[str, Any] = {}
     for member in members:
-        settings: dict[str, Any] = {}
-        with suppress(InputError):  # a bare file has none
-            settings = Run(member.path.parent).settings()
+        settings = Run(member.path.parent).known_settings()  # a bare file has none
         for name in ("limit_train", "limit_validation"):
             if isinstance(limit := settings.get(name), int):
                 trial[name] = min(limit, trial.get(name, limit))

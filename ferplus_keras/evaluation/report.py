@@ -66,7 +66,7 @@ def format_report(report: dict[str, Any]) -> str:
             rows.append((f"{name} without leaks", split["leak_free"]))
         rows += [(f"{name} {rule}", found) for rule, found in split["label_rules"].items()]
         for member in report.get("members", ()):
-            title = Path(member["checkpoint"]).parent.name
+            title = "/".join(Path(member["checkpoint"]).parts[-2:])
             rows.append((f"{name} {title}", member["splits"][name]))
         f1[name] = {
             of: f"{decimal(scores['f1'], 4)} ({scores['support']})"

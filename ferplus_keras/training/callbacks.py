@@ -75,17 +75,16 @@ class Interruptible(keras.callbacks.Callback):
 class Progress(keras.callbacks.Callback):
     """Show one bar for the whole run, validation included, and a line for each finished epoch.
 
-    `images` and `validation_images` are those of one epoch, `batch_size` those of a batch; `epochs`
-    are the whole run's.
+    `batches` and `validation` say how many rows an epoch has, `epochs` how many epochs the run has.
     """
 
     async_safe = True
     state_names = ("seconds", "images_per_second")
 
-    def __init__(self, images: int, validation_images: int, batch_size: int, epochs: int) -> None:
+    def __init__(self, batches: Batches, validation: Batches, epochs: int) -> None:
         super().__init__()
-        self.images, self.batch_size, self.epochs = images, batch_size, epochs
-        self.both = images + validation_images
+        self.images, self.batch_size, self.epochs = batches.rows, batches.batch_size, epochs
+        self.both = batches.rows + validation.rows
         self.images_per_second: list[float] = []
         self.seconds: list[float] = []  # of each finished epoch of the run, validation included
         self.lock = threading.Lock()
@@ -166,7 +165,7 @@ class SaveBest(keras.callbacks.Callback):
         monitor: logged number, such as "val_accuracy".
         mode: "max" or "min".
         info: what the checkpoint says of itself; the epoch is filled in.
-        network: what is saved; None is the model that is trained.
+        network: what is saved.
     """
 
     state_names = ("best", "best_epoch")
@@ -177,7 +176,7 @@ class SaveBest(keras.callbacks.Callback):
         monitor: str,
         mode: str,
         info: CheckpointInfo,
-        network: keras.Model | None = None,
+        network: keras.Model,
     ) -> None:
         super().__init__()
         self.network = network
@@ -190,7 +189,7 @@ class SaveBest(keras.callbacks.Callback):
         value = float(logs[self.monitor])
         if self.best is None or self._worth(value) > self._worth(self.best):
             info = dataclasses.replace(self.info, epoch=epoch + 1)
-            save_checkpoint(self.network or self.model, self.path, info)
+            save_checkpoint(self.network, self.path, info)
             self.best, self.best_epoch = value, epoch + 1
 
     def _worth(self, value: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ferplus_keras.errors import InputError
+from ferplus_keras.extras import require
 from ferplus_keras.registry import Registry
 from ferplus_keras.run import LOGS, Run
 
@@ -77,5 +77,5 @@ def none(run: Run, settings: dict[str, Any]) -> list[Callback]:
 
 def check_loggers(names: Sequence[str]) -> None:
     """Refuse, with an InputError, a logger that was asked for and whose package is missing."""
-    if "wandb" in names and not find_spec("wandb"):
-        raise InputError("--loggers wandb needs wandb: pip install 'ferplus-keras[wandb]'")
+    if "wandb" in names:
+        require(("wandb",), "--loggers wandb", "wandb")

@@ -76,11 +76,11 @@ def starting_weights(config: TrainConfig) -> str:
     known = [*MODELS[config.model_name].weights, "none"]
     if weights in known:
         return weights
-    if weights.startswith(SCHEME):
-        return str(find_checkpoint(weights))
     try:
         return str(find_checkpoint(weights))
     except InputError:
+        if weights.startswith(SCHEME):  # the Hub's own message says why
+            raise
         expected = " or ".join(f"'{name}'" for name in known)
         raise InputError(
             f"no weights at {weights}: expected {expected}, a file or a run folder"

@@ -97,9 +97,7 @@ def pretrain(config: TrainConfig) -> Path:
             run.clear()
         run.write_settings(to_plain(config))
         run.write_record(first_record(config, dataset, prepared, boundary) | {"label_counts": {}})
-        progress = hooks.Progress(
-            batches.rows, validation.rows, config.batch_size, stage.plan.epochs
-        )
+        progress = hooks.Progress(batches, validation, stage.plan.epochs)
         with hooks.Interruptible() as interruptible, closing(progress):
             projector.fit(
                 batches,

@@ -101,9 +101,7 @@ def train(config: TrainConfig) -> Path:
         info = checkpoint_info(config, dataset)
         ends = list(accumulate(stage.plan.epochs for stage in stages))
         history = hooks.History(run)
-        progress = hooks.Progress(
-            batches.rows, prepared.validation.rows, batches.batch_size, ends[-1]
-        )
+        progress = hooks.Progress(batches, prepared.validation, ends[-1])
         saving = [
             hooks.SaveBest(run / MAX_ACCURACY, "val_accuracy", "max", info, model),
             hooks.SaveBest(run / MIN_LOSS, "val_loss", "min", info, model),

@@ -70,5 +70,5 @@ def test_accuracy_is_always_among_the_metrics():
         "top_k_categorical_accuracy",
     ]
     for name in ("f3", "sparse_categorical_accuracy", "MeanIoU"):  # the last needs arguments
-        with pytest.raises(UsageError, match=f"a Keras metric of one-hot targets, .*; got '{name}'"):
+        with pytest.raises(UsageError, match=f"metric of one-hot targets, .*; got '{name}'"):
             find_metrics((name,), "categorical_accuracy")

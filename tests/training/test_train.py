@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from ferplus_keras import extras
 from ferplus_keras.cli import main
 from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config
 from ferplus_keras.data.dataset import load_split
@@ -325,7 +326,7 @@ def test_wandb_gets_settings_and_numbers(config, monkeypatch):
 
 
 def test_a_logger_that_is_missing_is_refused_at_once(config, monkeypatch):
-    monkeypatch.setattr(loggers, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"ferplus-keras\[wandb\]"):
         train(dataclasses.replace(config, loggers=("wandb",)))
     assert not config.run_dir.exists() or not list(config.run_dir.iterdir())
@@ -453,7 +454,7 @@ def test_a_number_that_is_none_is_never_the_best(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(callbacks, "save_checkpoint", lambda model, path, info: saved.append(info))
     info = CheckpointInfo("Tiny", 48, ("a", "b"), "FERPlus", "majority", "majority")
-    best = callbacks.SaveBest(tmp_path / "a.keras", "val_loss", "min", info)
+    best = callbacks.SaveBest(tmp_path / "a.keras", "val_loss", "min", info, None)
     for epoch, loss in enumerate((math.nan, math.nan, 2.0, math.inf, 1.0, math.nan, 1.5)):
         best.on_epoch_end(epoch, {"val_loss": loss})
     assert [one.epoch for one in saved] == [1, 3, 5]
