@@ -16,15 +16,9 @@ from scipy.signal import lfilter
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.progress import progress_bar
-from ferplus_keras.training.prepare import (
-    check_targets,
-    compile_stage,
-    prepare,
-    read_dataset,
-    resolve,
-    starting_weights,
-)
+from ferplus_keras.training.prepare import compile_stage, prepare
 from ferplus_keras.training.schedules import plan_stages, rate_per_step
+from ferplus_keras.training.settle import check_targets, read_dataset, resolve, starting_weights
 
 if TYPE_CHECKING:
     from ferplus_keras.config import TrainConfig

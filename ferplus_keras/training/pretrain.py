@@ -29,13 +29,15 @@ from ferplus_keras.training.prepare import (
     build_network,
     checkpoint_info,
     compile_stage,
+)
+from ferplus_keras.training.schedules import plan_stages, waiting
+from ferplus_keras.training.settle import (
     read_dataset,
     reading,
     resolve,
     starting_weights,
     with_faces_of,
 )
-from ferplus_keras.training.schedules import plan_stages, waiting
 from ferplus_keras.training.train import first_record
 
 if TYPE_CHECKING:

@@ -17,27 +17,27 @@ from ferplus_keras.data.cache import cache_folder
 from ferplus_keras.data.counts import format_label_counts
 from ferplus_keras.data.dataset import Dataset
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.hardware import hardware
+from ferplus_keras.models.checkpoint import save_checkpoint
+from ferplus_keras.provenance import source_commit, versions
 from ferplus_keras.run import CURVES, FINAL, MAX_ACCURACY, MIN_LOSS, RECORD, STATE, Run
 from ferplus_keras.training.distillation import describe_teachers
 from ferplus_keras.training.loggers import LOGGERS, check_loggers
-from ferplus_keras.training.prepare import (
-    Prepared,
+from ferplus_keras.training.schedules import Stage, plan_stages, spans_all_epochs, waiting
+from ferplus_keras.training.settle import (
     check_targets,
-    checkpoint_info,
-    compile_stage,
-    prepare,
     read_dataset,
     resolve,
     starting_weights,
     with_faces_of,
 )
-from ferplus_keras.training.schedules import Stage, plan_stages, spans_all_epochs, waiting
 
 if TYPE_CHECKING:
     import keras
 
     from ferplus_keras.config import TrainConfig
     from ferplus_keras.models.freeze import Boundary
+    from ferplus_keras.training.prepare import Prepared
 
 
 def train(config: TrainConfig) -> Path:
@@ -83,6 +83,7 @@ def train(config: TrainConfig) -> Path:
         from ferplus_keras.models.freeze import freeze_before
         from ferplus_keras.training import callbacks as hooks
         from ferplus_keras.training.features import cached, cut_network
+        from ferplus_keras.training.prepare import checkpoint_info, compile_stage, prepare
         from ferplus_keras.training.state import SaveState
 
         # A resumed run gets every weight from its state, but those whose results are cached.
@@ -181,9 +182,6 @@ def first_record(
     """Return run.json as it is when training begins."""
     from keras.backend import backend
 
-    from ferplus_keras.hardware import hardware
-    from ferplus_keras.provenance import source_commit, versions
-
     weights, loaded = prepared.batches.class_weights, prepared.loaded
     return {
         "commit": source_commit(),
@@ -254,8 +252,6 @@ def _remark_changes(record: dict[str, Any]) -> None:
     """Say that a resumed run computes otherwise than it began: its sums may round otherwise."""
     from keras.backend import backend
 
-    from ferplus_keras.hardware import hardware
-
     before = record.get("hardware")
     cores = before.get("cores") if isinstance(before, dict) else None
     for what, then, now in (
@@ -272,8 +268,6 @@ def _remark_changes(record: dict[str, Any]) -> None:
 
 def _finish(run: Run, model: keras.Model, info: Any, history: Any, progress: Any) -> None:
     """Save the last model, complete run.json and say where everything is."""
-    from ferplus_keras.models.checkpoint import save_checkpoint
-
     save_checkpoint(model, run / FINAL, dataclasses.replace(info, epoch=len(history.rows)))
     history.draw()
     best = max(history.rows, key=lambda row: row["val_accuracy"])

@@ -21,7 +21,7 @@ from ferplus_keras.evaluation.card import wilson
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.models.registry import MODELS, build_model
 from ferplus_keras.run import Run
-from ferplus_keras.training.prepare import starting_weights
+from ferplus_keras.training.settle import starting_weights
 from ferplus_keras.training.train import train
 from tests import hub_server, tiny
 from tests.exports import drawn

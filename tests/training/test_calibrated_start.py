@@ -10,7 +10,8 @@ from ferplus_keras.models.published import find_weights
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.training import prepare as module
 from ferplus_keras.training import pretrain as pretraining
-from ferplus_keras.training.prepare import prepare, read_dataset, resolve
+from ferplus_keras.training.prepare import prepare
+from ferplus_keras.training.settle import read_dataset, resolve
 
 
 @pytest.fixture
@@ -22,9 +23,7 @@ def config(tiny_config):
 def calibrated(monkeypatch):
     """The faces with which calibration was asked for."""
     seen = []
-    monkeypatch.setattr(
-        "ferplus_keras.models.calibration.calibrate", lambda model, faces: seen.append(faces)
-    )
+    monkeypatch.setattr(module, "calibrate", lambda model, faces: seen.append(faces))
     return seen
 
 

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from ferplus_keras.classifier import Classifier
-from ferplus_keras.data import batches
 from ferplus_keras.data.dataset import load_split
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from ferplus_keras.models.registry import build_model
-from ferplus_keras.training import callbacks
+from ferplus_keras.training import callbacks, prepare
 from ferplus_keras.training.distillation import distil
 from ferplus_keras.training.train import train
 
@@ -83,8 +82,8 @@ def test_training_uses_them_and_the_record_names_the_teacher(config, teacher, mo
         seen.append(split)
         return Batches(split, *arguments, **settings)
 
-    Batches = batches.Batches
-    monkeypatch.setattr(batches, "Batches", watch)
+    Batches = prepare.Batches
+    monkeypatch.setattr(prepare, "Batches", watch)
     folder = train(dataclasses.replace(config, teacher=(path,), teacher_weight=1.0))
     training, validation = seen
     np.testing.assert_allclose(training.targets, answers(path, training.images), atol=1e-5)

@@ -12,8 +12,8 @@ from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models.checkpoint import load_checkpoint, read_info
 from ferplus_keras.models.layers import HEAD
+from ferplus_keras.training import prepare
 from ferplus_keras.training import pretrain as module
-from ferplus_keras.training import train as train_module
 from ferplus_keras.training.prepare import build_network
 from ferplus_keras.training.pretrain import (
     TEMPERATURE,
@@ -147,7 +147,7 @@ def test_the_backbone_learns_and_training_goes_on_from_it(config, tiny_network, 
 
     taken = {}
     monkeypatch.setattr(
-        train_module,
+        prepare,
         "compile_stage",
         lambda config, prepared, stage: taken.update(model=prepared.model) or 1 / 0,
     )
@@ -168,7 +168,7 @@ def test_only_the_backbone_learns_at_the_backbones_rate(config, monkeypatch):
         taken.update(settings)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ferplus_keras.training.optimizers.build_optimizer", watch)
+    monkeypatch.setattr("ferplus_keras.training.prepare.build_optimizer", watch)
     with pytest.raises(KeyboardInterrupt):
         pretrain(dataclasses.replace(config, trunk_lr=0.1))
     assert taken["slow_factor"] == 0.1

@@ -28,8 +28,8 @@ from ferplus_keras.models.registry import MODELS
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.run import Run, Status
 from ferplus_keras.training import callbacks, loggers
-from ferplus_keras.training.prepare import resolve
 from ferplus_keras.training.schedules import POLICIES, plan_stages, planned_rates
+from ferplus_keras.training.settle import resolve
 from ferplus_keras.training.train import train
 from tests import tiny
 from tests.conftest import REPOSITORY

@@ -1,0 +1,99 @@
+"""What is settled before Keras is loaded: a run's defaults, targets, starting weights and data."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from ferplus_keras.data.dataset import DATASETS, Dataset, load_dataset
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.hub import SCHEME
+from ferplus_keras.models.registry import MODELS
+from ferplus_keras.run import READING, find_checkpoint
+from ferplus_keras.training.distillation import check_teachers
+
+if TYPE_CHECKING:
+    from ferplus_keras.config import TrainConfig
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with the defaults filled in that depend on other settings."""
+    spec = MODELS[config.model_name]
+    own = {
+        "weights": spec.default_weights if config.checkpoint_path is None else None,
+        "image_size": spec.image_size,
+        "dropout_rate": spec.dropout_rate,
+        "colour": False if spec.channel_order == "grey" else None,
+        # Classes that are drawn equally often must not be weighted as if they were not.
+        "class_weights": ("none",) if config.sampling == "balanced" else None,
+    }
+    return dataclasses.replace(
+        config, **{key: value for key, value in own.items() if getattr(config, key) is None}
+    )
+
+
+def check_targets(config: TrainConfig) -> None:
+    """Refuse what cannot be done to the targets of the label rule, and teachers of no use.
+
+    Raises:
+        UsageError: a setting needs targets that can be blended.
+        InputError, UsageError: as `check_teachers`.
+    """
+    kind = DATASETS[config.dataset_name].rule(config.label_rule).kind
+    changing = ("label_smoothing", "teacher", "mixup", "cutmix")
+    asked = [name for name in changing if getattr(config, name)]
+    if asked and not kind.mixable:
+        raise UsageError(
+            f"--{asked[0]} needs targets that are distributions; those of --label_rule "
+            f"{config.label_rule} are each a {kind.name}: sets of right classes cannot be blended"
+        )
+    check_teachers(config.teacher, config.teacher_weight, config.overwrite and config.run_dir)
+
+
+def starting_weights(config: TrainConfig) -> str:
+    """Return what the network starts from, checked as far as is quick."""
+    if config.checkpoint_path and config.weights:
+        raise UsageError(
+            f"--checkpoint_path {config.checkpoint_path} and --weights {config.weights} both say "
+            "where to start: give one"
+        )
+    weights = config.checkpoint_path or config.weights
+    known = [*MODELS[config.model_name].weights, "none"]
+    if weights in known:
+        return weights
+    try:
+        return str(find_checkpoint(weights))
+    except InputError:
+        if weights.startswith(SCHEME):  # the Hub's own message says why
+            raise
+        expected = " or ".join(f"'{name}'" for name in known)
+        raise InputError(
+            f"no weights at {weights}: expected {expected}, a file or a run folder"
+        ) from None
+
+
+def read_dataset(config: TrainConfig) -> Dataset:
+    """Return the data that a run is trained and validated on."""
+    return load_dataset(
+        config.data_dir,
+        config.dataset_name,
+        config.label_rule,
+        config.cache_dir,
+        config.evaluation_rule,
+        class_map=config.class_map,
+        drop_leaks=config.drop_leaks,
+        exclude=config.exclude,
+        **reading(config),
+    )
+
+
+def reading(config: TrainConfig) -> dict[str, Any]:
+    """Return how own pictures are read, as `open_source` takes it."""
+    names = (*READING, "face_size", "colour")
+    return {name: getattr(config, name) for name in names} | {"largest": config.image_size}
+
+
+def with_faces_of(config: TrainConfig, dataset: Dataset) -> TrainConfig:
+    """Return the configuration with the size and colour that were chosen."""
+    _, size, _, *channels = dataset.splits["train"].images.shape
+    return dataclasses.replace(config, face_size=size, colour=bool(channels))
