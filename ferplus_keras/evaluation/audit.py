@@ -15,6 +15,7 @@ from ferplus_keras.config import DATA, TrainConfig
 from ferplus_keras.data.dataset import leaked_rows, open_source
 from ferplus_keras.data.labels import Labels
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
+from ferplus_keras.evaluation.metrics import vote_entropy, vote_shares
 from ferplus_keras.files import replacing, require_writable, write_json
 from ferplus_keras.templates import png, render, write_page
 
@@ -93,9 +94,8 @@ def examine(
 
     agreement = entropy = np.nan
     if votes is not None:
-        shares = _shares(votes[:, : VOTE_COLUMNS.index("unknown")])
-        entropy = 0 - (shares * np.log2(np.maximum(shares, 1e-12))).sum(axis=1)  # never -0.0
-        agreement = _shares(votes).max(axis=1)
+        entropy = vote_entropy(votes[:, : VOTE_COLUMNS.index("unknown")])
+        agreement = vote_shares(votes).max(axis=1)
     return pandas.DataFrame(
         {
             "row": np.arange(len(images)),
@@ -259,10 +259,6 @@ def find_shared(table: pandas.DataFrame) -> list[dict[str, Any]]:
         inside = (int(first.isin(second).sum()), int(second.isin(first).sum()))
         found.append({"splits": pair, "images": len(np.intersect1d(first, second)), "rows": inside})
     return found
-
-
-def _shares(votes: np.ndarray) -> np.ndarray:
-    return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
 
 
 def _mean(values: Any) -> float | None:

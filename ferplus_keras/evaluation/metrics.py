@@ -120,6 +120,17 @@ def summary(
     return found
 
 
+def vote_shares(votes: np.ndarray) -> np.ndarray:
+    """Return each class's share of a row's votes, (n, C) float; zeros for a row without votes."""
+    return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
+
+
+def vote_entropy(votes: np.ndarray) -> np.ndarray:
+    """Return the entropy of each row's votes (n, C) in bits, (n,) float; 0 without votes."""
+    shares = vote_shares(votes)
+    return 0 - (shares * np.log2(np.maximum(shares, 1e-12))).sum(axis=1)  # never -0.0
+
+
 def agreement(votes: np.ndarray, probabilities: np.ndarray) -> dict[str, float | int]:
     """Compare predictions with all votes for emotions; rows with fewer than 2 votes are left out.
 
@@ -145,7 +156,7 @@ def agreement(votes: np.ndarray, probabilities: np.ndarray) -> dict[str, float |
         return {}
     rows = np.arange(len(votes))
     predicted = probabilities.argmax(axis=1)
-    shares = votes / votes.sum(axis=1, keepdims=True)
+    shares = vote_shares(votes)
     by_model = by_annotator = 0.0
     for held_out, left_out in enumerate(np.eye(votes.shape[1], dtype=int)):
         left = votes - left_out

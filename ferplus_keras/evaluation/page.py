@@ -12,6 +12,7 @@ from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.errors import InputError
 from ferplus_keras.evaluation.calibration import at_temperature, reliability
+from ferplus_keras.evaluation.metrics import vote_entropy, vote_shares
 from ferplus_keras.evaluation.plots import plot_history, plot_reliability, plot_roc
 from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.models.registry import MODELS
@@ -84,8 +85,7 @@ def confident_errors(found: Evaluation) -> np.ndarray:
 
 def ambiguous(found: Evaluation) -> np.ndarray:
     """Return the rows, (m,) int, whose votes have the largest entropy, the largest first."""
-    shares = found.votes / np.maximum(found.votes.sum(axis=1, keepdims=True), 1)
-    entropy = -(shares * np.log(np.maximum(shares, 1e-12))).sum(axis=1)
+    entropy = vote_entropy(found.votes)
     rows = np.argsort(-entropy, kind="stable")[:FACES_SHOWN]
     return rows[entropy[rows] > 0]
 
@@ -96,8 +96,7 @@ def _face(found: Evaluation, row: int) -> dict[str, Any]:
     rank = scores
     columns = {"model": [(s, percent(float(s), 0) if s >= 0.005 else "") for s in scores]}
     if found.votes is not None:
-        votes = found.votes[row]
-        shares = votes / max(votes.sum(), 1)
+        votes, shares = found.votes[row], vote_shares(found.votes[[row]])[0]
         voted = [(share, str(n or "")) for share, n in zip(shares, votes, strict=True)]
         columns = {"votes": voted} | columns
         rank = np.maximum(scores, shares)
