@@ -152,16 +152,15 @@ class Run:
         except (TypeError, ValueError) as error:
             raise InputError(f"cannot read {self / HISTORY}: {one_line(error)}") from None
 
-    def progress(self) -> dict[str, Any]:
-        """Return {"epochs": finished ones, "stopped": whether early stopping ended the run, …}.
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return the header and the arrays of the saved state, from which a run is resumed.
+
+        The header is {"epochs": finished ones, "stopped": whether early stopping ended the run,
+        "callbacks": {callback: {name: value}}}.
 
         Raises:
             InputError: the saved state is missing or damaged.
         """
-        return self.state()[0]
-
-    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Return what `progress` does, and the arrays of the saved state; raises as `progress`."""
         path = self / STATE
         try:
             with open_zip(path, "the state of a run"), np.load(path) as saved:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ferplus_keras.arguments import as_words, read_yaml
+from ferplus_keras.arguments import as_words, read_yaml, settings_of
 from ferplus_keras.config import TrainConfig, read_config, to_plain
 from ferplus_keras.errors import UsageError, one_line, unknown
 from ferplus_keras.training.schedules import plan_stages
@@ -125,7 +125,7 @@ def _flags(path: Path, written: dict, key: str) -> dict[str, Any]:
     mapping = written.get(key) or {}
     if not isinstance(mapping, dict):
         raise UsageError(f"{path}: expected 'flag: …' lines under {key}:, got {mapping}")
-    known = [setting.name for setting in dataclasses.fields(TrainConfig)]
+    known = settings_of(TrainConfig)
     for flag in mapping:
         if flag not in known:
             raise unknown(f"flag under {key}: in {path}", str(flag), known)

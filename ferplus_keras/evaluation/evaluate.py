@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,25 +210,24 @@ def _devices(config: EvaluateConfig, paths: Sequence[Path]) -> Iterator[None]:
     """Open networks on the devices, and with the processes, that share each batch."""
     runtimes = {find_format(path).runs_in for path in paths}
     several = config.num_gpus > 1 or config.coordinator
-    if runtimes != {"Keras"}:
-        if several:
-            raise UsageError(
-                "several devices or processes evaluate .keras checkpoints (KERAS_BACKEND=jax), not "
-                f"what runs in {', '.join(sorted(runtimes - {'Keras'}))}"
-            )
+    if runtimes == {"Keras"}:
+        join(config.coordinator, config.num_processes, config.process_id)
+    elif several:
+        raise UsageError(
+            "several devices or processes evaluate .keras checkpoints (KERAS_BACKEND=jax), not "
+            f"what runs in {', '.join(sorted(runtimes - {'Keras'}))}"
+        )
+    if not several and process_count() == 1:
         yield
         return
-    join(config.coordinator, config.num_processes, config.process_id)
-    with ExitStack() as stack:
-        if several or process_count() > 1:
-            choose_backend(config.num_gpus)
-            load_keras()
-            from ferplus_keras.training.devices import find_devices
+    choose_backend(config.num_gpus)
+    load_keras()
+    from ferplus_keras.training.devices import find_devices
 
-            devices = find_devices(config.num_gpus)
-            if devices is None:
-                raise UsageError("evaluation on several GPUs needs KERAS_BACKEND=jax")
-            stack.enter_context(devices.scope())
+    devices = find_devices(config.num_gpus)
+    if devices is None:
+        raise UsageError("evaluation on several GPUs needs KERAS_BACKEND=jax")
+    with devices.scope():
         yield
 
 

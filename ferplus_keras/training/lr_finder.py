@@ -51,7 +51,8 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     check_targets(config)
     require_writable(config.run_dir, "--checkpoints_dir")
     weights = starting_weights(config)
-    prepared = prepare(config, read_dataset(config), weights)
+    dataset, config = read_dataset(config)
+    prepared = prepare(config, dataset, weights)
     rates = np.geomspace(LOWEST, HIGHEST, steps).astype(np.float32)
     compile_stage(config, prepared, stage, rate_per_step(rates))
 

@@ -164,7 +164,7 @@ def compile_stage(
 def checkpoint_info(config: TrainConfig, dataset: Dataset) -> CheckpointInfo:
     """Return what the run's checkpoints say of themselves; the epoch is filled in later.
 
-    The configuration is one `with_faces_of` its data.
+    The configuration is the one that `read_dataset` returned.
     """
     return CheckpointInfo(
         model_name=config.model_name,

@@ -24,20 +24,9 @@ from ferplus_keras.models.checkpoint import save_checkpoint
 from ferplus_keras.run import FINAL, Run
 from ferplus_keras.training import callbacks as hooks
 from ferplus_keras.training.devices import compute_dtype
-from ferplus_keras.training.prepare import (
-    Prepared,
-    build_network,
-    checkpoint_info,
-    compile_stage,
-)
+from ferplus_keras.training.prepare import Prepared, build_network, checkpoint_info, compile_stage
 from ferplus_keras.training.schedules import plan_stages, waiting
-from ferplus_keras.training.settle import (
-    read_dataset,
-    reading,
-    resolve,
-    starting_weights,
-    with_faces_of,
-)
+from ferplus_keras.training.settle import read_dataset, reading, resolve, starting_weights
 from ferplus_keras.training.train import first_record
 
 if TYPE_CHECKING:
@@ -76,8 +65,7 @@ def pretrain(config: TrainConfig) -> Path:
     run.require_usable(resume=False, overwrite=config.overwrite)
     weights = starting_weights(config)
     with run.writing():
-        dataset = read_dataset(config)
-        config = with_faces_of(config, dataset)
+        dataset, config = read_dataset(config)
         faces = faces_without_labels(config)
         train = limit_split(faces["train"], config.limit_train, config.seed)
         print(f"pretraining on {len(train.images):,} faces without labels", flush=True)

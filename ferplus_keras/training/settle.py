@@ -72,9 +72,9 @@ def starting_weights(config: TrainConfig) -> str:
         ) from None
 
 
-def read_dataset(config: TrainConfig) -> Dataset:
-    """Return the data that a run is trained and validated on."""
-    return load_dataset(
+def read_dataset(config: TrainConfig) -> tuple[Dataset, TrainConfig]:
+    """Return the data of a run, and its configuration with the face size and colour found there."""
+    dataset = load_dataset(
         config.data_dir,
         config.dataset_name,
         config.label_rule,
@@ -85,15 +85,11 @@ def read_dataset(config: TrainConfig) -> Dataset:
         exclude=config.exclude,
         **reading(config),
     )
+    _, size, _, *channels = dataset.splits["train"].images.shape
+    return dataset, dataclasses.replace(config, face_size=size, colour=bool(channels))
 
 
 def reading(config: TrainConfig) -> dict[str, Any]:
     """Return how own pictures are read, as `open_source` takes it."""
     names = (*READING, "face_size", "colour")
     return {name: getattr(config, name) for name in names} | {"largest": config.image_size}
-
-
-def with_faces_of(config: TrainConfig, dataset: Dataset) -> TrainConfig:
-    """Return the configuration with the size and colour that were chosen."""
-    _, size, _, *channels = dataset.splits["train"].images.shape
-    return dataclasses.replace(config, face_size=size, colour=bool(channels))

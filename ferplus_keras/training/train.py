@@ -24,13 +24,7 @@ from ferplus_keras.run import CURVES, FINAL, MAX_ACCURACY, MIN_LOSS, RECORD, STA
 from ferplus_keras.training.distillation import describe_teachers
 from ferplus_keras.training.loggers import LOGGERS, check_loggers
 from ferplus_keras.training.schedules import Stage, plan_stages, spans_all_epochs, waiting
-from ferplus_keras.training.settle import (
-    check_targets,
-    read_dataset,
-    resolve,
-    starting_weights,
-    with_faces_of,
-)
+from ferplus_keras.training.settle import check_targets, read_dataset, resolve, starting_weights
 
 if TYPE_CHECKING:
     import keras
@@ -72,8 +66,7 @@ def train(config: TrainConfig) -> Path:
     weights = starting_weights(config)
     join(config.coordinator, config.num_processes, config.process_id)
     with own_run(run) as run, run.writing():
-        dataset = read_dataset(config)
-        config = with_faces_of(config, dataset)
+        dataset, config = read_dataset(config)
         print(format_label_counts(dataset.counts), flush=True)
         done, stopped = _finished_epochs(config, run, dataset, stages)
 
@@ -210,8 +203,8 @@ def _finished_epochs(
     """
     if not config.resume or not (run / STATE).is_file():
         return 0, False
-    progress, planned = run.progress(), sum(stage.plan.epochs for stage in stages)
-    epochs, stopped = progress["epochs"], progress["stopped"]
+    (header, _), planned = run.state(), sum(stage.plan.epochs for stage in stages)
+    epochs, stopped = header["epochs"], header["stopped"]
     if run.is_trained and (stopped or epochs >= planned):
         why = "raise --nepochs to continue"
         if stopped:

@@ -36,7 +36,7 @@ def installed():
 
 
 def test_on_training_faces_and_for_affine_weights_only(config, calibrated, capsys, monkeypatch):
-    dataset = read_dataset(config)
+    dataset, _ = read_dataset(config)
     prepare(config, dataset, "none")
     assert calibrated == []
     monkeypatch.setattr(module, "CALIBRATION_FACES", 5)

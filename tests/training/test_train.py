@@ -373,7 +373,7 @@ def test_a_run_stopped_between_its_last_epoch_and_its_end_is_finished(
     for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, other)
     record = run.record()
-    assert len(run.progress()["callbacks"]["Progress 0"]["seconds"]) == record["epochs"]
+    assert len(run.state()[0]["callbacks"]["Progress 0"]["seconds"]) == record["epochs"]
     with pytest.raises(InputError, match="is complete"):
         train(dataclasses.replace(config, resume=True))
 
