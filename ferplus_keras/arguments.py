@@ -77,7 +77,7 @@ class Setting(NamedTuple):
 
     Attributes:
         meaning: for `--help`.
-        default: dataclasses.MISSING where it is found when it is needed.
+        default: dataclasses.MISSING where a function finds it.
         known: accepted names; an unknown one is refused with the nearest spelling.
         group: heading in `--help`, on the first setting under it.
         readers: from text to value; the first that can read a text does.

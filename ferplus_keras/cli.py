@@ -1,4 +1,4 @@
-"""The command lines: a name and its arguments to one function to an exit code.
+"""The command line: from a command's name and arguments to one function and an exit code.
 
 0 done, 1 refused or failed with one clear line, 2 wrong arguments, 130 interrupted, 143 terminated.
 """

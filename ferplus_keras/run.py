@@ -193,7 +193,7 @@ class Run:
 
         Raises:
             InputError: the run exists and neither `resume` nor `overwrite` is set, or the folder
-                cannot be written, by TensorFlow either.
+                cannot be written, or its name is one that TensorFlow cannot write to.
         """
         if str(self.folder).encode("utf-8", "replace") != os.fsencode(self.folder):
             raise InputError(

@@ -224,7 +224,7 @@ def pair_agreement(votes: np.ndarray) -> float | None:
 
 
 def find_duplicates(table: pandas.DataFrame, votes: np.ndarray | None) -> dict[str, Any]:
-    """Count the groups of identical images; images of one grey level are none.
+    """Count the groups of identical images, without images of one grey level.
 
     Returns:
         {"groups", "rows", "same_label" (dropped rows count as one more class), "largest": [{"row":
@@ -291,7 +291,7 @@ def write_audit_page(
     path: Path,
     title: str,
 ) -> None:
-    """Write audit.html whole, under a heading, of what `find` and `examine` returned.
+    """Write audit.html whole, titled `title`, from what `find` and `examine` returned.
 
     `images` are (n, s, s) or (n, s, s, 3) uint8, `votes` (n, 10) int, or None.
     """

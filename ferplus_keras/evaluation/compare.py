@@ -121,7 +121,7 @@ def read_reports(paths: Sequence[Path], split: str) -> list[Report]:
 def common_rows(first: Report, second: Report) -> pandas.DataFrame:
     """Return the faces of both, with the other columns twice: label_1, label_2 and so on.
 
-    Rows of fer2013.csv are the same where their number is, own pictures where path and pixels are.
+    Rows of fer2013.csv are matched by their number, own pictures by path and pixels.
 
     Raises:
         InputError: the two were evaluated on different files.

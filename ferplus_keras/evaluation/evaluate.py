@@ -207,7 +207,7 @@ def _largest_batch(members: Sequence[Classifier]) -> int:
 
 @contextmanager
 def _devices(config: EvaluateConfig, paths: Sequence[Path]) -> Iterator[None]:
-    """Open networks on the devices, and with the processes, that share each batch."""
+    """Be the context in which networks are opened so that devices and processes share batches."""
     runtimes = {find_format(path).runs_in for path in paths}
     several = config.num_gpus > 1 or config.coordinator
     if runtimes == {"Keras"}:
@@ -291,7 +291,7 @@ def evaluate_split(
     ask: Callable[[np.ndarray, str], list[np.ndarray]],
     average: str = "probabilities",
 ) -> Evaluation:
-    """Ask about every row once, whichever rules keep it.
+    """Return the evaluation of a split; every row is predicted once, whichever rules keep it.
 
     `by_rule` is what `split_by_rule` returns. `ask` takes rows of the files, (n,) int, and the
     name of their split, and returns each member's probabilities, (n, C) float32.

@@ -1,7 +1,7 @@
 """What happens beside the weight updates. One callback, one behaviour.
 
-Keras calls hooks at the end of a batch from another thread, without waiting for the device, where
-every callback that has such a hook says `async_safe`. Those at its beginning are called in turn.
+Keras calls the hooks at the end of a batch from another thread, without waiting for the device, if
+every callback with such a hook sets `async_safe`. Those at its beginning are called in turn.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Progress(keras.callbacks.Callback):
 class AverageWeights(keras.callbacks.SwapEMAWeights):
     """Validate and save the moving average that the optimiser keeps of the weights.
 
-    It stands in the network from validation until `put_back`'s callback sees the epoch end.
+    The network has it from validation until the callback of `put_back` sees the end of the epoch.
     """
 
     def _at_another_time(self, *arguments, **more) -> None:

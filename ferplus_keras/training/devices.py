@@ -96,10 +96,10 @@ def _sharing(number: int) -> Devices:
 class Devices(keras.distribution.DataParallel):
     """Devices of one or several processes that share each batch, on JAX.
 
-    Keras 3.15 places batches itself, but none whose rows the devices do not share out evenly, and
-    its predictions stay on the devices of all processes. So batches are placed here, and networks
-    only look at this object while JAX traces them (`take_over`): XLA then pads and masks what does
-    not come out even, and every process gets all predictions.
+    Keras 3.15 places batches itself, but only those that can be split evenly, and leaves
+    predictions spread over the devices of all processes. So batches are placed here, and networks
+    use this object only while JAX traces them (`take_over`): XLA then pads and masks uneven
+    batches, and every process gets all predictions.
     """
 
     def __init__(self, names: list[str]) -> None:
@@ -156,7 +156,7 @@ class Devices(keras.distribution.DataParallel):
 
 
 def faster_backend(network: str) -> str | None:
-    """Return one line on an installed backend that trains a network faster than this one here.
+    """Return a note that TensorFlow, also installed, trains a network faster than this backend.
 
     None on a GPU, and where nothing was measured.
     """
@@ -199,8 +199,8 @@ def largest_batch(attempt: Callable[[int], Any], most: int) -> int:
 def training_batch(model: keras.Model, loss: Any, images: np.ndarray, targets: np.ndarray) -> int:
     """Return the largest batch on which a network can be trained, at most as many as the faces.
 
-    On a GPU steps of growing size are tried, and the network gets its weights back. On a processor
-    memory is reckoned, since a process that asks for too much is killed.
+    On a GPU, steps of growing size are tried, and the network gets its weights back. On a processor
+    the memory is estimated, since a process that asks for too much is killed.
 
     Args:
         model: frozen up to its boundary; compiled here.
@@ -211,7 +211,7 @@ def training_batch(model: keras.Model, loss: Any, images: np.ndarray, targets: n
     if not list_gpus():
         first = next(i for i, layer in enumerate(model.layers) if layer.trainable_weights)
         outputs = keras.tree.flatten([layer.output for layer in model.layers[first:]])
-        # Each output and its gradient, in float32, and as much again for everything else.
+        # Each output and its gradient in float32, and the same again for everything else.
         needed = 16 * sum(math.prod(one.shape[1:]) for one in outputs)
         most = min(_free_memory() // needed, 256, len(images))
         return 2 ** (max(most, 1).bit_length() - 1)

@@ -24,7 +24,7 @@ from ferplus_keras.run import TRAINED, find_checkpoint
 def check_teachers(
     paths: Sequence[str] | None, weight: float | None, overwritten: Path | bool
 ) -> None:
-    """Refuse teachers that are not there, or that are in the run to be overwritten, if any.
+    """Refuse teachers that are missing, or lie in the run that is to be overwritten, if any.
 
     Raises:
         UsageError: a weight without a teacher, or a teacher that the run would overwrite.

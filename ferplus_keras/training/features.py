@@ -66,9 +66,9 @@ def cut_network(prepared: Prepared, boundary: Boundary) -> tuple[keras.Model, ke
 def cached(
     prepared: Prepared, frozen: keras.Model, copies: int, folder: Path
 ) -> Iterator[tuple[Features, Features]]:
-    """Compute the features of all training batches of `copies` epochs, and of the validation's.
+    """Compute the features of `copies` epochs of training batches, and of the validation batches.
 
-    They lie in a file in `folder` that is removed at the end.
+    They are kept in files in `folder` that are removed at the end.
 
     Raises:
         InputError: the file would not fit.
@@ -86,20 +86,17 @@ def cached(
         TemporaryDirectory(dir=folder, prefix="features-") as work,
         progress_bar(total=rows, desc="features", unit=" images") as bar,
     ):
-        parts = ((prepared.batches, copies), (prepared.validation, 1))
-        found = [
-            Features(batches, count, frozen, Path(work, f"{i}.npy"), bar)
-            for i, (batches, count) in enumerate(parts)
-        ]
+        training = Features(prepared.batches, copies, frozen, Path(work, "training.npy"), bar)
+        validation = Features(prepared.validation, 1, frozen, Path(work, "validation.npy"), bar)
         bar.close()
-        yield tuple(found)
+        yield training, validation
 
 
 class Features(keras.utils.PyDataset):
-    """What the frozen part made of `Batches`, as batches of the same sizes.
+    """The features that the frozen part computes for `Batches`, as batches of the same sizes.
 
-    Epoch e of the first `copies` has the same batches as there. Later epochs repeat these copies,
-    each row under its own changes, in a new order.
+    The first `copies` epochs have the rows and augmentation of those of `batches`. Later epochs
+    repeat these copies with their rows in a new order.
     """
 
     def __init__(self, batches: Batches, copies: int, frozen: keras.Model, path: Path, bar) -> None:

@@ -45,10 +45,10 @@ class Prepared(NamedTuple):
 def build_network(
     config: TrainConfig, dataset: Dataset, weights: str, images: np.ndarray
 ) -> tuple[keras.Model, LoadedWeights | None]:
-    """Return the configured network, random by the seed where no weights fill it, and those.
+    """Return the configured network and the weights that it got; the others are random by the seed.
 
-    Weights without statistics are calibrated on some of the training faces `images`, (n, h, w) or
-    (n, h, w, 3) uint8, spread over all of them.
+    Weights without statistics are calibrated on training faces spread evenly over `images`,
+    (n, h, w) or (n, h, w, 3) uint8.
     """
     keras.utils.set_random_seed(config.seed)
     with devices.device_scope(config.num_gpus), devices.compute_dtype(config.mixed_precision):
@@ -127,10 +127,10 @@ def compile_stage(
     rate: keras.optimizers.schedules.LearningRateSchedule | None = None,
     network: keras.Model | None = None,
 ) -> Boundary:
-    """Freeze and penalise as asked, and compile with a new optimiser.
+    """Freeze and penalise layers as configured, and compile with a new optimiser.
 
-    `rate` replaces the stage's learning rate. `network` is compiled instead of the prepared one,
-    around whose backbone it is built.
+    `rate` replaces the stage's learning rate. `network`, built around the prepared one's backbone,
+    is compiled in its place.
     """
     network = network or prepared.model
     boundary = freeze_before(network, stage.freeze_before)
@@ -151,12 +151,8 @@ def compile_stage(
             slow=[variable.path for layer in backbone for variable in layer.trainable_variables],
             slow_factor=config.trunk_lr,
         )
-        network.compile(
-            optimizer,
-            prepared.loss,
-            metrics=prepared.metrics,
-            jit_compile=devices.use_xla(),
-        )
+        xla = devices.use_xla()
+        network.compile(optimizer, prepared.loss, metrics=prepared.metrics, jit_compile=xla)
         network.optimizer.build(network.trainable_variables)
     return boundary
 

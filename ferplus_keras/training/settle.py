@@ -33,7 +33,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
 
 
 def check_targets(config: TrainConfig) -> None:
-    """Refuse what cannot be done to the targets of the label rule, and teachers of no use.
+    """Refuse settings that the targets of the label rule do not allow, and unusable teachers.
 
     Raises:
         UsageError: a setting needs targets that can be blended.
@@ -51,7 +51,12 @@ def check_targets(config: TrainConfig) -> None:
 
 
 def starting_weights(config: TrainConfig) -> str:
-    """Return what the network starts from, checked as far as is quick."""
+    """Return what the network starts from: a name of published weights, "none" or a file's path.
+
+    Raises:
+        UsageError: two settings say where to start.
+        InputError: there is no such file.
+    """
     if config.checkpoint_path and config.weights:
         raise UsageError(
             f"--checkpoint_path {config.checkpoint_path} and --weights {config.weights} both say "

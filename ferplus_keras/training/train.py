@@ -242,7 +242,7 @@ def _digests(files: Any) -> list[str] | None:
 
 
 def _remark_changes(record: dict[str, Any]) -> None:
-    """Say that a resumed run computes otherwise than it began: its sums may round otherwise."""
+    """Say that a resumed run has another backend or number of cores: sums may round otherwise."""
     from keras.backend import backend
 
     before = record.get("hardware")
