@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from ferplus_keras import hub
@@ -89,7 +90,7 @@ def make_card(run: Run, licence: str = "other", address: str | None = None) -> s
         report=report,
         record=record,
         data=DATASETS[report["dataset_name"]],
-        command=" ".join(["python train.py", *as_words(changed)]),
+        command=shlex.join(["python", "train.py", *as_words(changed)]),
         recalls=recalls,
     )
 

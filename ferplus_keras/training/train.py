@@ -63,7 +63,9 @@ def train(config: TrainConfig) -> Path:
         raise UsageError("--cache_features needs one --freeze_before, not --stages, and one GPU")
     run = Run(config.run_dir)
     run.require_usable(resume=config.resume, overwrite=config.overwrite)
-    weights = starting_weights(config)
+    # A resumed run gets every weight from its state, but those whose results are cached.
+    resumed = config.resume and (run / STATE).is_file() and not config.cache_features
+    weights = "none" if resumed else starting_weights(config)
     join(config.coordinator, config.num_processes, config.process_id)
     with own_run(run) as run, run.writing():
         dataset, config = read_dataset(config)
@@ -79,9 +81,7 @@ def train(config: TrainConfig) -> Path:
         from ferplus_keras.training.prepare import checkpoint_info, compile_stage, prepare
         from ferplus_keras.training.state import SaveState
 
-        # A resumed run gets every weight from its state, but those whose results are cached.
-        again = done and not config.cache_features
-        prepared = prepare(config, dataset, "none" if again else weights)
+        prepared = prepare(config, dataset, weights)
         model, batches = prepared.model, prepared.batches
         for stage in stages:  # a boundary that does not exist is refused now
             freeze_before(model, stage.freeze_before)

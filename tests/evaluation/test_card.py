@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shlex
 import shutil
 import sys
 import threading
@@ -117,6 +118,18 @@ def test_the_card_says_what_run_and_report_say(run, tmp_path, capsys):
     assert "--limit_train 64" in body
     assert "None" not in body
     assert f'Predictor("{run}/model_max_acc.keras")' in body
+
+
+def test_the_command_of_the_card_can_be_pasted_into_a_shell(run, tmp_path):
+    folder = tmp_path / "people"
+    shutil.copytree(run, folder)
+    settings = Run(folder).settings() | {"group": "^S[0-9]+ (left|right)"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    assert main(["card", str(folder)]) == 0
+    (line,) = re.findall(
+        "^python train.py.*$", (folder / "model_card.md").read_text(), re.MULTILINE
+    )
+    assert "^S[0-9]+ (left|right)" in shlex.split(line)
 
 
 def test_the_card_names_the_teachers(run, tmp_path):

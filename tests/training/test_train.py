@@ -688,6 +688,17 @@ def test_a_checkpoint_starts_another_run_with_its_head(config):
     assert record["weights"]["path"] == str(path)
 
 
+def test_a_run_is_resumed_without_the_weights_that_it_began_with(config, tmp_path):
+    folder = train(dataclasses.replace(config, nepochs=1, limit_train=64, name="first"))
+    path = tmp_path / "weights.keras"
+    (folder / "final_model.keras").rename(path)
+    config = dataclasses.replace(config, weights=str(path), nepochs=1, limit_train=64)
+    train(config)
+    path.unlink()
+    folder = train(dataclasses.replace(config, resume=True, nepochs=2))
+    assert len(rows(folder)) == 2
+
+
 @pytest.mark.parametrize(
     ("settings", "kind", "said"),
     [
