@@ -18,7 +18,7 @@ from ferplus_keras.models.registry import MODELS
 from ferplus_keras.run import CONFIG, default_data_dir
 from ferplus_keras.training.loggers import LOGGERS
 from ferplus_keras.training.optimizers import OPTIMIZERS
-from ferplus_keras.training.schedules import POLICIES, spans_all_epochs
+from ferplus_keras.training.schedules import MONITORS, POLICIES, spans_all_epochs
 
 PLACES = frozenset(
     {"data_dir", "cache_dir", "checkpoints_dir", "name", "workers", "num_gpus", "loggers"}
@@ -182,9 +182,7 @@ class TrainConfig(Config):
         "Factor of the learning rate at each decay. Default: 0.5 for plateau, else 0.1."
     )
     lr_patience: Count = setting("Epochs without improvement before --lr_policy plateau decays.", 3)
-    lr_monitor: str = setting(
-        "What plateau watches", "val_loss", known=("val_loss", "val_accuracy")
-    )
+    lr_monitor: str = setting("What plateau watches", "val_loss", known=MONITORS)
     warmup_epochs: NotNegative = setting(
         "Epochs in which the learning rate first rises from 0 (every policy but plateau).", 0.0
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ferplus_keras.arguments import as_words, read_yaml, settings_of
 from ferplus_keras.config import TrainConfig, read_config, to_plain
 from ferplus_keras.errors import UsageError, one_line, unknown
-from ferplus_keras.training.schedules import plan_stages
+from ferplus_keras.training.schedules import MONITORS, plan_stages
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KEYS = ("sampler", "trials", "metric", "config", "base", "search")
 RANGE_KEYS = ("low", "high", "step", "log", "int")
 SAMPLERS = ("grid", "tpe", "random")
-METRICS = {"val_accuracy": "maximize", "val_loss": "minimize"}
+METRICS = {metric: f"{best}imize" for metric, best in MONITORS.items()}
 """What trials are compared by, each at its best epoch -> what is better, in Optuna's words."""
 
 OWN = ("name", "checkpoints_dir", "resume", "overwrite")

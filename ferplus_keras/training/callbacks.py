@@ -25,6 +25,7 @@ from ferplus_keras.files import replacing
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.run import CURVES, HISTORY, Run
+from ferplus_keras.training.schedules import MONITORS
 
 
 class SetEpoch(keras.callbacks.Callback):
@@ -162,8 +163,7 @@ class SaveBest(keras.callbacks.Callback):
 
     Args:
         path: `.keras` file, replaced whole at every improvement.
-        monitor: logged number, such as "val_accuracy".
-        mode: "max" or "min".
+        monitor: logged number, a key of `MONITORS`.
         info: what the checkpoint says of itself; the epoch is filled in.
         network: what is saved.
     """
@@ -171,17 +171,11 @@ class SaveBest(keras.callbacks.Callback):
     state_names = ("best", "best_epoch")
 
     def __init__(
-        self,
-        path: Path,
-        monitor: str,
-        mode: str,
-        info: CheckpointInfo,
-        network: keras.Model,
+        self, path: Path, monitor: str, info: CheckpointInfo, network: keras.Model
     ) -> None:
         super().__init__()
-        self.network = network
-        self.path, self.monitor, self.info = path, monitor, info
-        self.sign = {"max": 1, "min": -1}[mode]
+        self.path, self.monitor, self.info, self.network = path, monitor, info, network
+        self.sign = {"max": 1, "min": -1}[MONITORS[monitor]]
         self.best: float | None = None
         self.best_epoch = 0
 

@@ -135,14 +135,8 @@ class Devices(keras.distribution.DataParallel):
     def take_over(self, model: keras.Model) -> None:
         """Make a model of these devices run on batches as `place` returns them."""
         for name in ("train_step", "test_step", "predict_step"):
-            setattr(model, name, self._traced(getattr(model, name)))
-
-    def _traced(self, step: Callable) -> Callable:
-        def traced(*arguments):
-            with self.scope():
-                return step(*arguments)
-
-        return traced
+            step_within = self.scope()  # a context that is also a decorator
+            setattr(model, name, step_within(getattr(model, name)))
 
     def predictor(self, model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
         """Return `predict_on_batch` of a model of these devices."""

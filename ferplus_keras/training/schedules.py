@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from ferplus_keras.config import TrainConfig
 
 
+MONITORS = {"val_loss": "min", "val_accuracy": "max"}
+"""Logged numbers by which epochs are compared -> which value is the best."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a policy may depend on."""
@@ -36,7 +40,7 @@ class Plan:
     milestones: tuple[int, ...] = (100, 120)  # epochs after which the rate decays
     factor: float | None = None  # what a decay multiplies the rate by; None is the policy's own
     patience: int = 3  # epochs without improvement before plateau decays
-    monitor: str = "val_loss"  # what plateau watches; or "val_accuracy"
+    monitor: str = "val_loss"  # which of `MONITORS` plateau watches
 
     @property
     def decay(self) -> float:
@@ -151,7 +155,7 @@ def waiting(plan: Plan) -> list[keras.callbacks.Callback]:
 
     if POLICIES[plan.policy]:
         return []
-    mode = "min" if plan.monitor == "val_loss" else "max"
+    mode = MONITORS[plan.monitor]
     return [ReduceLROnPlateau(plan.monitor, plan.decay, plan.patience, mode=mode, min_lr=0)]
 
 

@@ -97,8 +97,8 @@ def train(config: TrainConfig) -> Path:
         history = hooks.History(run)
         progress = hooks.Progress(batches, prepared.validation, ends[-1])
         saving = [
-            hooks.SaveBest(run / MAX_ACCURACY, "val_accuracy", "max", info, model),
-            hooks.SaveBest(run / MIN_LOSS, "val_loss", "min", info, model),
+            hooks.SaveBest(run / MAX_ACCURACY, "val_accuracy", info, model),
+            hooks.SaveBest(run / MIN_LOSS, "val_loss", info, model),
         ]
         logging = [logger for name in config.loggers for logger in LOGGERS[name](run, settings)]
         try:
@@ -110,8 +110,7 @@ def train(config: TrainConfig) -> Path:
                     network, data = model, nullcontext((batches, prepared.validation))
                     if copies := config.cache_features:
                         frozen, network = cut_network(prepared, boundary)
-                        folder = cache_folder(config.cache_dir)
-                        data = cached(prepared, frozen, copies, folder)
+                        data = cached(prepared, frozen, copies, cache_folder(config.cache_dir))
                     if stage is stages[0] and not done:
                         if boundary.frozen_layers and not prepared.loaded:
                             print(

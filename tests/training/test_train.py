@@ -454,7 +454,7 @@ def test_a_number_that_is_none_is_never_the_best(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(callbacks, "save_checkpoint", lambda model, path, info: saved.append(info))
     info = CheckpointInfo("Tiny", 48, ("a", "b"), "FERPlus", "majority", "majority")
-    best = callbacks.SaveBest(tmp_path / "a.keras", "val_loss", "min", info, None)
+    best = callbacks.SaveBest(tmp_path / "a.keras", "val_loss", info, None)
     for epoch, loss in enumerate((math.nan, math.nan, 2.0, math.inf, 1.0, math.nan, 1.5)):
         best.on_epoch_end(epoch, {"val_loss": loss})
     assert [one.epoch for one in saved] == [1, 3, 5]
