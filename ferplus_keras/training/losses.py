@@ -1,4 +1,4 @@
-"""Losses and metrics by name, also those that Keras does not have, and weight penalties."""
+"""Losses and metrics by name, also those that Keras does not have."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,8 +8,6 @@ import numpy as np
 from keras import ops
 
 from ferplus_keras.errors import UsageError
-from ferplus_keras.models.freeze import find_layer
-from ferplus_keras.models.weights import layer_variables
 
 
 @keras.saving.register_keras_serializable(package="ferplus_keras")
@@ -88,45 +86,3 @@ def _get(module: Any, kind: str, name: str, examples: str) -> Any:
             f"expected the name of a Keras {kind} of one-hot targets, such as {examples}; "
             f"got '{name}'"
         ) from None
-
-
-def penalise(
-    model: keras.Model,
-    penalty: str,
-    rate: float,
-    layer_names: Sequence[str] | None = None,
-    bias: bool = False,
-) -> list[str]:
-    """Add an l1 or l2 penalty to the trainable weights of layers; return these layers' names.
-
-    Kernels, and the gamma and beta of normalisation, are penalised as in the older project. The
-    penalty is set on the variables, where it counts in the loss, and on the layer, where it is
-    saved.
-
-    Args:
-        model: a built network, layers already frozen.
-        penalty: "l1" or "l2".
-        rate: factor of the penalty.
-        layer_names: layers to penalise; None means every trainable layer that has such weights.
-        bias: penalise biases too.
-
-    Raises:
-        UsageError: an unknown layer, or one that is frozen or has nothing to penalise.
-    """
-    regularizer = {"l1": keras.regularizers.L1, "l2": keras.regularizers.L2}[penalty](rate)
-    kinds = ("kernel", "gamma", "beta", "bias")[: 4 if bias else 3]
-    layers = model.layers if layer_names is None else [find_layer(model, n) for n in layer_names]
-    penalised = []
-    for layer in layers:
-        # Attention is a layer of layers: query/kernel, key/kernel …, one setting for all.
-        weights = [(name.rpartition("/")[2], w) for name, w in layer_variables(layer).items()]
-        chosen = [(kind, weight) for kind, weight in weights if kind in kinds and weight.trainable]
-        for kind, weight in chosen:
-            weight.regularizer, inside = regularizer, f"_{kind}_regularizer"
-            setattr(layer, inside if hasattr(layer, inside) else inside[1:], regularizer)
-        if chosen:
-            penalised.append(layer.name)
-        elif layer_names is not None:
-            why = "it has no such weights" if layer.trainable else "it is frozen"
-            raise UsageError(f"--reg_layers: cannot penalise '{layer.name}', {why}")
-    return penalised

@@ -1,8 +1,9 @@
-"""What a run needs before its first step: network, batches, loss and optimiser."""
+"""What a run needs before its first step: network, batches, loss, penalties and optimiser."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
@@ -15,12 +16,12 @@ from ferplus_keras.errors import UsageError
 from ferplus_keras.hardware import announce
 from ferplus_keras.models.calibration import calibrate
 from ferplus_keras.models.checkpoint import CheckpointInfo
-from ferplus_keras.models.freeze import Boundary, freeze_before, numbered_layers
+from ferplus_keras.models.freeze import Boundary, find_layer, freeze_before, numbered_layers
 from ferplus_keras.models.registry import build_with_weights
-from ferplus_keras.models.weights import LoadedWeights
+from ferplus_keras.models.weights import LoadedWeights, layer_variables
 from ferplus_keras.training import devices
 from ferplus_keras.training.distillation import distil
-from ferplus_keras.training.losses import find_loss, find_metrics, penalise
+from ferplus_keras.training.losses import find_loss, find_metrics
 from ferplus_keras.training.optimizers import build_optimizer
 from ferplus_keras.training.schedules import Stage, learning_rate, plan_stages
 
@@ -155,6 +156,48 @@ def compile_stage(
         network.compile(optimizer, prepared.loss, metrics=prepared.metrics, jit_compile=xla)
         network.optimizer.build(network.trainable_variables)
     return boundary
+
+
+def penalise(
+    model: keras.Model,
+    penalty: str,
+    rate: float,
+    layer_names: Sequence[str] | None = None,
+    bias: bool = False,
+) -> list[str]:
+    """Add an l1 or l2 penalty to the trainable weights of layers; return these layers' names.
+
+    Kernels, and the gamma and beta of normalisation, are penalised as in the older project. The
+    penalty is set on the variables, where it counts in the loss, and on the layer, where it is
+    saved.
+
+    Args:
+        model: a built network, layers already frozen.
+        penalty: "l1" or "l2".
+        rate: factor of the penalty.
+        layer_names: layers to penalise; None means every trainable layer that has such weights.
+        bias: penalise biases too.
+
+    Raises:
+        UsageError: an unknown layer, or one that is frozen or has nothing to penalise.
+    """
+    regularizer = {"l1": keras.regularizers.L1, "l2": keras.regularizers.L2}[penalty](rate)
+    kinds = ("kernel", "gamma", "beta", "bias")[: 4 if bias else 3]
+    layers = model.layers if layer_names is None else [find_layer(model, n) for n in layer_names]
+    penalised = []
+    for layer in layers:
+        # Attention is a layer of layers: query/kernel, key/kernel …, one setting for all.
+        weights = [(name.rpartition("/")[2], w) for name, w in layer_variables(layer).items()]
+        chosen = [(kind, weight) for kind, weight in weights if kind in kinds and weight.trainable]
+        for kind, weight in chosen:
+            weight.regularizer, inside = regularizer, f"_{kind}_regularizer"
+            setattr(layer, inside if hasattr(layer, inside) else inside[1:], regularizer)
+        if chosen:
+            penalised.append(layer.name)
+        elif layer_names is not None:
+            why = "it has no such weights" if layer.trainable else "it is frozen"
+            raise UsageError(f"--reg_layers: cannot penalise '{layer.name}', {why}")
+    return penalised
 
 
 def checkpoint_info(config: TrainConfig, dataset: Dataset) -> CheckpointInfo:

@@ -6,7 +6,7 @@ from ferplus_keras.errors import UsageError
 from ferplus_keras.models.freeze import freeze_before
 from ferplus_keras.models.networks import imagenet
 from ferplus_keras.models.registry import build_model
-from ferplus_keras.training.losses import penalise
+from ferplus_keras.training.prepare import penalise
 
 
 @pytest.fixture
