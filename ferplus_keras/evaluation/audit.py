@@ -48,11 +48,12 @@ def audit(arguments: argparse.Namespace) -> None:
         skip_unreadable=arguments.skip_unreadable,
     )
     rule = source.label_set.rule(arguments.label_rule)
-    votes, fer, title = None, None, source.label_set.name
-    if source.label_set.uses_votes:
+    votes = source.rows.opinions if source.label_set.uses_votes else None
+    fer, title = None, source.label_set.name
+    if votes is not None and source.rows.paths is None:  # not from Microsoft's pictures
         fer2013 = open_source(arguments.data_dir, "FER", arguments.cache_dir).rows
         fer = np.take(fer2013.class_names, fer2013.opinions.argmax(axis=1))
-        votes, title = source.rows.opinions, "FER2013 and FER+"
+        title = "FER2013 and FER+"
     images, names = source.rows.images, source.class_names
     labels = source.label(rule)
     table = examine(images, source.groups, source.rows.splits, labels, names, votes, fer)
@@ -153,10 +154,11 @@ def find(
         {"label_rule", "rows", "kept", "distinct_images", "constant_images", "constant_rows",
         "splits": {split: {"rows", "kept", "classes", "leaked"}}, "duplicates": as
         `find_duplicates`, "shared": as `find_shared`}. Where there are votes, also
-        {"entropy": {"edges", "rows"}, "disagreement": {"rows", "share", "table"}, "ambiguous":
-        [{"row", "votes"}]} and for each split {"fer2013_classes", "mean_votes", "unanimous",
-        "mean_agreement", "pair_agreement", "mean_entropy"}. The table counts FER2013's label (rows)
-        against the rule's (columns), both in the order of the classes.
+        {"entropy": {"edges", "rows"}, "ambiguous": [{"row", "votes"}]} and for each split
+        {"mean_votes", "unanimous", "mean_agreement", "pair_agreement", "mean_entropy"}. Where there
+        are FER2013's labels, also {"disagreement": {"rows", "share", "table"}} and for each split
+        {"fer2013_classes"}. The table counts FER2013's label (rows) against the rule's (columns),
+        both in the order of the classes.
     """
     import pandas
 
@@ -164,6 +166,7 @@ def find(
         return names.value_counts().reindex(list(class_names), fill_value=0).to_dict()
 
     kept = table[table["label"] != ""]
+    compared = (table["fer2013_label"] != "").any()
     splits = {}
     for name in SPLITS:
         part = table[table["split"] == name]
@@ -176,13 +179,14 @@ def find(
         if votes is not None:
             of_split, agreement = votes[part.index], part["agreement"]
             splits[name] |= {
-                "fer2013_classes": count(part["fer2013_label"]),
                 "mean_votes": dict(zip(VOTE_COLUMNS, map(_mean, of_split.T), strict=True)),
                 "unanimous": _mean(agreement == 1),
                 "mean_agreement": _mean(agreement),
                 "pair_agreement": pair_agreement(of_split),
                 "mean_entropy": _mean(part["entropy"]),
             }
+        if compared:
+            splits[name]["fer2013_classes"] = count(part["fer2013_label"])
     found = {
         "label_rule": label_rule,
         "rows": len(table),
@@ -194,23 +198,22 @@ def find(
         "duplicates": find_duplicates(table, votes),
         "shared": find_shared(table),
     }
-    if votes is None:
-        return found
-    edges = np.arange(0, 3.01, 0.25)  # the last bin holds its upper edge, the most there can be
-    counts, _ = np.histogram(np.clip(table["entropy"], edges[0], edges[-1]), edges)
-    crossed = pandas.crosstab(kept["fer2013_label"], kept["label"])
-    crossed = crossed.reindex(list(class_names), columns=list(class_names), fill_value=0)
-    differ = int((kept["fer2013_label"] != kept["label"]).sum())
-    ambiguous = table["entropy"].sort_values(ascending=False, kind="stable").index[:SHOWN]
-    return found | {
-        "entropy": {"edges": edges.tolist(), "rows": counts.tolist()},
-        "disagreement": {
+    if votes is not None:
+        edges = np.arange(0, 3.01, 0.25)  # the last bin holds its upper edge, the most there can be
+        counts, _ = np.histogram(np.clip(table["entropy"], edges[0], edges[-1]), edges)
+        found["entropy"] = {"edges": edges.tolist(), "rows": counts.tolist()}
+        ambiguous = table["entropy"].sort_values(ascending=False, kind="stable").index[:SHOWN]
+        found["ambiguous"] = [{"row": row, "votes": votes[row].tolist()} for row in ambiguous]
+    if compared:
+        crossed = pandas.crosstab(kept["fer2013_label"], kept["label"])
+        crossed = crossed.reindex(list(class_names), columns=list(class_names), fill_value=0)
+        differ = int((kept["fer2013_label"] != kept["label"]).sum())
+        found["disagreement"] = {
             "rows": differ,
             "share": differ / max(len(kept), 1),
             "table": crossed.to_numpy().tolist(),
-        },
-        "ambiguous": [{"row": row, "votes": votes[row].tolist()} for row in ambiguous.tolist()],
-    }
+        }
+    return found
 
 
 def pair_agreement(votes: np.ndarray) -> float | None:
@@ -277,7 +280,7 @@ def format_findings(findings: dict[str, Any]) -> str:
 
     splits = pandas.DataFrame(findings["splits"]).T
     shown = {name: splits[name].map("{:,}".format) for name in ("rows", "kept", "leaked")}
-    if "disagreement" in findings:
+    if "entropy" in findings:
         for title, name in (("all agree", "unanimous"), ("two agree", "pair_agreement")):
             shown[title] = splits[name].map("{:.1%}".format, "ignore").fillna("not defined")
     return render("audit.txt", table=pandas.DataFrame(shown).to_string(), **findings)
@@ -321,7 +324,7 @@ def write_audit_page(
         "audit.html",
         title=title,
         subtitle=f"{findings['rows']:,} rows, labelled by {findings['label_rule']}",
-        findings={"disagreement": None} | findings,
+        findings={"entropy": None, "disagreement": None} | findings,
         class_names=class_names,
         vote_columns=VOTE_COLUMNS,
         shown=SHOWN,

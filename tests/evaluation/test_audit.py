@@ -3,6 +3,7 @@ import json
 import re
 from itertools import combinations, pairwise
 
+import cv2
 import numpy as np
 import pytest
 
@@ -154,6 +155,27 @@ def test_data_without_votes(sample_data, tmp_path):
     page = (tmp_path / "audit.html").read_text(encoding="utf-8")
     assert "<h2>Faces of each class</h2>" in page
     assert "<h2>Votes</h2>" not in page
+
+
+def test_pictures_of_microsofts_script_have_votes_but_no_label_of_fer2013(tmp_path):
+    rng = np.random.default_rng(0)
+    for part in ("Train", "Valid", "Test"):
+        folder = tmp_path / "data" / f"FER2013{part}"
+        folder.mkdir(parents=True)
+        lines = []
+        for number in range(4):
+            cv2.imwrite(str(folder / f"{number}.png"), rng.integers(0, 256, (48, 48), np.uint8))
+            lines.append(f"{number}.png,1,{9 - number},0,0,0,0,0,0,{number},0\n")
+        (folder / "label.csv").write_text("".join(lines))
+    words = ["--data_dir", str(tmp_path / "data"), "--output_dir", str(tmp_path / "audit")]
+    assert main(["audit", *words]) == 0
+    numbers = json.loads((tmp_path / "audit/audit.json").read_text())
+    assert numbers["splits"]["test"]["mean_votes"]["happiness"] == 7.5
+    assert numbers["splits"]["test"]["classes"]["happiness"] == 4
+    assert not {"disagreement", "fer2013_classes"} & {*numbers, *numbers["splits"]["test"]}
+    page = (tmp_path / "audit/audit.html").read_text(encoding="utf-8")
+    assert "<h2>Ambiguous faces</h2>" in page
+    assert "FER2013 against FER+" not in page
 
 
 def test_golden_numbers(real_data, tmp_path):
