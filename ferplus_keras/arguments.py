@@ -146,15 +146,17 @@ class Config:
             if value is None:
                 continue
             values = value if isinstance(value, list | tuple) else (value,)
-            if about.many:
-                object.__setattr__(self, name, tuple(values))
+            if len(values) != 1 and not about.many:
+                raise UsageError(f"--{name}: expected one value, got {value}")
+            read = []
             for item in map(str, values):
                 if about.known and item not in about.known:
                     raise unknown(f"--{name}", item, about.known)
                 try:
-                    about.read(item)
+                    read.append(about.read(item))
                 except argparse.ArgumentTypeError as error:
                     raise UsageError(f"--{name}: {error}") from None
+            object.__setattr__(self, name, tuple(read) if about.many else read[0])
 
 
 def to_plain(config: Config) -> dict[str, Any]:

@@ -9,8 +9,12 @@ from pathlib import Path
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import require
 
-SCHEME = "hf:/"
-"""How addresses begin, also after `pathlib` has joined their slashes."""
+_SCHEME = "hf:/"  # what pathlib leaves of hf://
+
+
+def is_address(path: object) -> bool:
+    """Return whether a path, text or `Path`, is hf://user/name."""
+    return str(path).startswith(_SCHEME)
 
 
 def fetch(address: str, name: str) -> Path:
@@ -19,7 +23,7 @@ def fetch(address: str, name: str) -> Path:
     Raises:
         InputError: huggingface_hub is not installed, or there is no such model or connection.
     """
-    repository, _, revision = address.removeprefix(SCHEME).lstrip("/").partition("@")
+    repository, _, revision = address.removeprefix(_SCHEME).lstrip("/").partition("@")
     with _talking(f"cannot get {name} of hf://{repository}"):
         from huggingface_hub import hf_hub_download
 
@@ -28,8 +32,8 @@ def fetch(address: str, name: str) -> Path:
 
 def require_place(address: object, given: object, flag: str) -> None:
     """Refuse an address on the Hub without `flag`: files do not go into the Hub's cache."""
-    if str(address).startswith(SCHEME) and not given:
-        name = str(address).removeprefix(SCHEME).lstrip("/")
+    if is_address(address) and not given:
+        name = str(address).removeprefix(_SCHEME).lstrip("/")
         raise UsageError(f"expected {flag} for what is written of hf://{name}")
 
 

@@ -265,7 +265,7 @@ def find_checkpoint(path: str | Path) -> Path:
     Raises:
         InputError: there is no such file.
     """
-    if str(path).startswith(hub.SCHEME):
+    if hub.is_address(path):
         return hub.fetch(str(path), MAX_ACCURACY)
     path = Path(path)
     if path.is_dir() and not (path / "saved_model.pb").is_file():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -94,7 +95,8 @@ def sweep(plan: Plan, folder: Path, workers: int = 1, program: Sequence[str] = T
     if len(ranked):
         print(f"all trials: {folder / 'sweep.csv'}, {folder / 'sweep.png'}")
         name = f"{folder.resolve().name}_best"
-        print(f"train the best: python train.py --config {folder / 'best.yaml'} --name {name}")
+        words = ["--config", str(folder / "best.yaml"), "--name", name]
+        print(f"train the best: python train.py {shlex.join(words)}")
 
 
 class Trials:

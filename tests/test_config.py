@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -267,6 +268,14 @@ def test_settings_from_python_are_checked_too():
     with pytest.raises(UsageError, match="--batch_size: expected a whole number of at least 1"):
         TrainConfig(batch_size=0)
     assert TrainConfig(class_weights=["balanced"]).class_weights == ("balanced",)
+    with pytest.raises(UsageError, match="--batch_size: expected one value, got"):
+        TrainConfig(batch_size=[1, 2])
+
+
+def test_settings_from_python_are_of_their_types():
+    config = TrainConfig(nepochs="5", freeze_before="-51", data_dir=Path("data"), drop_leaks="true")
+    assert (config.nepochs, config.freeze_before, config.data_dir) == (5, -51, "data")
+    assert config.drop_leaks is True
 
 
 @pytest.mark.parametrize("name", ["compact_fer", "recipes/compact_fer.yaml", "compact_fer.yaml"])

@@ -71,7 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `evaluate`."""
     parser.description = DESCRIPTION
     parser.add_argument("predictions", type=Path, help=".csv, .parquet or .npy file")
-    add_settings(parser, TrainConfig, ("data_dir", "label_rule", "cache_dir"))
+    reading = ("data_dir", "label_rule", "cache_dir", "group", "skip_unreadable")
+    add_settings(parser, TrainConfig, reading)
     parser.add_argument(
         "--dataset_name", choices=list(DATASETS), help="[FERPlus; without contempt FERPlus7]"
     )
@@ -100,7 +101,13 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
     seven = "contempt" not in columns and {*FER2013_CLASSES} <= columns.keys()
     dataset_name = arguments.dataset_name or ("FERPlus7" if seven else "FERPlus")
     rule = DATASETS[dataset_name].rule(arguments.label_rule).name
-    source = open_source(arguments.data_dir, dataset_name, arguments.cache_dir)
+    source = open_source(
+        arguments.data_dir,
+        dataset_name,
+        arguments.cache_dir,
+        group=arguments.group,
+        skip_unreadable=arguments.skip_unreadable,
+    )
     not_known = list(NOT_KNOWN)
     values = _values(table, columns, source, path, not_known)
     rows, lines = _rows(table, source, rule, arguments.splits, path)

@@ -21,7 +21,7 @@ from ferplus_keras.data.pictures import SUFFIXES, read_picture
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.files import replacing, require_writable, write_json
-from ferplus_keras.hub import SCHEME
+from ferplus_keras.hub import is_address
 from ferplus_keras.inference.predictor import Predictor
 from ferplus_keras.inference.sources import find_sources, is_video
 from ferplus_keras.inputs import read_mapping
@@ -132,7 +132,7 @@ class Worker:
 def _with_absolute_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as a worker needs them, which may run in another folder."""
     paths = {name: settings.get(name) for name in ("checkpoint_path", "faces_weights")}
-    local = {k: v for k, v in paths.items() if v and not str(v).startswith(SCHEME)}
+    local = {k: v for k, v in paths.items() if v and not is_address(v)}
     return {**settings, **{name: os.path.abspath(path) for name, path in local.items()}}
 
 

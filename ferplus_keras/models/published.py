@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ferplus_keras.errors import InputError, one_line, unknown
 from ferplus_keras.files import replacing, require_writable, sha256
-from ferplus_keras.hub import SCHEME
+from ferplus_keras.hub import is_address
 from ferplus_keras.models.download import download
 from ferplus_keras.run import find_checkpoint
 
@@ -40,7 +40,7 @@ def find_weights(spec: ModelSpec, kind: str | os.PathLike | None) -> Path | None
         return None
     if kind not in spec.weights:
         path = Path(kind)
-        if path.exists() or str(path).startswith(SCHEME):
+        if path.exists() or is_address(path):
             return find_checkpoint(path)
         if path.suffix or len(path.parts) > 1:
             raise InputError(f"no weights file at {path}")

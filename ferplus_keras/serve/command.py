@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ferplus_keras.arguments import Number
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.extras import SERVER, require
-from ferplus_keras.hub import SCHEME
+from ferplus_keras.hub import is_address
 from ferplus_keras.inference.detectors import DETECTORS, WHOLE, find_detector, find_yunet
 from ferplus_keras.serve.guard import MEGABYTE, Guard, Limits, Metrics
 
@@ -109,10 +109,9 @@ def find_models(paths: Sequence[Path]) -> dict[str, Path]:
 
     places = []
     for path in paths:
-        on_hub = str(path).startswith(SCHEME)
-        if not on_hub and not path.exists():
+        if not is_address(path) and not path.exists():
             raise InputError(f"no model at {path}")
-        places.append(path if on_hub else path.resolve())
+        places.append(path if is_address(path) else path.resolve())
     models = {f"{place.parent.name}/{place.name}": place for place in places}
     if len(models) < len(places):
         models = {str(place): place for place in places}

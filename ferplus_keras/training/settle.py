@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferplus_keras.data.dataset import DATASETS, Dataset, load_dataset
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.hub import SCHEME
+from ferplus_keras.hub import is_address
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.run import READING, find_checkpoint
 from ferplus_keras.training.distillation import check_teachers
@@ -69,7 +69,7 @@ def starting_weights(config: TrainConfig) -> str:
     try:
         return str(find_checkpoint(weights))
     except InputError:
-        if weights.startswith(SCHEME):  # the Hub's own message says why
+        if is_address(weights):  # the Hub's own message says why
             raise
         expected = " or ".join(f"'{name}'" for name in known)
         raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import sys
 from contextlib import closing, nullcontext, suppress
 from itertools import accumulate
@@ -156,10 +157,10 @@ def train(config: TrainConfig) -> Path:
                             verbose=0,
                         )
         except KeyboardInterrupt:
+            words = ["--checkpoints_dir", config.checkpoints_dir, "--name", config.name]
             print(
                 f"\nstopped after {len(history.rows)} finished epochs; continue with: python "
-                f"train.py --checkpoints_dir {config.checkpoints_dir} --name {config.name} "
-                "--resume",
+                f"train.py {shlex.join(words)} --resume",
                 file=sys.stderr,
             )
             history.draw()

@@ -225,7 +225,10 @@ def test_evaluate_takes_probabilities_and_a_split(table, sample_data):
 
 
 def test_own_pictures_go_by_the_names_that_labels_writes(tmp_path):
-    """Also those that a spreadsheet would run, which it writes with ./ before them."""
+    """Also those that a spreadsheet would run, which it writes with ./ before them.
+
+    A picture that cannot be read is skipped if asked.
+    """
     data = tmp_path / "data"
     written = write_faces(data, {"a": 20, "b": 20})
     (data / written.popitem()[0]).rename(data / "=1+1.png")
@@ -233,9 +236,13 @@ def test_own_pictures_go_by_the_names_that_labels_writes(tmp_path):
     splits = itertools.cycle(["train", "test"])
     lines = [f"{path},{label},{next(splits)}" for path, label in labels.items()]
     (data / "labels.csv").write_text("\n".join(["path,label,split", *lines]))
-    label_counts(data, "Folder", output=tmp_path / "rows.csv")
+    (data / "a" / "broken.png").write_bytes(b"no picture")
+    with (data / "labels.csv").open("a") as file:
+        file.write("\na/broken.png,a,test")
+    label_counts(data, "Folder", output=tmp_path / "rows.csv", skip_unreadable=True)
     rows = pandas.read_csv(tmp_path / "rows.csv")
     assert "./=1+1.png" in rows["image"][rows["split"] == "test"].tolist()
     rows[rows["split"] == "test"].drop(columns="row").to_csv(tmp_path / "mine.csv", index=False)
-    found, _ = scored(tmp_path / "mine.csv", data, "--dataset_name", "Folder")
+    words = ("--dataset_name", "Folder", "--skip_unreadable")
+    found, _ = scored(tmp_path / "mine.csv", data, *words)
     assert (found["n"], found["accuracy"]) == (20, 1)
