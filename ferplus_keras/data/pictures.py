@@ -37,6 +37,11 @@ MOST_PIXELS = 178_000_000
 EXPECTED = "expected a picture as a path, the bytes of a file, a Pillow image or an array"
 
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")  # Pillow's modes for 16-bit grey levels
+_ORIENTATION = 0x0112  # EXIF's tag
+_TURNS = {
+    **{2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"},
+    **{6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"},
+}  # its value -> what turns such a picture upright
 _OPENING = threading.Lock()  # held while Pillow's warning is off, which is off for all threads
 
 
@@ -194,10 +199,13 @@ def _unidentified(start: bytes) -> str:
 
 
 def _as_rgb(picture: Image.Image) -> np.ndarray:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     deep = ";16" in str(getattr(picture, "tile", ""))  # Pillow keeps the upper byte of colours
-    picture = ImageOps.exif_transpose(picture)
+    picture.load()
+    # Not by Pillow's exif_transpose: it also writes the EXIF data again, which odd ones prevent.
+    if turn := _TURNS.get(picture.getexif().get(_ORIENTATION)):
+        picture = picture.transpose(Image.Transpose[turn])
     if picture.mode in _DEEP:
         levels = np.asarray(picture)
         fits = levels.min() >= 0 and levels.max() <= 65535

@@ -1,6 +1,7 @@
 """Pictures of every kind, read as RGB."""
 
 import io
+import struct
 import warnings
 
 import cv2
@@ -57,6 +58,15 @@ def test_every_exif_orientation_is_turned_upright(orientation, tmp_path):
     exif[0x0112] = orientation
     picture = Image.fromarray(np.ascontiguousarray(lying))
     np.testing.assert_array_equal(saved(picture, tmp_path / "a.png", exif=exif), COLOUR)
+
+
+def test_odd_exif_data_do_not_keep_a_picture_from_being_turned():
+    # Pillow reads the maker's name as the fraction 72/1, but cannot write it again.
+    entries = (8, 2, 0x010F, 5, 1, 38, 0x0112, 3, 1, 6, 0, 72, 1)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIIHHIIIII", *entries)
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(np.rot90(COLOUR))).save(file, "PNG", exif=exif)
+    np.testing.assert_array_equal(read_picture(file.getvalue()), COLOUR)
 
 
 def test_transparent_parts_are_white():
