@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ferplus_keras.errors import InputError
-from ferplus_keras.files import replacing
+from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.inference.predictor import Prediction
 
 COLOURS = ("9e9e9e", "ffc107", "ff7043", "4285f4", "db4437", "7cb342", "ab47bc", "00acc1")
@@ -60,7 +60,7 @@ def write_picture(image: np.ndarray, path: Path) -> None:
     """
     import cv2
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    require_writable(path.parent, "--save_dir")
     good, content = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not good:
         raise InputError(f"OpenCV cannot write the picture {path}")

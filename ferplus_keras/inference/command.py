@@ -198,11 +198,11 @@ class _Job:
 
     def _video(self, source: Source, output: TextIO) -> None:
         copy = self.copies.get(source)
-        if copy:
-            copy.parent.mkdir(parents=True, exist_ok=True)
         every, seconds = self.arguments.every, self.arguments.seconds
         choices = {"every": every, "seconds": seconds, "add_to_table": self.add_to_table}
         try:
+            if copy:
+                require_writable(copy.parent, "--save_dir")
             summary = predict_video(source, self.predictor, copy=copy, **choices)
         except InputError as error:
             self._fail(source, error)

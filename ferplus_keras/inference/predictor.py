@@ -80,7 +80,8 @@ class Predictor:
                 "or name another model as checkpoint_path (--checkpoint_path)"
             )
         opened = isinstance(checkpoint_path, Classifier)
-        model = checkpoint_path if opened else find_checkpoint(checkpoint_path or BUNDLED)
+        named = BUNDLED if checkpoint_path is None else checkpoint_path
+        model = named if opened else find_checkpoint(named)
         weights = faces_weights and Path(faces_weights).absolute()
         self._finding = {"detector": detector, "faces_weights": weights}
         self.whole = detector == WHOLE

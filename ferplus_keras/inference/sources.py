@@ -65,9 +65,12 @@ def find_sources(words: Sequence[str]) -> list[Path | str]:
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="surrogateescape")  # names need not be UTF-8
     for word in words:
-        for name in sys.stdin.read().splitlines() if word == "-" else [word]:
-            if name.strip():
-                found.update(dict.fromkeys(_files(name.strip())))
+        names = [word]
+        if word == "-":
+            lines = filter(str.strip, sys.stdin.read().splitlines())
+            names = [line if os.path.lexists(line) else line.strip() for line in lines]
+        for name in names:
+            found.update(dict.fromkeys(_files(name)))
     if not found:
         raise InputError("expected at least one picture or video; standard input named none")
     return list(found)
@@ -120,6 +123,8 @@ def copy_paths(sources: Sequence[Source], folder: Path) -> dict[Source, Path]:
 def _files(name: str) -> list[Path | str]:
     if name.lower().startswith(ADDRESSES):
         return [name]
+    if not name:
+        raise InputError("expected the name of a picture, a video or a folder, got an empty one")
     path = Path(name)
     if path.is_dir():
         return _inside(path)

@@ -138,6 +138,20 @@ def test_a_copy_that_cannot_be_written_is_named_and_the_rest_is_finished(light, 
     assert len((album / "f.csv").read_text().splitlines()) == 2
 
 
+def test_a_folder_of_copies_that_cannot_be_made_costs_only_these(light, album, capsys):
+    (album / "out").mkdir()
+    (album / "out/one").touch()  # a file where a folder should be
+    os.rename("album/clip.mp4", "album/one/clip.mp4")
+    code, out, errors = run(capsys, "album", "--save_dir", "out", "--csv", "f.csv")
+    assert code == 1
+    for line in errors[:2]:
+        assert line.startswith("error: cannot write to out/one: ")
+    assert errors[2] == "error: 2 of 4 files could not be used"
+    assert out.count("a.png") == 2
+    assert (album / "out/two/a.png").exists()
+    assert (album / "f.csv").exists()
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")
 @pytest.mark.parametrize("flag", ["--csv", "--submission"])
 def test_what_was_found_is_printed_when_the_disk_is_full(light, album, capsys, flag):

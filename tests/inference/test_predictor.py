@@ -179,6 +179,11 @@ def test_a_missing_bundled_model_is_named(monkeypatch, tmp_path):
         Predictor(detector="whole")
 
 
+def test_an_empty_name_is_not_the_bundled_model():
+    with pytest.raises(InputError, match="no checkpoint at"):
+        Predictor("", detector="whole")  # of a shell's unset variable
+
+
 def test_a_missing_model_is_named_before_a_detector_is_fetched(monkeypatch, tmp_path):
     monkeypatch.setattr("ferplus_keras.inference.predictor.find_detector", None)
     with pytest.raises(InputError, match=r"no checkpoint at .*none\.onnx"):

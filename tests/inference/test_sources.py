@@ -48,6 +48,17 @@ def test_standard_input_names_a_file_a_line(folder, monkeypatch):
         find_sources(["-"])
 
 
+def test_names_with_spaces_at_their_ends_and_empty_ones(folder, monkeypatch):
+    names = [" b.jpg", "c .jpg ", " "]
+    for name in names:
+        Path(name).touch()
+    assert find_sources(names) == [Path(name) for name in names]
+    monkeypatch.setattr("sys.stdin", io.StringIO("c .jpg \nb.jpg \n"))
+    assert find_sources(["-"]) == [Path("c .jpg "), Path("b.jpg")]
+    with pytest.raises(InputError, match="got an empty one"):
+        find_sources(["b.jpg", ""])  # of a shell's unset variable
+
+
 def test_links_to_folders_are_followed_but_not_in_circles(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "e.jpg").touch()
