@@ -56,8 +56,9 @@ def predict_archive(
     """
     require(("ray", "pyarrow"), "--engine ray", "ray")
     require_writable(folder, "--output_dir")
-    Predictor(**settings)  # refuses what cannot be used before any worker starts
-    _keep_settings(folder, settings)
+    # Refuses what cannot be used before any worker starts.
+    model = Predictor(**settings).classifier.describe()["checkpoint_sha256"]
+    _keep_settings(folder, {**settings, "model": model})
     pictures = [name for word in words for name in _find(word)]
     done = set(_written(folder))
     todo = [name for name in dict.fromkeys(pictures) if name not in done]
@@ -170,7 +171,10 @@ def _find(word: str) -> Iterator[str]:
         for source in find_sources([word]):
             if is_video(source):
                 raise UsageError(f"--engine ray: expected pictures, got the video {source}")
-            yield str(source.absolute())
+            name = str(source.absolute())
+            if os.fsencode(name) != name.encode("utf-8", "replace"):
+                raise InputError(f"expected names in UTF-8 for Parquet, got {name}: rename it")
+            yield name
         return
     address = word if "://" in word else os.path.abspath(word)
     with _file_system(address) as (system, path):

@@ -1,8 +1,10 @@
 """`predict --engine ray` on a local cluster of two workers, against the plain command."""
 
 import csv
+import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -144,14 +146,52 @@ def test_what_cannot_be_read_is_one_line(tmp_path, monkeypatch, word, said):
     assert "\n" not in str(caught.value)
 
 
+def without_ray(monkeypatch, archive):
+    """Run no worker and open no model, whose hash `MODELS` says; return what workers would get."""
+    given = []
+
+    def predictor(checkpoint_path, **_):
+        described = {"checkpoint_sha256": MODELS.get(checkpoint_path)}
+        return SimpleNamespace(classifier=SimpleNamespace(describe=lambda: described))
+
+    monkeypatch.setattr(archive, "require", lambda *_: None)
+    monkeypatch.setattr(archive, "Predictor", predictor)
+    monkeypatch.setattr(archive, "_run", lambda *words: given.append(words))
+    return given
+
+
+MODELS = {"run/model.onnx": "0" * 64}
+
+
+def test_another_model_of_the_same_name_is_refused(monkeypatch, tmp_path):
+    pytest.importorskip("pyarrow")
+    from ferplus_keras.inference import archive
+
+    given = without_ray(monkeypatch, archive)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").touch()
+    words = (["a.png"], tmp_path / "out", {"checkpoint_path": "run/model.onnx"})
+    archive.predict_archive(*words)
+    archive.predict_archive(*words)  # the same command goes on
+    monkeypatch.setitem(MODELS, "run/model.onnx", "1" * 64)  # trained again
+    with pytest.raises(InputError, match=r"another model .*choose another --output_dir"):
+        archive.predict_archive(*words)
+    assert len(given) == 2
+
+
+def test_a_name_that_parquet_cannot_hold_is_one_line(tmp_path):
+    from ferplus_keras.inference.archive import _find
+
+    (tmp_path / os.fsdecode(b"\xff.png")).touch()
+    with pytest.raises(InputError, match="expected names in UTF-8"):
+        list(_find(str(tmp_path)))
+
+
 def test_workers_get_absolute_paths_since_they_run_in_other_folders(monkeypatch, tmp_path):
     pytest.importorskip("pyarrow")
     from ferplus_keras.inference import archive
 
-    given = []
-    monkeypatch.setattr(archive, "require", lambda *_: None)
-    monkeypatch.setattr(archive, "Predictor", lambda **_: None)
-    monkeypatch.setattr(archive, "_run", lambda *words: given.append(words))
+    given = without_ray(monkeypatch, archive)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.png").touch()
     for model in ("run/model.onnx", "hf://user/name", None):
