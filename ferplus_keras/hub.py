@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import require
@@ -14,16 +14,20 @@ _SCHEME = "hf:/"  # what pathlib leaves of hf://
 
 def is_address(path: object) -> bool:
     """Return whether a path, text or `Path`, is hf://user/name."""
-    return str(path).startswith(_SCHEME)
+    return _text(path).startswith(_SCHEME)
 
 
-def fetch(address: str, name: str) -> Path:
+def _text(path: object) -> str:
+    return path.as_posix() if isinstance(path, PurePath) else str(path)  # Windows writes hf:\\
+
+
+def fetch(address: str | Path, name: str) -> Path:
     """Return the file `name` of hf://user/name or hf://user/name@revision, in the Hub's own cache.
 
     Raises:
         InputError: huggingface_hub is not installed, or there is no such model or connection.
     """
-    repository, _, revision = address.removeprefix(_SCHEME).lstrip("/").partition("@")
+    repository, _, revision = _text(address).removeprefix(_SCHEME).lstrip("/").partition("@")
     with _talking(f"cannot get {name} of hf://{repository}"):
         from huggingface_hub import hf_hub_download
 
@@ -33,7 +37,7 @@ def fetch(address: str, name: str) -> Path:
 def require_place(address: object, given: object, flag: str) -> None:
     """Refuse an address on the Hub without `flag`: files do not go into the Hub's cache."""
     if is_address(address) and not given:
-        name = str(address).removeprefix(_SCHEME).lstrip("/")
+        name = _text(address).removeprefix(_SCHEME).lstrip("/")
         raise UsageError(f"expected {flag} for what is written of hf://{name}")
 
 

@@ -242,9 +242,10 @@ class Run:
                     "wait for it or choose another --name"
                 )
         try:
-            os.ftruncate(held, 0)
             text = f"process {os.getpid()} ({shlex.join(sys.argv)[:200]})\n"
-            os.write(held, text.encode("utf-8", "replace"))
+            with suppress(OSError):  # Windows, where there is no lock to write it to
+                os.ftruncate(held, 0)
+                os.write(held, text.encode("utf-8", "replace"))
             yield
         finally:
             path.unlink(missing_ok=True)
@@ -266,7 +267,7 @@ def find_checkpoint(path: str | Path) -> Path:
         InputError: there is no such file.
     """
     if hub.is_address(path):
-        return hub.fetch(str(path), MAX_ACCURACY)
+        return hub.fetch(path, MAX_ACCURACY)
     path = Path(path)
     if path.is_dir() and not (path / "saved_model.pb").is_file():
         path = path / MAX_ACCURACY

@@ -10,7 +10,7 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows, where nothing is swept, locked or trained
+except ImportError:  # Windows, where nothing is swept or locked
     fcntl = None
 
 WORK = ".partial-"
@@ -38,7 +38,7 @@ def workspace(folder: Path) -> Iterator[Path]:
 
 @cache
 def _sweep(folder: Path) -> None:
-    for work in folder.glob(f"{WORK}*"):
+    for work in folder.glob(f"{WORK}*") if fcntl else ():  # else the living look like the dead
         with suppress(PermissionError):
             if (held := lock(work)) is not None:
                 with suppress(OSError):

@@ -15,6 +15,7 @@ from ferplus_keras import workspace as workspaces
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.inputs import cell, open_zip, plain
+from ferplus_keras.run import Run
 from ferplus_keras.workspace import workspace
 
 
@@ -111,6 +112,15 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_is_le
     finally:
         living.send_signal(signal.SIGKILL)
         living.wait()
+
+
+def test_without_locks_as_on_windows_nothing_is_swept(tmp_path, monkeypatch):
+    monkeypatch.setattr(workspaces, "fcntl", None)
+    with workspace(tmp_path) as living:
+        workspaces._sweep.cache_clear()
+        with Run(tmp_path).writing():
+            write(tmp_path / "a.json", "of another process")
+        assert living.is_dir()
 
 
 def test_writers_and_sweepers_of_one_folder_do_not_disturb_each_other(tmp_path):
