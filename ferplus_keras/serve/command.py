@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferplus_keras.arguments import Number
-from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import SERVER, require
 from ferplus_keras.hub import is_address
 from ferplus_keras.inference.detectors import DETECTORS, WHOLE, find_detector, find_yunet
@@ -156,9 +156,10 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address, family=family)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of a name such as a..b
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise InputError(
-            f"cannot listen on {host} port {port}: {error.strerror}; choose another --port "
+            f"cannot listen on {host} port {port}: {reason}; choose another --port "
             "(0 takes a free one) or --host"
         ) from None
 

@@ -20,6 +20,7 @@ import pytest
 
 from ferplus_keras import extras
 from ferplus_keras.cli import main
+from ferplus_keras.errors import InputError
 from ferplus_keras.inference.predictor import BUNDLED
 from ferplus_keras.serve.command import find_models, listen, make_server, url
 from ferplus_keras.serve.guard import Guard, Limits, Metrics
@@ -223,6 +224,12 @@ def test_a_taken_port_is_said_before_models_are_opened(tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize("host", [".local", "a..b", "x" * 70])
+def test_a_host_that_cannot_be_is_one_line(host):
+    with pytest.raises(InputError, match=f"cannot listen on {re.escape(host)} port 0: .*label"):
+        listen(host, 0)
+
+
 def test_models_are_called_by_their_folder_and_file(tmp_path):
     paths = [
         tmp_path / name for name in ("one/model.onnx", "two/model.onnx", "other/one/model.onnx")
@@ -363,8 +370,8 @@ def test_pictures_in_a_browser(width, scheme, open_page, tmp_path):
     header, *rows = Path(saved.value.path()).read_text().splitlines()
     assert header.startswith("file,face,x,y,width,height,label,neutral,")
     assert [row.split(",")[:6] for row in rows] == [
-        ["'=good.png", "0", "0.0", "0.0", "48.0", "48.0"],
-        ["'=good.png", "1", "48.0", "0.0", "48.0", "48.0"],
+        ["./=good.png", "0", "0.0", "0.0", "48.0", "48.0"],
+        ["./=good.png", "1", "48.0", "0.0", "48.0", "48.0"],
     ]
     page.click("text=bad.png")
     assert "This picture cannot be used" in page.inner_text("#cards")

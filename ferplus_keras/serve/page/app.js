@@ -391,16 +391,14 @@ async function snap() {
 function csv() {
   const answered = state.items.filter((item) => item.answer?.faces.length);
   const names = Object.keys(answered[0].answer.faces[0].probabilities);
-  // A spreadsheet would run what begins with these signs.
-  const text = (value) => {
-    const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
-    return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-  };
+  const text = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+  // A spreadsheet would run what begins with these signs; predict.py writes such names likewise.
+  const path = (name) => text(/^[=+\-@\t\r]/.test(name) ? `./${name}` : name);
   const rows = [["file", "face", "x", "y", "width", "height", "label", ...names.map(text)]];
   for (const { name, answer } of answered)
     for (const face of answer.faces) {
       const shares = names.map((each) => face.probabilities[each].toFixed(6));
-      rows.push([text(name), face.number - 1, ...face.box.map((side) => side.toFixed(1)), text(face.label), ...shares]);
+      rows.push([path(name), face.number - 1, ...face.box.map((side) => side.toFixed(1)), text(face.label), ...shares]);
     }
   const blob = new Blob([rows.map((row) => row.join(",")).join("\r\n") + "\r\n"], { type: "text/csv" });
   const link = document.createElement("a");
