@@ -230,7 +230,7 @@ class Classifier:
             raise InputError(
                 f"{where}expected faces (n, {wanted}) uint8, got {faces.shape} {faces.dtype}"
             )
-        crops = faces[None] if axes == 1 else faces.swapaxes(0, 1)
+        crops = [faces] if axes == 1 else faces.swapaxes(0, 1)
         columns = slice(None) if self.columns is None else list(self.columns)
         found = np.empty((len(faces), len(self.class_names)), np.float32)
 

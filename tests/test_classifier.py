@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ferplus_keras.classifier import Classifier, mean_probabilities
+from ferplus_keras.data.cache import FacesOnDisk
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.inference.predictor import Predictor
@@ -57,6 +58,22 @@ def test_several_crops_of_each_face_are_averaged(faces):
     np.testing.assert_array_equal(one, left_right().probabilities(faces))
     with pytest.raises(InputError, match=r"expected faces \(n, 48, 48\) uint8, got \(1, 5, 2, 48"):
         left_right().probabilities(crops[None])
+
+
+def test_faces_on_disk_are_read_batch_by_batch(faces, tmp_path):
+    np.save(tmp_path / "faces.npy", faces)
+    on_disk = FacesOnDisk(np.load(tmp_path / "faces.npy", mmap_mode="r"), np.arange(5))
+    read = []
+
+    class Watched(FacesOnDisk):
+        def __getitem__(self, index):
+            read.append(np.size(self.rows[index]))
+            return super().__getitem__(index)
+
+    on_disk.__class__ = Watched
+    found = left_right().probabilities(on_disk, batch_size=2, tta="flip")
+    np.testing.assert_array_equal(found, left_right().probabilities(faces, tta="flip"))
+    assert read == [2, 2, 1]
 
 
 class Late:
