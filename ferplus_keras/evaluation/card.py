@@ -82,11 +82,14 @@ def make_card(run: Run, licence: str = "other", address: str | None = None) -> s
         }
         for split, found in report["splits"].items()
     }
+    place = f"hf://{address}" if address else str(model)
+    start = ["python", "train.py", "--model_name", report["model"], "--weights", place]
     return render(
         "card.md",
         name=address.split("/")[1] if address else run.folder.name,
         licence=licence,
-        address=f"hf://{address}" if address else str(model),
+        address=place,
+        start=shlex.join(start),
         report=report,
         record=record,
         data=DATASETS[report["dataset_name"]],

@@ -267,6 +267,7 @@ def _draw(
     gaps = {"wspace": 0.05, "hspace": _TITLE / _PANEL}
     axes = figure.subplots(len(rows), len(heads), squeeze=False, gridspec_kw=place | gaps)
     for line, (title, pictures) in zip(axes, rows, strict=True):
+        title = title.encode("utf-8", "backslashreplace").decode()  # a file's name may be no UTF-8
         line[0].set_title(title, loc="left", fontsize=9.5, pad=3, parse_math=False)
         for cell, picture in zip(line, pictures, strict=True):
             cell.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")

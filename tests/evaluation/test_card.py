@@ -8,7 +8,7 @@ import shutil
 import sys
 import threading
 from http.server import ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from ferplus_keras.config import EvaluateConfig, TrainConfig
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.card import wilson
 from ferplus_keras.evaluation.evaluate import evaluate
+from ferplus_keras.hub import is_address, require_place
 from ferplus_keras.models.registry import MODELS, build_model
 from ferplus_keras.run import Run
 from ferplus_keras.training.settle import starting_weights
@@ -120,16 +121,17 @@ def test_the_card_says_what_run_and_report_say(run, tmp_path, capsys):
     assert f'Predictor("{run}/model_max_acc.keras")' in body
 
 
-def test_the_command_of_the_card_can_be_pasted_into_a_shell(run, tmp_path):
-    folder = tmp_path / "people"
+def test_the_commands_of_the_card_can_be_pasted_into_a_shell(run, tmp_path):
+    folder = tmp_path / "my people"
     shutil.copytree(run, folder)
     settings = Run(folder).settings() | {"group": "^S[0-9]+ (left|right)"}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     assert main(["card", str(folder)]) == 0
-    (line,) = re.findall(
-        "^python train.py.*$", (folder / "model_card.md").read_text(), re.MULTILINE
-    )
+    text = (folder / "model_card.md").read_text()
+    (line,) = re.findall("^python train.py.*$", text, re.MULTILINE)
     assert "^S[0-9]+ (left|right)" in shlex.split(line)
+    (line,) = re.findall("^`(python train.py.*)` starts from it", text, re.MULTILINE)
+    assert shlex.split(line)[-1] == f"{folder}/model_max_acc.keras"
 
 
 def test_the_card_names_the_teachers(run, tmp_path):
@@ -198,6 +200,12 @@ def test_a_run_goes_to_the_hub_and_comes_back(run, hub, tmp_path, capsys, monkey
     assert "--output_dir for" in said[1]
     with pytest.raises(InputError, match=r"cannot get model_max_acc\.keras of hf"):
         starting_weights(dataclasses.replace(config, weights="hf://user/nothing"))
+
+
+def test_an_address_is_one_on_windows_too():
+    assert is_address(PureWindowsPath("hf://user/faces"))
+    with pytest.raises(UsageError, match="of hf://user/faces"):
+        require_place(PureWindowsPath("hf://user/faces"), None, "--output")
 
 
 def test_what_the_hub_refuses_is_one_line(run, hub, capsys, monkeypatch):

@@ -238,6 +238,6 @@ def test_refusals(words, code, expected, trained, sample_data, tmp_path, capsys)
 def test_the_legend_says_what_the_maps_can_say(methods, least, tmp_path, monkeypatch):
     drawn, draw = [], Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda f, *a, **k: drawn.append(f) or draw(f, *a, **k))
-    rows = [("a face", [np.zeros((48, 48), np.uint8)] * len(methods))]
+    rows = [("\udcff.png", [np.zeros((48, 48), np.uint8)] * len(methods))]  # a name not in UTF-8
     explanations._draw(methods, rows, methods, tmp_path / "page.png")
     assert drawn[0].axes[-1].texts[0].get_text() == least
