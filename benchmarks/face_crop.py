@@ -25,7 +25,7 @@ from ferplus_keras.inference.detectors import DETECTORS, find_detector
 from ferplus_keras.inference.predictor import BUNDLED
 from ferplus_keras.progress import progress_bar
 
-MARGINS = (-0.1, -0.05, 0.0, 0.05, 0.1)
+MARGINS = (-0.1, -0.05, 0.0, 0.05, 0.1, 0.2)
 GRID, CELL = 3, 320
 
 
