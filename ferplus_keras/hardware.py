@@ -42,7 +42,8 @@ def announce(doing: str, precision: str = "float32", *, keras: bool = True, gpus
     """
     found, count = _gpus()[:gpus] if keras else [], cores()
     processor = "1 processor core" if count == 1 else f"{count} processor cores"
-    print(f"{doing} on {' and '.join(found) or processor}, {precision}", file=sys.stderr)
+    computed = f", {precision}" if keras else ""  # an export may compute in bfloat16 or int8
+    print(f"{doing} on {' and '.join(found) or processor}{computed}", file=sys.stderr)
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     hidden = hidden or os.environ.get("JAX_PLATFORMS") == "cpu"
     if keras and not found and not hidden and _has_nvidia_device():
