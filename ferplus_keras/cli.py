@@ -347,7 +347,8 @@ def _message(error: Exception) -> str | None:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}"
     if is_out_of_memory(error):
-        return f"not enough memory: lower --batch_size or --image_size ({one_line(error, 120)})"
+        said = f" ({one_line(error, 120)})" if str(error) else ""
+        return f"not enough memory: lower --batch_size or --image_size, or shrink pictures{said}"
     return lost_process(error)
 
 

@@ -234,6 +234,7 @@ def test_too_little_memory_is_one_line(capsys, error):
     assert exit_code(lambda argv: (verb, argv))([]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: not enough memory: lower --batch_size")
+    assert "()" not in line
 
 
 def test_a_defect_keeps_its_traceback():

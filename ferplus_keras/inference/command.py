@@ -225,6 +225,8 @@ class _Job:
                     for path in paths[begin : begin + size]:
                         try:
                             picture = read_picture(path)
+                        except MemoryError:
+                            self._fail(path, InputError(f"cannot read {path}: not enough memory"))
                         except InputError as error:
                             self._fail(path, error)
                         else:

@@ -15,6 +15,8 @@ import pytest
 from ferplus_keras.arguments import LineParser
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.cli import main
+from ferplus_keras.data.pictures import read_picture
+from ferplus_keras.inference import command
 from ferplus_keras.inference import predictor as predictor_module
 from ferplus_keras.inference.command import add_arguments
 from ferplus_keras.inference.detectors import DETECTORS
@@ -135,6 +137,18 @@ def test_a_copy_that_cannot_be_written_is_named_and_the_rest_is_finished(light, 
     assert (code, errors) == (1, ["error: OpenCV cannot write the picture out/a wide.webp"])
     assert [len(entry["faces"]) for entry in json.loads(out)] == [0, 1, 0]
     assert (album / "out/a.png").exists()
+    assert len((album / "f.csv").read_text().splitlines()) == 2
+
+
+def test_a_picture_that_does_not_fit_into_memory_is_named(light, album, capsys, monkeypatch):
+    def read(path):
+        if path.name == "empty.jpg":
+            raise MemoryError
+        return read_picture(path)
+
+    monkeypatch.setattr(command, "read_picture", read)
+    code, _, errors = run(capsys, "album/two", "--csv", "f.csv")
+    assert (code, errors) == (1, ["error: cannot read album/two/empty.jpg: not enough memory"])
     assert len((album / "f.csv").read_text().splitlines()) == 2
 
 
