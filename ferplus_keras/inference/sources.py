@@ -194,7 +194,7 @@ def open_video(source: Source) -> Video:
     if not good:
         raise InputError(f"{name} has no frames that can be read")
     rate = capture.get(cv2.CAP_PROP_FPS)
-    rate = rate if 1 <= rate <= 1000 else 25.0
+    rate = rate if 0 < rate <= 1000 else 25.0
     count = 0 if isinstance(source, int) else max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
     live = not isinstance(source, Path) and not count
     return Video(name, _decoded(capture, first, rate, live), rate, count, live)

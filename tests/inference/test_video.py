@@ -65,6 +65,15 @@ def test_a_name_with_a_colon_is_no_address(clip, tmp_path, monkeypatch):
     assert len(list(open_video(Path("10:30.mp4")).frames)) == FRAMES
 
 
+def test_a_time_lapse_keeps_its_rate(tmp_path):
+    path = tmp_path / "slow.mp4"
+    with video_writer(path, 0.5) as add:
+        for _ in range(3):
+            add(np.zeros((48, 64, 3), np.uint8))
+    video = open_video(path)
+    assert (video.rate, [seconds for seconds, _ in video.frames]) == (0.5, [0, 2, 4])
+
+
 def vary_rate(path, durations):
     """Give the frames of an .mp4 file durations of their own, in seconds."""
     content = bytearray(path.read_bytes())
