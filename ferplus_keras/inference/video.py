@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ferplus_keras.errors import Terminated
 from ferplus_keras.inference.annotate import annotate
 from ferplus_keras.inference.crop import Box, DetectedFace, middle_of, overlap, shrink
 from ferplus_keras.inference.predictor import Prediction, Predictor
@@ -155,7 +156,8 @@ def predict_video(
         except KeyboardInterrupt as stop:
             if not summary.frames:
                 raise
-            summary.stopped = None if video.live else stop
+            if not video.live or isinstance(stop, Terminated):  # not how a camera's time ends
+                summary.stopped = stop
         finally:
             video.frames.close()
     summary.taken = time.perf_counter() - started

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ferplus_keras.emotions import FERPLUS_CLASSES
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, Terminated
 from ferplus_keras.inference import sources, tables
 from ferplus_keras.inference.predictor import Predictor
 from ferplus_keras.inference.sources import AHEAD, open_video, video_writer
@@ -312,14 +312,15 @@ def test_a_camera_runs_until_its_time_is_up(light, monkeypatch, tmp_path):
     assert not decoding()
 
 
-def test_ctrl_c_ends_a_camera_and_keeps_what_it_saw(light, monkeypatch, tmp_path):
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), Terminated(15)])
+def test_ctrl_c_or_a_signal_ends_a_camera_and_keeps_what_it_saw(light, monkeypatch, tmp_path, stop):
     predictor = Predictor()
     answered = []
 
     def interrupted(faces):
         answered.append(len(faces))
         if len(answered) == 16:  # a face has three frames
-            raise KeyboardInterrupt
+            raise stop
         return by_brightness().probabilities(faces)
 
     predictor.classifier = replace(by_brightness(), run=interrupted)
@@ -327,6 +328,7 @@ def test_ctrl_c_ends_a_camera_and_keeps_what_it_saw(light, monkeypatch, tmp_path
         patch.setattr(cv2, "VideoCapture", Camera)
         summary = predict_video(0, predictor, copy=tmp_path / "camera.mp4")
     assert summary.frames == 5
+    assert summary.stopped is (stop if isinstance(stop, Terminated) else None)  # else the next
     assert open_video(tmp_path / "camera.mp4").count >= 5  # in step, dropped frames or not
     assert not decoding()
 
