@@ -263,6 +263,10 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Non
         finally:
             if writer:
                 writer.release()
+        with leaving_out(b""):  # OpenCV does not say that the disk is full
+            cut_off = writer and not cv2.VideoCapture(name).isOpened()
+        if cut_off:
+            raise InputError(f"cannot write {path}: the video is cut off; is the disk full?")
 
 
 def _first_writer(name: str, rate: float, size: tuple[int, int]):

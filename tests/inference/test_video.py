@@ -65,6 +65,28 @@ def test_a_name_with_a_colon_is_no_address(clip, tmp_path, monkeypatch):
     assert len(list(open_video(Path("10:30.mp4")).frames)) == FRAMES
 
 
+def test_a_full_disk_leaves_the_older_copy(tmp_path):
+    resource = pytest.importorskip("resource", reason="not on Windows")
+    path = tmp_path / "copy.mp4"
+    path.write_text("older")
+
+    def write():
+        noise = np.random.default_rng(0)
+        with video_writer(path, 10) as add:
+            for _ in range(20):
+                add(noise.integers(0, 256, (120, 160, 3), np.uint8))
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(InputError, match=r"cannot write .*copy\.mp4: .* is the disk full"):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_time_lapse_keeps_its_rate(tmp_path):
     path = tmp_path / "slow.mp4"
     with video_writer(path, 0.5) as add:
@@ -325,7 +347,8 @@ def test_ctrl_c_or_a_signal_ends_a_camera_and_keeps_what_it_saw(light, monkeypat
 
     predictor.classifier = replace(by_brightness(), run=interrupted)
     with monkeypatch.context() as patch:
-        patch.setattr(cv2, "VideoCapture", Camera)
+        file = cv2.VideoCapture  # reads the copy
+        patch.setattr(cv2, "VideoCapture", lambda of: Camera(of) if of == 0 else file(of))
         summary = predict_video(0, predictor, copy=tmp_path / "camera.mp4")
     assert summary.frames == 5
     assert summary.stopped is (stop if isinstance(stop, Terminated) else None)  # else the next
