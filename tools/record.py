@@ -98,7 +98,7 @@ def write_result(
     if name is None and len(networks) > 1:
         raise InputError(f"{evaluation} is of {len(networks)} networks: use --name NAME")
     name = name or networks[0]["name"]
-    command = {"command": _test_command(report, networks)}
+    command = {"command": _test_command(report, networks, name)}
     result = {"name": name, "evaluation": command | kept, "networks": networks}
     results_dir.mkdir(parents=True, exist_ok=True)
     path = results_dir / f"{name}.json"
@@ -217,7 +217,7 @@ def _train_command(config: dict[str, Any], recipe: Path, changed: dict[str, Any]
     return shlex.join(words)
 
 
-def _test_command(report: dict[str, Any], networks: list[dict[str, Any]]) -> str:
+def _test_command(report: dict[str, Any], networks: list[dict[str, Any]], name: str) -> str:
     words = ["python", "test.py", "--checkpoint_path"]
     for network in networks:
         folder = f"{CHECKPOINTS}{network['name']}"
@@ -229,4 +229,6 @@ def _test_command(report: dict[str, Any], networks: list[dict[str, Any]]) -> str
         words += ["--average", report["average"]]
     if list(report["splits"]) != ["validation", "test"]:
         words += ["--splits", *report["splits"]]
+    if len(networks) > 1:  # else they would replace the report of the first
+        words += ["--output_dir", f"{CHECKPOINTS}{name}"]
     return shlex.join(words)

@@ -98,7 +98,7 @@ def test_an_ensemble_has_all_its_networks_and_needs_a_name(run, recipe, tmp_path
     ]
     assert result["evaluation"]["command"] == (
         "python test.py --checkpoint_path checkpoints/mixed "
-        "checkpoints/mixed/model_min_loss.keras --splits validation"
+        "checkpoints/mixed/model_min_loss.keras --splits validation --output_dir checkpoints/pair"
     )
     assert list(result["evaluation"]["splits"]) == ["validation"]
 
