@@ -209,7 +209,11 @@ class _Job:
             return
         self.entries.append(summary.entry())
         if not self.arguments.json:
-            print(summary, file=output)
+            try:
+                print(summary, file=output)
+            except BrokenPipeError:  # as of `| head`: the table is wanted all the same
+                if not self.add_to_table:
+                    raise
         if summary.problem:
             self.failures.append(summary.problem)
         if summary.stopped:

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import replace
 
 import cv2
@@ -138,6 +140,22 @@ def test_a_copy_that_cannot_be_written_is_named_and_the_rest_is_finished(light, 
     assert [len(entry["faces"]) for entry in json.loads(out)] == [0, 1, 0]
     assert (album / "out/a.png").exists()
     assert len((album / "f.csv").read_text().splitlines()) == 2
+
+
+def test_the_table_is_written_though_nobody_reads_the_output(album):
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = ["album/clip.mp4", "--faces", "whole", "--csv", "f.csv"]
+    with open(writing, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-um", "ferplus_keras", "predict", *words],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        )
+    assert (done.returncode, "error" in done.stderr) == (0, False)
+    assert len((album / "f.csv").read_text().splitlines()) == 1 + 12
 
 
 def test_a_picture_that_does_not_fit_into_memory_is_named(light, album, capsys, monkeypatch):
