@@ -124,9 +124,13 @@ def warn_of_people(files: Sequence[FaceFile], splits: np.ndarray) -> None:
         if fewest <= len(of_group) <= len(files) / 2 and not named_by_class:
             shared = [name for name, found in of_group.items() if len(found) > 1]
             if shared:
+                given = _splits_of(np.array([file.split or "train" for file in files]), found)
+                advice = f"--group '{group}' keeps each in one split"
+                if any(len(given[name]) > 1 for name in shared):  # --group would refuse them
+                    advice = "the splits are given so: move each into one of them"
                 print(
                     f"warning: {len(shared)} people or sequences have pictures in several splits, "
-                    f"by the look of {files[0].path}; --group '{group}' keeps each in one split",
+                    f"by the look of {files[0].path}; {advice}",
                     file=sys.stderr,
                 )
             return

@@ -137,6 +137,16 @@ def test_people_in_one_split_each_are_not_warned_of(drawn, capsys):
     assert "warning" not in capsys.readouterr().err
 
 
+def test_people_in_several_given_splits_are_for_the_user_to_move(drawn, capsys):
+    drawn(*(f"train/{path}" for path in people("S{person:03}_001_{number:08}")))
+    folder = drawn(*(f"test/{path}" for path in people("S{person:03}_002_{number:08}")))
+    read_folder(folder)
+    said = capsys.readouterr().err
+    assert "12 people or sequences have pictures in several splits" in said
+    assert "move each into one of them" in said
+    assert "--group" not in said
+
+
 def test_unreadable_pictures_are_skipped_only_if_asked_and_all_are_listed(
     drawn, capsys, monkeypatch
 ):
