@@ -165,6 +165,6 @@ def _report(folder: Path, faults: Mapping[str, str], pictures: int, skip: bool) 
     if len(lines) > _NAMED_IN_ERROR:
         lines[_NAMED_IN_ERROR:] = [f"\n  and {len(lines) - _NAMED_IN_ERROR} more"]
     raise InputError(
-        f"cannot read {counts} in {folder}; repair or remove them, or leave them out by "
+        f"cannot read {counts} in {folder}; repair or remove them, or leave own pictures out by "
         f"--skip_unreadable:{''.join(lines)}"
     )

@@ -345,6 +345,9 @@ def test_what_microsofts_script_writes_is_read_with_its_votes(tmp_path, box):
     assert load_split(tmp_path, "train", label_rule="distribution").targets[0, 0] == 0.5
     with pytest.raises(InputError, match="expected --dataset_name FERPlus"):
         read_folder(tmp_path)
+    (tmp_path / "data" / "FER2013Test" / "fer0000002.png").unlink()
+    with pytest.raises(InputError, match=r"cannot read 1 of 3 .*, or leave own pictures out by"):
+        load_split(tmp_path, "test")
     for name in ("../fer.png", "/fer.png"):
         drawn.text("data/FER2013Test/label.csv", [f"{name},{votes['Test']}"])
         with pytest.raises(InputError, match=f"line 1: expected a path below .*{name}"):
