@@ -93,7 +93,7 @@ def ferplus_votes(data_dir: str | Path) -> FileRows:
             f"no {VOTES_FILE} in '{source.parent}'; {WHERE_TO_GET_IT}; for a folder of pictures, "
             "use --dataset_name Folder"
         )
-    table, sha256 = read_table(source, ("Usage", *VOTE_COLUMNS))
+    table, sha256 = read_table(source, ("Usage", *VOTE_COLUMNS), errors="strict")
     if not table:
         raise InputError(f"{source} has a header but no rows; {WHERE_TO_GET_IT}")
     for expected, (line, fields) in enumerate(table, start=2):

@@ -12,12 +12,13 @@ from ferplus_keras.inputs import plain
 
 
 def read_table(
-    path: Path, columns: Sequence[str], name: str | None = None
+    path: Path, columns: Sequence[str], name: str | None = None, errors: str = "surrogateescape"
 ) -> tuple[list[tuple[int, dict[str, str]]], str]:
     """Read a CSV file whose header has these columns; messages call it `name`, or by its path.
 
     UTF-8 and UTF-16, quotes, further columns, and semicolons or tabs instead of commas are
-    accepted; blanks around fields and empty lines do not count.
+    accepted; blanks around fields and empty lines do not count. Names of files that are not UTF-8
+    keep their bytes, unless `errors` is "strict".
 
     Returns:
         Line number in the file, and column name to text, of every row; the SHA-256 of the file.
@@ -29,7 +30,7 @@ def read_table(
     name = name or str(path)
     try:
         data = plain(path).read_bytes()
-        text = data.decode(text_encoding(data))
+        text = data.decode(text_encoding(data), errors)
         delimiter = find_delimiter(text.partition("\n")[0])
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         header = [field.strip() for field in next(lines, [])]

@@ -152,7 +152,8 @@ def _read(folder: Path, name: str, split: str) -> Report:
         rows = pandas.read_csv(
             run / PREDICTIONS,
             usecols=lambda column: column in COLUMNS,
-            dtype={column: str for column in COLUMNS if column != "row"},
+            dtype={column: object for column in COLUMNS if column != "row"},
+            encoding_errors="surrogateescape",  # a path may be no UTF-8
             keep_default_na=False,  # a class may be called NA
         )
         rows = rows[rows.pop("split") == split].astype({"row": "int64"})

@@ -84,7 +84,7 @@ def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
     `labels` are (n,) int, indices of the true class; `probabilities` (n, C) float.
     """
     of_truth = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.clip(of_truth, np.finfo(np.float32).tiny, 1)).mean())
+    return float(0 - np.log(np.clip(of_truth, np.finfo(np.float32).tiny, 1)).mean())  # never -0.0
 
 
 def summary(

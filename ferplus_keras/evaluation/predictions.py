@@ -18,6 +18,7 @@ from ferplus_keras.data.tables import read_table
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES, SPELLINGS, SPLITS
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.evaluation import evaluate as evaluation
+from ferplus_keras.evaluation.compare import COLUMNS
 from ferplus_keras.extras import EVALUATION, require
 from ferplus_keras.files import require_writable, sha256
 from ferplus_keras.inputs import DAMAGED_ARRAY, plain
@@ -101,10 +102,13 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
     seven = "contempt" not in columns and {*FER2013_CLASSES} <= columns.keys()
     dataset_name = arguments.dataset_name or ("FERPlus7" if seven else "FERPlus")
     rule = DATASETS[dataset_name].rule(arguments.label_rule).name
+    of_test = DATASETS[dataset_name].own_pictures and {*COLUMNS[:4]} <= {*table}
     source = open_source(
         arguments.data_dir,
         dataset_name,
         arguments.cache_dir,
+        # Own pictures may lack classes that test.py's file has.
+        class_names=[name for name in table if name not in COLUMNS] if of_test else None,
         group=arguments.group,
         skip_unreadable=arguments.skip_unreadable,
     )
@@ -137,7 +141,8 @@ def _read(path: Path) -> pandas.DataFrame:
 
     try:
         if path.suffix == ".csv":
-            return pandas.DataFrame([line for _, line in read_table(path, ())[0]])
+            lines = [line for _, line in read_table(path, ())[0]]
+            return pandas.DataFrame(lines, dtype=object)  # a name may be no UTF-8
         if path.suffix == ".npy":
             return pandas.DataFrame(np.load(plain(path)))
         if path.suffix == ".parquet":
@@ -192,7 +197,7 @@ def _values(
         notes.append("contempt: the model has no such class, so it counts as never predicted")
     elif source.label_set.name == "FERPlus7":
         notes.append("contempt: its faces are left out (they count with --dataset_name FERPlus)")
-    if "contempt" in columns and "contempt" not in names:
+    if (columns.keys() & {*FERPLUS_CLASSES}) - {*map(_class, names)}:
         values /= np.maximum(values.sum(axis=1, keepdims=True), 1e-12)
     return evaluation.as_probabilities(values, values.shape)
 
@@ -212,7 +217,12 @@ def _rows(
     else:
         known = source.rows.names if known is None else known
         named = [spelt[name] for name in ("imagename", "image", "path") if name in spelt]
-        column = named[0] if named and known is not None else None
+        if named and known is None:
+            raise UsageError(
+                f"{path}: {source.label_set.name} does not know pictures by the names in column "
+                f"{named[0]}: add a column `row`, or drop this one if the lines are in order"
+            )
+        column = named[0] if named else None
     if column is None:
         if not splits:
             raise UsageError(f"{path} has no column `row` or `image`: give --splits, such as test")
@@ -227,8 +237,8 @@ def _rows(
         rows = kept if len(table) == len(kept) else every
         return np.sort(rows), np.argsort(rows)
     table = table[table[column] != ""]  # FER+ has images without a name, of which no rule keeps one
-    lines = table[column].astype(str).str.strip().str.removesuffix(".0")
-    lines = lines.str.removeprefix("./").to_list()  # as `inputs.cell` writes some paths
+    lines = [str(line).strip().removesuffix(".0") for line in table[column]]
+    lines = [line.removeprefix("./") for line in lines]  # as `inputs.cell` writes some paths
     if known is source.rows.names:  # of files in no folder
         lines = [PureWindowsPath(line).name for line in lines]
     rows_of = defaultdict(list)

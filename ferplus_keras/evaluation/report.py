@@ -47,8 +47,8 @@ def write_predictions(evaluations: Mapping[str, Evaluation], path: Path) -> None
         if (found.right_classes.sum(axis=1) > 1).any():
             more["right_classes"] = ["|".join(names[right]) for right in found.right_classes]
         numbers = pandas.DataFrame(found.probabilities, columns=names)
-        parts = (pandas.DataFrame(said), numbers, pandas.DataFrame(more))
-        tables.append(pandas.concat(parts, axis=1))
+        texts = pandas.DataFrame(more, dtype=object)  # a path may be no UTF-8
+        tables.append(pandas.concat((pandas.DataFrame(said), numbers, texts), axis=1))
     with replacing(path) as temporary:
         pandas.concat(tables).to_csv(
             temporary, index=False, float_format=DIGITS, errors="surrogateescape"

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import os
 
 import numpy as np
 import pandas
@@ -10,12 +11,14 @@ import pytest
 
 from ferplus_keras.cli import main
 from ferplus_keras.data.counts import label_counts
-from ferplus_keras.data.dataset import load_split
+from ferplus_keras.data.dataset import load_split, open_source
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.data.sample_faces import write_sample_data
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.evaluate import evaluate
+from ferplus_keras.evaluation.report import write_predictions
+from ferplus_keras.evaluation.scores import Evaluation
 from tests.data.test_folder import write_faces
 
 FER2013_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -129,6 +132,11 @@ def test_seven_classes_leave_contempt_out_or_miss_it(table, sample_data, tmp_pat
     table.to_csv(tmp_path / "eight.csv", index=False)
     same, _ = scored(tmp_path / "eight.csv", sample_data, "--dataset_name", "FERPlus7")
     assert same["confusion_matrix"] == found["confusion_matrix"]
+    six, _ = scored(tmp_path / "seven.csv", sample_data, "--dataset_name", "FER6")
+    split = load_split(sample_data, "test", "FER6")
+    places = np.searchsorted(table["row"], split.row_ids)
+    best = answers.drop(columns="disgust").to_numpy()[places].argmax(axis=1)
+    assert six["accuracy"] == np.mean(best == split.labels())
     missed, not_known = scored(tmp_path / "seven.csv", sample_data, "--dataset_name", "FERPlus")
     assert missed["n"] == len(load_split(sample_data, "test").images)
     assert missed["per_class"]["contempt"]["recall"] in (0, None)
@@ -171,6 +179,8 @@ def test_what_cannot_be_used_is_named(table, sample_data, tmp_path, capsys):
     assert "'much'" in said(text)
     assert "expected a column for each of neutral" in said(table[["row", "anger"]])
     assert "give --splits" in said(table[classes])
+    line = said(table[["image", *classes]], "--dataset_name", "FER", "--splits", "test")
+    assert "FER does not know pictures by the names in column image" in line
     assert "expected" in said(table[classes].iloc[:9], "--splits", "test")
     seven(table).T.reset_index(drop=True).T.to_csv(path, index=False)
     assert "--classes ferplus or fer2013" in refused(path, sample_data, capsys)
@@ -246,3 +256,36 @@ def test_own_pictures_go_by_the_names_that_labels_writes(tmp_path):
     words = ("--dataset_name", "Folder", "--skip_unreadable")
     found, _ = scored(tmp_path / "mine.csv", data, *words)
     assert (found["n"], found["accuracy"]) == (20, 1)
+
+
+def test_names_of_pictures_need_not_be_utf8(tmp_path, capsys):
+    data, name = tmp_path / "data", os.fsdecode(b"test/a/caf\xe9.png")
+    written = write_faces(data, {"train/a": 20, "train/b": 20, "test/a": 3, "test/b": 3})
+    (data / max(path for path in written if path.startswith("test/a"))).rename(data / name)
+    label_counts(data, "Folder", output=tmp_path / "rows.csv")
+    lines = (tmp_path / "rows.csv").read_bytes().splitlines(keepends=True)
+    header = lines[0].replace(b"row,", b"").replace(b"label", b"other")
+    of_test = [b",".join(line.split(b",")[:1] + line.split(b",")[2:]) for line in lines[1:]]
+    of_test = [line for line in of_test if line.startswith(b"test,")]
+    (tmp_path / "mine.csv").write_bytes(b"".join([header, *of_test]))
+    found, _ = scored(tmp_path / "mine.csv", data, "--dataset_name", "Folder")
+    assert (found["n"], found["accuracy"]) == (6, 1)
+    report = tmp_path / "mine_report"
+    assert b"caf\xe9.png" in (report / "predictions.csv").read_bytes()
+    scored(report / "predictions.csv", data, "--dataset_name", "Folder")
+    both = [str(report), str(report / "predictions_report")]
+    assert main(["compare", *both, "--output_dir", str(tmp_path)]) == 0
+    assert "on 6 rows in common:" in capsys.readouterr().out
+
+
+def test_own_pictures_may_lack_classes_that_the_predictions_have(tmp_path):
+    data = tmp_path / "data"
+    write_faces(data, {"test/anger": 3, "test/happiness": 3})
+    source = open_source(data, "Folder", class_names=FERPLUS_CLASSES)
+    split = source.split("test", "own labels")
+    values = np.random.default_rng(0).dirichlet(np.ones(8), 6).astype(np.float32)
+    found = Evaluation(split, values)
+    write_predictions({"test": found}, tmp_path / "predictions.csv")
+    again, _ = scored(tmp_path / "predictions.csv", data, "--dataset_name", "Folder")
+    for name in ("n", "accuracy", "loss", "macro_f1", "confusion_matrix"):
+        assert again[name] == found.scores()[name]
