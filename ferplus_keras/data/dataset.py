@@ -238,7 +238,12 @@ def open_source(
                 f"{'colour' if channels else 'grey'}; only your own pictures (--dataset_name "
                 "Folder) have the size and colour that is asked for"
             )
-    classes = find_class_map(class_map, label_set.class_names or rows.class_names)
+    known = label_set.class_names or rows.class_names
+    if class_names is not None and class_map:
+        named = {old.strip() for entry in class_map for old in entry.partition("=")[2].split("+")}
+        if {*known} <= named:  # the others are classes that these data lack, not misspelled ones
+            known = tuple(named)
+    classes = find_class_map(class_map, known)
     if class_names is not None:
         if extra := [name for name in classes if name not in class_names]:
             raise InputError(

@@ -320,3 +320,29 @@ def test_another_layout_is_one_decorated_function(tmp_path):
     assert found.class_names == ("a", "b")
     assert len(found.images) == 30
     assert [path[0] for path in found.paths] == ["ab"[row.argmax()] for row in found.opinions]
+
+
+def test_labels_csv_names_files_that_are_not_utf8(tmp_path):
+    lines = [
+        "path,label",
+        *(f"{path},{path[0]}" for path in write_faces(tmp_path, {"a": 8, "b": 8})),
+    ]
+    first = lines[1].split(",")[0]
+    (tmp_path / first).rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    text = "\n".join(lines).encode().replace(first.encode(), b"caf\xe9.png")
+    (tmp_path / "labels.csv").write_bytes(text)
+    assert os.fsdecode(b"caf\xe9.png") in read_folder(tmp_path).paths
+
+
+def test_the_class_map_of_a_checkpoint_may_name_classes_that_the_pictures_lack(tmp_path):
+    write_faces(tmp_path, {"test/glad": 2, "test/sad": 1})
+    names, class_map = ("good", "bad"), ["good=glad", "bad=sad+angry"]
+    options = {"class_map": class_map, "class_names": names}
+    split = load_split(tmp_path, "test", "Folder", **options)
+    assert split.class_names == names
+    assert split.targets.sum(axis=0).tolist() == [2, 1]
+    for wrong in (["good=glad", "bad=sat+angry"], ["good=glad", "bad=angry"]):
+        with pytest.raises(UsageError, match="unknown class in --class_map"):
+            load_split(tmp_path, "test", "Folder", class_names=names, class_map=wrong)
+    with pytest.raises(UsageError, match="unknown class in --class_map 'angry'"):
+        load_split(tmp_path, "test", "Folder", class_map=class_map)
