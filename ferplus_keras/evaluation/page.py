@@ -10,6 +10,7 @@ import numpy as np
 
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.dataset import DATASETS
+from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import InputError
 from ferplus_keras.evaluation.calibration import at_temperature, reliability
 from ferplus_keras.evaluation.metrics import vote_entropy, vote_shares
@@ -31,7 +32,8 @@ def write_report_page(
 ) -> None:
     """Write report.html whole: `report` is what `evaluate` returns, of the same `evaluations`."""
     networks = report.get("members", [report])
-    side = next(iter(evaluations.values())).split.images.shape[1]
+    _, side, _, *channels = next(iter(evaluations.values())).split.images.shape
+    spec = MODELS.get(networks[0]["model"])
     training = []
     for folder, epoch in {Path(of["checkpoint"]).parent: of["epoch"] for of in networks}.items():
         plots, fault = [], ""
@@ -47,8 +49,10 @@ def write_report_page(
         report={"members": (), "trial": None, "evaluation_id": None, "not_known": ()} | report,
         label_set=DATASETS[report["dataset_name"]],
         networks={(of["model"], of["image_size"]) for of in networks},
-        spec=MODELS.get(report["model"]),
+        spec=spec,
         side=side,
+        crop=round(spec.crop * side / FACE_SIZE) if spec else side,
+        colour=bool(channels),
         views=len(VIEWS[report["tta"]](np.zeros((1, side, side), np.uint8))),
         splits=[
             _split(name, report["splits"][name], found, report["temperature"])

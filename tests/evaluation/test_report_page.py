@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import re
 import shutil
 from html.parser import HTMLParser
@@ -11,7 +12,7 @@ from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
 from ferplus_keras.evaluation import evaluate as evaluation
 from ferplus_keras.evaluation.page import ambiguous, confident_errors, write_report_page
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
-from ferplus_keras.models.registry import build_model
+from ferplus_keras.models.registry import MODELS, build_model
 from ferplus_keras.templates import environment
 
 VOID = ("img", "meta", "br")
@@ -209,6 +210,33 @@ def test_rows_that_say_nothing_new_are_left_out(evaluated, capsys):
     assert report["splits"]["test"]["leak_free"]["n"] == report["splits"]["test"]["n"]
     assert "label-rules" not in page.sections
     assert "without leaks" not in (page.text + capsys.readouterr().out).lower()
+
+
+def test_preprocessing_is_that_of_the_faces(evaluated, tmp_path, monkeypatch, tiny_network):
+    report, evaluations, page = evaluated(count=2, splits=("test",))
+    assert "grey faces of 48×48 pixels, left at 48×48, 1 channel, minus 127.5" in page.text
+    found = evaluations["test"]
+    images = np.zeros((len(found.labels), 96, 96, 3), np.uint8)  # as own pictures may be
+    larger = dataclasses.replace(found, split=found.split._replace(images=images))
+    for crop, part in ((48, ""), (40, "the centre 80×80 pixels of ")):
+        spec = dataclasses.replace(MODELS[tiny_network], crop=crop)
+        monkeypatch.setitem(MODELS, tiny_network, spec)
+        write_report_page(report, {"test": larger}, tmp_path / "other.html")
+        text = " ".join(Page(tmp_path / "other.html").text.split())
+        assert f"Preprocessing {part}colour faces of 96×96 pixels, resized to 48×48, 1" in text
+
+
+def test_leaks_of_training_have_their_duplicates_outside(evaluated, tmp_path):
+    report, evaluations, _ = evaluated(splits=("train",))
+    found = evaluations["train"]
+    leaked = np.arange(len(found.labels)) == confident_errors(found)[0]
+    found = dataclasses.replace(found, split=found.split._replace(leaked=leaked))
+    for name, where in (("train", "outside"), ("test", "in")):
+        of_split = report | {"splits": {name: found.scores()}}
+        write_report_page(of_split, {name: found}, tmp_path / "other.html")
+        page = Page(tmp_path / "other.html")
+        assert f"faces without a duplicate {where} training" in page.text
+        assert f"duplicate {where} training" in page.words
 
 
 def test_plots_follow_the_page(evaluated, tmp_path):
