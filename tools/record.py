@@ -129,7 +129,7 @@ def changed_settings(config: dict[str, Any], recipe: Path) -> dict[str, Any]:
         if value is not None or key not in ("face_size", "colour")
     }
     if "teacher" in changed and not changed["teacher"]:
-        del changed["teacher_weight"]
+        changed.pop("teacher_weight", None)
         changed["teacher"] = ["none"]
     return changed
 

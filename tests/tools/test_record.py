@@ -168,11 +168,10 @@ def test_runs_that_a_run_starts_from_are_named_as_the_recipe_names_them(tiny_net
     }
 
 
-def test_a_run_without_its_recipes_teachers_says_so(tiny_network, tmp_path):
+@pytest.mark.parametrize("weight", ["", "teacher_weight: 0.7\n"])
+def test_a_run_without_its_recipes_teachers_says_so(tiny_network, tmp_path, weight):
     recipe = tmp_path / "taught.yaml"
-    recipe.write_text(
-        f"model_name: {tiny_network}\nteacher: [checkpoints/a]\nteacher_weight: 0.7\n"
-    )
+    recipe.write_text(f"model_name: {tiny_network}\nteacher: [checkpoints/a]\n{weight}")
     line = ["--config", str(recipe), "--teacher", "none"]
     config = to_plain(read_config(TrainConfig, line, "train.py"))
     changed = changed_settings(config, recipe)
