@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -102,16 +102,17 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
     seven = "contempt" not in columns and {*FER2013_CLASSES} <= columns.keys()
     dataset_name = arguments.dataset_name or ("FERPlus7" if seven else "FERPlus")
     rule = DATASETS[dataset_name].rule(arguments.label_rule).name
-    of_test = DATASETS[dataset_name].own_pictures and {*COLUMNS[:4]} <= {*table}
     source = open_source(
         arguments.data_dir,
         dataset_name,
         arguments.cache_dir,
-        # Own pictures may lack classes that test.py's file has.
-        class_names=[name for name in table if name not in COLUMNS] if of_test else None,
         group=arguments.group,
         skip_unreadable=arguments.skip_unreadable,
     )
+    if source.label_set.own_pictures and {*source.class_names, *COLUMNS[:4]} <= {*table}:
+        # They may lack classes that test.py's file has.
+        classes = {name: source.class_map.get(name, ()) for name in table if name not in COLUMNS}
+        source = replace(source, class_map=classes)
     not_known = list(NOT_KNOWN)
     values = _values(table, columns, source, path, not_known)
     rows, lines = _rows(table, source, rule, arguments.splits, path)
