@@ -54,7 +54,7 @@ def _faces(folder: Path, shard: str) -> list[FaceFile]:
                 code = values[label]
                 known = isinstance(code, int) and 0 <= code < len(names)
                 path = f"{shard}#{len(files):07}"
-                fields = {name: str(value) for name, value in values.items()}
+                fields = {name: "" if cell is None else str(cell) for name, cell in values.items()}
                 found = str(names[code] if known else code)
                 files.append(FaceFile(path, found, split, row=(group, row), fields=fields))
     return files

@@ -50,7 +50,7 @@ def find_groups(files: Sequence[FaceFile], group: str) -> list[str]:
 
 def _groups(files: Sequence[FaceFile], group: str) -> list[str | None]:
     if files and group in files[0].fields:
-        return [file.fields.get(group) for file in files]
+        return [file.fields.get(group) or None for file in files]
     pattern = re.compile(group)
     names = (file.path if "/" in group else file.path.rpartition("/")[2] for file in files)
     found = (pattern.search(name) for name in names)

@@ -11,7 +11,7 @@ from ferplus_keras.data.dataset import load_split
 from ferplus_keras.data.folder import read_folder
 from ferplus_keras.data.layouts import LAYOUTS, split_of
 from ferplus_keras.emotions import FERPLUS_CLASSES
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, UsageError
 from tests.data.test_folder import write_faces
 
 RAF_DB = ["surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"]
@@ -325,6 +325,18 @@ def test_the_pictures_of_parquet_files_are_those_of_their_rows(tmp_path):
         for row in rows
     ]
     np.testing.assert_array_equal(load_split(tmp_path, "test", "Folder").images, pixels)
+
+
+def test_rows_of_parquet_files_without_a_person_are_no_group(tmp_path):
+    parquet(Drawn(tmp_path))
+    import pyarrow.parquet
+
+    for path in (tmp_path / "data").iterdir():
+        table = pyarrow.parquet.read_table(path)
+        people = [None, *(f"{path.name} {row % 2}" for row in range(1, len(table)))]
+        pyarrow.parquet.write_table(table.append_column("who", [people]), path)
+    with pytest.raises(UsageError, match=r"--group who: expected a column .* has none"):
+        read_folder(tmp_path, group="who")
 
 
 @pytest.mark.parametrize("box", [[], ['"(0, 0, 48, 48)"']], ids=["no box", "box"])
