@@ -388,7 +388,7 @@ def test_data_are_read_once_and_a_rule_without_rows_is_named(config, monkeypatch
     monkeypatch.setattr(evaluation, "open_source", count)
 
     def drop_all(votes):
-        return LABEL_RULES["majority"].apply(votes)._replace(keep=np.zeros(len(votes), bool))
+        return LABEL_RULES["majority"].apply(votes).without(np.ones(len(votes), bool), "dropped")
 
     nothing = dataclasses.replace(LABEL_RULES["majority"], name="nobody", apply=drop_all)
     monkeypatch.setitem(LABEL_RULES, "nobody", nothing)
