@@ -142,7 +142,8 @@ def _read(path: Path) -> pandas.DataFrame:
 
     try:
         if path.suffix == ".csv":
-            lines = [line for _, line in read_table(path, ())[0]]
+            if not (lines := [line for _, line in read_table(path, ())[0]]):
+                raise InputError(f"{path}: expected one line per face, found none")
             return pandas.DataFrame(lines, dtype=object)  # a name may be no UTF-8
         if path.suffix == ".npy":
             return pandas.DataFrame(np.load(plain(path)))

@@ -178,6 +178,7 @@ def test_what_cannot_be_used_is_named(table, sample_data, tmp_path, capsys):
     text.loc[4, "fear"] = "much"
     assert "'much'" in said(text)
     assert "expected a column for each of neutral" in said(table[["row", "anger"]])
+    assert "one line per face, found none" in said(table[:0])
     assert "give --splits" in said(table[classes])
     line = said(table[["image", *classes]], "--dataset_name", "FER", "--splits", "test")
     assert "FER does not know pictures by the names in column image" in line
