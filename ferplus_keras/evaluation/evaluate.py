@@ -71,7 +71,7 @@ def evaluate(
     elif hasattr(subject, "predict_on_batch"):
         subject = Classifier.from_model(subject, split.class_names)
     if isinstance(subject, Classifier):
-        found = subject.arranged(split.class_names).probabilities(split.images)
+        found = shares(subject.arranged(split.class_names).probabilities(split.images))
     else:
         found = as_probabilities(subject, split.targets.shape)
     return Evaluation(split, found).scores()
@@ -97,6 +97,14 @@ def as_probabilities(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         )
     rounded = np.abs(sums - 1) > 1e-4
     return np.where(rounded[:, None], values / sums[:, None], values).astype(np.float32)
+
+
+def shares(answers: np.ndarray) -> np.ndarray:
+    """Return (n, C) answers divided by their sums if they are a sigmoid's, as losses take them."""
+    sums = answers.sum(axis=1, keepdims=True)
+    if np.allclose(sums, 1, atol=1e-3) or answers.min() < 0:  # a softmax's, or no probabilities
+        return answers
+    return answers / np.maximum(sums, np.finfo(np.float32).tiny)
 
 
 def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:
@@ -153,12 +161,14 @@ def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:
     def ask(rows: np.ndarray, name: str) -> list[np.ndarray]:
         images, several = cache.take(source.rows.images, rows), len(members) > 1
         return [
-            member.probabilities(
-                images,
-                batch_size=size,
-                tta=config.tta,
-                average=config.average,
-                name=f"{name} {number}/{len(members)}" if several else name,
+            shares(
+                member.probabilities(
+                    images,
+                    batch_size=size,
+                    tta=config.tta,
+                    average=config.average,
+                    name=f"{name} {number}/{len(members)}" if several else name,
+                )
             )
             for number, member in enumerate(members, start=1)
         ]

@@ -68,6 +68,24 @@ def test_a_loaded_checkpoint_is_the_model_that_was_saved(checkpoint, tiny_networ
     np.testing.assert_allclose(model.predict(faces, verbose=0), probabilities, atol=1e-6)
 
 
+def test_the_answers_of_a_sigmoid_are_divided_by_their_sums(
+    config, checkpoint, tiny_network, sample_data
+):
+    model = build_model(tiny_network, 8, weights="none", image_size=48, activation="sigmoid")
+    info = CheckpointInfo(tiny_network, 48, FERPLUS_CLASSES, "FERPlus", "majority", "majority")
+    save_checkpoint(model, checkpoint, info)
+    found = evaluate(config)["splits"]["test"]
+    split = load_split(sample_data, "test")
+    answers = model.predict(split.images, verbose=0)
+    of_truth = (answers / answers.sum(axis=1, keepdims=True))[split.targets > 0]
+    assert answers.sum(axis=1).max() > 1.1
+    assert found["accuracy"] == np.mean(answers.argmax(axis=1) == split.labels())
+    assert found["loss"] == pytest.approx(-np.log(of_truth).mean(), rel=1e-4)
+    assert evaluate(checkpoint, split)["loss"] == pytest.approx(found["loss"])
+    line = ["evaluate", str(checkpoint.with_name("predictions.csv")), "--data_dir"]
+    assert main([*line, str(sample_data)]) == 0
+
+
 def test_batch_size_does_not_change_the_result(config, tmp_path):
     one, other = (
         evaluate(dataclasses.replace(config, batch_size=size, output_dir=str(tmp_path / str(size))))
