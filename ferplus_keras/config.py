@@ -371,9 +371,10 @@ def read_config(
                 )
         written |= found
     if given.get("resume"):
-        said = below | written | given
-        places = {key: said[key] for key in ("name", "checkpoints_dir") if key in said}
-        run_file = config_class(**places).run_dir / CONFIG
+        said = below | written | given  # the file may say where the folder was before
+        names = ("name", "checkpoints_dir")
+        found = config_class(**{key: said[key] for key in names if key in said})
+        run_file, places = found.run_dir / CONFIG, {key: getattr(found, key) for key in names}
         if not run_file.is_file():
             raise UsageError(f"nothing to resume: no {run_file}; start the run without --resume")
         began = as_settings(config_class, run_file)

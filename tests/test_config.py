@@ -244,6 +244,21 @@ def test_a_run_is_resumed_by_the_recipe_that_began_it(tmp_path):
         assert (resumed.run_dir, resumed.batch_size, resumed.nepochs) == (run, 7, 3)
 
 
+def test_a_run_is_resumed_where_its_folder_lies(tmp_path, monkeypatch):
+    import yaml
+
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "checkpoints" / "experiment_1"
+    run.mkdir(parents=True)
+    began = TrainConfig(name="before", checkpoints_dir="/elsewhere", batch_size=7)
+    (run / "config.yaml").write_text(yaml.safe_dump(to_plain(began)))
+    for line in ("--resume", "--resume --name experiment_1", "--resume --checkpoints_dir ."):
+        if line.endswith("."):
+            monkeypatch.chdir(run.parent)
+        resumed = read(line)
+        assert (resumed.run_dir.resolve(), resumed.batch_size) == (run, 7)
+
+
 def test_words_of_a_command_line_hide_no_flags():
     assert as_words({"metrics": ["a", "b"], "freeze_before": -51, "seed": None}) == [
         *("--metrics", "a", "b", "--freeze_before", "-51")
