@@ -192,8 +192,9 @@ class Run:
         """Refuse a folder in which this start may not write, before any slow work.
 
         Raises:
-            InputError: the run exists and neither `resume` nor `overwrite` is set, or the folder
-                cannot be written, or its name is one that TensorFlow cannot write to.
+            InputError: the run exists and neither `resume` nor `overwrite` is set, it cannot be
+                resumed, the folder cannot be written, or its name is one that TensorFlow cannot
+                write to.
         """
         if str(self.folder).encode("utf-8", "replace") != os.fsencode(self.folder):
             raise InputError(
@@ -207,6 +208,13 @@ class Run:
                 f"the run {self.folder} exists already: choose another --name, "
                 "--resume to continue it, or --overwrite to replace it"
             )
+        # Otherwise it would begin again, and replace its models by those of the first epoch.
+        gone = resume and not (self / STATE).is_file()
+        if gone and ((self / FINAL).is_file() or len(self.history()) > 1):
+            raise InputError(
+                f"{self.folder} has no {STATE}, without which --resume cannot continue it: "
+                "choose another --name, or --overwrite to start again"
+            )
         ours = {"model_name", "label_rule", "freeze_before"}  # others may have a config.yaml, too
         if self.exists and overwrite and not ours <= self.known_settings().keys():
             raise InputError(
@@ -215,15 +223,20 @@ class Run:
             )
         require_writable(self.folder, "--checkpoints_dir")
 
+    def written(self) -> list[Path]:
+        """Return what training, evaluation, explanation and export have written but for logs/.
+
+        The settings come last: without them, `require_usable` takes the folder for a stranger's.
+        """
+        patterns = (*_EXPORTS, *_EXPLAINED, *EVALUATED, *reversed(TRAINED))
+        found = [path for pattern in patterns for path in self.folder.glob(pattern)]
+        return [path for path in found if path.is_file() or (path / "saved_model.pb").is_file()]
+
     def clear(self) -> None:
-        """Remove what training, evaluation, explanation and export have written, nothing else."""
-        for pattern in (*TRAINED, *EVALUATED, *_EXPLAINED, *_EXPORTS):
-            for path in self.folder.glob(pattern):
-                if path.is_file():
-                    path.unlink()
-                elif (path / "saved_model.pb").is_file():
-                    shutil.rmtree(path)
+        """Remove what `written` lists and logs/, nothing else."""
         shutil.rmtree(self / LOGS, ignore_errors=True)
+        for path in self.written():
+            path.unlink() if path.is_file() else shutil.rmtree(path)
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from ferplus_keras.errors import UsageError
 from ferplus_keras.files import sha256
 from ferplus_keras.formats import FORMATS, find_format
 from ferplus_keras.models.checkpoint import read_info
-from ferplus_keras.run import TRAINED, find_checkpoint
+from ferplus_keras.run import Run, find_checkpoint
 
 
 def check_teachers(
@@ -35,8 +35,8 @@ def check_teachers(
     for file in map(find_checkpoint, paths or ()):
         if find_format(file) is FORMATS["keras"]:  # its header is read at once
             read_info(file)
-        of_run = overwritten and file.resolve().parent == overwritten.resolve()
-        if of_run and file.name in TRAINED:
+        removed = Run(overwritten).written() if overwritten else []
+        if file.resolve() in [path.resolve() for path in removed]:
             raise UsageError(
                 f"--overwrite would delete the teacher {file}: choose another --name for the run"
             )

@@ -152,7 +152,8 @@ def test_a_teacher_of_other_classes_is_refused_before_any_is_asked(config, teach
 def test_a_run_does_not_overwrite_its_own_teacher(config):
     folder = train(dataclasses.replace(config, nepochs=1))
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    for teacher in (folder, folder / "final_model.keras"):
+    for teacher in (folder, folder / "final_model.keras", folder / "model_max_acc.onnx"):
         with pytest.raises(UsageError, match="--overwrite would delete the teacher"):
             train(dataclasses.replace(config, teacher=(str(teacher),), overwrite=True))
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    (folder / "model_max_acc.onnx").write_bytes(b"an export")

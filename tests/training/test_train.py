@@ -413,6 +413,43 @@ def test_a_strangers_folder_is_not_overwritten(config):
     assert (config.run_dir / "config.yaml").read_text() == "theirs: 1\n"
     assert (config.run_dir / "logs" / "log.txt").read_text() == "theirs"
 
+@pytest.mark.parametrize("removed", range(4))
+def test_a_run_killed_while_it_is_cleared_can_be_overwritten(tmp_path, monkeypatch, removed):
+    run = Run(tmp_path / "run")
+    names = ("config.yaml", "run.json", "final_model.keras", "resume_state.npz")
+    for name in names:
+        run.folder.mkdir(exist_ok=True)
+        (run / name).write_text("model_name: Tiny\nlabel_rule: a\nfreeze_before: 0\n")
+    remove, calls = Path.unlink, []
+
+    def kill(self, **options):
+        if len(calls) == removed:
+            raise KeyboardInterrupt
+        calls.append(self.name)
+        remove(self, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", kill)
+        with pytest.raises(KeyboardInterrupt):
+            run.clear()
+    assert len([name for name in names if (run / name).exists()]) == len(names) - removed
+    run.require_usable(resume=False, overwrite=True)
+
+
+def test_a_run_without_its_state_is_not_begun_again_by_resume(config, monkeypatch):
+    folder = train(config)
+    (folder / "resume_state.npz").unlink()
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for names in ((), ("final_model.keras",)):  # the second as if it had been interrupted
+        for name in names:
+            (folder / name).unlink()
+            del before[name]
+        with pytest.raises(InputError, match=r"has no resume_state\.npz, without which --resume"):
+            train(dataclasses.replace(config, resume=True, nepochs=3))
+        found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+        assert found == before
+
+
 
 def test_a_folder_that_is_not_utf_8_is_refused_and_can_be_locked(config, tmp_path, monkeypatch):
     place = tmp_path / os.fsdecode(b"caf\xe9")
