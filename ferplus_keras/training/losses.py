@@ -28,13 +28,13 @@ def multi_target(targets, probabilities):
 
 
 def accuracy(targets, probabilities):
-    """Return 1 where the most probable class is among the right ones, (b,) float32.
+    """Return 1 where no class has a larger target than the most probable one, (b,) float32.
 
     Keras logs a metric under its function's name.
     """
     predicted = ops.expand_dims(ops.argmax(probabilities, axis=-1), axis=-1)
     right = ops.take_along_axis(ops.convert_to_tensor(targets), predicted, axis=-1)
-    return ops.cast(ops.squeeze(right, axis=-1) > 0, "float32")
+    return ops.cast(ops.squeeze(right, axis=-1) >= ops.max(targets, axis=-1), "float32")
 
 
 ACCURACIES = {"categorical_accuracy": "accuracy", "multi_target_accuracy": accuracy}
@@ -52,7 +52,7 @@ def find_loss(name: str) -> Callable | keras.losses.Loss:
 
 
 def find_metrics(
-    names: Sequence[str], accuracy: str
+    names: Sequence[str], accuracy: str, classes: int = 8
 ) -> list[str | Callable | keras.metrics.Metric]:
     """Return the metrics to compile with: `accuracy`, which chooses the model, and the others.
 
@@ -61,6 +61,7 @@ def find_metrics(
     Args:
         names: Keras metric names; the older project's `acc` is accuracy.
         accuracy: what counts right answers, a key of `ACCURACIES`.
+        classes: number of classes C.
 
     Raises:
         UsageError: Keras has no metric of that name that takes targets (b, C).
@@ -68,7 +69,7 @@ def find_metrics(
     found = [ACCURACIES[accuracy]]
     for name in dict.fromkeys(names):
         if name not in ("acc", "accuracy"):
-            metric = _get(keras.metrics, "metric", name, "top_k_categorical_accuracy")
+            metric = _get(keras.metrics, "metric", name, "categorical_crossentropy", classes)
             by_class = getattr(metric, "average", "macro") is None
             if by_class:  # one number is logged
                 metric.average = "macro"
@@ -76,8 +77,8 @@ def find_metrics(
     return found
 
 
-def _get(module: Any, kind: str, name: str, examples: str) -> Any:
-    one_hot = np.eye(3, 2, dtype="float32")
+def _get(module: Any, kind: str, name: str, examples: str, classes: int = 8) -> Any:
+    one_hot = np.eye(3, classes, dtype="float32")
     try:
         module.get(name)(one_hot, one_hot)
         return module.get(name)  # a metric keeps what it was tried on

@@ -80,10 +80,11 @@ def build_network(
 
 def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
     """Return the network with its starting weights, and the batches it is trained on."""
-    split = dataset.splits["train"]
+    split, validation = dataset.splits["train"], dataset.splits["validation"]
     loss = find_loss(config.loss or split.kind.loss)
-    metrics = find_metrics(config.metrics, split.kind.accuracy)
-    validation = dataset.splits["validation"]
+    kinds = (split.kind, validation.kind)  # where either is of sets, it counts all right classes
+    accuracy = next((kind for kind in kinds if not kind.mixable), split.kind).accuracy
+    metrics = find_metrics(config.metrics, accuracy, len(dataset.class_names))
     if config.limit_train:
         split = limit_split(split, config.limit_train, config.seed)
         print(f"training on {len(split.images)} of the training rows (--limit_train)")

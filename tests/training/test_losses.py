@@ -63,6 +63,15 @@ def test_f1_is_one_number_also_in_a_second_stage():
         assert found == pytest.approx(f1_score(targets.argmax(axis=1), answers, average="macro"))
 
 
+def test_a_metric_is_tried_on_as_many_classes_as_there_are(monkeypatch):
+    """PyTorch finds no top five of two."""
+    tried = []
+    monkeypatch.setattr(keras.metrics, "get", lambda name: lambda y, p: tried.append(y.shape[1]))
+    find_metrics(("top_k_categorical_accuracy",), "categorical_accuracy", 5)
+    find_metrics(("top_k_categorical_accuracy",), "categorical_accuracy")
+    assert tried == [5, 8]
+
+
 def test_accuracy_is_always_among_the_metrics():
     assert find_metrics(("acc",), "categorical_accuracy") == ["accuracy"]
     assert find_metrics(("top_k_categorical_accuracy", "accuracy"), "categorical_accuracy") == [
