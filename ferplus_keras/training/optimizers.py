@@ -111,9 +111,12 @@ def _with_slow_variables(kind: type, slow: frozenset[str], factor: float) -> typ
             # Keras takes one learning rate for all; decoupled decay is a share of each one's own.
             whole = {key: getattr(self, key) for key in DECAYS if getattr(self, key, None)}
             kind._apply_weight_decay(self, [v for v in variables if v.path not in slow])
+            behind = [v for v in variables if v.path in slow and self._use_weight_decay(v)]
+            if not behind:  # Torch takes no empty list
+                return
             for key, decay in whole.items():
                 setattr(self, key, decay * factor)
-            kind._apply_weight_decay(self, [v for v in variables if v.path in slow])
+            kind._apply_weight_decay(self, behind)
             for key, decay in whole.items():
                 setattr(self, key, decay)
 

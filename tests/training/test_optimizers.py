@@ -69,6 +69,15 @@ def test_weight_decay_is_slower_where_the_rate_is():
     assert optimizer.weight_decay == 0.1
 
 
+@pytest.mark.parametrize("slow", [(), ("trunk/bias",)])
+def test_weight_decay_where_no_slow_kernel_trains(slow):
+    """As in a first stage of the head alone."""
+    settings = {"momentum": 0, "weight_decay": 0.1, "slow": slow, "slow_factor": 0.1}
+    moved = step(build_optimizer("SGD", 0.5, **settings), network(), gradient=0.0)
+    assert moved["head/kernel"] == pytest.approx(np.full((2, 1), 0.05))
+    assert moved["trunk/bias"] == pytest.approx(np.zeros(2))
+
+
 @pytest.mark.parametrize("name", ["AdamW", "Muon"])
 def test_no_weight_decay_is_none_and_unsaid_is_the_optimisers_own(name):
     moved = step(build_optimizer(name, 0.5, weight_decay=0.0), network(), gradient=0.0)
@@ -100,7 +109,7 @@ def test_the_arithmetic_is_the_same_on_every_backend(backend):
         text=True,
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "13 passed" in done.stdout
+    assert "15 passed" in done.stdout
 
 
 def test_momentum_is_sgds():
