@@ -153,6 +153,8 @@ def compile_stage(
             slow=[variable.path for layer in backbone for variable in layer.trainable_variables],
             slow_factor=config.trunk_lr,
         )
+        # Built by the optimiser that float16 puts around it, Nadam would lose a variable.
+        optimizer.build(network.trainable_variables)
         xla = devices.use_xla()
         network.compile(optimizer, prepared.loss, metrics=prepared.metrics, jit_compile=xla)
         network.optimizer.build(network.trainable_variables)

@@ -199,8 +199,9 @@ def test_a_swallowed_interrupt_is_raised_after_the_batch(config, monkeypatch):
             "trunk_lr": 0.1,
             "label_rule": "ms_crossentropy",
         },
+        {"optimizer": "Nadam", "lr_policy": "constant", "mixed_precision": "float16"},
     ],
-    ids=["plateau", "step", "average"],
+    ids=["plateau", "step", "average", "nadam"],
 )
 def test_a_resumed_run_equals_the_unbroken_one(config, monkeypatch, settings):
     # A learning rate at which the validation loss does not fall steadily, so that plateau acts.
