@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import keras
 import numpy as np
@@ -18,6 +17,7 @@ from ferplus_keras.models.freeze import Boundary
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.training.devices import use_xla
 from ferplus_keras.training.prepare import Prepared
+from ferplus_keras.workspace import workspace
 
 
 def cut_network(prepared: Prepared, boundary: Boundary) -> tuple[keras.Model, keras.Model]:
@@ -77,18 +77,15 @@ def cached(
     rows = copies * prepared.batches.rows + prepared.validation.rows
     needed = 4 * rows * prod(sides)
     folder.mkdir(parents=True, exist_ok=True)
-    if needed > shutil.disk_usage(folder).free:
-        raise InputError(
-            f"--cache_features {copies} needs {needed / 1e9:.1f} GB in {folder}, more than is "
-            "free; take fewer copies, a later --freeze_before or another --cache_dir"
-        )
-    with (
-        TemporaryDirectory(dir=folder, prefix="features-") as work,
-        progress_bar(total=rows, desc="features", unit=" images") as bar,
-    ):
-        training = Features(prepared.batches, copies, frozen, Path(work, "training.npy"), bar)
-        validation = Features(prepared.validation, 1, frozen, Path(work, "validation.npy"), bar)
-        bar.close()
+    with workspace(folder) as work:  # which removes what a killed process left
+        if needed > shutil.disk_usage(folder).free:
+            raise InputError(
+                f"--cache_features {copies} needs {needed / 1e9:.1f} GB in {folder}, more than is "
+                "free; take fewer copies, a later --freeze_before or another --cache_dir"
+            )
+        with progress_bar(total=rows, desc="features", unit=" images") as bar:
+            training = Features(prepared.batches, copies, frozen, work / "training.npy", bar)
+            validation = Features(prepared.validation, 1, frozen, work / "validation.npy", bar)
         yield training, validation
 
 

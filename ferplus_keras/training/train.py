@@ -88,6 +88,12 @@ def train(config: TrainConfig) -> Path:
             freeze_before(model, stage.freeze_before)
         found = {"data_dir": os.path.abspath(config.data_dir), "batch_size": batches.batch_size}
         settings = to_plain(config) | found
+        loaded = done and prepared.loaded  # for the frozen layers, which the state lacks
+        if loaded and _digests([run.record().get("weights")]) != [loaded.sha256]:
+            raise InputError(
+                f"--resume: the weights in {loaded.path} are not the ones that {run.folder} "
+                f"began with (SHA-256 in {RECORD})"
+            )
         if done:
             run.write_settings(settings)
             print(f"resuming {run.folder} after epoch {done}")

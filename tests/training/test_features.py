@@ -9,8 +9,10 @@ import pytest
 from ferplus_keras.cli import main
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models.checkpoint import load_checkpoint
+from ferplus_keras.run import MAX_ACCURACY
 from ferplus_keras.training import features
 from ferplus_keras.training.train import train
+from ferplus_keras.workspace import WORK
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +48,7 @@ def test_with_a_copy_for_each_epoch_the_run_is_the_same(config, tmp_path):
     assert [layer.name for layer in before.layers] == [layer.name for layer in after.layers]
     for one, other in zip(before.get_weights(), after.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=2e-4)
-    assert not list((tmp_path / "cache").glob("features-*"))
+    assert not list((tmp_path / "cache").glob(f"{WORK}*"))
 
 
 def test_fewer_copies_come_again_in_another_order_and_a_run_resumes(config):
@@ -58,6 +60,36 @@ def test_fewer_copies_come_again_in_another_order_and_a_run_resumes(config):
     broken = train(dataclasses.replace(first, nepochs=3, resume=True))
     for one, other in zip(rows, history(broken), strict=True):
         assert other == pytest.approx(one, rel=1e-4)
+
+
+def test_what_a_killed_process_leaves_would_be_removed(config, monkeypatch):
+    places = []
+
+    class Watch(features.Features):
+        def __init__(self, batches, copies, frozen, path, bar):
+            places.append(path.parent)
+            super().__init__(batches, copies, frozen, path, bar)
+
+    monkeypatch.setattr(features, "Features", Watch)
+    train(dataclasses.replace(config, cache_features=1, nepochs=1))
+    assert len(places) == 2
+    assert all(place.name.startswith(WORK) and not place.exists() for place in places)
+
+
+def test_a_run_is_not_resumed_with_other_frozen_layers(config):
+    first, second = (
+        train(dataclasses.replace(config, name=f"seed{seed}", seed=seed, nepochs=1)) / MAX_ACCURACY
+        for seed in (0, 1)
+    )
+    config = dataclasses.replace(config, cache_features=1, weights=str(first), nepochs=1)
+    train(config)
+    more = dataclasses.replace(config, resume=True, nepochs=2)
+    kept = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(InputError, match=r"--resume: the weights in .* are not the ones"):
+        train(more)
+    first.write_bytes(kept)
+    assert len(history(train(more))) == 2
 
 
 def test_features_are_in_the_order_of_their_batches(config):
