@@ -44,8 +44,8 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     Raises:
         InputError, UsageError: as `train`, or the loss is not a number from the start.
     """
-    if config.coordinator:
-        raise UsageError("find-lr runs in one process; leave out --coordinator")
+    if config.coordinator or (config.num_processes or 1) > 1:
+        raise UsageError("find-lr runs in one process; leave out --coordinator and --num_processes")
     config = dataclasses.replace(resolve(config), overwrite=False)
     stage = plan_stages(config)[0]
     check_targets(config)

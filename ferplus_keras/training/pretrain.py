@@ -17,7 +17,7 @@ from keras import ops
 
 from ferplus_keras.arguments import to_plain
 from ferplus_keras.data.batches import Batches
-from ferplus_keras.data.dataset import Split, limit_split, open_source
+from ferplus_keras.data.dataset import Split, limit_split, open_source, read_excluded
 from ferplus_keras.data.labels import Labels, not_a_face
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.checkpoint import save_checkpoint
@@ -55,7 +55,10 @@ def pretrain(config: TrainConfig) -> Path:
         (config.batch_size == 1, "--batch_size 1 leaves a view no other face to be told from"),
         (config.batch_size == "auto", "--batch_size auto is for train.py and test.py only"),
         (config.num_gpus > 1, "--num_gpus above 1 would separate the views of a face: use one"),
-        (config.coordinator, "a pretraining runs in one process; leave out --coordinator"),
+        (
+            config.coordinator or (config.num_processes or 1) > 1,
+            "a pretraining runs in one process; leave out --coordinator and --num_processes",
+        ),
     ):
         if refused:
             raise UsageError(why)
@@ -114,8 +117,8 @@ def pretrain(config: TrainConfig) -> Path:
 def faces_without_labels(config: TrainConfig) -> dict[str, Split]:
     """Return every face of every split, also those that a label rule drops.
 
-    Training faces whose pixels are those of a validation or test face are left out, and so is what
-    most annotators call no face. The targets have no meaning.
+    Training faces whose pixels are those of a validation or test face are left out, and so are
+    those of `--exclude` and what most annotators call no face. The targets have no meaning.
     """
     source = open_source(
         config.data_dir,
@@ -125,7 +128,8 @@ def faces_without_labels(config: TrainConfig) -> dict[str, Split]:
         **reading(config),
     )
     rows = len(source.rows.splits)
-    keep = ~(source.leaked & (source.rows.splits == "train"))
+    unwanted = source.leaked | (read_excluded(config.exclude, rows)[0] if config.exclude else False)
+    keep = ~(unwanted & (source.rows.splits == "train"))
     if source.label_set.uses_votes:
         keep &= ~not_a_face(source.rows.opinions)
     targets = np.ones((rows, len(source.class_names)), np.float32)

@@ -50,9 +50,11 @@ def test_with_stages_the_rate_is_for_the_first(config, capsys):
 
 
 def test_refusals_write_nothing(config, tmp_path):
-    config = dataclasses.replace(config, label_rule="ms_multi_target", mixup=0.2)
+    mixed = dataclasses.replace(config, label_rule="ms_multi_target", mixup=0.2)
     with pytest.raises(UsageError, match="sets of right classes"):
-        find_learning_rate(config)
+        find_learning_rate(mixed)
+    with pytest.raises(UsageError, match="in one process; leave out --coordinator and --num_proc"):
+        find_learning_rate(dataclasses.replace(config, num_processes=2))
     assert not (tmp_path / "trial").exists()
 
 

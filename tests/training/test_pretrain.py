@@ -107,6 +107,16 @@ def test_every_training_face_is_used_but_what_is_no_face_and_copies_of_validatio
     assert not set(wanted) <= set(labelled.splits["train"].row_ids)
 
 
+def test_excluded_rows_are_left_out_of_training(config, tmp_path):
+    every = faces_without_labels(config)
+    first, second, *others = every["train"].row_ids.tolist()
+    path = tmp_path / "rows.csv"
+    path.write_text(f"row\n{first}\n{second}\n{every['validation'].row_ids[0]}\n")
+    found = faces_without_labels(dataclasses.replace(config, exclude=str(path)))
+    assert found["train"].row_ids.tolist() == others
+    np.testing.assert_array_equal(found["validation"].row_ids, every["validation"].row_ids)
+
+
 def test_own_pictures_and_fer2013_alone_will_do(config, sample_data, tmp_path):
     fer = tmp_path / "fer"
     fer.mkdir()
@@ -192,6 +202,7 @@ def test_views_are_drawn_strongly_unless_told_otherwise(config, tmp_path, monkey
         ({"augmentation": "none"}, "both views of a face the same"),
         ({"batch_size": 1}, "no other face"),
         ({"num_gpus": 2}, "--num_gpus above 1"),
+        ({"num_processes": 2}, "leave out --coordinator and --num_processes"),
     ],
 )
 def test_settings_that_pretraining_cannot_have_are_refused(config, monkeypatch, setting, message):
