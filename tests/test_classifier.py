@@ -50,6 +50,22 @@ def test_flip_averages_over_both_views(faces):
     np.testing.assert_allclose(flipped, 0.5, atol=1e-6)
 
 
+def test_faces_on_disk_are_read_batch_by_batch(faces, tmp_path, monkeypatch):
+    np.save(tmp_path / "faces.npy", faces)
+    on_disk = FacesOnDisk(np.load(tmp_path / "faces.npy", mmap_mode="r"), np.arange(5))
+    read, counts = FacesOnDisk.__getitem__, []
+
+    def watch(self, index):
+        found = read(self, index)
+        counts.append(found.shape[:-2])
+        return found
+
+    monkeypatch.setattr(FacesOnDisk, "__getitem__", watch)
+    found = left_right().probabilities(on_disk, batch_size=2)
+    assert counts == [(2,), (2,), (1,)]
+    np.testing.assert_array_equal(found, left_right().probabilities(faces, batch_size=2))
+
+
 def test_several_crops_of_each_face_are_averaged(faces):
     crops = np.stack([faces, faces[:, :, ::-1]], axis=1)
     found = left_right().probabilities(crops, batch_size=2)

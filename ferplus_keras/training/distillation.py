@@ -7,6 +7,7 @@ more than without a teacher.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,9 +44,16 @@ def check_teachers(
 
 
 def describe_teachers(paths: Sequence[str] | None) -> list[dict[str, str]]:
-    """Return path and SHA-256 of every teacher, JSON-ready."""
+    """Return path and SHA-256 of every teacher, JSON-ready; of a folder, that of its files'."""
+
+    def digest(path: Path) -> str:
+        if path.is_file():
+            return sha256(path)
+        parts = [sha256(part) for part in sorted(path.rglob("*")) if part.is_file()]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
     files = [find_checkpoint(path) for path in paths or ()]
-    return [{"path": str(file), "sha256": sha256(file)} for file in files]
+    return [{"path": str(file), "sha256": digest(file)} for file in files]
 
 
 def distil(split: Split, teachers: Sequence[str], weight: float) -> Split:

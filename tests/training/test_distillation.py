@@ -13,7 +13,7 @@ from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from ferplus_keras.models.registry import build_model
 from ferplus_keras.training import callbacks, prepare
-from ferplus_keras.training.distillation import distil
+from ferplus_keras.training.distillation import describe_teachers, distil
 from ferplus_keras.training.train import train
 
 
@@ -124,6 +124,18 @@ def test_a_resumed_run_has_the_same_targets_or_is_refused(config, teacher, monke
         train(again)
 
 
+def test_a_saved_model_is_known_by_its_files(tmp_path):
+    folder = tmp_path / "export"
+    (folder / "variables").mkdir(parents=True)
+    digests = set()
+    for name in ("saved_model.pb", "variables/variables.index", "saved_model.pb"):
+        (folder / name).write_text(f"{len(digests)}")
+        (said,) = describe_teachers([str(folder)])
+        assert said["path"] == str(folder)
+        digests.add(said["sha256"])
+    assert len(digests) == 3
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -151,9 +163,9 @@ def test_a_teacher_of_other_classes_is_refused_before_any_is_asked(config, teach
 
 def test_a_run_does_not_overwrite_its_own_teacher(config):
     folder = train(dataclasses.replace(config, nepochs=1))
+    (folder / "model_max_acc.onnx").write_bytes(b"an export")
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     for teacher in (folder, folder / "final_model.keras", folder / "model_max_acc.onnx"):
         with pytest.raises(UsageError, match="--overwrite would delete the teacher"):
             train(dataclasses.replace(config, teacher=(str(teacher),), overwrite=True))
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
-    (folder / "model_max_acc.onnx").write_bytes(b"an export")
