@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferplus_keras.data.dataset import DATASETS, Dataset, load_dataset
@@ -69,7 +70,7 @@ def starting_weights(config: TrainConfig) -> str:
     try:
         return str(find_checkpoint(weights))
     except InputError:
-        if is_address(weights):  # the Hub's own message says why
+        if is_address(weights) or Path(weights).is_dir():  # the message says what is missing
             raise
         expected = " or ".join(f"'{name}'" for name in known)
         raise InputError(

@@ -107,7 +107,8 @@ def train(config: TrainConfig) -> Path:
             hooks.SaveBest(run / MAX_ACCURACY, "val_accuracy", info, model),
             hooks.SaveBest(run / MIN_LOSS, "val_loss", info, model),
         ]
-        logging = [logger for name in config.loggers for logger in LOGGERS[name](run, settings)]
+        named = config.loggers if run.folder == config.run_dir else ()  # one process logs
+        logging = [logger for name in named for logger in LOGGERS[name](run, settings)]
         try:
             with hooks.Interruptible() as interruptible, closing(progress):
                 for stage, begin, end in zip(stages, [0, *ends], ends, strict=False):

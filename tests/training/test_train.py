@@ -326,6 +326,15 @@ def test_wandb_gets_settings_and_numbers(config, monkeypatch):
     assert not (folder / "logs").exists()
 
 
+def test_of_several_processes_the_first_one_logs(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "ferplus_keras.training.train.own_run",
+        lambda run: contextlib.nullcontext(Run(tmp_path / "of_another")),
+    )
+    train(dataclasses.replace(config, nepochs=1, limit_train=64))
+    assert not (tmp_path / "of_another" / "logs").exists()
+
+
 def test_a_logger_that_is_missing_is_refused_at_once(config, monkeypatch):
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"ferplus-keras\[wandb\]"):
@@ -404,16 +413,6 @@ def test_overwriting_removes_all_that_came_of_the_run_and_nothing_else(config):
     assert {"notes.txt", "other.onnx"} <= left
 
 
-def test_a_strangers_folder_is_not_overwritten(config):
-    config.run_dir.mkdir(parents=True)
-    (config.run_dir / "config.yaml").write_text("theirs: 1\n")
-    (config.run_dir / "logs").mkdir()
-    (config.run_dir / "logs" / "log.txt").write_text("theirs")
-    with pytest.raises(InputError, match="holds no run of ferplus_keras"):
-        train(dataclasses.replace(config, overwrite=True))
-    assert (config.run_dir / "config.yaml").read_text() == "theirs: 1\n"
-    assert (config.run_dir / "logs" / "log.txt").read_text() == "theirs"
-
 @pytest.mark.parametrize("removed", range(4))
 def test_a_run_killed_while_it_is_cleared_can_be_overwritten(tmp_path, monkeypatch, removed):
     run = Run(tmp_path / "run")
@@ -450,6 +449,16 @@ def test_a_run_without_its_state_is_not_begun_again_by_resume(config, monkeypatc
         found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
         assert found == before
 
+
+def test_a_strangers_folder_is_not_overwritten(config):
+    config.run_dir.mkdir(parents=True)
+    (config.run_dir / "config.yaml").write_text("theirs: 1\n")
+    (config.run_dir / "logs").mkdir()
+    (config.run_dir / "logs" / "log.txt").write_text("theirs")
+    with pytest.raises(InputError, match="holds no run of ferplus_keras"):
+        train(dataclasses.replace(config, overwrite=True))
+    assert (config.run_dir / "config.yaml").read_text() == "theirs: 1\n"
+    assert (config.run_dir / "logs" / "log.txt").read_text() == "theirs"
 
 
 def test_a_folder_that_is_not_utf_8_is_refused_and_can_be_locked(config, tmp_path, monkeypatch):
@@ -742,6 +751,7 @@ def test_a_run_is_resumed_without_the_weights_that_it_began_with(config, tmp_pat
     [
         ({"resume": True, "overwrite": True}, InputError, "choose one"),
         ({"weights": "nowhere.h5"}, InputError, "no weights at nowhere.h5"),
+        ({"weights": "/"}, InputError, "no checkpoint at /model_max_acc.keras"),
         ({"weights": "a", "checkpoint_path": "b"}, UsageError, "both say where"),
         ({"loss": "crossentropi"}, UsageError, "got 'crossentropi'"),
         ({"metrics": ("f3",)}, UsageError, "got 'f3'"),
