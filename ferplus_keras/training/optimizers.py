@@ -110,14 +110,11 @@ def _with_slow_variables(kind: type, slow: frozenset[str], factor: float) -> typ
         def _apply_weight_decay(self, variables) -> None:
             # Keras takes one learning rate for all; decoupled decay is a share of each one's own.
             whole = {key: getattr(self, key) for key in DECAYS if getattr(self, key, None)}
-            kind._apply_weight_decay(self, [v for v in variables if v.path not in slow])
-            behind = [v for v in variables if v.path in slow and self._use_weight_decay(v)]
-            if not behind:  # Torch takes no empty list
-                return
-            for key, decay in whole.items():
-                setattr(self, key, decay * factor)
-            kind._apply_weight_decay(self, behind)
-            for key, decay in whole.items():
-                setattr(self, key, decay)
+            decayed = [v for v in variables if self._use_weight_decay(v)]
+            for share, is_slow in ((1, False), (factor, True)):
+                if part := [v for v in decayed if (v.path in slow) is is_slow]:  # Torch needs one
+                    vars(self).update({key: decay * share for key, decay in whole.items()})
+                    kind._apply_weight_decay(self, part)
+            vars(self).update(whole)
 
     return WithSlowVariables
