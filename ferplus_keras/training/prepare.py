@@ -158,6 +158,13 @@ def compile_stage(
         xla = devices.use_xla()
         network.compile(optimizer, prepared.loss, metrics=prepared.metrics, jit_compile=xla)
         network.optimizer.build(network.trainable_variables)
+    if config.num_gpus > 1 and keras.backend.backend() == "tensorflow":
+        # Keras' own adds up the shares of the first batch, which fails where they are uneven.
+        def build(**_: Any) -> None:
+            with devices.device_scope(config.num_gpus):
+                network._symbolic_build(data_batch=prepared.batches[0])
+
+        network._maybe_symbolic_build = build
     return boundary
 
 

@@ -23,7 +23,7 @@ MODELS["Tiny"] = tiny.SPEC
 devices.list_gpus = lambda: ["cpu:0", "cpu:1"]
 train(TrainConfig(
     data_dir=sys.argv[1], checkpoints_dir=sys.argv[2], name=sys.argv[3], num_gpus=int(sys.argv[3]),
-    model_name="Tiny", weights="none", image_size=48, batch_size=32, nepochs=2, dropout_rate=0,
+    model_name="Tiny", weights="none", image_size=48, batch_size=33, nepochs=2, dropout_rate=0,
     class_weights=["balanced"],
 ))
 """
@@ -45,7 +45,7 @@ def losses(sample_data, folder, num_gpus):
 def test_two_devices_share_batches_and_agree_with_one(sample_data, tmp_path):
     pytest.importorskip("tensorflow")
     one, two = (losses(sample_data, tmp_path, number) for number in (1, 2))
-    # BatchNormalization sees half of a batch on each device, hence not equal.
+    # BatchNormalization sees half of a batch, 17 or 16 rows, on each device, hence not equal.
     for alone, shared in zip(one, two, strict=True):
         assert shared == pytest.approx(alone, rel=0.05)
         assert shared != alone
