@@ -76,22 +76,6 @@ def test_several_crops_of_each_face_are_averaged(faces):
         left_right().probabilities(crops[None])
 
 
-def test_faces_on_disk_are_read_batch_by_batch(faces, tmp_path):
-    np.save(tmp_path / "faces.npy", faces)
-    on_disk = FacesOnDisk(np.load(tmp_path / "faces.npy", mmap_mode="r"), np.arange(5))
-    read = []
-
-    class Watched(FacesOnDisk):
-        def __getitem__(self, index):
-            read.append(np.size(self.rows[index]))
-            return super().__getitem__(index)
-
-    on_disk.__class__ = Watched
-    found = left_right().probabilities(on_disk, batch_size=2, tta="flip")
-    np.testing.assert_array_equal(found, left_right().probabilities(faces, tta="flip"))
-    assert read == [2, 2, 1]
-
-
 class Late:
     """An answer that is computed when it is waited for, and says when."""
 
