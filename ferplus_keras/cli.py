@@ -280,9 +280,11 @@ def exit_code(
     @wraps(read)
     def main(argv: Sequence[str] | None = None) -> int:
         escape_output()
+        handlers = {}
         for name in ("SIGTERM", "SIGHUP"):  # a cluster's "time is up" is a Ctrl-C
             with contextlib.suppress(ValueError, AttributeError):  # not the main thread; Windows
-                signal.signal(getattr(signal, name), _terminate)
+                number = getattr(signal, name)
+                handlers[number] = signal.signal(number, _terminate)
         code = 0
         try:
             if parsed := read(sys.argv[1:] if argv is None else argv):
@@ -307,6 +309,9 @@ def exit_code(
             else:
                 traceback.print_exc()
             code = 2 if isinstance(error, UsageError) else 1
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler or signal.SIG_DFL)
         if code:
             leave(code)
         return code

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -235,6 +236,19 @@ def test_too_little_memory_is_one_line(capsys, error):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: not enough memory: lower --batch_size")
     assert "()" not in line
+
+
+def test_signals_are_handled_by_a_command_while_it_runs_only():
+    """Else a process that was forked after it, and is terminated, would go on as its parent."""
+    before = signal.getsignal(signal.SIGTERM)
+    during = []
+
+    def verb(arguments):
+        during.append(signal.getsignal(signal.SIGTERM))
+
+    assert exit_code(lambda argv: (verb, argv))([]) == 0
+    assert during != [before]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_defect_keeps_its_traceback():
