@@ -16,6 +16,7 @@ from tests.conftest import REPOSITORY
 
 def start(backend, script, line):
     environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONUNBUFFERED": "1"}
+    environment.pop("TF_NUM_INTRAOP_THREADS", None)  # so that threads count here
     return subprocess.Popen(
         [sys.executable, script, *line.split()],
         cwd=REPOSITORY,
