@@ -26,7 +26,8 @@ SLOW = (
     *("training/test_pretrain", "training/test_devices", "tools/test_campaign", "oracle/"),
     *("models/test_checkpoint", "models/test_imagenet", "models/test_vit", "sweep/test_sweep"),
     *("evaluation/test_evaluate", "evaluation/test_card", "data/test_batches"),
-    "test_distribution",
+    *("test_distribution", "test_gpu", "training/test_features", "explain/test_explain_face"),
+    *("models/test_dlib", "test_colour_faces", "training/test_batch_size"),
 )
 """Tests that train, start processes, build large networks or compare backends; longest first."""
 
