@@ -240,7 +240,7 @@ def open_source(
             )
     known = label_set.class_names or rows.class_names
     if class_names is not None and class_map:
-        named = {old.strip() for entry in class_map for old in entry.partition("=")[2].split("+")}
+        named = {name for members in find_class_map(class_map, None).values() for name in members}
         if {*known} <= named:  # the others are classes that these data lack, not misspelled ones
             known = tuple(named)
     classes = find_class_map(class_map, known)

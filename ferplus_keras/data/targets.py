@@ -144,11 +144,11 @@ ClassMap = dict[str, tuple[str, ...]]
 """Each of the C new classes, in the order of the targets -> the old classes that it is made of."""
 
 
-def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str]) -> ClassMap:
-    """Return the classes that `entries` make of the old classes `class_names`.
+def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str] | None) -> ClassMap:
+    """Return the classes that `entries` make of the old classes `class_names`; None takes any.
 
-    Each entry is "NEW=OLD" or "NEW=OLD+OLD"; old classes that no entry names are left out. None
-    leaves every class as it is.
+    Each entry is "NEW=OLD" or "NEW=OLD+OLD"; old classes that no entry names are left out. Without
+    entries, every class stays as it is.
 
     Raises:
         UsageError: an entry is not of that form, names an unknown class or one that is named
@@ -172,7 +172,7 @@ def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str]) ->
                 f"got '{entry}'"
             )
         for name in members[new]:
-            if name not in class_names:
+            if class_names is not None and name not in class_names:
                 raise unknown("class in --class_map", name, class_names)
             if name in named:
                 raise UsageError(

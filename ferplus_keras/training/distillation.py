@@ -33,11 +33,11 @@ def check_teachers(
     """
     if not paths and weight is not None:
         raise UsageError(f"--teacher_weight {weight} needs --teacher PATH")
+    removed = [path.resolve() for path in Run(overwritten).written()] if overwritten else []
     for file in map(find_checkpoint, paths or ()):
         if find_format(file) is FORMATS["keras"]:  # its header is read at once
             read_info(file)
-        removed = Run(overwritten).written() if overwritten else []
-        if file.resolve() in [path.resolve() for path in removed]:
+        if file.resolve() in removed:
             raise UsageError(
                 f"--overwrite would delete the teacher {file}: choose another --name for the run"
             )
