@@ -3,7 +3,6 @@
 import csv
 import importlib.util
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,16 +10,17 @@ import time
 
 import pytest
 
+from tests.backends import environment
 from tests.conftest import REPOSITORY
 
 
 def start(backend, script, line):
-    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONUNBUFFERED": "1"}
-    environment.pop("TF_NUM_INTRAOP_THREADS", None)  # so that threads count here
+    variables = environment(backend) | {"PYTHONUNBUFFERED": "1"}
+    variables.pop("TF_NUM_INTRAOP_THREADS", None)  # so that threads count here
     return subprocess.Popen(
         [sys.executable, script, *line.split()],
         cwd=REPOSITORY,
-        env=environment,
+        env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -15,6 +15,7 @@ from ferplus_keras.data.cache import FacesOnDisk
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.inference.predictor import Predictor
+from tests.backends import environment
 from tests.exports import INFO, drawn
 
 EXPORTS = ("onnx", "litert", "openvino", "saved_model")
@@ -244,9 +245,8 @@ for weights in (model.get_weights(), [0.01 * (1 + each) for each in model.get_we
     np.testing.assert_allclose(found, model.predict_on_batch(faces[..., None]), atol=1e-6)
     print(found[0, 0])
 """
-    environment = os.environ | {"KERAS_BACKEND": "jax"}
     said = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", program], env=environment("jax"), capture_output=True, text=True
     )
     assert said.returncode == 0, said.stderr
     before, after = said.stdout.split()

@@ -23,6 +23,7 @@ from ferplus_keras.formats import FORMATS
 from ferplus_keras.models.checkpoint import load_checkpoint, save_checkpoint
 from ferplus_keras.models.registry import build_model
 from ferplus_keras.run import CHECKPOINTS, Run
+from tests.backends import environment
 from tests.conftest import REPOSITORY
 from tests.exports import INFO, drawn, write_checkpoint
 
@@ -413,11 +414,10 @@ def test_a_checkpoint_saved_by_jax_is_exported_by_tensorflow_only(exported, tmp_
     pytest.importorskip("jax")
     exported("onnx")
     path = tmp_path / "jax.keras"
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     saved = subprocess.run(
         [sys.executable, "-c", BY_JAX, str(path)],
         cwd=REPOSITORY,
-        env=environment,
+        env=environment("jax"),
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -1,6 +1,5 @@
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from ferplus_keras.data.dataset import Split
 from ferplus_keras.data.targets import RIGHT_SET
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import UsageError
+from tests.backends import environment
 from tests.data.fit_recorder import BATCH_SIZE, EPOCHS, SETTINGS, numbered_split, summary
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -38,7 +38,7 @@ def test_fit_is_given_each_epoch_as_it_is_whatever_backend_and_workers(backend):
     done = subprocess.run(
         [sys.executable, "-m", "tests.data.fit_recorder", "0", "1", "3"],
         cwd=REPOSITORY,
-        env={**os.environ, "KERAS_BACKEND": backend},
+        env=environment(backend),
         capture_output=True,
         text=True,
         check=False,

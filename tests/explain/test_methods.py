@@ -1,7 +1,6 @@
 """Whether maps say something true: each method is held against the network itself."""
 
 import importlib.util
-import os
 import subprocess
 import sys
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from ferplus_keras.explain.methods import METHODS, PATCH, integrated_gradients, occlusion
-from tests.conftest import REPOSITORY
+from tests.backends import environment
 from tests.explain import networks
 
 
@@ -194,8 +193,7 @@ network = Network(Classifier.open({str(trained.path)!r}))
 faces, labels = np.load("faces.npy"), np.load("labels.npy")
 np.savez("maps.npz", **{{name: METHODS[name](network, faces, labels) for name in {names}}})
 """
-    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(REPOSITORY)}
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment(backend), check=True)
     with np.load(tmp_path / "maps.npz") as found:
         for name in names:
             expected = maps[name][:some]

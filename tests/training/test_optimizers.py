@@ -1,5 +1,4 @@
 import importlib.util
-import os
 import subprocess
 import sys
 
@@ -10,6 +9,7 @@ import pytest
 from ferplus_keras.backend import BACKENDS
 from ferplus_keras.errors import UsageError
 from ferplus_keras.training.optimizers import OPTIMIZERS, build_optimizer
+from tests.backends import environment
 from tests.conftest import REPOSITORY
 
 
@@ -104,7 +104,7 @@ def test_the_arithmetic_is_the_same_on_every_backend(backend):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, "-k", which],
         cwd=REPOSITORY,
-        env=os.environ | {"KERAS_BACKEND": backend},
+        env=environment(backend),
         capture_output=True,
         text=True,
     )

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from ferplus_keras.cluster import join
 from ferplus_keras.data.batches import Batches
 from ferplus_keras.data.targets import Split
 from ferplus_keras.errors import UsageError
+from tests.backends import environment
 from tests.conftest import REPOSITORY
 
 RUN = """
@@ -41,15 +41,11 @@ def start(sample_data, folder, name, num_gpus=0, **settings):
     """Start a run of 301 rows (so that the last batch is odd), with as many virtual devices."""
     places = {"data_dir": str(sample_data), "checkpoints_dir": str(folder), "name": name}
     settings = {"nepochs": 2, "num_gpus": num_gpus, **places, **settings}
-    environment = os.environ | {
-        "KERAS_BACKEND": "jax",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={max(num_gpus, 1)}",
-        "JAX_PLATFORMS": "cpu",
-    }
+    devices = f"--xla_force_host_platform_device_count={max(num_gpus, 1)}"
     return subprocess.Popen(
         [sys.executable, "-c", RUN, json.dumps(settings)],
         cwd=REPOSITORY,
-        env=environment,
+        env=environment("jax", devices),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
