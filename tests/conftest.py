@@ -1,5 +1,7 @@
+import gc
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # processes that share the cores would 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+gc.set_threshold(100_000, 20, 50)  # tracing makes so many objects that the default costs 6 %
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -55,6 +59,22 @@ def own_cache(tmp_path_factory):
     patch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     yield
     patch.undo()
+
+
+def forget_networks() -> None:
+    """Free what was trained: TensorFlow's register of gradients keeps it (its issue 97697)."""
+    if ops := sys.modules.get("tensorflow.python.framework.ops"):
+        registered = ops.gradient_registry._registry
+        for name in [name for name in registered if name.startswith("CustomGradient-")]:
+            del registered[name]
+    gc.collect()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory():
+    """Free the networks of each file of tests after it."""
+    yield
+    forget_networks()
 
 
 @pytest.fixture(scope="session")

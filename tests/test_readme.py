@@ -12,7 +12,7 @@ import pytest
 
 from ferplus_keras.cli import main
 from ferplus_keras.run import TRAINED
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, forget_networks
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
@@ -26,10 +26,10 @@ SHRUNK = {
         f"{SMALL} --nepochs 1"
     ),
     "python train.py --config recipes/dlib_resnet.yaml": (
-        "--limit_train 64 --nepochs 1 --warmup_epochs 0"
+        "--image_size 55 --limit_train 64 --nepochs 1 --warmup_epochs 0"
     ),
     "python train.py --config recipes/dlib_resnet_short.yaml": (
-        "--limit_train 64 --nepochs 1 --warmup_epochs 0"
+        "--image_size 55 --limit_train 64 --nepochs 1 --warmup_epochs 0"
     ),
     "python train.py --name senet50 --resume": "--nepochs 2",
     "python test.py --checkpoint_path checkpoints/experiment_1/model_max_acc.keras": "",
@@ -76,6 +76,7 @@ def run(line, home, monkeypatch):
     monkeypatch.chdir(home)
     monkeypatch.delenv("FERPLUS_DATA_DIR", raising=False)
     program, *words = shlex.split(line)[1:]
+    forget_networks()
     return main(words[1:] if program == "-m" else [Path(program).stem, *words])
 
 
