@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ferplus_keras.errors import unknown
 
 Value = TypeVar("Value")
+Decorated = TypeVar("Decorated")
 
 
 class Registry(dict[str, Value]):
@@ -32,11 +33,13 @@ class Registry(dict[str, Value]):
     def __missing__(self, name: str) -> Value:
         raise unknown(self.kind, name, self)
 
-    def register(self, name: str) -> Callable[[Value], Value]:
-        """Return a decorator that enters what it decorates under `name`."""
+    def register(
+        self, name: str, make: Callable[[Any], Value] | None = None
+    ) -> Callable[[Decorated], Decorated]:
+        """Return a decorator that enters what it decorates, or what `make` makes of it."""
 
-        def enter(value: Value) -> Value:
-            self[name] = value
-            return value
+        def enter(decorated: Decorated) -> Decorated:
+            self[name] = make(decorated) if make else decorated
+            return decorated
 
         return enter

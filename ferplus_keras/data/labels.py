@@ -46,13 +46,10 @@ def label_rule(name: str, description: str, **attributes: Any) -> Callable[[Appl
 
     `attributes` are further ones of `LabelRule`; `evaluate_with` is the rule itself by default.
     """
-
-    def enter(apply: Apply) -> Apply:
-        attributes.setdefault("evaluate_with", name)
-        LABEL_RULES[name] = LabelRule(name, description, apply, **attributes)
-        return apply
-
-    return enter
+    attributes.setdefault("evaluate_with", name)
+    return LABEL_RULES.register(
+        name, lambda apply: LabelRule(name, description, apply, **attributes)
+    )
 
 
 @label_rule("majority", "most votes, at least half of them (wtomin)", class_weights="wtomin")

@@ -55,12 +55,9 @@ def data_set(
     name: str, description: str, class_names: Sequence[str] = (), **attributes: object
 ) -> Callable[[Read], Read]:
     """Return a decorator that enters a reading function in `DATASETS`, as `LabelSet` has it."""
-
-    def enter(read: Read) -> Read:
-        DATASETS[name] = LabelSet(name, description, read, tuple(class_names), **attributes)
-        return read
-
-    return enter
+    return DATASETS.register(
+        name, lambda read: LabelSet(name, description, read, tuple(class_names), **attributes)
+    )
 
 
 def only_rule(name: str, description: str) -> dict[str, LabelRule]:

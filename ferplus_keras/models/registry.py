@@ -85,12 +85,7 @@ def network(name: str, **specification: Any) -> Callable[[Callable], Callable]:
     The backbone imports Keras when it is called, not before. It names every layer, without "/",
     since weights are loaded by name.
     """
-
-    def enter(backbone: Callable) -> Callable:
-        MODELS[name] = ModelSpec(name, backbone, **specification)
-        return backbone
-
-    return enter
+    return MODELS.register(name, lambda backbone: ModelSpec(name, backbone, **specification))
 
 
 def list_models() -> list[str]:
