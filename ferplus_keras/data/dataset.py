@@ -186,12 +186,10 @@ class Source:
 class Dataset:
     """All splits, ready for training."""
 
-    name: str  # row of `DATASETS`
-    label_rule: str  # that labels the training rows
-    class_names: tuple[str, ...]
+    source: Source
+    rule: LabelRule  # that labels the training rows
+    evaluation_rule: LabelRule  # that labels the validation and test rows
     splits: dict[str, Split]  # "train", "validation" and, where it has rows, "test"
-    draw: bool  # whether training draws one class from the target at every read
-    evaluation_rule: str  # that labels the validation and test rows
     counts: dict  # as `counts.label_counts` gives them
     hashes: dict[str, str]  # as `FileRows.hashes`, and of the file of excluded rows
 
@@ -298,12 +296,10 @@ def load_dataset(
     if not np.any(labels.keep & (source.rows.splits == "test")):
         del rules["test"]
     return Dataset(
-        name=label_set.name,
-        label_rule=rule.name,
-        class_names=source.class_names,
+        source=source,
+        rule=rule,
+        evaluation_rule=evaluation,
         splits={name: source.split(name, rules[name], labels) for name in rules},
-        draw=rule.draw,
-        evaluation_rule=evaluation.name,
         counts=source.counts(rule, evaluation, labels),
         hashes=hashes,
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from ferplus_keras.data.batches import Batches
 from ferplus_keras.data.class_weights import class_weights
-from ferplus_keras.data.dataset import Dataset, limit_split
+from ferplus_keras.data.dataset import Dataset, Split, limit_split
 from ferplus_keras.errors import UsageError
 from ferplus_keras.hardware import announce
 from ferplus_keras.models.calibration import calibrate
@@ -44,18 +44,18 @@ class Prepared(NamedTuple):
 
 
 def build_network(
-    config: TrainConfig, dataset: Dataset, weights: str, images: np.ndarray
+    config: TrainConfig, split: Split, weights: str
 ) -> tuple[keras.Model, LoadedWeights | None]:
     """Return the configured network and the weights that it got; the others are random by the seed.
 
-    Weights without statistics are calibrated on training faces spread evenly over `images`,
-    (n, h, w) or (n, h, w, 3) uint8.
+    Weights without statistics are calibrated on faces spread evenly over `split`, the training one.
     """
+    images = split.images
     keras.utils.set_random_seed(config.seed)
     with devices.device_scope(config.num_gpus), devices.compute_dtype(config.mixed_precision):
         model, loaded = build_with_weights(
             config.model_name,
-            len(dataset.class_names),
+            len(split.class_names),
             weights=weights,
             image_size=config.image_size,
             dropout_rate=config.dropout_rate,
@@ -84,21 +84,21 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
     loss = find_loss(config.loss or split.kind.loss)
     kinds = (split.kind, validation.kind)  # where either is of sets, it counts all right classes
     accuracy = next((kind for kind in kinds if not kind.mixable), split.kind).accuracy
-    metrics = find_metrics(config.metrics, accuracy, len(dataset.class_names))
+    metrics = find_metrics(config.metrics, accuracy, len(split.class_names))
     if config.limit_train:
         split = limit_split(split, config.limit_train, config.seed)
         print(f"training on {len(split.images)} of the training rows (--limit_train)")
     if config.limit_validation:
         validation = limit_split(validation, config.limit_validation, config.seed)
         print(f"validating on {len(validation.images)} rows (--limit_validation)")
-    weighting = class_weights(config.class_weights, split, dataset.name, dataset.label_rule)
+    weighting = class_weights(config.class_weights, split, config.dataset_name, config.label_rule)
     if config.teacher:
         share = 0.5 if config.teacher_weight is None else config.teacher_weight
         split = distil(split, config.teacher, share)
     shares = devices.find_devices(config.num_gpus)
     if (size := config.batch_size) == "auto" and (shares or config.num_gpus > 1):
         raise UsageError("--batch_size auto needs one process on one device; give a number")
-    model, loaded = build_network(config, dataset, weights, split.images)
+    model, loaded = build_network(config, split, weights)
     if size == "auto":
         boundaries = {stage.freeze_before for stage in plan_stages(config)}
         freeze_before(model, min(boundaries, key=lambda b: freeze_before(model, b).frozen_layers))
@@ -111,7 +111,7 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
         sampling=config.sampling,
         seed=config.seed,
         class_weights=weighting,
-        draw=dataset.draw,
+        draw=dataset.rule.draw,
         label_smoothing=config.label_smoothing,
         mixup_alpha=config.mixup,
         cutmix_alpha=config.cutmix,
@@ -218,10 +218,10 @@ def checkpoint_info(config: TrainConfig, dataset: Dataset) -> CheckpointInfo:
     return CheckpointInfo(
         model_name=config.model_name,
         image_size=config.image_size,
-        class_names=dataset.class_names,
-        dataset_name=dataset.name,
-        label_rule=dataset.label_rule,
-        evaluation_rule=dataset.evaluation_rule,
+        class_names=dataset.source.class_names,
+        dataset_name=dataset.source.label_set.name,
+        label_rule=dataset.rule.name,
+        evaluation_rule=dataset.evaluation_rule.name,
         class_map=config.class_map,
         face_size=config.face_size,
         colour=config.colour,

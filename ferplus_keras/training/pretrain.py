@@ -17,7 +17,7 @@ from keras import ops
 
 from ferplus_keras.arguments import to_plain
 from ferplus_keras.data.batches import Batches
-from ferplus_keras.data.dataset import Split, limit_split, open_source, read_excluded
+from ferplus_keras.data.dataset import Dataset, Split, limit_split, read_excluded
 from ferplus_keras.data.labels import Labels, not_a_face
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.checkpoint import save_checkpoint
@@ -26,7 +26,7 @@ from ferplus_keras.training import callbacks as hooks
 from ferplus_keras.training.devices import compute_dtype
 from ferplus_keras.training.prepare import Prepared, build_network, checkpoint_info, compile_stage
 from ferplus_keras.training.schedules import plan_stages, waiting
-from ferplus_keras.training.settle import read_dataset, reading, resolve, starting_weights
+from ferplus_keras.training.settle import read_dataset, resolve, starting_weights
 from ferplus_keras.training.train import first_record
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def pretrain(config: TrainConfig) -> Path:
     weights = starting_weights(config)
     with run.writing():
         dataset, config = read_dataset(config)
-        faces = faces_without_labels(config)
+        faces = faces_without_labels(dataset, config.exclude)
         train = limit_split(faces["train"], config.limit_train, config.seed)
         print(f"pretraining on {len(train.images):,} faces without labels", flush=True)
         how = {
@@ -81,7 +81,7 @@ def pretrain(config: TrainConfig) -> Path:
         batches = ViewPairs(train, config.batch_size, **how)
         validation = limit_split(faces["validation"], config.limit_validation, config.seed)
         validation = ViewPairs(validation, config.batch_size, **how)
-        model, loaded = build_network(config, dataset, weights, train.images)
+        model, loaded = build_network(config, train, weights)
         with compute_dtype(config.mixed_precision):
             projector = _with_projection(model)
         prepared = Prepared(model, loaded, batches, validation, nt_xent, [accuracy])
@@ -114,28 +114,20 @@ def pretrain(config: TrainConfig) -> Path:
     return run.folder
 
 
-def faces_without_labels(config: TrainConfig) -> dict[str, Split]:
-    """Return every face of every split, also those that a label rule drops.
+def faces_without_labels(dataset: Dataset, exclude: str | None) -> dict[str, Split]:
+    """Return every training and validation face, also those that the label rule drops.
 
     Training faces whose pixels are those of a validation or test face are left out, and so are
-    those of `--exclude` and what most annotators call no face. The targets have no meaning.
+    those of the list `exclude` and what most annotators call no face. The targets have no meaning.
     """
-    source = open_source(
-        config.data_dir,
-        config.dataset_name,
-        config.cache_dir,
-        class_map=config.class_map,
-        **reading(config),
-    )
-    rows = len(source.rows.splits)
-    unwanted = source.leaked | (read_excluded(config.exclude, rows)[0] if config.exclude else False)
+    source, rows = dataset.source, len(dataset.source.rows.splits)
+    unwanted = source.leaked | (read_excluded(exclude, rows)[0] if exclude else False)
     keep = ~(unwanted & (source.rows.splits == "train"))
     if source.label_set.uses_votes:
         keep &= ~not_a_face(source.rows.opinions)
     targets = np.ones((rows, len(source.class_names)), np.float32)
     labels = Labels(targets, np.where(keep, "", "left out"))
-    rule = source.label_set.rule(config.label_rule)
-    return {name: source.split(name, rule, labels) for name in ("train", "validation")}
+    return {name: source.split(name, dataset.rule, labels) for name in ("train", "validation")}
 
 
 class ViewPairs(Batches):

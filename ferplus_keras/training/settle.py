@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ferplus_keras.data.dataset import DATASETS, Dataset, load_dataset
 from ferplus_keras.errors import InputError, UsageError
@@ -80,6 +80,7 @@ def starting_weights(config: TrainConfig) -> str:
 
 def read_dataset(config: TrainConfig) -> tuple[Dataset, TrainConfig]:
     """Return the data of a run, and its configuration with the face size and colour found there."""
+    reading = {name: getattr(config, name) for name in (*READING, "face_size", "colour")}
     dataset = load_dataset(
         config.data_dir,
         config.dataset_name,
@@ -89,13 +90,8 @@ def read_dataset(config: TrainConfig) -> tuple[Dataset, TrainConfig]:
         class_map=config.class_map,
         drop_leaks=config.drop_leaks,
         exclude=config.exclude,
-        **reading(config),
+        largest=config.image_size,
+        **reading,
     )
     _, size, _, *channels = dataset.splits["train"].images.shape
     return dataset, dataclasses.replace(config, face_size=size, colour=bool(channels))
-
-
-def reading(config: TrainConfig) -> dict[str, Any]:
-    """Return how own pictures are read, as `open_source` takes it."""
-    names = (*READING, "face_size", "colour")
-    return {name: getattr(config, name) for name in names} | {"largest": config.image_size}

@@ -47,7 +47,7 @@ def test_splits_hold_the_kept_rows_in_file_order(folder):
         assert split.images.dtype == np.uint8
         np.testing.assert_array_equal(split.targets, ROWS.votes[split.row_ids, :8] / 10)
         assert split.targets.dtype == np.float32
-        assert split.class_names == dataset.class_names == FERPLUS_CLASSES
+        assert split.class_names == dataset.source.class_names == FERPLUS_CLASSES
     assert sorted(dataset.hashes) == ["fer2013.csv", "fer2013new.csv"]
 
 
@@ -58,8 +58,8 @@ def test_validation_and_test_go_by_the_evaluation_rule(tmp_path):
     rows.votes[[20, 25]] = [0, 0, 10, 0, 0, 0, 0, 0, 0, 0]
     folder = write_both(tmp_path / "data", rows)
     dataset = load_dataset(folder, label_rule="ms_probability")
-    assert dataset.draw
-    assert (dataset.label_rule, dataset.evaluation_rule) == ("ms_probability", "ms_majority")
+    assert dataset.rule.draw
+    assert (dataset.rule.name, dataset.evaluation_rule.name) == ("ms_probability", "ms_majority")
     assert [len(split.images) for split in dataset.splits.values()] == [20, 1, 1]
     assert np.all(dataset.splits["train"].targets[:, 2:4] == 0.5)
     counted = {name: counts["kept"] for name, counts in dataset.counts["splits"].items()}
@@ -71,9 +71,9 @@ def test_validation_and_test_go_by_the_evaluation_rule(tmp_path):
 def test_fer_keeps_every_row_under_its_own_label(folder):
     (folder / "fer2013new.csv").unlink()
     dataset = load_dataset(folder, "FER", "majority")
-    assert dataset.class_names == FER2013_CLASSES
-    assert dataset.label_rule == dataset.evaluation_rule == "emotion column"
-    assert not dataset.draw
+    assert dataset.source.class_names == FER2013_CLASSES
+    assert dataset.rule.name == dataset.evaluation_rule.name == "emotion column"
+    assert not dataset.rule.draw
     assert list(dataset.hashes) == ["fer2013.csv"]
     columns = list(zip(*dataset.splits.values(), strict=True))[:3]
     together = [np.concatenate(parts) for parts in columns]
@@ -81,7 +81,7 @@ def test_fer_keeps_every_row_under_its_own_label(folder):
     np.testing.assert_array_equal(together[1], np.eye(7)[ROWS.emotions])
     np.testing.assert_array_equal(together[2], np.arange(30))
     assert all(isinstance(split.images, np.memmap) for split in dataset.splits.values())
-    again = load_split(folder, "test", "FER", dataset.evaluation_rule)
+    again = load_split(folder, "test", "FER", dataset.evaluation_rule.name)
     np.testing.assert_array_equal(again.targets, dataset.splits["test"].targets)
 
 
@@ -247,8 +247,8 @@ def test_a_data_set_without_one_class_is_the_other_one_without_its_rows(
     """26,153 / 3,305 / 3,275 less 115 / 14 / 13; 28,709 / 3,589 / 3,589 less 436 / 56 / 55."""
     dataset, whole = load_dataset(real_data, name), load_dataset(real_data, name[:-1])
     assert tuple(len(split.images) for split in dataset.splits.values()) == kept
-    column = whole.class_names.index(left_out)
-    assert dataset.class_names == tuple(c for c in whole.class_names if c != left_out)
+    column = whole.source.class_names.index(left_out)
+    assert dataset.source.class_names == tuple(c for c in whole.source.class_names if c != left_out)
     for split, of_whole in zip(dataset.splits.values(), whole.splits.values(), strict=True):
         others = of_whole.targets[:, column] == 0
         np.testing.assert_array_equal(split.row_ids, of_whole.row_ids[others])
@@ -285,7 +285,7 @@ def test_a_class_map_goes_through_to_targets_counts_and_splits(folder):
     entries = ["good=happiness+surprise+neutral", "bad=sadness + anger"]
     dataset = load_dataset(folder, class_map=entries)
     train = dataset.splits["train"]
-    assert dataset.class_names == train.class_names == ("good", "bad")
+    assert dataset.source.class_names == train.class_names == ("good", "bad")
     votes = ROWS.votes[:20]
     np.testing.assert_array_equal(train.row_ids, np.flatnonzero(votes[:, :5].any(axis=1)))
     good = votes[train.row_ids, :3].any(axis=1)

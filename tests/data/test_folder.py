@@ -37,8 +37,8 @@ GIVEN = {f"{s}/{c}": 3 for s in ("train", "validation", "test") for c in ("anger
 def test_folders_of_splits_and_classes(tmp_path):
     written = write_faces(tmp_path, GIVEN)
     dataset = load_dataset(tmp_path, "Folder")
-    assert dataset.class_names == ("happiness", "anger")  # FER+'s order
-    assert dataset.label_rule == dataset.evaluation_rule == "own labels"
+    assert dataset.source.class_names == ("happiness", "anger")  # FER+'s order
+    assert dataset.rule.name == dataset.evaluation_rule.name == "own labels"
     listed = sorted(written)
     for name, split in dataset.splits.items():
         assert split.paths.tolist() == [path for path in listed if path.startswith(name)]
@@ -89,7 +89,7 @@ def test_a_list_of_labels(tmp_path, capsys):
     dataset = load_dataset(tmp_path, "Folder")
     said = f"skipped 1 files in {tmp_path} that labels.csv does not list, such as unlisted/"
     assert said in capsys.readouterr().err
-    assert dataset.class_names == ("a", "b")
+    assert dataset.source.class_names == ("a", "b")
     for index, (path, image) in enumerate(written.items()):
         split = dataset.splits[("train", "validation", "test")[index // 2]]
         row = split.paths.tolist().index(path)

@@ -237,7 +237,7 @@ def test_a_new_rule_with_sets_of_right_classes_is_one_decorated_function(tmp_pat
         LABEL_RULES.clear()
         LABEL_RULES.update(before)
     train = dataset.splits["train"]
-    assert (dataset.label_rule, dataset.evaluation_rule) == ("any_vote", "majority")
+    assert (dataset.rule.name, dataset.evaluation_rule.name) == ("any_vote", "majority")
     assert (train.kind.loss, train.kind.accuracy) == ("multi_target", "multi_target_accuracy")
     assert not train.kind.mixable
     assert len(train.images) == 19

@@ -23,6 +23,7 @@ from ferplus_keras.training.pretrain import (
     nt_xent,
     pretrain,
 )
+from ferplus_keras.training.settle import read_dataset, resolve
 from ferplus_keras.training.train import train
 
 
@@ -71,6 +72,12 @@ def test_a_batch_holds_two_different_views_of_each_face(sample_data):
     np.testing.assert_array_equal(plain[1][0][:10], plain[1][0][10:])
 
 
+def faces_of(config):
+    """Return the faces that a pretraining of these settings is about."""
+    dataset, config = read_dataset(resolve(config))
+    return faces_without_labels(dataset, config.exclude)
+
+
 @pytest.fixture
 def data_with_twin(sample_data, tmp_path):
     """Folder of the drawn data whose first training row has the pixels of the last test row."""
@@ -89,9 +96,9 @@ def test_every_training_face_is_used_but_what_is_no_face_and_copies_of_validatio
     config, data_with_twin
 ):
     config = dataclasses.replace(config, data_dir=data_with_twin, label_rule="ms_majority")
-    dataset = faces_without_labels(config)
+    dataset = faces_of(config)
     labelled = load_dataset(data_with_twin, "FERPlus", "ms_majority")
-    assert dataset["train"].class_names == labelled.class_names
+    assert dataset["train"].class_names == labelled.source.class_names
     every = load_dataset(data_with_twin, "FER").splits
     held_out = {face.tobytes() for name in ("validation", "test") for face in every[name].images}
     votes = ferplus_votes(data_with_twin).opinions
@@ -108,11 +115,11 @@ def test_every_training_face_is_used_but_what_is_no_face_and_copies_of_validatio
 
 
 def test_excluded_rows_are_left_out_of_training(config, tmp_path):
-    every = faces_without_labels(config)
+    every = faces_of(config)
     first, second, *others = every["train"].row_ids.tolist()
     path = tmp_path / "rows.csv"
     path.write_text(f"row\n{first}\n{second}\n{every['validation'].row_ids[0]}\n")
-    found = faces_without_labels(dataclasses.replace(config, exclude=str(path)))
+    found = faces_of(dataclasses.replace(config, exclude=str(path)))
     assert found["train"].row_ids.tolist() == others
     np.testing.assert_array_equal(found["validation"].row_ids, every["validation"].row_ids)
 
@@ -121,9 +128,7 @@ def test_own_pictures_and_fer2013_alone_will_do(config, sample_data, tmp_path):
     fer = tmp_path / "fer"
     fer.mkdir()
     shutil.copy(sample_data / "fer2013.csv", fer)
-    found = faces_without_labels(
-        dataclasses.replace(config, data_dir=str(fer), dataset_name="FER6")
-    )
+    found = faces_of(dataclasses.replace(config, data_dir=str(fer), dataset_name="FER6"))
     leaked = load_dataset(str(fer), "FER").splits["train"].leaked
     assert len(found["train"].images) == np.count_nonzero(~leaked)
     assert len(found["train"].class_names) == 6
@@ -133,7 +138,7 @@ def test_own_pictures_and_fer2013_alone_will_do(config, sample_data, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(face).save(path)
     own = dataclasses.replace(config, data_dir=str(tmp_path / "own"), dataset_name="Folder")
-    assert faces_without_labels(own)["train"].class_names == ("calm", "glad")
+    assert faces_of(own)["train"].class_names == ("calm", "glad")
 
 
 def test_the_backbone_learns_and_training_goes_on_from_it(config, tiny_network, monkeypatch):
