@@ -17,8 +17,6 @@ from ferplus_keras.registry import Registry
 if TYPE_CHECKING:
     import keras
 
-    from ferplus_keras.models.weights import LoadedWeights
-
 
 @dataclass(frozen=True)
 class PublishedWeights:
@@ -155,18 +153,6 @@ def build_model(
     if path:
         load_weights(model, path, spec)
     return model
-
-
-def build_with_weights(
-    name: str, num_classes: int, *, weights: str | PathLike | None = None, **settings: Any
-) -> tuple[keras.Model, LoadedWeights | None]:
-    """Build a classifier as `build_model` does and also return which weights it got, if any."""
-    from ferplus_keras.models.published import find_weights
-    from ferplus_keras.models.weights import load_weights
-
-    model = build_model(name, num_classes, weights="none", **settings)
-    path = find_weights(MODELS[name], weights)
-    return model, load_weights(model, path, MODELS[name]) if path else None
 
 
 def _graph(spec, shape, image_size, num_classes, dropout_rate, activation) -> keras.Model:

@@ -17,8 +17,9 @@ from ferplus_keras.hardware import announce
 from ferplus_keras.models.calibration import calibrate
 from ferplus_keras.models.checkpoint import CheckpointInfo
 from ferplus_keras.models.freeze import Boundary, find_layer, freeze_before, numbered_layers
-from ferplus_keras.models.registry import build_with_weights
-from ferplus_keras.models.weights import LoadedWeights, layer_variables
+from ferplus_keras.models.published import find_weights
+from ferplus_keras.models.registry import MODELS, build_model
+from ferplus_keras.models.weights import LoadedWeights, layer_variables, load_weights
 from ferplus_keras.training import devices
 from ferplus_keras.training.distillation import distil
 from ferplus_keras.training.losses import find_loss, find_metrics
@@ -53,16 +54,19 @@ def build_network(
     images = split.images
     keras.utils.set_random_seed(config.seed)
     with devices.device_scope(config.num_gpus), devices.compute_dtype(config.mixed_precision):
-        model, loaded = build_with_weights(
+        model = build_model(
             config.model_name,
             len(split.class_names),
-            weights=weights,
+            weights="none",
             image_size=config.image_size,
             dropout_rate=config.dropout_rate,
             activation=config.activation,
             face_size=images.shape[1],
             colour=images.ndim == 4,
         )
+        spec = MODELS[config.model_name]
+        path = find_weights(spec, weights)
+        loaded = load_weights(model, path, spec) if path else None
     half = config.mixed_precision
     announce("training", "float32" if half == "none" else half, gpus=config.num_gpus)
     if shares := devices.find_devices(config.num_gpus):

@@ -13,7 +13,7 @@ from ferplus_keras.models.calibration import calibrate
 from ferplus_keras.models.dlib_files import DESCRIPTOR, STAGES, read_dat, read_face_api
 from ferplus_keras.models.networks.dlib_resnet import feature_map
 from ferplus_keras.models.published import find_weights
-from ferplus_keras.models.registry import MODELS, build_model, build_with_weights
+from ferplus_keras.models.registry import MODELS, build_model
 from ferplus_keras.models.weights import layer_variables, load_weights
 from tests.exports import drawn
 from tests.models.networks import smooth_faces, weights_of
@@ -274,8 +274,8 @@ def test_descriptors_are_dlibs(dat):
 
 
 def test_calibration_changes_no_probability(dat):
-    model, loaded = build_with_weights("DlibResNet", 8, weights="dlib")
-    assert loaded.affine
+    model = build_model("DlibResNet", 8, weights="none")
+    assert load_weights(model, dat, SPEC).affine
     faces = drawn(120)
     before = model.predict(faces, verbose=0)
     calibrate(model, faces)

@@ -12,7 +12,7 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.models import published
 from ferplus_keras.models.networks import imagenet
 from ferplus_keras.models.published import find_weights
-from ferplus_keras.models.registry import MODELS, build_model, build_with_weights
+from ferplus_keras.models.registry import MODELS, build_model
 from ferplus_keras.models.weights import load_weights
 from tests.models.networks import faces, weights_of
 
@@ -37,14 +37,15 @@ def tokens(model):
 
 
 def test_file_of_keras_hub_gives_its_features(small):
-    model, loaded = build_with_weights("ViTBase16", 8, weights=FILE, image_size=48)
+    model = build_model("ViTBase16", 8, weights="none", image_size=48)
+    loaded = load_weights(model, FILE, SPEC)
     assert (loaded.layers, loaded.left_out, loaded.head) == (13, (), False)
     with h5py.File(FILE) as file:
         np.testing.assert_allclose(tokens(model), file.attrs["class_token"], rtol=0, atol=1e-5)
 
 
 def test_checkpoint_gives_every_weight_back(small, tmp_path):
-    model, _ = build_with_weights("ViTBase16", 8, weights=FILE, image_size=48)
+    model = build_model("ViTBase16", 8, weights=FILE, image_size=48)
     model.save(tmp_path / "model.keras")
     other = build_model("ViTBase16", 8, weights="none", image_size=48)
     assert load_weights(other, tmp_path / "model.keras", SPEC).layers == 14
@@ -65,7 +66,7 @@ def test_checkpoint_gives_every_weight_back(small, tmp_path):
 def test_file_of_another_network(small, monkeypatch, blocks, size, said):
     monkeypatch.setattr(imagenet, "_BLOCKS", blocks)
     with pytest.raises(InputError) as caught:
-        build_with_weights("ViTBase16", 8, weights=FILE, image_size=size)
+        build_model("ViTBase16", 8, weights=FILE, image_size=size)
     assert said in str(caught.value)
 
 
