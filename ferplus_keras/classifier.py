@@ -278,6 +278,14 @@ class Classifier:
         }
 
 
+def shares(answers: np.ndarray) -> np.ndarray:
+    """Return (n, C) answers divided by their sums if they are a sigmoid's, as losses take them."""
+    sums = answers.sum(axis=1, keepdims=True)
+    if np.allclose(sums, 1, atol=1e-3) or answers.min() < 0:  # a softmax's, or no probabilities
+        return answers
+    return answers / np.maximum(sums, np.finfo(np.float32).tiny)
+
+
 def mean_probabilities(
     predictions: Sequence[np.ndarray], average: str = "probabilities"
 ) -> np.ndarray:

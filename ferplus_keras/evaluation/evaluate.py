@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ferplus_keras.backend import choose_backend, load_keras
-from ferplus_keras.classifier import Classifier, mean_probabilities
+from ferplus_keras.classifier import Classifier, mean_probabilities, shares
 from ferplus_keras.cluster import join, own_run, process_count
 from ferplus_keras.config import EvaluateConfig
 from ferplus_keras.data import cache
@@ -97,14 +97,6 @@ def as_probabilities(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         )
     rounded = np.abs(sums - 1) > 1e-4
     return np.where(rounded[:, None], values / sums[:, None], values).astype(np.float32)
-
-
-def shares(answers: np.ndarray) -> np.ndarray:
-    """Return (n, C) answers divided by their sums if they are a sigmoid's, as losses take them."""
-    sums = answers.sum(axis=1, keepdims=True)
-    if np.allclose(sums, 1, atol=1e-3) or answers.min() < 0:  # a softmax's, or no probabilities
-        return answers
-    return answers / np.maximum(sums, np.finfo(np.float32).tiny)
 
 
 def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:

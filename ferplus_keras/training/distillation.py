@@ -11,9 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from ferplus_keras.classifier import Classifier, mean_probabilities
+from ferplus_keras.classifier import Classifier, mean_probabilities, shares
 from ferplus_keras.data.dataset import Split
 from ferplus_keras.errors import UsageError
 from ferplus_keras.files import sha256
@@ -70,12 +68,10 @@ def distil(split: Split, teachers: Sequence[str], weight: float) -> Split:
     """
     # All are opened before the first predicts: a wrong one is refused now.
     opened = [Classifier.open(path).arranged(split.class_names) for path in teachers]
-    predicted = []
-    for classifier, path in zip(opened, teachers, strict=True):
-        found = classifier.probabilities(split.images, tta="flip", name=f"teacher {path}")
-        sums = found.sum(axis=1, keepdims=True)
-        # A softmax's rows are left to the last bit.
-        predicted.append(found if np.allclose(sums, 1, atol=1e-3) else found / sums)
+    predicted = [
+        shares(classifier.probabilities(split.images, tta="flip", name=f"teacher {path}"))
+        for classifier, path in zip(opened, teachers, strict=True)
+    ]
     mean = mean_probabilities(predicted)
     sums = split.targets.sum(axis=1, keepdims=True)
     right = (mean.argmax(axis=1) == split.labels(mean)).mean()
