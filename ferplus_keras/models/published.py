@@ -39,12 +39,13 @@ def find_weights(spec: ModelSpec, kind: str | os.PathLike | None) -> Path | None
     if kind == "none":
         return None
     if kind not in spec.weights:
-        path = Path(kind)
+        path, known = Path(kind), [*spec.weights, "none"]
         if path.exists() or is_address(path):
             return find_checkpoint(path)
         if path.suffix or len(path.parts) > 1:
-            raise InputError(f"no weights file at {path}")
-        raise unknown(f"weights for {spec.name}, nor a file,", str(path), [*spec.weights, "none"])
+            expected = " or ".join(map(repr, known))
+            raise InputError(f"no weights at {path}: expected {expected}, a file or a run folder")
+        raise unknown(f"weights for {spec.name}, nor a file,", str(path), known)
     published = spec.weights[kind]
     own = os.environ.get("FERPLUS_WEIGHTS_DIR")
     keras_home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"

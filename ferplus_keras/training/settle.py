@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferplus_keras.data.dataset import DATASETS, Dataset, load_dataset
-from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.hub import is_address
+from ferplus_keras.errors import UsageError
+from ferplus_keras.models.published import find_weights
 from ferplus_keras.models.registry import MODELS
-from ferplus_keras.run import READING, find_checkpoint
+from ferplus_keras.run import READING
 from ferplus_keras.training.distillation import check_teachers
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def starting_weights(config: TrainConfig) -> str:
     """Return what the network starts from: a name of published weights, "none" or a file's path.
 
     Raises:
-        UsageError: two settings say where to start.
+        UsageError: two settings say where to start, or an unknown name.
         InputError: there is no such file.
     """
     if config.checkpoint_path and config.weights:
@@ -64,18 +63,10 @@ def starting_weights(config: TrainConfig) -> str:
             "where to start: give one"
         )
     weights = config.checkpoint_path or config.weights
-    known = [*MODELS[config.model_name].weights, "none"]
-    if weights in known:
+    spec = MODELS[config.model_name]
+    if weights in (*spec.weights, "none"):  # fetched only once Keras is loaded
         return weights
-    try:
-        return str(find_checkpoint(weights))
-    except InputError:
-        if is_address(weights) or Path(weights).is_dir():  # the message says what is missing
-            raise
-        expected = " or ".join(f"'{name}'" for name in known)
-        raise InputError(
-            f"no weights at {weights}: expected {expected}, a file or a run folder"
-        ) from None
+    return str(find_weights(spec, weights))
 
 
 def read_dataset(config: TrainConfig) -> tuple[Dataset, TrainConfig]:

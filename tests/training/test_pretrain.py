@@ -218,7 +218,7 @@ def test_settings_that_pretraining_cannot_have_are_refused(config, monkeypatch, 
 
 def test_refusals(config, monkeypatch, capsys):
     monkeypatch.setattr(module, "read_dataset", lambda config: 1 / 0)
-    with pytest.raises(InputError, match="no weights at nowhere"):
+    with pytest.raises(InputError, match="nor a file, 'nowhere'"):
         pretrain(dataclasses.replace(config, weights="nowhere"))
     assert main(["pretrain", "--model_name", "Nothing"]) == 2
     assert "unknown" in capsys.readouterr().err
