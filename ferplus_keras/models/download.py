@@ -2,23 +2,25 @@
 
 import hashlib
 import os
-import socket
 import sys
-from contextlib import redirect_stdout
 from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
 
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import sha256
 from ferplus_keras.models.hdf5 import hdf5_fault
+from ferplus_keras.progress import progress_bar
 
 _TIMEOUT = 30
 """Seconds without an answer or a byte after which a connection counts as cut."""
 
+_BLOCK = 2**16  # bytes read at once
+
 
 def download(url: str, destination: str | os.PathLike, *, digest: str = "") -> Path:
-    """Fetch an HDF5 file into place with `keras.utils.get_file`, unless it is there.
+    """Fetch an HDF5 file into place, unless it is there.
 
     Bytes go to `<name>.partial`, which takes the destination's name once length, kind and digest
     are right. Other processes that want the same file wait for this one.
@@ -61,29 +63,23 @@ def download(url: str, destination: str | os.PathLike, *, digest: str = "") -> P
 
 def _fetch(url: str, partial: Path) -> str:
     """Download a file; return why that failed, or an empty string."""
-    from keras.utils import get_file
-
-    usual = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_TIMEOUT)
-    folder = str(partial.parent.resolve())
+    shown = {"unit": "B", "unit_scale": True, "disable": None, "desc": partial.stem}
     try:
-        # Keras draws its progress bar on standard output; in a log it would be thousands of lines.
-        with (
-            open(os.devnull, "w") as nowhere,
-            redirect_stdout(sys.stderr if sys.stderr.isatty() else nowhere),
-        ):
-            get_file(partial.name, url, cache_subdir=folder, force_download=True)
+        with urlopen(url, timeout=_TIMEOUT) as answer, partial.open("wb") as file:
+            size = answer.length  # None where the server does not say it
+            with progress_bar(total=size, **shown) as bar:
+                while block := answer.read(_BLOCK):
+                    file.write(block)
+                    bar.update(len(block))
+    except HTTPError as error:
+        return f"HTTP {error.code} {error.reason}"
+    except URLError as error:
+        return f"{error.reason}"
     except (HTTPException, ConnectionError, TimeoutError) as error:
         return f"the connection broke off: {error}"
-    except OSError:
-        raise
-    except Exception as error:  # Keras wraps urllib's errors, which say more, in a plain Exception
-        cause = error.__context__ or error
-        code = f"HTTP {cause.code} " if isinstance(cause, HTTPError) else ""
-        return f"{code}{getattr(cause, 'reason', cause)}"
-    finally:
-        socket.setdefaulttimeout(usual)
-    return ""
+    received = partial.stat().st_size
+    cut = size not in (None, received)
+    return f"the connection broke off: {received} out of {size} bytes" if cut else ""
 
 
 def _fault(partial: Path, digest: str) -> str:
