@@ -75,8 +75,9 @@ def hide_gpus() -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
 
 
-def load_keras() -> None:
-    """Import Keras and its backend, without TensorFlow's notices and advice."""
+def load_keras(num_gpus: int = 1) -> None:
+    """Import Keras on the backend that `choose_backend` chooses, without TensorFlow's notices."""
+    choose_backend(num_gpus)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # advice on functions that are Keras'
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with leaving_out(b"absl::InitializeLog", b"oneDNN custom operations"):

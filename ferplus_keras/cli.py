@@ -176,10 +176,9 @@ def _layers(parser: LineParser) -> Callable[[Any], Any]:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
     def layers(arguments: argparse.Namespace) -> None:
-        from ferplus_keras.backend import choose_backend, load_keras
+        from ferplus_keras.backend import load_keras
 
-        choose_backend(num_gpus=0)
-        load_keras()
+        load_keras(num_gpus=0)
         from ferplus_keras.models.freeze import describe_layers, format_layers, freeze_before
 
         shape = {"num_classes": arguments.num_classes, "image_size": arguments.image_size}

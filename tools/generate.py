@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ferplus_keras import cli
 from ferplus_keras.arguments import LineParser
-from ferplus_keras.backend import choose_backend, load_keras
+from ferplus_keras.backend import load_keras
 from ferplus_keras.data.augment import PRESETS, VIEWS
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.data.labels import LABEL_RULES
@@ -242,8 +242,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--tables", action="store_true", help="leave layer_lists/ as they are")
     arguments = parser.parse_args(argv)
     if not arguments.tables:
-        choose_backend(num_gpus=0)
-        load_keras()
+        load_keras(num_gpus=0)
         for name in MODELS:
             text = layer_list(build_model(name, 8, weights="none"))
             with replacing(REPOSITORY / "layer_lists" / f"{name}.txt") as temporary:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ferplus_keras.backend import choose_backend, load_keras
+from ferplus_keras.backend import load_keras
 from ferplus_keras.classifier import Classifier, mean_probabilities, shares
 from ferplus_keras.cluster import join, own_run, process_count
 from ferplus_keras.config import EvaluateConfig
@@ -222,8 +222,7 @@ def _devices(config: EvaluateConfig, paths: Sequence[Path]) -> Iterator[None]:
     if not several and process_count() == 1:
         yield
         return
-    choose_backend(config.num_gpus)
-    load_keras()
+    load_keras(config.num_gpus)
     from ferplus_keras.training.devices import find_devices
 
     devices = find_devices(config.num_gpus)

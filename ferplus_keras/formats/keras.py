@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferplus_keras.backend import choose_backend, load_keras
+from ferplus_keras.backend import load_keras
 from ferplus_keras.errors import InputError
 from ferplus_keras.formats import FORMATS, Format, Opened, Predict, one_at_a_time
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
@@ -33,7 +33,6 @@ class Hdf5(Format):
     @staticmethod
     def open(path: Path, model_name: str | None = None, image_size: int | None = None) -> Opened:
         """Build `model_name`, or the network that has the file's layers, with its weights."""
-        choose_backend()
         load_keras()
         from ferplus_keras.models.layers import PREPROCESSING
 
@@ -55,7 +54,6 @@ class Keras(Format):
     @staticmethod
     def open(path: Path) -> Opened:
         """Load the network by Keras."""
-        choose_backend()
         load_keras()
         model, info = load_checkpoint(path)
         return Opened(info, predictor(model), model)
