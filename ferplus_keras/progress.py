@@ -1,7 +1,8 @@
-"""What is printed: progress bars on standard error, and tables."""
+"""What is printed: progress bars and notes on standard error, and tables."""
 
 import sys
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Any
 
 
@@ -20,6 +21,12 @@ def progress_bar(**options: Any):
         maxinterval=10 if terminal else 60,
         **options,
     )
+
+
+@cache
+def say_once(text: str) -> None:
+    """Print a line on standard error, once per process."""
+    print(text, file=sys.stderr)
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import importlib.util
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.inference.crop import LONGEST_SIDE, Box, DetectedFace, middle_of, shrink
+from ferplus_keras.progress import say_once
 from ferplus_keras.registry import Registry
 
 CLOSE_UP = 480
@@ -351,9 +351,3 @@ def _cut(image: np.ndarray, boxes: np.ndarray, side: int) -> np.ndarray:
 def _whole(weights: str | Path | None) -> Detector:
     """The whole picture as one face."""
     return lambda image: [DetectedFace((0, 0, image.shape[1], image.shape[0]))]
-
-
-@functools.cache
-def say_once(text: str) -> None:
-    """Print a line on standard error, once per process."""
-    print(text, file=sys.stderr)

@@ -23,8 +23,8 @@ from ferplus_keras.data import pictures
 from ferplus_keras.data.pictures import SUFFIXES, files_below
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import replacing
-from ferplus_keras.inference.detectors import say_once
 from ferplus_keras.inputs import plain
+from ferplus_keras.progress import say_once
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpeg", ".mpg", ".wmv", ".asf", ".flv"),

@@ -13,8 +13,9 @@ import pytest
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.inference import detectors as detectors_module
 from ferplus_keras.inference.crop import LONGEST_SIDE, DetectedFace, crop_face, overlap
-from ferplus_keras.inference.detectors import DETECTORS, find_detector, say_once
+from ferplus_keras.inference.detectors import DETECTORS, find_detector
 from ferplus_keras.inference.predictor import Predictor
+from ferplus_keras.progress import say_once
 from tests.inference.test_light import run_without
 
 FACE = (180, 65, 85, 107)
