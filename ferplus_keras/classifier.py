@@ -84,19 +84,17 @@ class Classifier:
         Raises:
             InputError: the model has inputs or outputs of other shapes.
         """
-        match model.input_shape, model.output_shape:
-            case (_, int(side), int(other)) | (_, int(side), int(other), 1 | 3), (
-                _,
-                int(count),
-            ) if side == other and count == len(class_names):
-                pass
-            case shapes:
-                raise InputError(
-                    f"expected a model from faces (n, s, s) or (n, s, s, 3) to {len(class_names)} "
-                    f"probabilities, one for each class; got one from {shapes[0]} to {shapes[1]}"
-                )
-        colour = model.input_shape[3:] == (3,)
-        if model.input_shape[3:] == (1,):
+        face, answer = (tuple(shape)[1:] for shape in (model.input_shape, model.output_shape))
+        side = face[0] if face else None
+        square = face in ((side, side), (side, side, 1), (side, side, 3))
+        if not square or not isinstance(side, int) or answer != (len(class_names),):
+            raise InputError(
+                f"expected a model from faces (n, s, s) or (n, s, s, 3) to {len(class_names)} "
+                "probabilities, one for each class; got one from "
+                f"{model.input_shape} to {model.output_shape}"
+            )
+        colour = face[2:] == (3,)
+        if face[2:] == (1,):
             import keras
 
             faces = keras.Input((side, side), dtype="uint8")
