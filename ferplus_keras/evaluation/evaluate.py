@@ -210,14 +210,14 @@ def _largest_batch(members: Sequence[Classifier]) -> int:
 @contextmanager
 def _devices(config: EvaluateConfig, paths: Sequence[Path]) -> Iterator[None]:
     """Be the context in which networks are opened so that devices and processes share batches."""
-    runtimes = {find_format(path).runs_in for path in paths}
+    exports = {form.runs_in for form in map(find_format, paths) if form.precisions}
     several = config.num_gpus > 1 or config.coordinator
-    if runtimes == {"Keras"}:
+    if not exports:
         join(config.coordinator, config.num_processes, config.process_id)
     elif several:
         raise UsageError(
             "several devices or processes evaluate .keras checkpoints (KERAS_BACKEND=jax), not "
-            f"what runs in {', '.join(sorted(runtimes - {'Keras'}))}"
+            f"what runs in {', '.join(sorted(exports))}"
         )
     if not several and process_count() == 1:
         yield

@@ -15,8 +15,7 @@ from ferplus_keras.classifier import Classifier, mean_probabilities, shares
 from ferplus_keras.data.dataset import Split
 from ferplus_keras.errors import UsageError
 from ferplus_keras.files import sha256
-from ferplus_keras.formats import FORMATS, find_format
-from ferplus_keras.models.checkpoint import read_info
+from ferplus_keras.formats import find_format
 from ferplus_keras.run import Run, find_checkpoint
 
 
@@ -33,8 +32,7 @@ def check_teachers(
         raise UsageError(f"--teacher_weight {weight} needs --teacher PATH")
     removed = [path.resolve() for path in Run(overwritten).written()] if overwritten else []
     for file in map(find_checkpoint, paths or ()):
-        if find_format(file) is FORMATS["keras"]:  # its header is read at once
-            read_info(file)
+        find_format(file).peek(file)  # a damaged checkpoint is refused at once
         if file.resolve() in removed:
             raise UsageError(
                 f"--overwrite would delete the teacher {file}: choose another --name for the run"
