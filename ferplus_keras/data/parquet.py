@@ -38,7 +38,7 @@ def _faces(folder: Path, shard: str) -> list[FaceFile]:
     files: list[FaceFile] = []
     with _reading(folder / shard) as opened:
         schema = opened.schema_arrow
-        picture = picture_column(schema)
+        picture = _picture_column(schema)
         label = next((name for name in LABELS if name in schema.names), None)
         if label is None or picture is None:
             raise ValueError(
@@ -66,26 +66,33 @@ def read_row(path: Path, row: tuple[int, int]) -> bytes:
     Raises InputError where there is none, or the file cannot be read.
     """
     with _LOADING:  # so that threads that read neighbours read their group once
-        picture = _row_group(path, row[0], *stamp(path))[row[1]]
-    if (found := picture_bytes(picture)) is None:
-        raise InputError("expected the bytes of a picture, found none in this row")
-    return found
+        pictures = _row_group(path, row[0], *stamp(path))
+    return picture_at(pictures, row[1])
 
 
 @lru_cache(maxsize=2)
-def _row_group(path: Path, group: int, *_stamp: int) -> list[Any]:
+def _row_group(path: Path, group: int, *_stamp: int) -> Any:
     with _reading(path) as opened:
-        column = picture_column(opened.schema_arrow)
-        return opened.read_row_group(group, [column])[column].to_pylist()
+        return pictures_of(opened, group)
 
 
-def picture_bytes(value: Any) -> bytes | None:
-    """Return the encoded picture in a value of the column of pictures; None if there is none."""
+def pictures_of(opened: Any, group: int) -> Any:
+    """Return the column of pictures in a row group of an open file; InputError if it has none."""
+    if (column := _picture_column(opened.schema_arrow)) is None:
+        raise InputError("the file has no column of encoded pictures (bytes)")
+    return opened.read_row_group(group, [column])[column]
+
+
+def picture_at(pictures: Any, row: int) -> bytes:
+    """Return the encoded picture in a row of what `pictures_of` returned; InputError for none."""
+    value = pictures[row].as_py()
     value = value["bytes"] if isinstance(value, dict) else value
-    return value if isinstance(value, bytes) else None
+    if not isinstance(value, bytes):
+        raise InputError("expected the bytes of a picture, found none in this row")
+    return value
 
 
-def picture_column(schema: Any) -> str | None:
+def _picture_column(schema: Any) -> str | None:
     """Return the name of the column of pictures: of bytes, or of a struct with bytes."""
     return next((field.name for field in schema if _PICTURES.match(str(field.type))), None)
 

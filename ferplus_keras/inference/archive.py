@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ferplus_keras.data.parquet import picture_bytes, picture_column
+from ferplus_keras.data.parquet import picture_at, pictures_of
 from ferplus_keras.data.pictures import SUFFIXES, read_picture
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import require
@@ -231,17 +231,11 @@ def _row(address: str, row: int) -> bytes:
     for group in range(file.num_row_groups):
         count = file.metadata.row_group(group).num_rows
         if row < count:
-            if picture := picture_bytes(_group(address, group)[row].as_py()):
-                return picture
-            raise InputError("the row holds no picture")
+            return picture_at(_group(address, group), row)
         row -= count
     raise InputError("there is no such row")
 
 
 @lru_cache(2)
 def _group(address: str, group: int) -> Any:
-    """Return the column of pictures of a row group: of bytes, or of structures with bytes."""
-    file = _parquet(address)
-    if (column := picture_column(file.schema_arrow)) is None:
-        raise InputError("the file has no column of encoded pictures (bytes)")
-    return file.read_row_group(group, columns=[column])[column]
+    return pictures_of(_parquet(address), group)
