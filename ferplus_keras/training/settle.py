@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferplus_keras.data.dataset import DATASETS, Dataset, load_dataset
@@ -54,7 +55,7 @@ def starting_weights(config: TrainConfig) -> str:
     """Return what the network starts from: a name of published weights, "none" or a file's path.
 
     Raises:
-        UsageError: two settings say where to start, or an unknown name.
+        UsageError: two settings say where to start, or an unknown or another network's name.
         InputError: there is no such file.
     """
     if config.checkpoint_path and config.weights:
@@ -66,6 +67,9 @@ def starting_weights(config: TrainConfig) -> str:
     spec = MODELS[config.model_name]
     if weights in (*spec.weights, "none"):  # fetched only once Keras is loaded
         return weights
+    networks = " or ".join(name for name, other in MODELS.items() if weights in other.weights)
+    if networks and not Path(weights).exists():
+        raise UsageError(f"--weights {weights} belongs to --model_name {networks}")
     return str(find_weights(spec, weights))
 
 

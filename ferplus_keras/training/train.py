@@ -172,6 +172,9 @@ def train(config: TrainConfig) -> Path:
             )
             history.draw()
             raise
+        if len(history.rows) < ends[-1]:
+            why = f"{config.early_stopping} epochs without better validation accuracy"
+            print(f"stopped early: {why} (--early_stopping)")
         _finish(run, model, info, history, progress)
     return config.run_dir
 

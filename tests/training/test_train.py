@@ -342,7 +342,7 @@ def test_a_logger_that_is_missing_is_refused_at_once(config, monkeypatch):
     assert not config.run_dir.exists() or not list(config.run_dir.iterdir())
 
 
-def test_early_stopping_counts_on_after_a_resume(config, monkeypatch):
+def test_early_stopping_counts_on_after_a_resume(config, monkeypatch, capsys):
     config = dataclasses.replace(config, nepochs=30, early_stopping=2, init_lr=1e-12)
     with monkeypatch.context() as patch:
         interrupt_in(patch, epoch=1, batch=0)
@@ -353,6 +353,7 @@ def test_early_stopping_counts_on_after_a_resume(config, monkeypatch):
     best = max(float(row["val_accuracy"]) for row in rows(folder))
     first_best = next(i for i, row in enumerate(rows(folder)) if float(row["val_accuracy"]) == best)
     assert stopped_after == first_best + 3
+    assert "stopped early: 2 epochs without better validation accuracy" in capsys.readouterr().out
     with pytest.raises(InputError, match="early stopping ended it"):
         train(dataclasses.replace(config, resume=True))
 
@@ -751,6 +752,7 @@ def test_a_run_is_resumed_without_the_weights_that_it_began_with(config, tmp_pat
     [
         ({"resume": True, "overwrite": True}, InputError, "choose one"),
         ({"weights": "nowhere.h5"}, InputError, "no weights at nowhere.h5"),
+        ({"weights": "ferplus"}, UsageError, "belongs to --model_name FastFER or DlibResNet"),
         ({"weights": "/"}, InputError, "no checkpoint at /model_max_acc.keras"),
         ({"weights": "a", "checkpoint_path": "b"}, UsageError, "both say where"),
         ({"loss": "crossentropi"}, UsageError, "got 'crossentropi'"),
