@@ -419,6 +419,19 @@ def test_the_camera_in_a_browser(open_page):
     page = open_page(permissions=["camera"])
     page.click("text=Use the camera")
     page.wait_for_selector(".card[data-number='2']")
+    said = "() => { spoken = 0; new MutationObserver((all) => (spoken += all.length)).observe("
+    page.evaluate(said + "$('title'), { childList: true }); }")
+    page.click(".card[data-number='2'] >> text=All classes")
+    page.evaluate("() => { seen = ((plain) => (answer) => (frames += 1, plain(answer)))(seen) }")
+    page.evaluate("() => { frames = 0; }")
+    page.wait_for_function("() => frames >= 3")
+    assert page.evaluate("() => document.activeElement.textContent") == "All classes"
+    assert page.locator(".card[data-number='2'] .more[open]").count() == 1
+    page.focus("#boxes g[data-number='1']")
+    page.evaluate("() => { frames = 0; }")
+    page.wait_for_function("() => frames >= 3")
+    assert page.locator("#boxes .on:focus").get_attribute("data-number") == "1"
+    assert page.evaluate("() => spoken") == 0  # a screen reader has nothing new to say
     page.click("#snap-button")
     page.wait_for_selector("#title >> text=camera")
     page.wait_for_selector(".card[data-number='2'] >> text=Why?")

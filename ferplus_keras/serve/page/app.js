@@ -146,7 +146,9 @@ function make(tag, text = "", className = "") {
   return Object.assign(document.createElement(tag), { textContent: text, className });
 }
 
-const title = (name, note) => $("title").replaceChildren(name, make("small", note));
+function title(name, note) {
+  if ($("title").textContent !== name + note) $("title").replaceChildren(name, make("small", note)); // else read aloud again
+}
 
 function draw(name, attributes, parent) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -157,6 +159,8 @@ function draw(name, attributes, parent) {
 
 function boxes(answer, faces) {
   const svg = $("boxes");
+  const on = svg.querySelector(".on")?.dataset.number; // stays so from one camera frame to the next
+  const focused = svg.contains(document.activeElement) && document.activeElement.dataset.number;
   svg.replaceChildren();
   if (!answer) return;
   svg.setAttribute("viewBox", `0 0 ${answer.width} ${answer.height}`);
@@ -175,6 +179,8 @@ function boxes(answer, faces) {
     draw("rect", { x: left, y: top, width: side, height: side, rx: 7 * unit }, tag);
     const text = draw("text", { x: left + side / 2, y: top + side / 2, "font-size": 15 * unit }, tag);
     text.textContent = face.number;
+    group.classList.toggle("on", String(face.number) === on);
+    if (String(face.number) === focused) group.focus();
   }
 }
 
@@ -207,15 +213,7 @@ function cards(faces, message) {
 function card(face) {
   const card = $("card").content.firstElementChild.cloneNode(true);
   const part = (selector) => card.querySelector(selector);
-  card.dataset.number = face.number;
-  card.setAttribute("aria-label", `Face ${face.number}: ${face.label}, ${percent(face.confidence)}`);
-  part(".number").textContent = face.number;
-  part(".crop").src = face.crop;
-  part("h3").textContent = face.label;
-  part(".who .quiet").textContent = `${percent(face.confidence)} probable`;
-  const ranked = Object.keys(face.probabilities).sort((a, b) => face.probabilities[b] - face.probabilities[a]);
-  bars(part(":scope > .bars"), face, ranked.slice(0, 3));
-  bars(part(".more .bars"), face, Object.keys(face.probabilities));
+  const ranked = fill(card, face);
   const model = state.choices.models.find((each) => each.name === $("model").value);
   part(".class").append(...ranked.map((name) => new Option(name)));
   part(".method").append(...model.explanations.map((name) => new Option(name.replaceAll("_", " "), name)));
@@ -225,6 +223,21 @@ function card(face) {
   part(".asked").addEventListener("change", look);
   part(".blend input").addEventListener("input", (event) => (part(".map").style.opacity = event.target.value / 100));
   return card;
+}
+
+function fill(card, face) {
+  const part = (selector) => card.querySelector(selector);
+  card.dataset.number = face.number;
+  card.setAttribute("aria-label", `Face ${face.number}: ${face.label}, ${percent(face.confidence)}`);
+  part(".number").textContent = face.number;
+  part(".crop").src = face.crop;
+  part("h2").textContent = face.label;
+  part(".who .quiet").textContent = `${percent(face.confidence)} probable`;
+  const ranked = Object.keys(face.probabilities).sort((a, b) => face.probabilities[b] - face.probabilities[a]);
+  bars(part(":scope > .bars"), face, ranked.slice(0, 3));
+  bars(part(".more .bars"), face, Object.keys(face.probabilities));
+  part(".more").hidden = ranked.length <= 3;
+  return ranked;
 }
 
 async function why(face, part) {
@@ -361,6 +374,8 @@ function seen(answer) {
     .map((face, index) => ({ ...face, number: index + 1 }));
   title("Camera", summary(faces));
   boxes(answer, faces);
+  const shown = document.querySelectorAll(".card[data-number]");
+  if (shown.length === faces.length) return faces.forEach((face, index) => fill(shown[index], face)); // stay open, can be clicked
   const marked = document.activeElement?.closest?.(".card")?.dataset.number;
   cards(faces, null);
   if (marked) go(marked);
@@ -458,10 +473,10 @@ new ResizeObserver(() => {
 async function begin() {
   state.choices = await ask("v1/models");
   const views = { none: "the face alone", flip: "the face and its mirror image", ten_crop: "ten crops of the face" };
-  const fill = (id, names, titles = {}) => $(id).replaceChildren(...names.map((name) => new Option(titles[name] ?? name, name)));
-  fill("model", state.choices.models.map((each) => each.name));
-  fill("detector", state.choices.detectors);
-  fill("tta", state.choices.tta, views);
+  const offer = (id, names, titles = {}) => $(id).replaceChildren(...names.map((name) => new Option(titles[name] ?? name, name)));
+  offer("model", state.choices.models.map((each) => each.name));
+  offer("detector", state.choices.detectors);
+  offer("tta", state.choices.tta, views);
   $("settings").addEventListener("change", again);
 }
 const ready = begin();
