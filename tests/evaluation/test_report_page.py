@@ -25,7 +25,8 @@ class Page(HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.elements, self.open, self.words = [], [], []
-        self.feed(path.read_text(encoding="utf-8"))
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
         assert self.open == []
 
     def handle_starttag(self, name, attributes):
@@ -99,6 +100,8 @@ def check(page):
     assert targets == set(page.sections)
     assert page.all("img")
     assert all(image["alt"].strip() for image in page.all("img"))
+    assert not re.search("<th[^>]*></th>", page.source)
+    assert all("role" not in attributes for attributes in page.all("dl"))  # it would hide its list
     assert all(svg["role"] == "img" and svg["aria-label"].strip() for svg in page.all("svg"))
     for wrong in (" None", " nan", "inf "):
         assert wrong not in page.text
