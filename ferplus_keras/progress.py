@@ -34,8 +34,8 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
 
     Cells are flush left, those of the columns `right`, from 0, flush right.
     """
-    columns = [
-        [f"{cell:{'>' if place in right else '<'}{max(map(len, column))}}" for cell in column]
-        for place, column in enumerate(zip(*rows, strict=True))
-    ]
+    columns = []
+    for place, column in enumerate(zip(*rows, strict=True)):
+        width = f"{'>' if place in right else '<'}{max(map(len, column))}"
+        columns.append([f"{cell:{width}}" for cell in column])
     return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))

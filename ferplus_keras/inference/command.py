@@ -204,6 +204,8 @@ class _Job:
             if copy:
                 require_writable(copy.parent, "--save_dir")
             summary = predict_video(source, self.predictor, copy=copy, **choices)
+        except tables.TableError:
+            raise
         except InputError as error:
             self._fail(source, error)
             return

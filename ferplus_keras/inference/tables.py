@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
 from ferplus_keras.inference.predictor import Prediction
 from ferplus_keras.inputs import cell
@@ -29,6 +30,10 @@ AddFaces = Callable[..., None]
 
 `numbers` are the faces', else from 0; `moment` is the frame's number in its video and its seconds.
 """
+
+
+class TableError(InputError):
+    """A table cannot be written, such as on a full disk: no further picture is worth reading."""
 
 
 def format_table(found: Found) -> str:
@@ -67,7 +72,8 @@ def csv_table(path: Path, class_names: Sequence[str], video: bool = False) -> It
     """Yield a function that adds faces to a CSV file, which appears when the block succeeds.
 
     Its columns: file, face, x, y, width, height, label, a probability per class; after file, with
-    `video`, frame and seconds, which are empty for pictures. `STANDARD_OUTPUT` is a path, too.
+    `video`, frame and seconds, which are empty for pictures. `STANDARD_OUTPUT` is a path, too. The
+    function raises `TableError`.
     """
     moments = ["frame", "seconds"] if video else []
     header = ["file", *moments, "face", "x", "y", "width", "height", "label", *class_names]
@@ -83,7 +89,12 @@ def csv_table(path: Path, class_names: Sequence[str], video: bool = False) -> It
             for number, face in zip(numbers or range(len(faces)), faces, strict=True):
                 box = [f"{value:.1f}" for value in face.box]
                 shares = [f"{face.probabilities[name]:.6f}" for name in class_names]
-                writer.writerow([cell(file), *when, number, *box, face.label, *shares])
+                try:
+                    writer.writerow([cell(file), *when, number, *box, face.label, *shares])
+                except OSError as error:
+                    if path == STANDARD_OUTPUT:
+                        raise
+                    raise TableError(f"cannot write {path}: {error.strerror}") from None
 
         yield add
 

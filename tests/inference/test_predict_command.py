@@ -1,6 +1,7 @@
 """predict.py, as a user runs it."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -190,6 +191,24 @@ def test_what_was_found_is_printed_when_the_disk_is_full(light, album, capsys, f
     code, out, errors = run(capsys, "album/one", flag, "/dev/full", "--json")
     assert (code, errors) == (1, ["error: cannot write /dev/full: No space left on device"])
     assert [len(entry["faces"]) for entry in json.loads(out)] == [1]
+
+
+def test_a_table_that_fills_the_disk_in_a_video_is_not_cut_off(light, album, capsys, monkeypatch):
+    class Full:
+        def __init__(self, file, **_):
+            self.room = 5
+
+        def writerow(self, row):
+            self.room -= 1
+            if not self.room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(csv, "writer", Full)
+    (album / "f.csv").write_text("older")
+    code, _, errors = run(capsys, "album", "--csv", "f.csv", "--save_dir", "out")
+    assert (code, errors) == (1, ["error: cannot write f.csv: No space left on device"])
+    assert (album / "f.csv").read_text() == "older"
+    assert not (album / "out/clip.mp4").exists()
 
 
 def test_json_names_what_could_not_be_read_and_why(light, album, capsys):

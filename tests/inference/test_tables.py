@@ -11,6 +11,7 @@ import pytest
 from ferplus_keras.cli import escape_output
 from ferplus_keras.inference import tables
 from ferplus_keras.inference.predictor import Prediction
+from ferplus_keras.progress import aligned
 
 SURE = Prediction((10.26, -5, 50, 60), "glad", 0.8, {"cross": 0.2, "glad": 0.8})
 UNSURE = Prediction((100, 20, 30, 30), "cross", 0.6, {"cross": 0.6, "glad": 0.4})
@@ -25,6 +26,18 @@ def test_the_table_has_a_line_a_face():
     assert lines[1].index("glad") == lines[2].index("cross") == lines[3].index("no face")
     only = Prediction((0, 0, 1, 1), "face", 1.0, {"face": 1.0})
     assert tables.format_table([(Path("x"), [only])]).endswith("face        100.0%")
+
+
+def test_a_long_table_takes_no_longer_per_line():
+    class Cell(str):
+        measured = 0
+
+        def __len__(self):
+            Cell.measured += 1
+            return super().__len__()
+
+    aligned([(Cell("a"), Cell("bb"))] * 100)
+    assert Cell.measured <= 200
 
 
 def test_json_and_csv_and_submission(tmp_path):
