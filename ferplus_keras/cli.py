@@ -102,7 +102,9 @@ def _settings(
             choose_backend(found.num_gpus)
             require(STACK, "training")
         else:  # what runs the model depends on its file
-            require(EVALUATION, "evaluation", "tensorflow")
+            files = map(str, found.checkpoint_path or ())
+            exports = [file.endswith((".onnx", ".tflite", ".xml")) for file in files]
+            require(EVALUATION, "evaluation", "evaluation" if any(exports) else "tensorflow")
             if found.num_gpus == 0:
                 hide_gpus()
         if with_keras:

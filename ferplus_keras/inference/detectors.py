@@ -148,9 +148,11 @@ class YuNet:
             level = log.getLogLevel()
             log.setLogLevel(0)
             try:
-                return cv2.FaceDetectorYN.create(
+                network = cv2.FaceDetectorYN.create(
                     "onnx", self._file, np.empty(0, np.uint8), (320, 320), 0.7
                 )
+                network.detect(np.zeros((320, 320, 3), np.uint8))  # another network fails here
+                return network
             except cv2.error as error:
                 reason = one_line(error, 150)
                 raise InputError(f"OpenCV cannot read {self._path}: {reason}") from None

@@ -14,7 +14,7 @@ from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.inference import detectors as detectors_module
 from ferplus_keras.inference.crop import LONGEST_SIDE, DetectedFace, crop_face, overlap
 from ferplus_keras.inference.detectors import DETECTORS, find_detector
-from ferplus_keras.inference.predictor import Predictor
+from ferplus_keras.inference.predictor import BUNDLED, Predictor
 from ferplus_keras.progress import say_once
 from tests.inference.test_light import run_without
 
@@ -163,8 +163,9 @@ def test_yunet_by_its_file(yunet_file):
     assert larger(np.zeros((1, 1, 3), np.uint8)) == []
 
 
-def test_a_file_that_is_not_yunets_is_named(tmp_path):
-    (tmp_path / "other.onnx").write_bytes(b"no network")
+@pytest.mark.parametrize("content", [b"no network", BUNDLED.read_bytes()])
+def test_a_file_that_is_not_yunets_is_named(tmp_path, content):
+    (tmp_path / "other.onnx").write_bytes(content)
     with pytest.raises(InputError, match=r"OpenCV cannot read .*other\.onnx"):
         find_detector("yunet", tmp_path / "other.onnx")
     with pytest.raises(InputError, match=r"cannot read YuNet's file .*gone\.onnx: No such file"):

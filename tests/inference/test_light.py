@@ -110,6 +110,13 @@ def test_commands_that_need_the_training_stack_name_its_extra(
         assert re.fullmatch(rf"error: .*{expected}.*\n", error), (line, error)
 
 
+def test_to_evaluate_an_export_the_small_extra_is_named():
+    line = "test --checkpoint_path model.onnx"
+    done = run_without(("sklearn",), COMMANDS, line)
+    code, error = json.loads(done.stdout)[line]
+    assert (code, error.endswith("pip install 'ferplus-keras[evaluation]'\n")) == (1, True), error
+
+
 def test_predictions_and_exports_are_scored_without_keras(exported, sample_data, tmp_path):
     absent, model = {*HEAVY, "keras"} - set(EVALUATION), exported("onnx").path
     data = f"--data_dir {sample_data}"
