@@ -57,7 +57,8 @@ class Tree(NamedTuple):
     def skip(self, paths: Sequence[str], why: str) -> None:
         """Warn of files that are not read."""
         if paths:
-            found = f"skipped {len(paths)} files in {self.folder} {why}, such as {min(paths)}"
+            files = "1 file" if len(paths) == 1 else f"{len(paths)} files"
+            found = f"skipped {files} in {self.folder} {why}, such as {min(paths)}"
             print(f"warning: {found}", file=sys.stderr)
 
 
@@ -145,7 +146,7 @@ def _folders(tree: Tree) -> list[FaceFile]:
     found = list(zip(tree.pictures, map(places.get, above), strict=True))
     tree.skip([path for path, place in found if not place], "outside the folders of classes")
     others = [path for path in tree.others if path.rpartition("/")[0] in places]
-    tree.skip(others, f"that are not {', '.join(SUFFIXES)}")
+    tree.skip(others, f"with none of the endings {', '.join(SUFFIXES)}")
     return [
         FaceFile(path, meaning.get(place.names[0], place.names[0]), place.split)
         for path, place in found

@@ -17,6 +17,7 @@ from ferplus_keras.data.labels import Labels
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
 from ferplus_keras.evaluation.metrics import vote_entropy, vote_shares
 from ferplus_keras.files import replacing, require_writable, write_json
+from ferplus_keras.inputs import cell
 from ferplus_keras.templates import png, render, write_page
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def audit(arguments: argparse.Namespace) -> None:
     images, names = source.rows.images, source.class_names
     labels = source.label(rule)
     table = examine(images, source.groups, source.rows.splits, labels, names, votes, fer)
+    if source.rows.paths is not None:
+        table["path"] = [cell(path) for path in source.rows.paths]
     findings = find(table, rule.name, names, votes)
     write_lists(table, folder)
     write_json(findings, folder / "audit.json")
@@ -135,7 +138,9 @@ def write_lists(table: pandas.DataFrame, folder: Path) -> None:
     written = written.astype({"leaked": int, "constant": int})
     for name, wanted in chosen.items():
         with replacing(folder / name) as path:
-            written[wanted].to_csv(path, index=False, float_format="%.3f")
+            written[wanted].to_csv(
+                path, index=False, float_format="%.3f", errors="surrogateescape"
+            )
 
 
 def find(
@@ -304,7 +309,8 @@ def write_audit_page(
         bars = [(number / 10, str(number or "")) for number in numbers]
         return {"png": png(images[row]), "text": text, "votes": bars}
 
-    place = "row " + table["row"].astype(str) + ", " + table["split"]
+    names = table.get("path", "row " + table["row"].astype(str))
+    place = names + ", " + table["split"]
     dropped = "dropped, " + table["dropped_because"]
     said = dropped.where(table["label"] == "", "label " + table["label"])
     duplicates, ambiguous = findings["duplicates"], findings.get("ambiguous", ())
@@ -330,7 +336,7 @@ def write_audit_page(
         shown=SHOWN,
         strips=strips,
         largest=[
-            card(of["row"], f"{of['rows']} rows, the first is {of['row']}")
+            card(of["row"], f"{of['rows']} rows, the first is {names[of['row']]}")
             for of in duplicates["largest"]
         ],
         votes_differ=[card(row, place[row]) for row in differ],

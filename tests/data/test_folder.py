@@ -87,7 +87,7 @@ def test_a_list_of_labels(tmp_path, capsys):
     (tmp_path / "labels.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
     write_faces(tmp_path, {"unlisted": 1})
     dataset = load_dataset(tmp_path, "Folder")
-    said = f"skipped 1 files in {tmp_path} that labels.csv does not list, such as unlisted/"
+    said = f"skipped 1 file in {tmp_path} that labels.csv does not list, such as unlisted/"
     assert said in capsys.readouterr().err
     assert dataset.source.class_names == ("a", "b")
     for index, (path, image) in enumerate(written.items()):
@@ -153,7 +153,7 @@ def test_a_folder_for_testing_goes_by_a_checkpoints_classes(tmp_path, capsys):
     split = load_split(tmp_path, "test", "Folder", class_names=["surprise", "fear", "anger"])
     assert split.targets.tolist() == [[0, 0, 1], [0, 1, 0], [0, 1, 0]]
     assert split.paths.tolist() == sorted(written)
-    assert "skipped 1 files" in capsys.readouterr().err
+    assert "skipped 1 file" in capsys.readouterr().err
     with pytest.raises(InputError, match="the validation split of Folder, but of its 0 rows"):
         load_split(tmp_path, "validation", "Folder")
 

@@ -176,6 +176,10 @@ def test_pictures_of_microsofts_script_have_votes_but_no_label_of_fer2013(tmp_pa
     page = (tmp_path / "audit/audit.html").read_text(encoding="utf-8")
     assert "<h2>Ambiguous faces</h2>" in page
     assert "FER2013 against FER+" not in page
+    assert re.search(r"FER2013(Train|Valid|Test)/\d.png, (train|validation|test): label", page)
+    with (tmp_path / "audit/rows.csv").open() as file:
+        paths = [row["path"] for row in csv.DictReader(file)]
+    assert all((tmp_path / "data" / path).is_file() for path in paths)
 
 
 def test_golden_numbers(real_data, tmp_path):
