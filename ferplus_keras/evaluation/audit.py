@@ -138,9 +138,7 @@ def write_lists(table: pandas.DataFrame, folder: Path) -> None:
     written = written.astype({"leaked": int, "constant": int})
     for name, wanted in chosen.items():
         with replacing(folder / name) as path:
-            written[wanted].to_csv(
-                path, index=False, float_format="%.3f", errors="surrogateescape"
-            )
+            written[wanted].to_csv(path, index=False, float_format="%.3f", errors="surrogateescape")
 
 
 def find(

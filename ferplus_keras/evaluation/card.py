@@ -11,6 +11,7 @@ from ferplus_keras.arguments import as_words
 from ferplus_keras.config import PLACES, TrainConfig, to_plain
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.evaluation.metrics import wilson
 from ferplus_keras.files import replacing, sha256
 from ferplus_keras.run import CARD, CONFIG, MAX_ACCURACY, RECORD, REPORT, Run
 from ferplus_keras.templates import render
@@ -96,12 +97,3 @@ def make_card(run: Run, licence: str = "other", address: str | None = None) -> s
         command=shlex.join(["python", "train.py", *as_words(changed)]),
         recalls=recalls,
     )
-
-
-def wilson(share: float | None, rows: int) -> list[float] | None:
-    """Return Wilson's 95 % interval of a share of `rows` independent rows; None without rows."""
-    from scipy.stats import binomtest
-
-    if share is None:
-        return None
-    return [*binomtest(round(share * rows), rows).proportion_ci(method="wilson")]

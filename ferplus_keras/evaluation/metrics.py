@@ -94,7 +94,9 @@ def summary(
 
     The intervals (`accuracy_interval` and so on: [low, high]) are percentiles of a bootstrap over
     rows. Of rows drawn with replacement only the confusion matrix counts, and its cells follow a
-    multinomial distribution, from which it is drawn directly. Without rows every score is None.
+    multinomial distribution, from which it is drawn directly. Where all rows are right or none is,
+    every draw is alike: the interval of the accuracy is then Wilson's, the others are None.
+    Without rows every score is None.
     `labels` and `predicted` are (n,) int, indices of classes.
     """
     from sklearn.metrics import confusion_matrix
@@ -117,7 +119,19 @@ def summary(
     }.items():
         found[name] = float(values[0])
         found[f"{name}_interval"] = np.percentile(values[1:], [2.5, 97.5]).tolist()
+    if found["accuracy"] in (0, 1):
+        found |= {"macro_f1_interval": None, "balanced_accuracy_interval": None}
+        found["accuracy_interval"] = wilson(found["accuracy"], len(labels))
     return found
+
+
+def wilson(share: float | None, rows: int) -> list[float] | None:
+    """Return Wilson's 95 % interval of a share of `rows` independent rows; None without rows."""
+    from scipy.stats import binomtest
+
+    if share is None:
+        return None
+    return [*binomtest(round(share * rows), rows).proportion_ci(method="wilson")]
 
 
 def vote_shares(votes: np.ndarray) -> np.ndarray:

@@ -18,8 +18,8 @@ from ferplus_keras.classifier import Classifier
 from ferplus_keras.cli import main
 from ferplus_keras.config import EvaluateConfig, TrainConfig
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.evaluation.card import wilson
 from ferplus_keras.evaluation.evaluate import evaluate
+from ferplus_keras.evaluation.metrics import wilson
 from ferplus_keras.hub import is_address, require_place
 from ferplus_keras.models.registry import MODELS, build_model
 from ferplus_keras.run import Run

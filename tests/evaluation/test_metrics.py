@@ -122,6 +122,13 @@ def test_no_rows_are_no_scores():
     }
 
 
+@pytest.mark.parametrize(("answer", "interval"), [(0, [0.839, 1]), (1, [0, 0.161])])
+def test_few_rows_that_are_all_right_or_all_wrong_are_not_certain(answer, interval):
+    found = summary(np.zeros(20, int), np.full(20, answer), NAMES)
+    assert found["accuracy_interval"] == pytest.approx(interval, abs=1e-3)
+    assert found["macro_f1_interval"] is found["balanced_accuracy_interval"] is None
+
+
 def test_intervals_are_those_of_resampled_rows(case):
     labels, probabilities = case
     predicted = probabilities.argmax(axis=1)
