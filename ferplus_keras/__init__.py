@@ -6,6 +6,7 @@ Example:
     ['CompactFER', ...]
 """
 
+import os
 import sys
 from importlib import import_module
 from importlib.abc import MetaPathFinder
@@ -28,6 +29,10 @@ if TYPE_CHECKING:  # what type checkers and editors read in place of `__getattr_
     from ferplus_keras.training.train import train as train
 
 __version__ = "0.1.0"
+
+# Both report use to their makers, unless told so before they are imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 _EXPORTS = {
     "load_split": "ferplus_keras.data.dataset",

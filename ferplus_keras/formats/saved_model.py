@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ferplus_keras.errors import InputError
 from ferplus_keras.formats import FORMATS, KEY, Format, Opened, one_at_a_time
 from ferplus_keras.models.info import MEMBER, info_from_json, info_to_json
 
 _HALF = f"{KEY}_precision"  # marks files that may compute in bfloat16
+
+
+def _openvino() -> Any:
+    """Import OpenVINO; without `openvino_telemetry` it does not report that to its maker."""
+    sys.modules.setdefault("openvino_telemetry", None)
+    import openvino
+
+    return openvino
 
 
 @FORMATS.register("openvino")
@@ -26,8 +36,7 @@ class OpenVINO(Format):
     @staticmethod
     def open(path: Path) -> Opened:
         """Compile for the processor; the one request of a compiled model serves one thread."""
-        import openvino
-
+        openvino = _openvino()
         model = openvino.Core().read_model(path)
         text = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
         info = info_from_json(text, path)
@@ -40,8 +49,7 @@ class OpenVINO(Format):
     @staticmethod
     def write(model, info, path, precision, faces) -> None:
         """Convert a SavedModel by OpenVINO."""
-        import openvino
-
+        openvino = _openvino()
         with tempfile.TemporaryDirectory() as folder:
             model.export(folder, format="tf_saved_model", verbose=False)
             converted = openvino.Core().read_model(folder)

@@ -1,5 +1,8 @@
 import importlib.util
+import os
 import shutil
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 from dataclasses import replace
@@ -13,6 +16,7 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.formats import FORMATS, KEY, Format, Opened
 from ferplus_keras.models.checkpoint import MEMBER
 from ferplus_keras.models.info import info_to_json
+from tests.conftest import REPOSITORY
 from tests.exports import INFO, drawn
 
 SUFFIXES = sorted(s for form in FORMATS.values() for s in form.suffixes if s)
@@ -147,3 +151,26 @@ def test_a_new_format_is_one_class(tmp_path, monkeypatch):
     path.write_text("much\nnoise")
     with pytest.raises(InputError, match=r"cannot read .*model\.means as means: could not convert"):
         Classifier.open(path)
+
+
+REPORTS = """
+import contextlib, os, sys
+from pathlib import Path
+from ferplus_keras.formats import FORMATS
+
+with contextlib.suppress(Exception):
+    FORMATS["openvino"].open(Path("nowhere.xml"))
+assert sys.modules["openvino_telemetry"] is None
+assert "openvino" in sys.modules
+assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+"""
+
+
+def test_no_runtime_reports_its_use_to_its_maker():
+    pytest.importorskip("openvino")
+    own = {name: os.environ[name] for name in os.environ if "TELEMETRY" not in name}
+    done = subprocess.run(
+        [sys.executable, "-c", REPORTS], capture_output=True, text=True, cwd=REPOSITORY, env=own
+    )
+    assert done.returncode == 0, done.stderr
