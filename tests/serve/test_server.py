@@ -357,7 +357,8 @@ def test_pictures_in_a_browser(width, scheme, open_page, tmp_path):
     assert page.locator("#boxes .tag text").all_text_contents() == ["1", "2"]
     page.hover(".card >> nth=1")
     assert page.locator("#boxes .on").get_attribute("data-number") == "2"
-    page.focus("#boxes g[data-number='1']")
+    page.focus("#clear-button")
+    page.keyboard.press("Tab")
     assert page.locator(".card.on").get_attribute("data-number") == "1"
     page.keyboard.press("Enter")
     page.keyboard.press("ArrowDown")
@@ -386,6 +387,7 @@ def test_paste_example_and_settings_in_a_browser(open_page):
     page.wait_for_selector("#title >> text=1 face")
     page.keyboard.press("Escape")
     page.click("text=Clear")
+    assert page.locator("#picture[src], #boxes g, .card").count() == 0
     page.evaluate(
         """async () => {
             const blob = await (await fetch("example.jpg")).blob();

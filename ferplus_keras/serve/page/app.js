@@ -110,6 +110,9 @@ function clear() {
   state.items.forEach((item) => URL.revokeObjectURL(item.url));
   state.items = [];
   show(null);
+  $("picture").removeAttribute("src"); // what it showed must not stay behind, hidden
+  boxes(null);
+  cards([], null);
 }
 
 // ---- What is shown -----------------------------------------------------------------------------
