@@ -378,6 +378,21 @@ def test_pictures_in_a_browser(width, scheme, open_page, tmp_path):
     assert "This picture cannot be used" in page.inner_text("#cards")
 
 
+def test_the_list_of_pictures_stays_while_more_are_added_in_a_browser(open_page, tmp_path):
+    plain, good = tmp_path / "plain.png", tmp_path / "good.png"
+    plain.write_bytes(encoded(np.zeros((48, 96, 3), np.uint8)))
+    good.write_bytes(encoded(two_faces()))
+    page = open_page()
+    page.set_input_files("#files", [plain, good])
+    page.wait_for_selector("#list li:nth-child(2) em")
+    assert page.is_visible("#csv-button")  # although the picture that is shown has no face
+    page.focus("#list li:first-child button")
+    page.set_input_files("#files", [good])
+    page.wait_for_selector("#list li:nth-child(3) em")
+    assert page.evaluate("() => $('list').firstChild.contains(document.activeElement)")
+    assert page.locator("#list [aria-current=true]").inner_text().startswith("good.png")
+
+
 def test_paste_example_and_settings_in_a_browser(open_page):
     page = open_page()
     page.click("text=Try this example")

@@ -92,7 +92,7 @@ async function work() {
         running -= 1;
         if (item.asked === query) Object.assign(item, outcome); // else the settings have changed
         if (item === state.current) show(item);
-        else list();
+        else list([item]);
         work();
       });
   }
@@ -109,6 +109,7 @@ function clear() {
   stopCamera();
   state.items.forEach((item) => URL.revokeObjectURL(item.url));
   state.items = [];
+  $("list").replaceChildren();
   show(null);
   $("picture").removeAttribute("src"); // what it showed must not stay behind, hidden
   boxes(null);
@@ -126,7 +127,7 @@ function show(item) {
   $("video").hidden = !camera;
   for (const [id, on] of Object.entries({
     "camera-button": !camera, "snap-button": camera, "stop-button": camera,
-    "csv-button": state.items.some((each) => each.answer?.faces.length), "clear-button": !camera,
+    "clear-button": !camera,
   })) $(id).hidden = !on;
   $("busy").hidden = !item || item.answer || item.error;
   list();
@@ -262,31 +263,35 @@ async function why(face, part) {
   }
 }
 
-function list() {
+function list(changed = state.items) {
   $("batch").hidden = state.items.length < 2 || Boolean(state.camera);
-  $("list").replaceChildren(
-    ...state.items.map((item) => {
-      const row = make("li");
-      const button = make("button");
-      button.setAttribute("aria-current", item === state.current);
-      button.addEventListener("click", () => {
-        show(item);
-        $("work").scrollIntoView({ block: "start" });
-      });
-      const image = Object.assign(make("img"), { src: item.url, alt: "" });
-      image.onerror = () => image.replaceWith(make("i"));
-      const chips = make("span", "", "chips");
-      const faces = item.answer?.faces ?? [];
-      if (item.error) chips.append(make("em", item.error, "fault"));
-      else if (!item.answer) chips.append("waiting …");
-      else if (!faces.length) chips.append("no face found");
-      for (const face of faces.slice(0, 6)) chips.append(make("em", `${face.number} ${face.label} ${percent(face.confidence)}`));
-      if (faces.length > 6) chips.append(` and ${faces.length - 6} more`);
-      button.append(image, make("span", item.name, "name"), chips);
-      row.append(button);
-      return row;
-    }),
-  );
+  $("csv-button").hidden = !state.items.some((item) => item.answer?.faces.length);
+  for (const item of changed) {
+    item.row ??= $("list").appendChild(row(item));
+    const [button, chips] = [item.row.querySelector("button"), item.row.querySelector(".chips")];
+    button.setAttribute("aria-current", item === state.current);
+    const faces = item.answer?.faces ?? [];
+    chips.replaceChildren();
+    if (item.error) chips.append(make("em", item.error, "fault"));
+    else if (!item.answer) chips.append("waiting …");
+    else if (!faces.length) chips.append("no face found");
+    for (const face of faces.slice(0, 6)) chips.append(make("em", `${face.number} ${face.label} ${percent(face.confidence)}`));
+    if (faces.length > 6) chips.append(` and ${faces.length - 6} more`);
+  }
+}
+
+function row(item) {
+  const row = make("li");
+  const button = make("button");
+  button.addEventListener("click", () => {
+    show(item);
+    $("work").scrollIntoView({ block: "start" });
+  });
+  const image = Object.assign(make("img"), { loading: "lazy", src: item.url, alt: "" });
+  image.onerror = () => image.replaceWith(make("i"));
+  button.append(image, make("span", item.name, "name"), make("span", "", "chips"));
+  row.append(button);
+  return row;
 }
 
 // ---- Boxes and cards belong together -----------------------------------------------------------
