@@ -269,6 +269,7 @@ def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:
     axes = figure.add_subplot(grid[1, :])
     axes.step(epochs, table["learning_rate"], where="mid", color="#555555")
     axes.set(yscale="log", ylabel="learning rate")
+    axes.tick_params(axis="y", which="both", labelsize=7)  # it is low
     for axes in figure.axes:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)

@@ -432,6 +432,16 @@ def test_a_late_answer_to_earlier_settings_is_dropped_in_a_browser(open_page):
     assert page.locator(".card .number").all_inner_texts() == ["1"]
 
 
+def test_a_wrong_token_is_named_in_a_browser(open_page):
+    page = open_page()
+    page.route("**/v1/models", lambda route: route.fulfill(status=401))
+    page.evaluate("() => void ask('v1/models')")
+    page.wait_for_selector("#token >> text=This server asks for a token.")
+    page.fill("#token-value", "wrong")
+    page.click("text=Continue")
+    page.wait_for_selector("#token >> text=The server does not know this token.")
+
+
 def test_the_camera_in_a_browser(open_page):
     page = open_page(permissions=["camera"])
     page.click("text=Use the camera")

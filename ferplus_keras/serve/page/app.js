@@ -39,6 +39,7 @@ function askForToken() {
       asking = null;
       resolve();
     }, { once: true });
+    $("token-why").textContent = state.token ? "The server does not know this token." : "This server asks for a token.";
     $("token").showModal();
   });
   return asking;
