@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import pickle
+import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ferplus_keras.inference.crop import LONGEST_SIDE, DetectedFace, crop_face, 
 from ferplus_keras.inference.detectors import DETECTORS, find_detector
 from ferplus_keras.inference.predictor import BUNDLED, Predictor
 from ferplus_keras.progress import say_once
+from tests.conftest import REPOSITORY
 from tests.inference.test_light import run_without
 
 FACE = (180, 65, 85, 107)
@@ -161,6 +164,19 @@ def test_yunet_by_its_file(yunet_file):
     assert 640 <= x + width / 2 <= 672
     assert 320 <= y + height / 2 <= 352
     assert larger(np.zeros((1, 1, 3), np.uint8)) == []
+
+
+def test_faces_are_cut_out_of_photos_as_the_page_on_own_pictures_shows(
+    mtcnn, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(detectors_module, "find_detector", lambda name: mtcnn)
+    monkeypatch.chdir(tmp_path)
+    Path("photos/glad").mkdir(parents=True)
+    shutil.copy(REPOSITORY / "ferplus_keras/serve/page/example.jpg", "photos/glad/a b.jpg")
+    page = (REPOSITORY / "docs/own_data.md").read_text(encoding="utf-8")
+    exec(re.search("## Cut faces.*?```python\n(.*?)```", page, re.DOTALL)[1], {})
+    assert [str(path) for path in Path("my_faces").rglob("*.*")] == ["my_faces/glad/a b_0.png"]
+    assert cv2.imread("my_faces/glad/a b_0.png").shape == (112, 112, 3)
 
 
 @pytest.mark.parametrize("content", [b"no network", BUNDLED.read_bytes()])
