@@ -72,8 +72,7 @@ def csv_table(path: Path, class_names: Sequence[str], video: bool = False) -> It
     """Yield a function that adds faces to a CSV file, which appears when the block succeeds.
 
     Its columns: file, face, x, y, width, height, label, a probability per class; after file, with
-    `video`, frame and seconds, which are empty for pictures. `STANDARD_OUTPUT` is a path, too. The
-    function raises `TableError`.
+    `video`, frame and seconds, which are empty for pictures. `STANDARD_OUTPUT` is a path, too.
     """
     moments = ["frame", "seconds"] if video else []
     header = ["file", *moments, "face", "x", "y", "width", "height", "label", *class_names]
