@@ -63,14 +63,18 @@ def find_detector(detector: str | Callable, weights: str | Path | None = None) -
         weights: YuNet's file; None finds or fetches it.
 
     Raises:
-        UsageError: there is no such detector.
+        UsageError: there is no such detector, or weights are given to another than YuNet.
         InputError: what it needs is missing.
     """
-    if callable(detector):
-        return functools.partial(_own, detector)
-    if not isinstance(detector, str):
+    own = callable(detector)
+    if not own and not isinstance(detector, str):
         raise UsageError(f"expected a detector's name or a function, got {detector!r}")
-    return DETECTORS[detector](weights)
+    find = functools.partial(_own, detector) if own else DETECTORS[detector]
+    if weights and detector not in ("auto", "yunet"):
+        raise UsageError(
+            f"--faces_weights {weights} is for YuNet: choose --faces yunet, or leave it out"
+        )
+    return find if own else find(weights)
 
 
 def _own(detector: Callable, image: np.ndarray) -> list[DetectedFace]:

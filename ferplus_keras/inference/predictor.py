@@ -53,7 +53,7 @@ class Predictor:
         batch_size: faces the network sees at once.
 
     Raises:
-        UsageError: an unknown detector or kind of views.
+        UsageError: an unknown detector or kind of views, or weights that the detector does not use.
         InputError: the model or the detector cannot be used.
 
     Example:

@@ -190,6 +190,9 @@ def test_a_file_that_is_not_yunets_is_named(tmp_path, content):
         find_detector("yunnet")
     with pytest.raises(UsageError, match="expected a detector's name or a function, got 3"):
         find_detector(3)
+    for other in ("mtcnn", "whole", lambda image: ()):
+        with pytest.raises(UsageError, match=r"--faces_weights .*gone\.onnx is for YuNet"):
+            find_detector(other, tmp_path / "gone.onnx")
     assert list(DETECTORS) == ["auto", "yunet", "mtcnn", "whole"]
 
 
