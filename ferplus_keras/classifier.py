@@ -16,8 +16,7 @@ from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.files import sha256
-from ferplus_keras.formats import Predict, open_network
+from ferplus_keras.formats import Predict, digest, open_network
 from ferplus_keras.hardware import announce
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.progress import progress_bar
@@ -268,7 +267,7 @@ class Classifier:
         info, path = self.info, self.path
         return {
             "checkpoint": path and str(path),
-            "checkpoint_sha256": sha256(path) if path and path.is_file() else None,
+            "checkpoint_sha256": digest(path) if path and path.exists() else None,
             "model": info.model_name,
             "image_size": info.image_size,
             "epoch": info.epoch,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ferplus_keras import hub
-from ferplus_keras.errors import InputError, one_line
+from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.files import replacing, require_writable, write_json
 from ferplus_keras.inputs import DAMAGED_ARRAY, open_zip, plain, read_json, read_mapping
 from ferplus_keras.workspace import lock
@@ -231,6 +231,13 @@ class Run:
         patterns = (*_EXPORTS, *_EXPLAINED, *EVALUATED, *reversed(TRAINED))
         found = [path for pattern in patterns for path in self.folder.glob(pattern)]
         return [path for path in found if path.is_file() or (path / "saved_model.pb").is_file()]
+
+    def require_kept(self, file: Path, what: str) -> None:
+        """Raise UsageError if overwriting the run would delete a file that the new one needs."""
+        if file.resolve() in [path.resolve() for path in self.written()]:
+            raise UsageError(
+                f"--overwrite would delete the {what} {file}: choose another --name for the run"
+            )
 
     def clear(self) -> None:
         """Remove what `written` lists and logs/, nothing else."""

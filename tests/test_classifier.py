@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -225,6 +226,11 @@ def test_a_keras_model_from_memory(shape):
     for copy in (classifier, pickle.loads(pickle.dumps(classifier))):
         np.testing.assert_allclose(copy.probabilities(shown, batch_size=4), expected, atol=1e-6)
     assert classifier.describe()["checkpoint_sha256"] is None
+
+
+def test_a_saved_model_has_a_hash(exported):
+    found = Classifier.open(exported("saved_model").path).describe()["checkpoint_sha256"]
+    assert re.fullmatch("[0-9a-f]{64}", found)
 
 
 def test_jax_predicts_with_the_weights_that_a_model_has_now():

@@ -5,6 +5,7 @@ To add one, write a module here with a decorated subclass of `Format` (docs/exte
 
 from __future__ import annotations
 
+import hashlib
 import pkgutil
 import threading
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
+from ferplus_keras.files import sha256
 from ferplus_keras.inputs import plain
 from ferplus_keras.models.info import MEMBER, CheckpointInfo
 from ferplus_keras.registry import Registry
@@ -86,6 +88,14 @@ def find_format(path: Path) -> type[Format]:
     raise InputError(
         f"{path} is not a model that can be run: expected {endings} or the folder of a SavedModel"
     )
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a network's file; of several files or a folder, that of theirs."""
+    beside = [path.with_suffix(suffix) for suffix in find_format(path).beside]
+    parts = sorted(path.rglob("*")) if path.is_dir() else [path, *beside]
+    hashes = [sha256(part) for part in parts if part.is_file()]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes[1:] else hashes[0]
 
 
 def open_network(path: Path, **hints: str | int | None) -> Opened:

@@ -7,20 +7,17 @@ more than without a teacher.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 from ferplus_keras.classifier import Classifier, mean_probabilities, shares
 from ferplus_keras.data.dataset import Split
 from ferplus_keras.errors import UsageError
-from ferplus_keras.files import sha256
-from ferplus_keras.formats import find_format
+from ferplus_keras.formats import digest, find_format
 from ferplus_keras.run import Run, find_checkpoint
 
 
 def check_teachers(
-    paths: Sequence[str] | None, weight: float | None, overwritten: Path | bool
+    paths: Sequence[str] | None, weight: float | None, overwritten: Run | None
 ) -> None:
     """Refuse teachers that are missing, or lie in the run that is to be overwritten, if any.
 
@@ -30,24 +27,14 @@ def check_teachers(
     """
     if not paths and weight is not None:
         raise UsageError(f"--teacher_weight {weight} needs --teacher PATH")
-    removed = [path.resolve() for path in Run(overwritten).written()] if overwritten else []
     for file in map(find_checkpoint, paths or ()):
         find_format(file).peek(file)  # a damaged checkpoint is refused at once
-        if file.resolve() in removed:
-            raise UsageError(
-                f"--overwrite would delete the teacher {file}: choose another --name for the run"
-            )
+        if overwritten:
+            overwritten.require_kept(file, "teacher")
 
 
 def describe_teachers(paths: Sequence[str] | None) -> list[dict[str, str]]:
-    """Return path and SHA-256 of every teacher, JSON-ready; of a folder, that of its files'."""
-
-    def digest(path: Path) -> str:
-        if path.is_file():
-            return sha256(path)
-        parts = [sha256(part) for part in sorted(path.rglob("*")) if part.is_file()]
-        return hashlib.sha256("".join(parts).encode()).hexdigest()
-
+    """Return path and SHA-256 (`formats.digest`) of every teacher, JSON-ready."""
     files = [find_checkpoint(path) for path in paths or ()]
     return [{"path": str(file), "sha256": digest(file)} for file in files]
 

@@ -10,7 +10,7 @@ from ferplus_keras.data.dataset import DATASETS, Dataset, load_dataset
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.published import find_weights
 from ferplus_keras.models.registry import MODELS
-from ferplus_keras.run import READING
+from ferplus_keras.run import READING, Run
 from ferplus_keras.training.distillation import check_teachers
 
 if TYPE_CHECKING:
@@ -48,14 +48,16 @@ def check_targets(config: TrainConfig) -> None:
             f"--{asked[0]} needs targets that are distributions; those of --label_rule "
             f"{config.label_rule} are each a {kind.name}: sets of right classes cannot be blended"
         )
-    check_teachers(config.teacher, config.teacher_weight, config.overwrite and config.run_dir)
+    overwritten = Run(config.run_dir) if config.overwrite else None
+    check_teachers(config.teacher, config.teacher_weight, overwritten)
 
 
 def starting_weights(config: TrainConfig) -> str:
     """Return what the network starts from: a name of published weights, "none" or a file's path.
 
     Raises:
-        UsageError: two settings say where to start, or an unknown or another network's name.
+        UsageError: two settings say where to start, an unknown or another network's name, or the
+            run would overwrite the file.
         InputError: there is no such file.
     """
     if config.checkpoint_path and config.weights:
@@ -70,7 +72,10 @@ def starting_weights(config: TrainConfig) -> str:
     networks = " or ".join(name for name, other in MODELS.items() if weights in other.weights)
     if networks and not Path(weights).exists():
         raise UsageError(f"--weights {weights} belongs to --model_name {networks}")
-    return str(find_weights(spec, weights))
+    file = find_weights(spec, weights)
+    if config.overwrite:
+        Run(config.run_dir).require_kept(file, "weights")
+    return str(file)
 
 
 def read_dataset(config: TrainConfig) -> tuple[Dataset, TrainConfig]:

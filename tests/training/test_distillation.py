@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,16 @@ def test_a_saved_model_is_known_by_its_files(tmp_path):
     assert len(digests) == 3
 
 
+def test_an_openvino_teacher_is_known_by_its_weights_too(exported, tmp_path):
+    path = exported("openvino").path
+    ours = [shutil.copy(path.with_suffix(suffix), tmp_path) for suffix in (".xml", ".bin")]
+    (before,) = describe_teachers(ours[:1])
+    assert before["sha256"] == Classifier.open(ours[0]).describe()["checkpoint_sha256"]
+    with open(ours[1], "ab") as file:
+        file.write(b"more")
+    assert describe_teachers(ours[:1]) != [before]
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -161,11 +172,14 @@ def test_a_teacher_of_other_classes_is_refused_before_any_is_asked(config, teach
     assert not (config.run_dir / "config.yaml").exists()
 
 
-def test_a_run_does_not_overwrite_its_own_teacher(config):
+def test_a_run_does_not_overwrite_its_own_teacher_or_weights(config):
     folder = train(dataclasses.replace(config, nepochs=1))
     (folder / "model_max_acc.onnx").write_bytes(b"an export")
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     for teacher in (folder, folder / "final_model.keras", folder / "model_max_acc.onnx"):
         with pytest.raises(UsageError, match="--overwrite would delete the teacher"):
             train(dataclasses.replace(config, teacher=(str(teacher),), overwrite=True))
+    for weights in ({"weights": str(folder)}, {"checkpoint_path": f"{folder}/final_model.keras"}):
+        with pytest.raises(UsageError, match="--overwrite would delete the weights"):
+            train(dataclasses.replace(config, **{"weights": None} | weights, overwrite=True))
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
