@@ -81,7 +81,7 @@ def build_optimizer(
             f"--optimizer {name} does not accept {' '.join(arguments) or 'its settings'}: "
             f"{one_line(error)}"
         ) from None
-    if optimizer.weight_decay:
+    if any(getattr(optimizer, name, None) for name in DECAYS):
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 

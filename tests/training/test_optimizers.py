@@ -86,6 +86,12 @@ def test_no_weight_decay_is_none_and_unsaid_is_the_optimisers_own(name):
     assert moved["head/kernel"] == pytest.approx(np.full((2, 1), 0.5 * 0.004), rel=1e-4)
 
 
+def test_biases_are_spared_where_muon_decays_by_adam_alone():
+    optimizer = build_optimizer("Muon", 0.5, arguments=["weight_decay=0"])
+    moved = step(optimizer, network(), gradient=0.0)
+    assert moved["head/bias"] == pytest.approx(np.zeros(1), abs=0)
+
+
 def test_gradients_are_clipped_together():
     model = network()  # 6 + 2 + 2 + 1 gradients of one: norm sqrt(11)
     moved = step(build_optimizer("SGD", 1.0, momentum=0, clip_norm=0.5), model)
@@ -109,7 +115,7 @@ def test_the_arithmetic_is_the_same_on_every_backend(backend):
         text=True,
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "15 passed" in done.stdout
+    assert "16 passed" in done.stdout
 
 
 def test_momentum_is_sgds():
