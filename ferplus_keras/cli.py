@@ -95,7 +95,7 @@ def _settings(
 
     def parse(prog: str, argv: Sequence[str]) -> Parsed:
         from ferplus_keras import config as settings
-        from ferplus_keras.backend import choose_backend, hide_gpus, load_keras
+        from ferplus_keras.backend import choose_backend, load_keras
 
         found = settings.read_config(getattr(settings, config), argv, prog, description, defaults)
         if config == "TrainConfig":
@@ -105,8 +105,6 @@ def _settings(
             files = map(str, found.checkpoint_path or ())
             exports = [file.endswith((".onnx", ".tflite", ".xml")) for file in files]
             require(EVALUATION, "evaluation", "evaluation" if any(exports) else "tensorflow")
-            if found.num_gpus == 0:
-                hide_gpus()
         if with_keras:
             load_keras()
         return _function(verb), found

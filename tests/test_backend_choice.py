@@ -69,6 +69,18 @@ def test_what_deepface_asks_for_does_not_reach_keras_3():
     assert run(code, TF_USE_LEGACY_KERAS="1").stdout == "False -1\n"
 
 
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+def test_python_hides_gpus_as_the_command_line_does(verb):
+    config = {"train": "TrainConfig", "evaluate": "EvaluateConfig"}[verb]
+    code = (
+        f"import os, ferplus_keras, ferplus_keras.config as settings\n"
+        f"config = settings.{config}(num_gpus=0, data_dir='nowhere', name='none')\n"
+        f"try: ferplus_keras.{verb}(config)\n"
+        "except ferplus_keras.errors.InputError: print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    )
+    assert run(code, CUDA_VISIBLE_DEVICES="0").stdout == "-1\n"
+
+
 @pytest.mark.parametrize(
     ("version", "flags", "expected"),
     [

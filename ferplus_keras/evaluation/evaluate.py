@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ferplus_keras.backend import load_keras
+from ferplus_keras.backend import hide_gpus, load_keras
 from ferplus_keras.classifier import Classifier, mean_probabilities, shares
 from ferplus_keras.cluster import join, own_run, process_count
 from ferplus_keras.config import EvaluateConfig
@@ -114,6 +114,8 @@ def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:
         InputError: a checkpoint or the data cannot be used, or do not belong together.
     """
     started = time.perf_counter()
+    if config.num_gpus == 0:
+        hide_gpus()
     named = config.checkpoint_path or (config.name and [Path(config.checkpoints_dir, config.name)])
     if not named:
         raise UsageError("expected --checkpoint_path FILE_OR_FOLDER … or --name RUN")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferplus_keras.arguments import to_plain
-from ferplus_keras.backend import load_keras
+from ferplus_keras.backend import choose_backend, load_keras
 from ferplus_keras.cluster import join, own_run
 from ferplus_keras.data.cache import cache_folder
 from ferplus_keras.data.counts import format_label_counts
@@ -67,6 +67,7 @@ def train(config: TrainConfig) -> Path:
     # A resumed run gets every weight from its state, but those whose results are cached.
     resumed = config.resume and (run / STATE).is_file() and not config.cache_features
     weights = "none" if resumed else starting_weights(config)
+    choose_backend(config.num_gpus)
     join(config.coordinator, config.num_processes, config.process_id)
     with own_run(run) as run, run.writing():
         dataset, config = read_dataset(config)
