@@ -157,8 +157,8 @@ def _read(folder: Path, name: str, split: str) -> Report:
             keep_default_na=False,  # a class may be called NA
         )
         rows = rows[rows.pop("split") == split].astype({"row": "int64"})
-        if "right_classes" not in rows:
-            rows["right_classes"] = rows["label"]
+        several = rows.get("right_classes", rows["label"])
+        rows["right_classes"] = several.where(several != "", rows["label"])  # none in this split
         right = int((rows["label"] == rows["predicted"]).sum())
         if split in splits:
             check_report(content, splits[split])

@@ -303,3 +303,26 @@ def test_each_of_several_right_classes_is_right(tmp_path, capsys):
     assert (pair["n"], pair["relabelled"]) == (30, 0)
     assert pair["only_first_right"] == sum(a and not b for a, b in zip(*right, strict=True))
     assert pair["only_second_right"] == sum(b and not a for a, b in zip(*right, strict=True))
+
+
+def test_a_split_whose_rows_have_one_right_class_each_is_compared_by_it(tmp_path, labels, capsys):
+    """Beside a split in which some have several, and with a file that has no such column."""
+    changed = labels.copy()
+    changed[:5] = (labels[:5] + 1) % 3
+    for name, those in (("one", labels), ("two", labels), ("other", changed)):
+        write_run(tmp_path / name, range(60), those, seed=1)
+    for name in ("two", "other"):
+        path = tmp_path / name / "predictions.csv"
+        head, *lines = path.read_text().splitlines()
+        lines = [f"{head},right_classes", *(f"{line}," for line in lines)]
+        path.write_text("\n".join([*lines, "validation,70,calm,calm,calm|glad"]))
+    out = tmp_path / "out"
+    assert (
+        compare(capsys, *(tmp_path / n for n in ("one", "two", "other")), "--output_dir", out)[0]
+        == 0
+    )
+    pairs = json.loads((out / "compare.json").read_text())["pairs"]
+    assert [(pair["n"], pair["relabelled"]) for pair in pairs] == [(60, 0), (55, 5)]
+    assert compare(capsys, tmp_path / "two", tmp_path / "other", "--output_dir", out)[0] == 0
+    (pair,) = json.loads((out / "compare.json").read_text())["pairs"]
+    assert (pair["n"], pair["relabelled"]) == (55, 5)
