@@ -80,7 +80,7 @@ def find_metrics(
 def _get(module: Any, kind: str, name: str, examples: str, classes: int = 8) -> Any:
     one_hot = np.eye(3, classes, dtype="float32")
     try:
-        module.get(name)(one_hot, one_hot)
+        module.get(name)(y_true=one_hot, y_pred=one_hot)  # `Mean` has neither
         return module.get(name)  # a metric keeps what it was tried on
     except Exception:  # none of that name, or one that needs arguments or other targets
         raise UsageError(
