@@ -16,7 +16,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import ray
 
 from ferplus_keras.inference.archive import predict_archive
 
@@ -66,6 +65,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--output", type=Path, help="JSON file")
     arguments = parser.parse_args()
+    import ray
+
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.pictures):
