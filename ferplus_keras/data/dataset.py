@@ -241,6 +241,8 @@ def open_source(
         named = {name for members in find_class_map(class_map, None).values() for name in members}
         if {*known} <= named:  # the others are classes that these data lack, not misspelled ones
             known = tuple(named)
+        elif {*known} <= {*class_names}:  # the pictures have the new classes already
+            class_map = None
     classes = find_class_map(class_map, known)
     if class_names is not None:
         if extra := [name for name in classes if name not in class_names]:

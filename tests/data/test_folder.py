@@ -346,3 +346,7 @@ def test_the_class_map_of_a_checkpoint_may_name_classes_that_the_pictures_lack(t
             load_split(tmp_path, "test", "Folder", class_names=names, class_map=wrong)
     with pytest.raises(UsageError, match="unknown class in --class_map 'angry'"):
         load_split(tmp_path, "test", "Folder", class_map=class_map)
+    for old, new in (("glad", "good"), ("sad", "bad")):
+        (tmp_path / "test" / old).rename(tmp_path / "test" / new)
+    split = load_split(tmp_path, "test", "Folder", **options)
+    assert (split.class_names, split.targets.sum(axis=0).tolist()) == (names, [2, 1])
