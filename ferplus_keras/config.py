@@ -283,7 +283,7 @@ class EvaluateConfig(Config):
         known=LABEL_RULES,
     )
     class_map: tuple[str, ...] | None = setting("As for train.py. Default: the checkpoint's own.")
-    group: str | None = setting("As for train.py. Default: that of the checkpoint's run.")
+    group: str | None = setting("As for train.py; '' for none. Default: the checkpoint's own.")
     skip_unreadable: bool = setting("As for train.py, and what the checkpoint's run did.", False)
     splits: tuple[str, ...] = setting(
         "Splits to evaluate", ("validation", "test"), known=tuple(SPLITS)

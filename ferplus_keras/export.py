@@ -116,7 +116,7 @@ def read_faces(
     failures = []
     for folder in folders:
         try:
-            source = open_source(folder, **info.data(), **reading)
+            source = open_source(folder, **(info.data() | reading))
             split, train = (source.split(k, info.evaluation_rule) for k in ("validation", "train"))
         except InputError as error:
             failures.append(error)

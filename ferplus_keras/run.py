@@ -184,9 +184,9 @@ class Run:
         return found if isinstance(found, str) else default_data_dir()
 
     def reading(self) -> dict[str, Any]:
-        """Return how own pictures were read, as `open_source` takes it; None where unknown."""
+        """Return how own pictures were read, as `open_source` takes it, as far as it is known."""
         settings = self.known_settings()
-        return {name: settings.get(name) for name in READING}
+        return {name: settings[name] for name in READING if settings.get(name)}
 
     def require_usable(self, *, resume: bool, overwrite: bool) -> None:
         """Refuse a folder in which this start may not write, before any slow work.

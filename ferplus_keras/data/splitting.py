@@ -43,7 +43,7 @@ def find_groups(files: Sequence[FaceFile], group: str) -> list[str]:
             columns = f" of {', '.join(file.fields)}" if file.fields else ""
             raise UsageError(
                 f"--group {group}: expected a column{columns}, or a pattern that is found in every "
-                f"name; {file.path} has none"
+                f"name; {file.path} has none (--group '' divides without)"
             )
     return found
 

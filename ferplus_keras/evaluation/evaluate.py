@@ -245,7 +245,7 @@ def _open_data(
     rule = label_set.rule(config.label_rule or (info.evaluation_rule if own else "majority"))
     class_map = config.class_map or (info.class_map if own else None)
     run = Run(path.parent)
-    reading = run.reading() if own else {}
+    reading = {"group": info.group} | run.reading() if own else {}
     source = open_source(
         config.data_dir or run.data_dir(),
         dataset_name,

@@ -106,7 +106,7 @@ def explain(arguments: argparse.Namespace) -> None:
     else:
         run = Run(classifier.path.parent)
         data_dir = arguments.data_dir or run.data_dir()
-        source = open_source(data_dir, **info.data(), **run.reading())
+        source = open_source(data_dir, **(info.data() | run.reading()))
         if arguments.rows:
             faces = read_rows(arguments.rows, source, info.evaluation_rule)
 

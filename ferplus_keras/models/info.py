@@ -32,6 +32,7 @@ class CheckpointInfo:
     class_map: tuple[str, ...] | None = None  # as `--class_map`; None for the label set's classes
     face_size: int = FACE_SIZE  # side in pixels of the faces it takes
     colour: bool = False  # whether it takes RGB faces instead of grey ones
+    group: str | None = None  # what kept own pictures in one split, as `--group`
 
     @property
     def face_shape(self) -> tuple[int, ...]:
@@ -40,7 +41,7 @@ class CheckpointInfo:
 
     def data(self) -> dict[str, Any]:
         """Return the keywords with which `open_source` reads the data it was trained on."""
-        names = ("dataset_name", "class_map", "class_names", "face_size", "colour")
+        names = ("dataset_name", "class_map", "class_names", "face_size", "colour", "group")
         return {name: getattr(self, name) for name in names}
 
 

@@ -229,4 +229,5 @@ def checkpoint_info(config: TrainConfig, dataset: Dataset) -> CheckpointInfo:
         class_map=config.class_map,
         face_size=config.face_size,
         colour=config.colour,
+        group=config.group,
     )

@@ -86,7 +86,7 @@ def test_groups_that_given_splits_divide_are_refused(drawn):
             "expected a column of path, label, or a pattern that is found in every name; a.png",
         ),
         ("(", "expected a column or a pattern"),
-        (r"^[a-y](?=\.)", r"found in every name; z\.png has none"),
+        (r"^[a-y](?=\.)", r"found in every name; z\.png has none \(--group '' divides"),
     ],
 )
 def test_a_group_that_is_neither_column_nor_pattern_is_refused(drawn, group, expected):

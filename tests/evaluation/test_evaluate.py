@@ -15,7 +15,7 @@ from PIL import Image
 
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.cli import main
-from ferplus_keras.config import EvaluateConfig
+from ferplus_keras.config import EvaluateConfig, TrainConfig
 from ferplus_keras.data.dataset import Split, load_split, open_source
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.data.targets import RIGHT_SET
@@ -28,6 +28,8 @@ from ferplus_keras.inference.predictor import BUNDLED
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from ferplus_keras.models.registry import build_model
 from ferplus_keras.training.losses import multi_target
+from ferplus_keras.training.prepare import checkpoint_info
+from ferplus_keras.training.settle import read_dataset, resolve
 
 
 @pytest.fixture
@@ -223,6 +225,28 @@ def test_own_pictures_are_judged_by_the_classes_of_the_checkpoint(tiny_network, 
     assert report["splits"]["test"]["per_class"]["cat"]["recall"] is None
     with (tmp_path / "predictions.csv").open() as file:
         assert {row["path"] for row in csv.DictReader(file)} >= {"test/dog/0.png"}
+
+
+def test_a_checkpoint_brings_the_groups_that_divided_its_pictures(tiny_network, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for number in range(60):
+            picture = rng.integers(0, 256, (48, 48), dtype=np.uint8)
+            cv2.imwrite(str(tmp_path / "own" / name / f"S{number % 6}_{number}.png"), picture)
+    own = ("cat", "dog"), "Folder", "own labels", "own labels"
+    settings = {"dataset_name": "Folder", "data_dir": str(tmp_path / "own"), "group": "S[0-9]"}
+    dataset, config = read_dataset(resolve(TrainConfig(**settings)))
+    assert checkpoint_info(config, dataset).group == "S[0-9]"
+    info = CheckpointInfo(tiny_network, 48, *own, group="S[0-9]")
+    model = build_model(tiny_network, 2, weights="none", image_size=48)
+    save_checkpoint(model, tmp_path / "own.keras", info)
+    config = EvaluateConfig(checkpoint_path=str(tmp_path / "own.keras"), data_dir=config.data_dir)
+    evaluate(config)
+    found = {row["path"] for row in read_rows(tmp_path) if row["split"] == "test"}
+    assert found == set(dataset.splits["test"].paths)
+    evaluate(dataclasses.replace(config, group=""))
+    assert found != {row["path"] for row in read_rows(tmp_path) if row["split"] == "test"}
 
 
 @pytest.mark.parametrize(
