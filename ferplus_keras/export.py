@@ -187,6 +187,7 @@ def check_export(checkpoint: Path, target: Path, kind: str, precision: str) -> N
         others = [name for name in EXPORTS if precision in FORMATS[name].precisions]
         instead = f"; choose {' or '.join(others)}" if others else ""
         raise UsageError(f"{kind} has no precision {precision}{instead}")
+    require(("keras", "tensorflow"), "exporting")
     read_info(checkpoint)
     suffix = form.suffixes[0]
     wanted = f"a file ending in {suffix}" if suffix else "a folder"
@@ -199,7 +200,6 @@ def check_export(checkpoint: Path, target: Path, kind: str, precision: str) -> N
         raise InputError(f"expected {target} to be {wanted}; it is not: choose another --output")
     if target.is_dir() and any(target.iterdir()) and not (target / "saved_model.pb").is_file():
         raise InputError(f"the folder {target} does not hold a SavedModel: choose another --output")
-    require(("keras", "tensorflow"), "exporting")
     require((*form.modules, *form.runtime), f"exporting to {kind}", extra="export")
     if "keras" in sys.modules:  # a new process chooses its backend itself
         from keras.backend import backend

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,8 @@ def default_data_dir() -> str:
 def find_checkpoint(path: str | Path) -> Path:
     """Return the checkpoint at `path`: the file, or the most accurate model of a run or on the Hub.
 
+    Where Keras is not installed, a run stands for that model's ONNX export, if it has one.
+
     Args:
         path: file, run folder, or hf://user/name, which is downloaded once.
 
@@ -291,6 +294,9 @@ def find_checkpoint(path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir() and not (path / "saved_model.pb").is_file():
         path = path / MAX_ACCURACY
+        export = path.with_suffix(".onnx")
+        if export.is_file() and find_spec("keras") is None:
+            path = export
     if not path.exists():
         raise InputError(f"no checkpoint at {path}")
     return plain(path)

@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 
@@ -61,13 +62,20 @@ def test_onnx_needs_neither_keras_nor_any_of_its_company(exported, tiny_checkpoi
     np.save(tmp_path / "faces.npy", faces)
     model, info = load_checkpoint(tiny_checkpoint)
     expected = model.predict(faces, verbose=0)
-    path = exported("onnx").path
-    done = run_without(HEAVY, CLASSIFY, str(path), str(tmp_path / "faces.npy"))
-    assert done.returncode == 0, done.stderr
-    label, confidence, answers = json.loads(done.stdout)
-    np.testing.assert_allclose(answers, expected, atol=1e-5)
-    assert label == info.class_names[expected[0].argmax()]
-    assert confidence == pytest.approx(expected[0].max(), abs=1e-5)
+    path, folder = exported("onnx").path, tmp_path / "run"
+    folder.mkdir()
+    for file in (path, tiny_checkpoint):
+        shutil.copy(file, folder / f"model_max_acc{file.suffix}")
+    for named in (path, folder):
+        done = run_without(HEAVY, CLASSIFY, str(named), str(tmp_path / "faces.npy"))
+        assert done.returncode == 0, done.stderr
+        label, confidence, answers = json.loads(done.stdout)
+        np.testing.assert_allclose(answers, expected, atol=1e-5)
+        assert label == info.class_names[expected[0].argmax()]
+        assert confidence == pytest.approx(expected[0].max(), abs=1e-5)
+    done = run_without(HEAVY, COMMANDS, f"export --checkpoint_path {folder} --format litert")
+    ((code, error),) = json.loads(done.stdout).values()
+    assert (code, error.startswith("error: exporting needs keras")) == (1, True)
 
 
 COMMANDS = """
