@@ -20,10 +20,10 @@ from ferplus_keras.data.sample_faces import draw_rows
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.files import require_writable
-from ferplus_keras.formats import FORMATS, PRECISIONS
+from ferplus_keras.formats import FORMATS
 from ferplus_keras.hub import require_place
 from ferplus_keras.models.checkpoint import CheckpointInfo, read_info
-from ferplus_keras.run import Run, default_data_dir, find_checkpoint
+from ferplus_keras.run import PRECISIONS, Run, default_data_dir, find_checkpoint
 from ferplus_keras.workspace import put_back, workspace
 
 if TYPE_CHECKING:

@@ -45,10 +45,13 @@ TRAINED = (CONFIG, RECORD, *CHECKPOINTS, STATE, HISTORY, CURVES)
 EVALUATED = (REPORT, PREDICTIONS, PAGE, CONFUSION, CARD)
 """What an evaluation of the run adds."""
 
+PRECISIONS = ("float32", "float16", "bfloat16", "int8")
+"""How an export stores its weights; the last two are what it computes in, too."""
+
 _EXPORTS = tuple(
     Path(checkpoint).stem + precision + ending
     for checkpoint in CHECKPOINTS
-    for precision in ("", "_float16", "_bfloat16", "_int8")
+    for precision in ("", *(f"_{name}" for name in PRECISIONS[1:]))
     for ending in (".onnx", ".tflite", ".xml", ".bin", "")
 )
 _EXPLAINED = ("explanations*.png", "explanations.npz", "class_means.npz", "class_means.png")

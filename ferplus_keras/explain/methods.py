@@ -17,9 +17,8 @@ import numpy as np
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import InputError
-from ferplus_keras.formats import PRECISIONS
 from ferplus_keras.registry import Registry
-from ferplus_keras.run import MAX_ACCURACY
+from ferplus_keras.run import MAX_ACCURACY, PRECISIONS
 
 if TYPE_CHECKING:
     from ferplus_keras.explain.network import Network

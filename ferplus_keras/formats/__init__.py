@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 KEY = MEMBER.removesuffix(".json")
 """Name under which an exported file carries its `CheckpointInfo`."""
 
-PRECISIONS = ("float32", "float16", "bfloat16", "int8")
-"""How an export stores its weights; the last two are what it computes in, too."""
-
 Predict = Callable[[np.ndarray], ArrayLike]
 """From faces (n, s, s) uint8 to (n, C) float32 probabilities; may be called from any thread."""
 
@@ -53,7 +50,7 @@ class Format:
     beside: tuple[str, ...] = ()  # endings of further files that belong to it
     runtime: tuple[str, ...] = ()  # modules that opening it needs
     modules: tuple[str, ...] = ()  # modules that writing it needs beside TensorFlow and `runtime`
-    precisions: tuple[str, ...] = ()  # some of `PRECISIONS`; none if it is not an export
+    precisions: tuple[str, ...] = ()  # some of `run.PRECISIONS`; none if it is not an export
     hints: tuple[str, ...] = ()  # keywords of `Classifier.open` that its `open` takes
 
     @staticmethod

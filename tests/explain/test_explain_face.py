@@ -11,7 +11,7 @@ from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.explain.explanations import AGAINST, FOR, explain_face, heat_overlay, methods_of
 from ferplus_keras.explain.methods import METHODS, Scores, integrated_gradients
-from ferplus_keras.formats import PRECISIONS
+from ferplus_keras.run import PRECISIONS
 from tests.explain import networks
 from tests.exports import INFO, drawn
 
