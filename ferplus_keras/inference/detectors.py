@@ -66,15 +66,13 @@ def find_detector(detector: str | Callable, weights: str | Path | None = None) -
         UsageError: there is no such detector, or weights are given to another than YuNet.
         InputError: what it needs is missing.
     """
-    own = callable(detector)
-    if not own and not isinstance(detector, str):
-        raise UsageError(f"expected a detector's name or a function, got {detector!r}")
-    find = functools.partial(_own, detector) if own else DETECTORS[detector]
     if weights and detector not in ("auto", "yunet"):
-        raise UsageError(
-            f"--faces_weights {weights} is for YuNet: choose --faces yunet, or leave it out"
-        )
-    return find if own else find(weights)
+        raise UsageError(f"--faces_weights {weights} is for YuNet only: leave it out")
+    if callable(detector):
+        return functools.partial(_own, detector)
+    if not isinstance(detector, str):
+        raise UsageError(f"expected a detector's name or a function, got {detector!r}")
+    return DETECTORS[detector](weights)
 
 
 def _own(detector: Callable, image: np.ndarray) -> list[DetectedFace]:
