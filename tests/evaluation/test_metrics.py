@@ -71,6 +71,13 @@ def test_scores_of_probabilities_equal_plain_loops(case, scores):
     assert scores["top2_accuracy"] == pytest.approx(top2 / 200)
 
 
+def test_classes_that_tie_are_ranked_as_the_prediction_ranks_them():
+    """Of an answer of 1 for one class and 0 for the others, the first other is second."""
+    labels = np.array([1, 1, 2, 0])
+    answers = np.eye(3)[[1, 2, 0, 1]]
+    assert score(labels, answers, ("a", "b", "c"))["top2_accuracy"] == 0.5
+
+
 def test_ranking_scores_equal_plain_loops(case, scores):
     labels, probabilities = case
     aurocs = []
