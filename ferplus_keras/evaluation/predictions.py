@@ -122,7 +122,7 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
     by_split = {name: evaluation.split_by_rule(source, name, rule) for name in splits}
     for name, by_rule in by_split.items():
         lacking = {of: np.setdiff1d(s.row_ids, rows) if s else () for of, s in by_rule.items()}
-        _refuse(path, f"lacks, of what {rule} keeps of {name},", lacking.pop(rule))
+        _refuse(path, f"lacks rows that {rule} keeps of {name}:", lacking.pop(rule))
         if unscored := {of: len(by_rule.pop(of)[0]) for of, lost in lacking.items() if len(lost)}:
             counts = (f"{of} {len(lacking[of]):,} of {kept:,}" for of, kept in unscored.items())
             not_known.append(f"{name} under rules that need further rows: {', '.join(counts)}")
@@ -184,7 +184,7 @@ def _values(
     lacking = [name for name in names if _class(name) not in columns]
     if lacking not in ([], ["contempt"]):
         raise InputError(
-            f"{path}: expected a column for each of {', '.join(names)}; found "
+            f"{path}: expected a header that names each of {', '.join(names)}; found "
             f"{', '.join(map(str, table))}"
         )
     values = np.zeros((len(table), len(names)))

@@ -168,7 +168,7 @@ def test_what_cannot_be_used_is_named(table, sample_data, tmp_path, capsys):
         return refused(path, sample_data, capsys, *words)
 
     line = said(table[~table["row"].isin(kept[:7])])
-    assert f"lacks, of what majority keeps of test, {kept[0]}, " in line
+    assert f"lacks rows that majority keeps of test: {kept[0]}, " in line
     assert "and 2 more" in line
     assert f"repeats {kept[3]}" in said(pandas.concat([table, table[table["row"] == kept[3]]]))
     assert "not in the data: 99999" in said(table.replace({"row": {kept[0]: 99999}}))
@@ -177,7 +177,7 @@ def test_what_cannot_be_used_is_named(table, sample_data, tmp_path, capsys):
     text = table.astype({"fear": object})
     text.loc[4, "fear"] = "much"
     assert "'much'" in said(text)
-    assert "expected a column for each of neutral" in said(table[["row", "anger"]])
+    assert "expected a header that names each of neutral" in said(table[["row", "anger"]])
     assert "one line per face, found none" in said(table[:0])
     assert "give --splits" in said(table[classes])
     line = said(table[["image", *classes]], "--dataset_name", "FER", "--splits", "test")
