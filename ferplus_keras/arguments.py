@@ -167,6 +167,15 @@ def to_plain(config: Config) -> dict[str, Any]:
     }
 
 
+DROPPED = {
+    "--n_threads_train": "give --workers, or leave it out",
+    "--n_threads_test": "leave it out",
+    "--output_logs_dir": "leave it out, logs are written to the run's folder",
+    "--remove_prev_exp": "give --overwrite to train.py, or leave it out",
+}
+"""Flags of wtomin's project that have another name or no use here -> what to do."""
+
+
 class LineParser(argparse.ArgumentParser):
     """argparse whose errors are one line, with the nearest spelling of an unknown flag."""
 
@@ -182,8 +191,11 @@ class LineParser(argparse.ArgumentParser):
         """Parse, naming the nearest spelling of a flag that there is not."""
         found, rest = self.parse_known_args(args, namespace)
         if rest and rest[0].startswith("--"):
+            flag = rest[0].split("=")[0]
+            if flag in DROPPED:
+                raise UsageError(f"{flag} is the older project's: {DROPPED[flag]}")
             flags = [flag for action in self._actions for flag in action.option_strings]
-            raise unknown("argument", rest[0].split("=")[0], flags)
+            raise unknown("argument", flag, flags)
         if rest:
             raise UsageError(f"unexpected argument '{rest[0]}'; settings are given as --name value")
         return found

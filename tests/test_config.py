@@ -42,7 +42,7 @@ def test_test_command_of_the_older_project():
     )
 
 
-def test_every_flag_of_the_older_project_is_understood():
+def test_flags_of_the_older_project_are_understood():
     config = read(
         "--model_name ResNet50 --dataset_name FER --batch_size 20 --image_size 96 "
         "--freeze_before conv4_5_1x1_increase --dropout_rate 0 --activation sigmoid --reg_func l1 "
@@ -57,6 +57,15 @@ def test_every_flag_of_the_older_project_is_understood():
     assert config.freeze_before == "conv4_5_1x1_increase"
     assert config.metrics == ("acc", "top_k_categorical_accuracy")
     assert config.init_lr == 0.01
+
+
+@pytest.mark.parametrize("flag", ["n_threads_train", "n_threads_test", "output_logs_dir"])
+def test_a_dropped_flag_of_the_older_project_says_what_to_do(flag):
+    for config_class in (TrainConfig, EvaluateConfig):
+        with pytest.raises(UsageError, match=f"--{flag} is the older project's: .*leave it out"):
+            read(f"--{flag}=8", config_class)
+    with pytest.raises(UsageError, match="--overwrite"):
+        read("--remove_prev_exp")
 
 
 @pytest.mark.parametrize("order", ["--config {0} --batch_size 7", "--batch_size 7 --config {0}"])
