@@ -73,6 +73,14 @@ class ModelSpec:
         """Name of the weights it starts from unless others are asked for."""
         return next(iter(self.weights), "none")
 
+    def require_size(self, image_size: int) -> None:
+        """Raise UsageError if images of this side, in pixels, are too small for the network."""
+        if image_size < self.min_image_size:
+            raise UsageError(
+                f"image_size for {self.name} must be {self.min_image_size} or more, "
+                f"not {image_size}"
+            )
+
 
 MODELS: Registry[ModelSpec] = Registry("model")
 
@@ -133,10 +141,7 @@ def build_model(
     dropout_rate = spec.dropout_rate if dropout_rate is None else dropout_rate
     if num_classes < 2:
         raise UsageError(f"a classifier needs 2 classes or more, not {num_classes}")
-    if image_size < spec.min_image_size:
-        raise UsageError(
-            f"image_size for {name} must be {spec.min_image_size} or more, not {image_size}"
-        )
+    spec.require_size(image_size)
     if not 0 <= dropout_rate < 1:
         raise UsageError(f"dropout_rate must be at least 0 and below 1, not {dropout_rate}")
     if activation not in ("softmax", "sigmoid"):

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
-    """Return the configuration with the defaults filled in that depend on other settings."""
+    """Return the configuration with the defaults filled in that depend on other settings.
+
+    Raises:
+        UsageError: the images are too small for the network.
+    """
     spec = MODELS[config.model_name]
     own = {
         "weights": spec.default_weights if config.checkpoint_path is None else None,
@@ -28,9 +32,11 @@ def resolve(config: TrainConfig) -> TrainConfig:
         # Classes that are drawn equally often must not be weighted as if they were not.
         "class_weights": ("none",) if config.sampling == "balanced" else None,
     }
-    return dataclasses.replace(
+    config = dataclasses.replace(
         config, **{key: value for key, value in own.items() if getattr(config, key) is None}
     )
+    spec.require_size(config.image_size)
+    return config
 
 
 def check_targets(config: TrainConfig) -> None:

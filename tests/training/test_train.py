@@ -752,6 +752,7 @@ def test_a_run_is_resumed_without_the_weights_that_it_began_with(config, tmp_pat
     [
         ({"resume": True, "overwrite": True}, InputError, "choose one"),
         ({"weights": "nowhere.h5"}, InputError, "no weights at nowhere.h5"),
+        ({"image_size": 47, "data_dir": "nowhere"}, UsageError, "must be 48 or more, not 47"),
         ({"weights": "ferplus"}, UsageError, "belongs to --model_name FastFER or DlibResNet"),
         ({"weights": "/"}, InputError, "no checkpoint at /model_max_acc.keras"),
         ({"weights": "a", "checkpoint_path": "b"}, UsageError, "both say where"),
