@@ -357,7 +357,9 @@ def _trial(members: Sequence[Classifier | Predictions]) -> dict[str, Any]:
             if isinstance(limit := settings.get(name), int):
                 trial[name] = min(limit, trial.get(name, limit))
         spec = MODELS.get(str(settings.get("model_name")))
-        if spec and spec.default_weights != "none" and settings.get("weights") == "none":
+        usual = spec.default_weights if spec else "none"
+        # Weights that this project trained itself came of such runs.
+        if usual not in ("none", "ferplus") and settings.get("weights") == "none":
             trial["weights"] = "none"
     return trial
 
