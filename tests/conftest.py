@@ -1,7 +1,6 @@
 import gc
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -59,22 +58,6 @@ def own_cache(tmp_path_factory):
     patch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     yield
     patch.undo()
-
-
-def forget_networks() -> None:
-    """Free what was trained: TensorFlow's register of gradients keeps it (its issue 97697)."""
-    if ops := sys.modules.get("tensorflow.python.framework.ops"):
-        registered = ops.gradient_registry._registry
-        for name in [name for name in registered if name.startswith("CustomGradient-")]:
-            del registered[name]
-    gc.collect()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def bounded_memory():
-    """Free the networks of each file of tests after it."""
-    yield
-    forget_networks()
 
 
 @pytest.fixture(scope="session")
