@@ -72,8 +72,9 @@ def test_interval_equals_a_bootstrap_by_plain_loops():
     draw = random.Random(0)
     means = sorted(sum(draw.choice(differences) for _ in range(100)) / 100 for _ in range(2000))
     low, high = difference_interval(9, 24, 100)
-    assert low == pytest.approx(means[49], abs=0.021)  # two faces of a hundred
-    assert high == pytest.approx(means[1949], abs=0.021)
+    assert low == pytest.approx(means[49], abs=0.011)  # one face of a hundred
+    assert high == pytest.approx(means[1949], abs=0.011)
+    assert difference_interval(9, 24, 100) == [low, high]
     assert low < 0.15 < high
 
 

@@ -141,14 +141,18 @@ def test_intervals_are_those_of_resampled_rows(case):
     predicted = probabilities.argmax(axis=1)
     found = summary(labels, predicted, NAMES)
     rng = np.random.default_rng(1)
-    drawn = {"accuracy": [], "balanced_accuracy": []}
+    drawn = {"accuracy": [], "balanced_accuracy": [], "macro_f1": []}
     for _ in range(2000):
         rows = rng.integers(0, 200, 200)
         right = predicted[rows] == labels[rows]
         drawn["accuracy"].append(right.mean())
         recalls = [right[labels[rows] == k].mean() for k in range(3)]
         drawn["balanced_accuracy"].append(np.mean(recalls))
+        sizes = [sum((each[rows] == k).sum() for each in (labels, predicted)) for k in range(3)]
+        f1s = [2 * right[labels[rows] == k].sum() / size for k, size in enumerate(sizes)]
+        drawn["macro_f1"].append(np.mean(f1s))
     for name, values in drawn.items():
         low, high = found[f"{name}_interval"]
         assert low < found[name] < high
-        np.testing.assert_allclose([low, high], np.percentile(values, [2.5, 97.5]), atol=0.015)
+        np.testing.assert_allclose([low, high], np.percentile(values, [2.5, 97.5]), atol=0.006)
+    assert summary(labels, predicted, NAMES) == found
