@@ -15,7 +15,7 @@ import pytest
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.inference import detectors as detectors_module
 from ferplus_keras.inference.crop import LONGEST_SIDE, DetectedFace, crop_face, overlap
-from ferplus_keras.inference.detectors import DETECTORS, find_detector
+from ferplus_keras.inference.detectors import CLOSE_UP, DETECTORS, find_detector
 from ferplus_keras.inference.predictor import BUNDLED, Predictor
 from ferplus_keras.progress import say_once
 from tests.conftest import REPOSITORY
@@ -164,6 +164,15 @@ def test_yunet_by_its_file(yunet_file):
     assert 640 <= x + width / 2 <= 672
     assert 320 <= y + height / 2 <= 352
     assert larger(np.zeros((1, 1, 3), np.uint8)) == []
+
+
+def test_yunets_surest_face_is_first_and_none_is_inside_a_close_up(yunet_file, monkeypatch):
+    yunet = find_detector("yunet", yunet_file)
+    boxes = {(0, 0, 400, 400): 0.8, (600, 0, 40, 40): 0.9, (180, 180, 40, 40): 0.95}
+    large, *small = (DetectedFace(box, score) for box, score in boxes.items())
+    found = {CLOSE_UP: [large, small[1]], LONGEST_SIDE: small}
+    monkeypatch.setattr(yunet, "_detect", lambda image, longest_side: found[longest_side])
+    assert yunet(np.zeros((800, 1000, 3), np.uint8)) == [small[0], large]
 
 
 def test_faces_are_cut_out_of_photos_as_the_page_on_own_pictures_shows(
