@@ -84,6 +84,25 @@ def test_time_limit_stops_trainings_first_and_starts_nothing_more(job):
     assert job.ended == {"training": (-15, True), "evaluation": (-15, True)}
 
 
+def test_nothing_follows_a_job_that_was_stopped(job):
+    chain = job("first", "sleep 60", job("then", "true"))
+    Queue(1, time_limit=1).run(taking(chain))
+    assert job.ended == {"first": (-15, True)}
+
+
+@pytest.mark.skipif(
+    len(getattr(os, "sched_getaffinity", lambda _: ())(0)) < 2, reason="needs two cores to choose"
+)
+def test_jobs_side_by_side_have_their_own_cores(job, tmp_path):
+    program = "import os, time; time.sleep(0.5); print(sorted(os.sched_getaffinity(0)))"
+    Queue(2).run(taking(*(job(str(i), f"exec {sys.executable} -c '{program}'") for i in range(2))))
+    one, two = (set(json.loads((tmp_path / f"{i}.log").read_text())) for i in range(2))
+    assert one
+    assert two
+    assert one | two == os.sched_getaffinity(0)
+    assert not one & two
+
+
 def test_one_that_does_not_leave_is_killed(job):
     stubborn = job("stubborn", "trap '' TERM; while true; do sleep 0.1; done")
     Queue(1, time_limit=1).run(taking(stubborn))

@@ -32,6 +32,6 @@ def test_equals_plain_loops_over_single_annotators():
 
 
 def test_rows_with_a_single_vote_tell_nothing():
-    probabilities = np.full((2, 2), 0.5)
-    assert agreement(np.array([[1, 0], [4, 4]]), probabilities)["n"] == 1
-    assert agreement(np.array([[1, 0], [0, 0]]), probabilities) == {}
+    probabilities = np.full((3, 2), 0.5)
+    assert agreement(np.array([[1, 0], [4, 4], [1, 1]]), probabilities)["n"] == 2
+    assert agreement(np.array([[1, 0], [0, 0], [0, 1]]), probabilities) == {}

@@ -43,10 +43,11 @@ def test_bins_without_rows_are_none():
     assert [a for a in bins["accuracy"] if a is not None] == [0, 1]
 
 
-def test_temperature_is_found_again():
-    labels, probabilities = drawn_case(4000, 2.5)
+@pytest.mark.parametrize("true", [2.5, 5.0])
+def test_temperature_is_found_again(true):
+    labels, probabilities = drawn_case(4000, true)
     temperature = fit_temperature(labels, probabilities)
-    assert temperature == pytest.approx(2.5, rel=0.08)
+    assert temperature == pytest.approx(true, rel=0.08)
     scaled = at_temperature(probabilities, temperature)
     np.testing.assert_allclose(scaled.sum(axis=1), 1)
     np.testing.assert_array_equal(scaled.argmax(axis=1), probabilities.argmax(axis=1))

@@ -157,6 +157,7 @@ def test_what_cannot_be_compared_is_one_clear_line(tmp_path, labels, capsys):
     for words, expected, message in (
         ([one], 2, "two or more runs"),
         ([one, one / "report.json"], 2, "twice"),
+        ([one, tmp_path / "old", one], 2, "twice"),
         ([one, tmp_path / "none"], 1, "written by test.py"),
         ([one, tmp_path / "half"], 1, "no predictions.csv"),
         ([one, tmp_path / "cut"], 1, "no evaluation that can be read"),
@@ -229,6 +230,10 @@ def test_other_data_and_mixed_files_are_refused(tmp_path, labels, capsys):
     code, said = compare(capsys, tmp_path / "one", tmp_path / "other")
     assert code == 1
     assert "different data (fer2013.csv)" in said.err
+    write_run(tmp_path / "unlike", range(60), labels, seed=1, data={"other.csv": "aa"})
+    code, said = compare(capsys, tmp_path / "one", tmp_path / "unlike")
+    assert code == 1
+    assert "different data (fer2013.csv, other.csv)" in said.err
     out = ("--output_dir", tmp_path / "out")
     assert compare(capsys, tmp_path / "one", tmp_path / "same", *out)[0] == 0
     report = json.loads((tmp_path / "same" / "report.json").read_text())
@@ -238,6 +243,12 @@ def test_other_data_and_mixed_files_are_refused(tmp_path, labels, capsys):
         (tmp_path / "same" / "report.json").write_text(json.dumps(report))
         code, said = compare(capsys, tmp_path / "one", tmp_path / "same", *out)
         assert code == expected
+    assert "another evaluation" in said.err
+    report["splits"]["test"]["accuracy"] += 1 / 60  # one face more, in a file without an id
+    del report["evaluation_id"]
+    (tmp_path / "same" / "report.json").write_text(json.dumps(report))
+    code, said = compare(capsys, tmp_path / "one", tmp_path / "same", *out)
+    assert code == 1
     assert "another evaluation" in said.err
 
 

@@ -4,11 +4,14 @@ import asyncio
 import base64
 import re
 import threading
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from starlette.testclient import WebSocketDenialResponse
 
+from ferplus_keras.serve import guard
 from tests.serve.conftest import encoded, two_faces
 
 PNG = {"content-type": "image/png"}
@@ -79,6 +82,19 @@ def test_requests_per_second_are_limited_per_client(serve):
     assert client.get("/v1/models").status_code == 200
     refused = client.post("/v1/predict", content=b"x", headers=PNG)
     assert refused.headers["retry-after"] == "1"
+
+
+def test_refused_requests_do_not_lengthen_the_wait(serve, monkeypatch):
+    client, now = serve(rate=1), [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+    monkeypatch.setattr(guard, "time", clock)
+
+    def ask():
+        return client.post("/v1/predict", content=b"x", headers=PNG).status_code
+
+    assert [ask() for _ in range(5)][1:] == [429] * 4
+    now[0] = 1.01
+    assert ask() != 429
 
 
 def test_requests_at_a_time_are_limited(serve, engine, monkeypatch):

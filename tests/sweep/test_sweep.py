@@ -26,6 +26,13 @@ search:
   init_lr: [0.01, 1e-3, 0.1]
   momentum: [0.9, 0.5]
 """
+SWAPPED = """
+sampler: grid
+base: {model_name: CompactFER, nepochs: 2, batch_size: 32}
+search:
+  momentum: [0.9, 0.5]
+  init_lr: [0.01, 1e-3, 0.1]
+"""
 TPE = """
 sampler: tpe
 trials: 12
@@ -151,6 +158,12 @@ def test_tpe_stays_in_range_and_is_decided_by_the_seed(tmp_path):
     first, second = table(tmp_path / "a"), table(tmp_path / "b")
     assert first[:2] == second
     assert len({row["init_lr"] for row in first}) == 12
+    by_chance = plan(tmp_path, TPE.replace("tpe", "random"))
+    sweep(by_chance, tmp_path / "random", 1, FAKE)
+    drawn = [(row["init_lr"], row["batch_size"]) for row in first]
+    random = [(row["init_lr"], row["batch_size"]) for row in table(tmp_path / "random")]
+    assert drawn[:10] == random[:10]  # what Optuna starts with
+    assert drawn[10:] != random[10:]  # what the trials so far decide
     assert all(1e-4 <= float(row["init_lr"]) <= 0.3 for row in first)
     assert {row["batch_size"] for row in first} <= {"16", "32", "48", "64"}
     lowest = min(first, key=lambda row: float(row["val_loss"]))
@@ -171,9 +184,10 @@ def test_a_folder_keeps_to_its_plan(tmp_path):
     for other in (
         plan(tmp_path, GRID, "--nepochs", "3"),
         plan(tmp_path, GRID.replace("0.5]", "0.6]")),
+        plan(tmp_path, SWAPPED),
         plan(tmp_path, GRID.replace("sampler: grid", "sampler: random\ntrials: 2")),
     ):
-        with pytest.raises(InputError, match=r"another (nepochs|momentum|sampler): it was"):
+        with pytest.raises(InputError, match=r"another (nepochs|momentum|search|sampler): it was"):
             Trials(other, folder)
 
 
