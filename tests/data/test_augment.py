@@ -161,20 +161,44 @@ STEPS = {
     ),
 }
 
+THEIRS = {name: [transform] for name, (_, transform) in STEPS.items()} | {
+    "wtomin": [
+        STEPS["crop"][1],
+        a.RandomBrightnessContrast(brightness_limit=0.1, contrast_limit=0.1, p=0.5),
+        STEPS["flip"][1],
+    ],
+    "khaireddin": [
+        a.RandomResizedCrop(size=(48, 48), scale=(0.8, 1.0), ratio=(3 / 4, 4 / 3)),
+        a.RandomBrightnessContrast(brightness_limit=0.5, contrast_limit=0.5, p=0.5),
+        *(STEPS[name][1] for name in ("shift", "flip", "rotate", "jitter", "black box")),
+    ],
+    "microsoft": [STEPS["affine"][1], STEPS["flip"][1]],
+    "strong": [
+        STEPS[name][1] for name in ("flip", "affine with a repeated border", "light", "grey box")
+    ],
+}
+"""Every step and every preset that changes something, of albumentations' transforms."""
 
-@pytest.mark.parametrize("shape", [(48, 48), (48, 48, 3)], ids=["grey", "colour"])
-@pytest.mark.parametrize("name", STEPS)
-def test_steps_draw_what_albumentations_draws(name, shape):
+
+def test_every_preset_has_its_transforms():
+    assert set(PRESETS) - {"none"} == set(THEIRS) - set(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [*((name, (48, 48)) for name in THEIRS), ("grey box", (48, 48, 3))], ids=str
+)
+def test_steps_and_presets_draw_what_albumentations_draws(name, shape):
     """By the means over many draws, compared with their standard errors: 1 is expected."""
-    step, transform = STEPS[name]
+    steps = [STEPS[name][0]] if name in STEPS else PRESETS[name]()
     blocks = np.random.default_rng(3).integers(0, 256, (12, 12, 1))
     face = np.kron(blocks, np.ones((4, 4, 3))).astype(np.uint8)
     face = face if len(shape) == 3 else np.ascontiguousarray(face[:, :, 0])
-    compose = a.Compose([transform], seed=1)
+    compose = a.Compose(THEIRS[name], seed=1)
     theirs = np.stack([compose(image=face)["image"] for _ in range(4000)])
-    ours = np.broadcast_to(face, theirs.shape).copy()
-    step(ours, np.random.default_rng(1), np.ones(len(ours), bool))
-    ours, theirs = ours / 255, theirs / 255
+    ours, rng = np.broadcast_to(face, theirs.shape).copy(), np.random.default_rng(1)
+    for step in steps:
+        step(ours, rng, np.ones(len(ours), bool))
+    ours, theirs = (images[:, 1::3, 1::3] / 255 for images in (ours, theirs))  # soon reckoned
     inside = tuple(range(1, ours.ndim))
     own_means = [images.mean(axis=inside) for images in (ours, theirs)]
     own_deviations = [images.std(axis=inside) for images in (ours, theirs)]
@@ -182,3 +206,16 @@ def test_steps_draw_what_albumentations_draws(name, shape):
         error = (got.var(axis=0) + expected.var(axis=0)) / len(got)
         difference = got.mean(axis=0) - expected.mean(axis=0)
         assert np.mean(difference**2 / (error + 1e-9)) < 3
+
+
+@pytest.mark.parametrize("name", [name for name in STEPS if name != "grey box"])
+def test_each_channel_of_a_colour_face_changes_as_a_grey_face(faces, name):
+    def changed(images):
+        images = images.copy()
+        STEPS[name][0](images, np.random.default_rng(4), np.ones(len(images), bool))
+        return images
+
+    channels = [faces, faces[:, ::-1], 255 - faces]
+    expected = np.stack([changed(channel) for channel in channels], axis=-1)
+    np.testing.assert_array_equal(changed(np.stack(channels, axis=-1)), expected)
+    assert np.any(expected[..., 0] != faces)
