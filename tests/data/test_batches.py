@@ -117,6 +117,33 @@ def test_drawn_targets_are_one_hot_follow_the_shares_and_change_with_the_epoch()
     assert np.any(first[0][1] != first[1][1])
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"augmentation": "wtomin"}, {"draw": True}, {"mixup_alpha": 1.0}, {"cutmix_alpha": 1.0}],
+    ids=str,
+)
+def test_what_is_drawn_follows_seed_epoch_and_batch(settings):
+    """Both batches hold the same faces, so that they differ by what is drawn alone."""
+    split = numbered_split(8)
+    images = np.random.default_rng(0).integers(0, 256, (8, 48, 48), dtype=np.uint8)
+    twice = np.tile(split.targets, (2, 1))
+    split = Split(np.tile(images, (2, 1, 1)), twice, np.arange(16), ("a", "b", "c"))
+
+    def drawn(seed, epoch, index, **settings):
+        return summary(read(Batches(split, 8, seed=seed, **settings), epoch)[index : index + 1])
+
+    places = [(1, 0, 0), (1, 0, 1), (1, 1, 0), (2, 0, 0)]
+    assert len({drawn(*place)["sha256"] for place in places}) == 1
+    assert len({drawn(*place, **settings)["sha256"] for place in places}) == 4
+
+
+def test_of_mixup_and_cutmix_each_batch_draws_one():
+    """Faces of one grey level each still are where they are blended, not where one is pasted."""
+    batches = read(Batches(numbered_split(50), 5, mixup_alpha=1.0, cutmix_alpha=1.0))
+    pasted = [np.ptp(images, axis=(1, 2)).any() for images, _ in batches]
+    assert 2 <= sum(pasted) <= 8
+
+
 class Unreadable:
     shape = (8, 48, 48)
 

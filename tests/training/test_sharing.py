@@ -120,8 +120,18 @@ class Half:
         return share
 
 
-@pytest.mark.parametrize("augmentation", ["wtomin", "khaireddin", "strong"])
-def test_a_share_is_what_the_whole_batch_holds_there(augmentation):
+@pytest.mark.parametrize(
+    ("settings", "needed"),
+    [
+        ({"augmentation": "wtomin"}, 5),
+        ({"augmentation": "khaireddin"}, 5),
+        ({"augmentation": "strong"}, 5),
+        ({"augmentation": "wtomin", "mixup_alpha": 0.4}, 10),
+        ({"cutmix_alpha": 1.0}, 10),
+    ],
+    ids=str,
+)
+def test_a_share_is_what_the_whole_batch_holds_there(settings, needed):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (20, 48, 48)).astype(np.uint8)
     targets = np.eye(8, dtype=np.float32)[rng.integers(0, 8, 20)]
@@ -133,13 +143,13 @@ def test_a_share_is_what_the_whole_batch_holds_there(augmentation):
             return np.asarray(super().__getitem__(rows))
 
     split = Split(images.view(Watched), targets, np.arange(20), tuple("abcdefgh"))
-    options = {"augmentation": augmentation, "sampling": "shuffled", "seed": 3, "workers": 0}
+    options = {"sampling": "shuffled", "seed": 3, "workers": 0, **settings}
     whole = Batches(split, 10, **options)[0]
     read.clear()
     share = Batches(split, 10, shares=Half(), **options)[0]
     for own, full in zip(share, whole, strict=True):
         np.testing.assert_array_equal(own, full[5:])
-    assert [len(rows) for rows in read] == [5]
+    assert [len(rows) for rows in read] == [needed]
 
 
 @pytest.mark.parametrize(
