@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.training import lr_finder
 from ferplus_keras.training.lr_finder import find_learning_rate, smooth, suggest
+from ferplus_keras.training.prepare import prepare
+from ferplus_keras.training.settle import read_dataset, resolve
 
 
 @pytest.fixture
@@ -19,18 +22,39 @@ def config(tiny_config):
     )
 
 
-def test_the_ramp_ends_when_the_loss_blows_up(config, tmp_path, capsys):
+def test_the_ramp_ends_when_the_loss_blows_up(config, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(lr_finder, "HIGHEST", 1e6)
     suggested = find_learning_rate(config, steps=60)
     with (tmp_path / "trial" / "lr_finder.csv").open() as file:
         lines = list(csv.DictReader(file))
     rates = [float(line["learning_rate"]) for line in lines]
-    assert 20 < len(lines) <= 60
+    assert 20 < len(lines) < 60
+    smoothed = np.array([float(line["smoothed"]) for line in lines])
+    assert np.flatnonzero(smoothed >= 4 * np.minimum.accumulate(smoothed)) == len(lines) - 1
     assert rates == sorted(rates)
     assert rates[0] == pytest.approx(1e-6)
     assert 1e-6 <= suggested <= 1
     assert f"--init_lr {suggested:.2g}" in capsys.readouterr().out
     names = {path.name for path in (tmp_path / "trial").iterdir()}
     assert names == {"lr_finder.csv", "lr_finder.png"}
+
+
+def test_losses_are_each_batchs_own(config, tmp_path, monkeypatch):
+    """At rates so low that the network stays as it was."""
+    monkeypatch.setattr(lr_finder, "HIGHEST", 2e-6)
+    config = dataclasses.replace(config, dropout_rate=0.0)
+    find_learning_rate(config, steps=5)
+    with (tmp_path / "trial" / "lr_finder.csv").open() as file:
+        found = [float(line["loss"]) for line in csv.DictReader(file)]
+    config = resolve(config)
+    prepared = prepare(config, read_dataset(config)[0], "none")
+    batches = [prepared.batches[index] for index in range(5)]
+    answers = [np.asarray(prepared.model(images, training=True)) for images, _ in batches]
+    expected = [
+        -np.mean(np.sum(targets * np.log(answer), axis=1))
+        for (_, targets), answer in zip(batches, answers, strict=True)
+    ]
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
