@@ -67,6 +67,19 @@ def test_file_and_run_folder_give_the_network_and_its_classes(path):
         np.testing.assert_array_equal(model.predict(faces(), verbose=0), expected)
 
 
+def test_a_file_that_cannot_be_finished_leaves_the_old_one(path, monkeypatch):
+    def fail(info, file):
+        assert file.stat().st_size
+        raise OSError(28, "No space left on device")
+
+    before = path.read_bytes()
+    monkeypatch.setattr("ferplus_keras.models.checkpoint.append_info", fail)
+    with pytest.raises((InputError, OSError), match="No space left"):
+        save_checkpoint(build(), path, INFO)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_information_from_before_colour(path):
     with_info(path, info_without())
     info = read_info(path)

@@ -1,6 +1,7 @@
 import contextlib
 import csv
 import dataclasses
+import errno
 import importlib
 import io
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -29,10 +31,11 @@ from ferplus_keras.progress import progress_bar
 from ferplus_keras.run import Run, Status
 from ferplus_keras.training import callbacks, loggers
 from ferplus_keras.training.schedules import POLICIES, plan_stages, planned_rates
-from ferplus_keras.training.settle import resolve
+from ferplus_keras.training.settle import read_dataset, resolve
 from ferplus_keras.training.train import train
 from tests import tiny
 from tests.conftest import REPOSITORY
+from tests.data.test_own_size import write
 
 
 @pytest.fixture
@@ -384,7 +387,8 @@ def test_a_run_stopped_between_its_last_epoch_and_its_end_is_finished(
     for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, other)
     record = run.record()
-    assert len(run.state()[0]["callbacks"]["Progress 0"]["seconds"]) == record["epochs"]
+    seconds = run.state()[0]["callbacks"]["Progress 0"]["seconds"]
+    assert (len(seconds), sum(seconds)) == (record["epochs"], record["seconds"])
     with pytest.raises(InputError, match="is complete"):
         train(dataclasses.replace(config, resume=True))
 
@@ -435,6 +439,26 @@ def test_a_run_killed_while_it_is_cleared_can_be_overwritten(tmp_path, monkeypat
             run.clear()
     assert len([name for name in names if (run / name).exists()]) == len(names) - removed
     run.require_usable(resume=False, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("owner", "writer", "name"),
+    [(np, "savez", "resume_state.npz"), (pd.DataFrame, "to_csv", "training.csv")],
+)
+def test_a_full_disk_leaves_the_file_of_the_epoch_before(config, monkeypatch, owner, writer, name):
+    config = dataclasses.replace(config, nepochs=1, limit_train=64)
+    folder = train(config)
+    before = (folder / name).read_bytes()
+
+    def write_a_part(*given, **more):
+        *_, file = given
+        file.write_bytes(b"a part") if isinstance(file, Path) else file.write(b"a part")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(owner, writer, write_a_part)
+    with pytest.raises((InputError, OSError), match="No space left"):
+        train(dataclasses.replace(config, nepochs=2, resume=True))
+    assert (folder / name).read_bytes() == before
 
 
 def test_a_run_without_its_state_is_not_begun_again_by_resume(config, monkeypatch):
@@ -576,6 +600,15 @@ def test_balanced_sampling_does_not_weigh_classes_too():
     own = dataclasses.replace(config, class_weights=("balanced",))
     assert resolve(own).class_weights == ("balanced",)
     assert resolve(TrainConfig()).class_weights is None
+
+
+def test_own_pictures_are_read_as_large_and_colourful_as_the_network_takes_them(config, tmp_path):
+    write(tmp_path / "own", {"train/a": 3, "train/b": 3, "val/a": 1, "val/b": 1}, side=200)
+    own = dataclasses.replace(config, dataset_name="Folder", data_dir=str(tmp_path / "own"))
+    for network, size, expected in (("Tiny", 70, (64, False)), ("ResNet50", None, (192, True))):
+        asked = dataclasses.replace(own, model_name=network, image_size=size)
+        _, found = read_dataset(resolve(asked))
+        assert (found.face_size, found.colour) == expected
 
 
 def test_same_seed_same_run_other_seed_other_run(config):
