@@ -47,6 +47,8 @@ def test_rows_dropped_before_keep_their_reason():
     after = merge_classes(before, ABCD, find_class_map(["b=b", "c=c"], ABCD))
     assert after.reasons.tolist() == ["blurred", "", "", LEFT_OUT]
     assert after.keep.tolist() == [False, True, True, False]
+    twice = before.without(np.array([True, True, False, False]), "asleep")
+    assert twice.reasons.tolist() == ["blurred", "asleep", "", ""]
 
 
 def test_without_entries_nothing_changes():

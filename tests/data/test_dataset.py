@@ -173,6 +173,19 @@ def test_soft_targets_are_counted_by_their_sums(tmp_path):
     assert "12.1" in format_label_counts(counts)
 
 
+def test_listed_targets_are_the_numbers_that_train(tmp_path):
+    rows = random_rows()
+    rows.votes[:] = [4, 2, 0, 1, 0, 0, 0, 0, 3, 0]
+    folder = write_both(tmp_path / "data", rows)
+    label_counts(folder, label_rule="distribution", output=tmp_path / "rows.csv")
+    table = np.loadtxt(tmp_path / "rows.csv", str, delimiter=",", skiprows=1)
+    splits = load_dataset(folder, label_rule="distribution", evaluation_rule="distribution").splits
+    targets = np.concatenate([split.targets for split in splits.values()])
+    np.testing.assert_array_equal(table[:, 4:].astype(np.float32), targets)
+    rows = np.concatenate([split.row_ids for split in splits.values()])
+    np.testing.assert_array_equal(table[:, 1].astype(int), rows)
+
+
 def test_the_table_of_counts(folder):
     lines = format_label_counts(load_dataset(folder, label_rule="ms_multi_target").counts).split(
         "\n"
@@ -197,13 +210,22 @@ def split_of(counts):
     return Split(images, targets, rows * 3, tuple("abcdefgh"[: len(counts)]), leaked=rows % 2 == 0)
 
 
-@pytest.mark.parametrize("limit", [1, 2, 7, 50, 99])
-def test_a_limited_split_keeps_the_shares_of_its_classes(limit):
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (1, [1, 0, 0, 0, 0]),  # of 0.6, 0.25 …
+        (2, [1, 1, 0, 0, 0]),  # of 1.2, 0.5 …
+        (7, [4, 2, 1, 0, 0]),  # of 4.2, 1.75, 0.7, 0.28, 0.07
+        (50, [30, 13, 5, 2, 0]),  # of 30, 12.5, 5, 2, 0.5
+        (99, [59, 25, 10, 4, 1]),  # of 59.4, 24.75, 9.9, 3.96, 0.99
+    ],
+)
+def test_a_limited_split_keeps_the_shares_of_its_classes(limit, expected):
+    """By the largest remainders."""
     split = split_of([60, 25, 10, 4, 1])
     limited = limit_split(split, limit, seed=3)
     assert len(limited.images) == len(limited.targets) == len(limited.row_ids) == limit
-    exact = split.targets.sum(axis=0) * limit / 100
-    assert np.all(np.abs(limited.targets.sum(axis=0) - exact) < 1)
+    assert limited.targets.sum(axis=0).tolist() == expected
     assert np.all(np.diff(limited.row_ids) > 0)
     at = limited.row_ids // 3
     np.testing.assert_array_equal(limited.images, split.images[at])

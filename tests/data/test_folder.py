@@ -184,6 +184,20 @@ def test_the_hash_is_of_the_contents_not_of_place_and_time(tmp_path):
     assert read_folder(tmp_path / "two").hashes != one.hashes
 
 
+def test_the_hash_is_of_labels_and_splits_too(tmp_path):
+    paths = list(write_faces(tmp_path, {"pictures": 6}))
+
+    def hashed(labels, splits):
+        rows = zip(paths, labels, splits.split(), strict=True)
+        (tmp_path / "labels.csv").write_text(
+            "\n".join(["path,label,split", *(",".join(row) for row in rows)])
+        )
+        return read_folder(tmp_path).hashes["pictures"]
+
+    one, other = "val val train train test test", "test test train train val val"
+    assert len({hashed("ababab", one), hashed("bababa", one), hashed("ababab", other)}) == 3
+
+
 GREY = np.add.outer(np.arange(96) * 2, np.arange(96) // 2).astype(np.uint8)
 SMALL = cv2.resize(GREY, (48, 48), interpolation=cv2.INTER_AREA)
 

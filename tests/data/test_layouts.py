@@ -284,6 +284,9 @@ def test_the_faces_of_expw_are_its_boxes(tmp_path):
     assert found.paths[:3].tolist() == ["origin/0.png#0", "origin/0.png#1", "origin/1.png#0"]
     assert found.class_names == ("neutral", "happiness")
     assert found.opinions.argmax(axis=1).tolist() == [1, 0] * 9
+    drawn.text("label.lst", [line.replace(" 20 100 148 68 ", " 21 100 148 69 ") for line in listed])
+    moved = cv2.imread(str(tmp_path / "origin/0.png"), cv2.IMREAD_GRAYSCALE)[21:69, 100:148]
+    np.testing.assert_array_equal(read_folder(tmp_path).images[0], moved)
 
 
 def test_the_faces_of_raf_dbs_originals_and_of_affectnets_lists_are_their_boxes(tmp_path, capsys):
@@ -325,6 +328,23 @@ def test_the_pictures_of_parquet_files_are_those_of_their_rows(tmp_path):
         for row in rows
     ]
     np.testing.assert_array_equal(load_split(tmp_path, "test", "Folder").images, pixels)
+
+
+def test_rows_of_parquet_files_without_a_label_are_left_out(tmp_path, capsys):
+    parquet(Drawn(tmp_path))
+    import pyarrow
+    import pyarrow.parquet
+
+    first = load_split(tmp_path, "validation", "Folder").images
+    path = tmp_path / "data/validation-00000-of-00001.parquet"
+    table = pyarrow.parquet.read_table(path).take([4, 3, 2, 1, 0])
+    labels = pyarrow.array([0, None, 1, -1, 0])
+    place = table.schema.get_field_index("label")
+    pyarrow.parquet.write_table(table.set_column(place, "label", labels), path)
+    found = load_split(tmp_path, "validation", "Folder")
+    np.testing.assert_array_equal(found.images, first[[4, 2, 0]])
+    assert found.targets.argmax(axis=1).tolist() == [0, 1, 0]
+    assert "skipped 2 files" in capsys.readouterr().err
 
 
 def test_rows_of_parquet_files_without_a_person_are_no_group(tmp_path):

@@ -47,6 +47,12 @@ def test_size_and_colour_are_the_pictures_or_those_asked_for(
     assert (f"faces of {said}, chosen" in errors) if said else "chosen" not in errors
 
 
+def test_most_pictures_decide_on_size_and_colour(tmp_path):
+    write(tmp_path, {"train/a": 7, "test/a": 2}, side=100, colour=False)
+    write(tmp_path, {"train/b": 5, "test/b": 2}, side=400)
+    assert load_split(tmp_path, "test", "Folder").images.shape == (4, 96, 96)
+
+
 def test_rgb_stays_rgb(tmp_path):
     write(tmp_path, {"b": 60})
     (tmp_path / "a").mkdir()

@@ -6,6 +6,7 @@ import pytest
 from ferplus_keras.data.counts import label_counts
 from ferplus_keras.data.dataset import load_dataset, open_source
 from ferplus_keras.data.folder import read_folder
+from ferplus_keras.data.splitting import digest
 from ferplus_keras.errors import InputError, UsageError
 from tests.data.test_folder import write_faces
 
@@ -49,6 +50,12 @@ def test_a_pattern_keeps_people_in_one_split_and_fills_every_split(drawn, count,
     assert len(together) == count
     assert all(len(splits) == 1 for splits in together.values())
     assert set.union(*together.values()) == {"train", "validation", "test"}
+
+
+def test_another_version_moves_nobody():
+    """The hash that decides on splits is blake2b, keyed with `ferplus_keras split`."""
+    names = [f"S{number:03}".encode() for number in range(5)]
+    assert [digest(name) % 10 for name in names] == [1, 5, 2, 6, 0]
 
 
 def test_more_people_move_nobody(drawn):
