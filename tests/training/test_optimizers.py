@@ -52,10 +52,19 @@ def test_the_backbone_learns_more_slowly():
     assert moved["head/kernel"] == pytest.approx(np.full((2, 1), 0.5))
 
 
-def test_weight_decay_spares_biases_and_is_decoupled():
-    moved = step(build_optimizer("SGD", 0.5, momentum=0, weight_decay=0.1), network(), gradient=0.0)
+def test_weight_decay_spares_biases_and_normalisation_and_is_decoupled():
+    settings = {"momentum": 0, "weight_decay": 0.1}
+    moved = step(build_optimizer("SGD", 0.5, **settings), network(), gradient=0.0)
     assert moved["trunk/kernel"] == pytest.approx(np.full((3, 2), 0.05))
     assert moved["trunk/bias"] == pytest.approx(np.zeros(2))
+    inputs = keras.Input((3,))
+    norm = keras.layers.BatchNormalization(beta_initializer="ones", name="norm")
+    model = keras.Model(inputs, norm(inputs))
+    moved = step(build_optimizer("SGD", 0.5, **settings), model, gradient=0.0)
+    assert {name: values.tolist() for name, values in moved.items()} == {
+        "norm/gamma": [0, 0, 0],
+        "norm/beta": [0, 0, 0],
+    }
 
 
 def test_weight_decay_is_slower_where_the_rate_is():
