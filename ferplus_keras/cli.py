@@ -102,9 +102,12 @@ def _settings(
             choose_backend(found.num_gpus)
             require(STACK, "training")
         else:  # what runs the model depends on its file
-            files = map(str, found.checkpoint_path or ())
-            exports = [file.endswith((".onnx", ".tflite", ".xml")) for file in files]
-            require(EVALUATION, "evaluation", "evaluation" if any(exports) else "tensorflow")
+            from ferplus_keras.formats import FORMATS
+
+            kinds = [form for form in FORMATS.values() if form.precisions]
+            exports = {end for form in kinds for end in form.suffixes if end}
+            light = any(Path(file).suffix in exports for file in found.checkpoint_path or ())
+            require(EVALUATION, "evaluation", "evaluation" if light else "tensorflow")
         if with_keras:
             load_keras()
         return _function(verb), found
