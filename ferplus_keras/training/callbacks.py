@@ -117,7 +117,8 @@ class Progress(keras.callbacks.Callback):
         self.seconds.append(time.perf_counter() - self.started)
         numbers = "  ".join(f"{name} {float(value):.4f}" for name, value in logs.items())
         left = (self.epochs - epoch - 1) * statistics.mean(self.seconds)
-        pace = f"{self.speed:.{0 if self.speed >= 10 else 1}f} images/s"
+        digits = 0 if self.speed >= 10 else 1
+        pace = f"{self.speed:.{digits}f} images/s"
         pace += f", at most {self.bar.format_interval(left)} left" if left else ""
         self.bar.write(f"epoch {epoch + 1}/{self.epochs}  {numbers}  ({pace})")
         sys.stdout.flush()

@@ -1,11 +1,11 @@
 import csv
-import os
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 
+from tests.backends import environment
 from tests.conftest import REPOSITORY
 
 TWO_DEVICES = """
@@ -33,7 +33,7 @@ def losses(sample_data, folder, num_gpus):
     done = subprocess.run(
         [sys.executable, "-c", TWO_DEVICES, str(sample_data), str(folder), str(num_gpus)],
         cwd=REPOSITORY,
-        env=os.environ | {"KERAS_BACKEND": "tensorflow"},
+        env=environment("tensorflow"),
         capture_output=True,
         text=True,
     )
