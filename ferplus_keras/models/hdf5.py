@@ -163,7 +163,10 @@ def read_settings(path: Path, head: str) -> dict[str, Any]:
     """
     with open_hdf5(path) as file:
         if "model_config" not in file.attrs:
-            raise InputError(f"{path} holds weights only; a whole model was expected")
+            raise InputError(
+                f"{path} holds weights only, and a whole model was expected; "
+                f"train.py --weights {path} starts a training from it"
+            )
         configs = list(_layer_configs(read_json(file.attrs["model_config"])["config"]))
         shapes = [c["batch_input_shape"] for c in configs if "batch_input_shape" in c]
         heads = [c for c in configs if c["name"] == head and "units" in c]

@@ -108,6 +108,8 @@ class Guard:
 
     async def __call__(self, scope: dict, receive: Receive, send: Send) -> None:
         """Serve one connection."""
+        if scope.get("method") == "HEAD":  # as GET; uvicorn leaves the body out
+            scope = {**scope, "method": "GET"}
         handle = {"http": self._http, "websocket": self._websocket}
         await handle.get(scope["type"], self.app)(scope, receive, send)
 

@@ -88,6 +88,14 @@ def test_only_what_the_document_names_exists(client):
         assert client.get(path).status_code == 404, path
 
 
+def test_head_is_answered_as_get_without_the_body(client):
+    for path in ("/", "/healthz", "/v1/models", "/v1/predict", "/nowhere"):
+        asked, head = client.get(path), client.head(path)
+        assert head.status_code == asked.status_code
+        assert head.headers["content-length"] == asked.headers["content-length"]
+        assert not head.content
+
+
 def test_the_document_holds_for_requests_made_from_it(address, tmp_path):
     command = Path(sys.executable).with_name("schemathesis")
     if not command.is_file():
