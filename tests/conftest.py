@@ -1,4 +1,3 @@
-import gc
 import os
 import signal
 from pathlib import Path
@@ -17,7 +16,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # processes that share the cores would 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-gc.set_threshold(100_000, 20, 50)  # tracing makes so many objects that the default costs 6 %
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
