@@ -1,5 +1,7 @@
+import gc
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,23 @@ def own_cache(tmp_path_factory):
     patch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     yield
     patch.undo()
+
+
+def forget_networks() -> None:
+    """Free networks that were trained: TensorFlow's gradients keep them (its issue 97697)."""
+    if ops := sys.modules.get("tensorflow.python.framework.ops"):
+        registered = ops.gradient_registry._registry
+        for name in [name for name in registered if name.startswith("CustomGradient-")]:
+            del registered[name]
+    gc.collect()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def little_to_collect():
+    """Keep what one file leaves in memory out of the collections during the next."""
+    yield
+    forget_networks()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

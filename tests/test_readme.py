@@ -1,6 +1,5 @@
 """Everything that README.md shows is run here, on drawn data and in small."""
 
-import gc
 import json
 import re
 import shlex
@@ -13,7 +12,7 @@ import pytest
 
 from ferplus_keras.cli import main
 from ferplus_keras.run import TRAINED
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, forget_networks
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
@@ -70,15 +69,6 @@ def home(tmp_path_factory, sample_data):
     pictures = pytest.importorskip("skimage.data")
     cv2.imwrite(str(folder / "photo.jpg"), pictures.astronaut()[..., ::-1])
     return folder
-
-
-def forget_networks() -> None:
-    """Free networks that were trained: TensorFlow's gradients keep them (its issue 97697)."""
-    if ops := sys.modules.get("tensorflow.python.framework.ops"):
-        registered = ops.gradient_registry._registry
-        for name in [name for name in registered if name.startswith("CustomGradient-")]:
-            del registered[name]
-    gc.collect()
 
 
 def run(line, home, monkeypatch):
