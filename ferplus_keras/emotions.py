@@ -51,6 +51,12 @@ FACE_SIZE = 48
 """Side of a FER2013 face in pixels."""
 
 
+def usual_name(name: str) -> str:
+    """Return a class name as it is spelled here: "anger" for "Angry"; others in lower case."""
+    folded = name.strip().casefold()
+    return SPELLINGS.get(folded, folded)
+
+
 def check_class_names(names: Iterable[str], source: str) -> None:
     """Refuse names that cannot be printed, or that a spreadsheet would run as a formula.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from ferplus_keras.data.labels import LabelRule
 from ferplus_keras.data.registry import DATASETS, FileRows, LabelSet
 from ferplus_keras.data.tables import at_line, read_table
 from ferplus_keras.data.targets import ClassMap, Labels, Split, find_class_map, merge_classes
-from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS, check_class_names
+from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS, check_class_names, usual_name
 from ferplus_keras.errors import InputError, UsageError, unknown
 
 DUPLICATE = "same pixels as a validation or test row"
@@ -245,6 +246,7 @@ def open_source(
             class_map = None
     classes = find_class_map(class_map, known)
     if class_names is not None:
+        classes = _respelled(classes, class_names)
         if extra := [name for name in classes if name not in class_names]:
             raise InputError(
                 f"the data has the class '{extra[0]}', expected only {', '.join(class_names)}; "
@@ -253,6 +255,19 @@ def open_source(
         classes = {name: classes.get(name, ()) for name in class_names}
     check_class_names(classes, f"{data_dir}")
     return Source(label_set, rows, classes)
+
+
+def _respelled(classes: ClassMap, class_names: Sequence[str]) -> ClassMap:
+    """Return a class map whose new classes are called as in `class_names`: "anger" for "Angry"."""
+    found, other = defaultdict(tuple), []
+    for name, members in classes.items():
+        usual = usual_name(name)
+        respelled = name not in class_names and usual in class_names
+        found[usual if respelled else name] += members
+        other += [f"{name} as {usual}"] * respelled
+    if other:
+        print(f"note: the model's names of classes are used: {', '.join(other)}", file=sys.stderr)
+    return dict(found)
 
 
 def load_dataset(

@@ -15,7 +15,7 @@ from ferplus_keras.arguments import add_settings
 from ferplus_keras.config import TrainConfig
 from ferplus_keras.data.dataset import DATASETS, Source, open_source
 from ferplus_keras.data.tables import read_table
-from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES, SPELLINGS, SPLITS
+from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES, SPLITS, usual_name
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.evaluation import evaluate as evaluation
 from ferplus_keras.evaluation.compare import COLUMNS
@@ -155,15 +155,10 @@ def _read(path: Path) -> pandas.DataFrame:
     raise InputError(f"{path}: expected .csv, .npy or .parquet; test.py evaluates models")
 
 
-def _class(name: object) -> str:
-    folded = str(name).strip().casefold()
-    return SPELLINGS.get(folded, folded)
-
-
 def _class_columns(table: pandas.DataFrame, order: str | None, path: Path) -> dict[str, Any]:
     """Return class -> column by name, of other columns too; where none has a name, in order."""
     if not all(str(name).isdecimal() for name in table):
-        return {_class(name): name for name in table}
+        return {usual_name(str(name)): name for name in table}
     count = len(table.columns)
     names = ORDERS[order or "ferplus"][:count]
     if count not in (7, 8) or len(names) < count or not (order or count == 8):
@@ -181,7 +176,7 @@ def _values(
     import pandas
 
     names = source.class_names
-    lacking = [name for name in names if _class(name) not in columns]
+    lacking = [name for name in names if usual_name(str(name)) not in columns]
     if lacking not in ([], ["contempt"]):
         raise InputError(
             f"{path}: expected a header that names each of {', '.join(names)}; found "
@@ -190,7 +185,7 @@ def _values(
     values = np.zeros((len(table), len(names)))
     for index, name in enumerate(names):
         if name not in lacking:
-            column = table[columns[_class(name)]]
+            column = table[columns[usual_name(str(name))]]
             values[:, index] = pandas.to_numeric(column, errors="coerce")
             if (bad := np.isnan(values[:, index])).any():
                 found = f"found {column[bad].iloc[0]!r}"
@@ -199,7 +194,7 @@ def _values(
         notes.append("contempt: the model has no such class, so it counts as never predicted")
     elif source.label_set.name == "FERPlus7":
         notes.append("contempt: its faces are left out (they count with --dataset_name FERPlus)")
-    if (columns.keys() & {*FERPLUS_CLASSES}) - {*map(_class, names)}:
+    if (columns.keys() & {*FERPLUS_CLASSES}) - {*map(usual_name, names)}:
         values /= np.maximum(values.sum(axis=1, keepdims=True), 1e-12)
     return evaluation.as_probabilities(values, values.shape)
 

@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -204,18 +205,26 @@ def _decoded(capture, first: np.ndarray, rate: float, live: bool) -> Iterator[Fr
     """Yield the frames of an open capture, which a thread decodes and closes."""
     import cv2
 
+    motion_jpeg = capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter_fourcc(*"MJPG")
+    timeless = motion_jpeg and live and capture.getBackendName() == "FFMPEG"
+
+    def moment() -> float:
+        if timeless:  # a network camera's pictures: FFmpeg makes up 25 per second
+            return time.perf_counter()
+        return capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+
     waiting: queue.Queue = queue.Queue(1 if live else AHEAD)
     stopped = threading.Event()
 
     def decode() -> None:
         frame, index, seconds = first, 0, 0.0
-        begun = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if live else 0.0
+        begun = moment() if live else 0.0
         try:
             while frame is not None and not stopped.is_set():
                 if live:
                     with suppress(queue.Empty):
                         waiting.get_nowait()
-                stamp = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 - begun
+                stamp = moment() - begun
                 seconds = stamp if stamp > seconds else max(index / rate, seconds)
                 waiting.put((seconds, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))
                 good, frame = capture.read()

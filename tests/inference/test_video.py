@@ -3,10 +3,11 @@
 import csv
 import struct
 import threading
+import time
 import wave
 from dataclasses import replace
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -168,6 +169,38 @@ def test_a_video_by_its_address(light, clip, tmp_path):
     assert "secret" not in summary.name
     with pytest.raises(InputError, match=r"cannot open http://127.0.0.1:9/x: no answer, or no vid"):
         open_video("http://user:secret@127.0.0.1:9/x")
+
+
+class MotionJpeg(BaseHTTPRequestHandler):
+    """A network camera that sends ten pictures per second."""
+
+    picture = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
+        self.end_headers()
+        for _ in range(16):
+            self.wfile.write(b"--next\r\nContent-Type: image/jpeg\r\n")
+            length = len(self.picture)
+            self.wfile.write(b"Content-Length: %d\r\n\r\n%b\r\n" % (length, self.picture))
+            time.sleep(0.1)
+
+    def log_message(self, *args):
+        pass
+
+
+def test_frames_of_a_network_camera_have_the_time_at_which_they_arrive():
+    with ThreadingHTTPServer(("127.0.0.1", 0), MotionJpeg) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            video = open_video(f"http://127.0.0.1:{server.server_port}/camera.mjpg")
+            moments = [seconds for seconds, _ in video.frames]
+        finally:
+            server.shutdown()
+    assert video.live
+    assert moments == sorted(moments)
+    assert moments[-1] > 1.2, "FFmpeg says 0.6, as if they were 25 per second"
 
 
 def test_a_reader_that_stops_early_stops_the_thread(clip):
