@@ -14,7 +14,7 @@ from typing import Any
 
 from ferplus_keras.arguments import as_words
 from ferplus_keras.config import PLACES
-from ferplus_keras.run import Run, Status
+from ferplus_keras.run import Run
 from ferplus_keras.workspace import lock
 
 TRAIN = (sys.executable, "-m", "ferplus_keras", "train")
@@ -135,7 +135,7 @@ def read_error(log: Path) -> str:
 def train_words(run: Run, settings: dict[str, Any]) -> list[str]:
     """Return the arguments of train.py that start a run, or resume it under its own settings."""
     own = {"name": run.folder.name, "checkpoints_dir": str(run.folder.parent)}
-    if run.status is Status.INTERRUPTED:
+    if run.is_interrupted:
         settings = {flag: value for flag, value in settings.items() if flag in PLACES}
         own["resume"] = True
     elif run.exists:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -60,44 +59,25 @@ READING = ("group", "skip_unreadable")
 """Settings that say how own pictures are read."""
 
 
-class Status(StrEnum):
-    """How far a run has come."""
-
-    NEW = "new"
-    INTERRUPTED = "interrupted"
-    TRAINED = "trained"
-    EVALUATED = "evaluated"
-
-
 @dataclass(frozen=True)
 class Run:
-    """A run folder.
+    """A run folder."""
 
-    Attributes:
-        folder: where the run's files are; it need not exist yet.
-
-    Example:
-        >>> Run(Path("checkpoints/experiment_1")).status  # doctest: +SKIP
-        <Status.TRAINED: 'trained'>
-    """
-
-    folder: Path
+    folder: Path  # where the run's files are; it need not exist yet
 
     def __truediv__(self, name: str) -> Path:
         """Return the path of one of the run's files."""
         return self.folder / name
 
     @property
-    def status(self) -> Status:
-        """New without a state, trained once the last model and its record are written."""
-        if self.is_trained:
-            return Status.EVALUATED if (self / REPORT).is_file() else Status.TRAINED
-        return Status.INTERRUPTED if (self / STATE).is_file() else Status.NEW
-
-    @property
     def is_trained(self) -> bool:
         """Whether training has come to its end: the record is completed last."""
         return (self / FINAL).is_file() and (self / RECORD).is_file() and "best" in self.record()
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether training has begun and can be resumed."""
+        return not self.is_trained and (self / STATE).is_file()
 
     @property
     def exists(self) -> bool:

@@ -26,7 +26,7 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.extras import require
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.queue import TRAIN, Job, Queue, lock_log, read_error, train_words
-from ferplus_keras.run import Run, Status
+from ferplus_keras.run import Run
 from ferplus_keras.sweep_plan import METRICS, Plan, read_plan
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Trials:
             number, kept, log = claim
             run = self.run(number)
             if not run.is_trained:
-                verb = "resumes" if run.status is Status.INTERRUPTED else "begins"
+                verb = "resumes" if run.is_interrupted else "begins"
                 described = ", ".join(f"{flag} {value}" for flag, value in kept.items())
                 print(f"trial {number} {verb}: {described}", flush=True)
                 words = train_words(run, self.plan.settings(kept))

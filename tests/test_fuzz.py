@@ -281,7 +281,7 @@ def state(folder):
 def record(folder):
     (folder / "final_model.keras").touch()
     content = json.dumps({"best": {"epoch": 3}, "versions": {"keras": "3"}}).encode()
-    return Reader(content, "run.json", lambda path: Run(folder).status, 200)
+    return Reader(content, "run.json", lambda path: Run(folder).is_trained, 200)
 
 
 @reader

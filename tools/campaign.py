@@ -30,7 +30,7 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.extras import STACK, require
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.queue import TRAIN, Job, Queue, lock_log, read_error, train_words
-from ferplus_keras.run import MAX_ACCURACY, Run, Status
+from ferplus_keras.run import MAX_ACCURACY, Run
 from tools.plan import Entry, read_plan
 from tools.record import write_result
 
@@ -137,7 +137,7 @@ class Campaign:
             words = [*entry.test_words(runs), "--output_dir", str(run.folder), *data]
             finish = partial(self._evaluated, entry)
             return Job([*self.test, *words], log, finish, resumable=False)
-        verb = "resumes" if run.status is Status.INTERRUPTED else "begins"
+        verb = "resumes" if run.is_interrupted else "begins"
         print(f"{entry.name} {verb}", flush=True)
         words = [*train_words(run, entry.train_settings(runs)), *data]
         return Job([*self.train, *words], log, partial(self._trained, entry, log))

@@ -28,7 +28,7 @@ from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.progress import progress_bar
-from ferplus_keras.run import Run, Status
+from ferplus_keras.run import Run
 from ferplus_keras.training import callbacks, loggers
 from ferplus_keras.training.schedules import POLICIES, plan_stages, planned_rates
 from ferplus_keras.training.settle import read_dataset, resolve
@@ -379,9 +379,9 @@ def test_a_run_stopped_between_its_last_epoch_and_its_end_is_finished(
         with pytest.raises(KeyboardInterrupt):
             train(config)
     run = Run(config.run_dir)
-    assert run.status == Status.INTERRUPTED
+    assert run.is_interrupted
     folder = train(dataclasses.replace(config, resume=True))
-    assert run.status == Status.TRAINED
+    assert run.is_trained
     assert rows(folder) == rows(unbroken)
     ours, theirs = (load_checkpoint(path / "final_model.keras")[0] for path in (folder, unbroken))
     for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
