@@ -4,7 +4,7 @@ import math
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -22,16 +22,6 @@ _ORDER, _PIXELS, _TARGETS, _MIX = range(4)
 class _Epoch(NamedTuple):
     number: int
     order: np.ndarray  # (n,) int64: rows as they are read
-
-
-class Shares(Protocol):
-    """Says which rows of a batch this process prepares, and hands batches to the devices."""
-
-    def own(self, rows: int) -> slice:
-        """Return this process' share of a batch of so many rows."""
-
-    def place(self, share: tuple[np.ndarray, ...], rows: int) -> tuple:
-        """Return the batch of so many rows as the network takes it, given this process' share."""
 
 
 class Batches(keras.utils.PyDataset):
@@ -57,7 +47,8 @@ class Batches(keras.utils.PyDataset):
         workers: threads that prepare batches ahead; 0 prepares each when it is asked for. None is
             one per processor core, at most 8, but a single one for small faces: the many short
             calls for these make threads wait for each other.
-        shares: several devices or processes that share each batch; None for one device.
+        shares: several devices or processes that share each batch, with the methods `own` and
+            `place` of `training.devices.Devices`; None for one device.
 
     Raises:
         UsageError: an unknown name, or targets of a kind that cannot be mixed are to be.
@@ -77,7 +68,7 @@ class Batches(keras.utils.PyDataset):
         mixup_alpha: float = 0.0,
         cutmix_alpha: float = 0.0,
         workers: int | None = None,
-        shares: Shares | None = None,
+        shares: Any = None,
     ):
         super().__init__(workers=1)
         self.split = split
