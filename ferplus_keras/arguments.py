@@ -32,23 +32,14 @@ def read_truth(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Number:
-    """Reads numbers, as a type for argparse and, in `Annotated`, for a setting.
-
-    Attributes:
-        kind: int or float.
-        low: smallest value.
-        above: bound that a value exceeds.
-        below: bound that a value stays under.
-        high: largest value.
-        word: a text that stands for itself instead of a number.
-    """
+    """Reads numbers, as a type for argparse and, in `Annotated`, for a setting."""
 
     kind: type[int] | type[float]
-    low: float | None = None
-    above: float | None = None
-    below: float | None = None
-    high: float | None = None
-    word: str | None = None
+    low: float | None = None  # smallest value
+    above: float | None = None  # bound that a value exceeds
+    below: float | None = None  # bound that a value stays under
+    high: float | None = None  # largest value
+    word: str | None = None  # text that stands for itself instead of a number
 
     def __call__(self, text: str) -> float | str:
         """Return the number; raises argparse's error, which says what was expected."""
@@ -73,23 +64,14 @@ READERS = {str: str, bool: read_truth, int: Number(int), float: Number(float)}
 
 
 class Setting(NamedTuple):
-    """What is known of one setting.
+    """What is known of one setting."""
 
-    Attributes:
-        meaning: for `--help`.
-        default: dataclasses.MISSING where a function finds it.
-        known: accepted names; an unknown one is refused with the nearest spelling.
-        group: heading in `--help`, on the first setting under it.
-        readers: from text to value; the first that can read a text does.
-        many: whether it takes one or more values.
-    """
-
-    meaning: str
-    default: Any
-    known: Collection[str]
-    group: str
-    readers: list[Callable[[str], Any]]
-    many: bool
+    meaning: str  # for `--help`
+    default: Any  # dataclasses.MISSING where a function finds it
+    known: Collection[str]  # accepted names; others are refused with the nearest spelling
+    group: str  # heading in `--help`, on the first setting under it
+    readers: list[Callable[[str], Any]]  # from text to value; the first that can read a text does
+    many: bool  # whether it takes one or more values
 
     def read(self, text: str) -> Any:
         """Return the value that a text stands for; raises argparse's error."""

@@ -16,22 +16,14 @@ from ferplus_keras.evaluation.metrics import agreement, log_loss, score, summary
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One split with the probabilities that a classifier gave it.
+    """One split with the probabilities that a classifier gave it."""
 
-    Attributes:
-        split: the rows that the main label rule keeps.
-        probabilities: (n, C) float32, of the ensemble where there are several members.
-        votes: (n, C) int, votes for each class; None where nobody voted on these classes.
-        rules: other label rule -> the same classifier on the rows of that rule; None where it
-            keeps none.
-        members: (n, C) float32 probabilities of each member.
-    """
-
-    split: Split
-    probabilities: np.ndarray
-    votes: np.ndarray | None = None
+    split: Split  # the rows that the main label rule keeps
+    probabilities: np.ndarray  # (n, C) float32, of the ensemble where there are several members
+    votes: np.ndarray | None = None  # (n, C) int, for each class; None where nobody voted on these
     rules: Mapping[str, Evaluation | None] = field(default_factory=dict)
-    members: Sequence[np.ndarray] = ()
+    """Other label rule -> the same classifier on its rows; None where it keeps none."""
+    members: Sequence[np.ndarray] = ()  # (n, C) float32 probabilities of each member
 
     @cached_property
     def labels(self) -> np.ndarray:
