@@ -60,25 +60,16 @@ NOISE = (b"fully_quantize:", b"XNNPACK delegate", b"absl::InitializeLog")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `export`."""
     parser.description = DESCRIPTION
-    parser.add_argument(
-        "--checkpoint_path", type=Path, required=True, help="file, or a run folder: its best model"
-    )
-    parser.add_argument("--format", choices=EXPORTS, required=True)
-    parser.add_argument(
-        "--quantize",
-        choices=PRECISIONS[1:],
-        help="store weights smaller; bfloat16 (OpenVINO) and int8 also compute faster [float32]",
-    )
-    parser.add_argument(
-        "--output", type=Path, help="what to write [beside the checkpoint, named like it]"
-    )
-    parser.add_argument(
-        "--data_dir",
-        help="data set whose validation faces are compared on "
-        "[that of the run, $FERPLUS_DATA_DIR, ./data; else drawn faces]",
-    )
-    count = Number(int, low=1)
-    parser.add_argument("--rows", type=count, default=1000, help="faces to compare on [1000]")
+    add = parser.add_argument
+    text = "file, or a run folder: its best model"
+    add("--checkpoint_path", type=Path, required=True, help=text)
+    add("--format", choices=EXPORTS, required=True)
+    text = "store weights smaller; bfloat16 (OpenVINO) and int8 also compute faster [float32]"
+    add("--quantize", choices=PRECISIONS[1:], help=text)
+    add("--output", type=Path, help="what to write [beside the checkpoint, named like it]")
+    text = "data set whose validation faces are compared on "
+    add("--data_dir", help=f"{text}[that of the run, $FERPLUS_DATA_DIR, ./data; else drawn faces]")
+    add("--rows", type=Number(int, low=1), default=1000, help="faces to compare on [1000]")
 
 
 def run_command(arguments: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
 from ferplus_keras.evaluation.metrics import vote_entropy, vote_shares
 from ferplus_keras.files import replacing, require_writable, write_json
 from ferplus_keras.inputs import cell
+from ferplus_keras.run import READING
 from ferplus_keras.templates import png, render, write_page
 
 if TYPE_CHECKING:
@@ -41,13 +42,9 @@ def audit(arguments: argparse.Namespace) -> None:
     """
     folder = arguments.output_dir
     require_writable(folder, "--output_dir")
-    source = open_source(
-        arguments.data_dir,
-        arguments.dataset_name,
-        arguments.cache_dir,
-        group=arguments.group,
-        skip_unreadable=arguments.skip_unreadable,
-    )
+    reading = {name: getattr(arguments, name) for name in READING}
+    places = (arguments.data_dir, arguments.dataset_name, arguments.cache_dir)
+    source = open_source(*places, **reading)
     rule = source.label_set.rule(arguments.label_rule)
     votes = source.rows.opinions if source.label_set.uses_votes else None
     fer, title = None, source.label_set.name

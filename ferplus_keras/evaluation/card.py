@@ -29,12 +29,11 @@ where it was exported, model_max_acc.onnx (docs/share.md)."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `card`."""
     parser.description = DESCRIPTION
-    parser.add_argument("run", type=Path, help="folder of a run that test.py has evaluated")
-    parser.add_argument(
-        "--license", default="other", help="the Hub's identifier of the weights' licence [other]"
-    )
-    parser.add_argument("--output", type=Path, help="file to write [model_card.md in the run]")
-    parser.add_argument("--push", metavar="USER/NAME", help="upload card and model to the Hub")
+    add = parser.add_argument
+    add("run", type=Path, help="folder of a run that test.py has evaluated")
+    add("--license", default="other", help="the Hub's identifier of the weights' licence [other]")
+    add("--output", type=Path, help="file to write [model_card.md in the run]")
+    add("--push", metavar="USER/NAME", help="upload card and model to the Hub")
 
 
 def card(arguments: argparse.Namespace) -> None:

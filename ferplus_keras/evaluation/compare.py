@@ -47,13 +47,11 @@ COLUMNS = ("split", "row", "label", "predicted", "path", "pixels", "right_classe
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `compare`."""
     parser.description = DESCRIPTION
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="folder with report.json, two or more"
-    )
-    parser.add_argument("--split", choices=SPLITS, default="test", help="split to compare [test]")
-    parser.add_argument(
-        "--output_dir", type=Path, default=Path("comparison"), help="where files go [comparison]"
-    )
+    add = parser.add_argument
+    add("runs", nargs="+", type=Path, metavar="RUN", help="folder with report.json, two or more")
+    add("--split", choices=SPLITS, default="test", help="split to compare [test]")
+    text = "where files go [comparison]"
+    add("--output_dir", type=Path, default=Path("comparison"), help=text)
 
 
 def compare(arguments: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from ferplus_keras.evaluation.compare import COLUMNS
 from ferplus_keras.extras import EVALUATION, require
 from ferplus_keras.files import require_writable, sha256
 from ferplus_keras.inputs import DAMAGED_ARRAY, plain
-from ferplus_keras.run import PREDICTIONS
+from ferplus_keras.run import PREDICTIONS, READING
 
 if TYPE_CHECKING:
     import pandas
@@ -71,17 +71,13 @@ class Predictions:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `evaluate`."""
     parser.description = DESCRIPTION
-    parser.add_argument("predictions", type=Path, help=".csv, .parquet or .npy file")
-    reading = ("data_dir", "label_rule", "cache_dir", "group", "skip_unreadable")
-    add_settings(parser, TrainConfig, reading)
-    parser.add_argument(
-        "--dataset_name", choices=list(DATASETS), help="[FERPlus; without contempt FERPlus7]"
-    )
-    parser.add_argument(
-        "--splits", nargs="+", choices=list(SPLITS), help="[what the file has, but for train]"
-    )
-    parser.add_argument("--classes", choices=ORDERS, help="order of columns without names")
-    parser.add_argument("--output_dir", type=Path, help="where files go [FILE_report beside FILE]")
+    add = parser.add_argument
+    add("predictions", type=Path, help=".csv, .parquet or .npy file")
+    add_settings(parser, TrainConfig, ("data_dir", "label_rule", "cache_dir", *READING))
+    add("--dataset_name", choices=list(DATASETS), help="[FERPlus; without contempt FERPlus7]")
+    add("--splits", nargs="+", choices=list(SPLITS), help="[what the file has, but for train]")
+    add("--classes", choices=ORDERS, help="order of columns without names")
+    add("--output_dir", type=Path, help="where files go [FILE_report beside FILE]")
 
 
 def evaluate_predictions(arguments: argparse.Namespace) -> None:
@@ -102,13 +98,8 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
     seven = "contempt" not in columns and {*FER2013_CLASSES} <= columns.keys()
     dataset_name = arguments.dataset_name or ("FERPlus7" if seven else "FERPlus")
     rule = DATASETS[dataset_name].rule(arguments.label_rule).name
-    source = open_source(
-        arguments.data_dir,
-        dataset_name,
-        arguments.cache_dir,
-        group=arguments.group,
-        skip_unreadable=arguments.skip_unreadable,
-    )
+    reading = {name: getattr(arguments, name) for name in READING}
+    source = open_source(arguments.data_dir, dataset_name, arguments.cache_dir, **reading)
     if source.label_set.own_pictures and {*source.class_names, *COLUMNS[:4]} <= {*table}:
         # They may lack classes that test.py's file has.
         classes = {name: source.class_map.get(name, ()) for name in table if name not in COLUMNS}

@@ -47,31 +47,20 @@ maps. --split validation writes class_means.png instead: what the network looks 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `explain`."""
     parser.description = DESCRIPTION
-    parser.add_argument(
-        "--checkpoint_path", type=Path, required=True, help="file, or a run folder: its best model"
-    )
-    faces = parser.add_mutually_exclusive_group(required=True)
-    faces.add_argument(
-        "--images", nargs="+", metavar="PATH", help="pictures of faces, folders or glob patterns"
-    )
-    faces.add_argument(
-        "--rows", nargs="+", type=int, metavar="ROW", help="rows of the data set, from 0"
-    )
-    faces.add_argument("--split", metavar="SPLIT", help=f"class means of: {', '.join(SPLITS)}")
-    parser.add_argument(
-        "--data_dir", help="folder of fer2013.csv, or of own pictures [that of the run]"
-    )
-    parser.add_argument(
-        "--method",
-        nargs="+",
-        metavar="METHOD",
-        help=f"{', '.join(METHODS)} or {ALL} [{ALL}; with --split saliency]",
-    )
-    parser.add_argument(
-        "--class_name", help="class to explain [the predicted one; with --split the true one]"
-    )
-    parser.add_argument("--output_dir", type=Path, help="where files go [beside the checkpoint]")
-    parser.add_argument("--batch_size", type=Number(int, low=1), default=64)
+    add = parser.add_argument
+    text = "file, or a run folder: its best model"
+    add("--checkpoint_path", type=Path, required=True, help=text)
+    faces = parser.add_mutually_exclusive_group(required=True).add_argument
+    text = "pictures of faces, folders or glob patterns"
+    faces("--images", nargs="+", metavar="PATH", help=text)
+    faces("--rows", nargs="+", type=int, metavar="ROW", help="rows of the data set, from 0")
+    faces("--split", metavar="SPLIT", help=f"class means of: {', '.join(SPLITS)}")
+    add("--data_dir", help="folder of fer2013.csv, or of own pictures [that of the run]")
+    text = f"{', '.join(METHODS)} or {ALL} [{ALL}; with --split saliency]"
+    add("--method", nargs="+", metavar="METHOD", help=text)
+    add("--class_name", help="class to explain [the predicted one; with --split the true one]")
+    add("--output_dir", type=Path, help="where files go [beside the checkpoint]")
+    add("--batch_size", type=Number(int, low=1), default=64)
 
 
 def explain(arguments: argparse.Namespace) -> None:
