@@ -79,14 +79,7 @@ def strong() -> list[Step]:
     """Flip, rotate 15°, shift 10 %, scale by 0.85–1.15, shear, vary the brightness, erase."""
     return [
         flip(p=0.5),
-        affine(
-            rotate=15,
-            shift=0.1,
-            scale=(0.85, 1.15),
-            shear=5,
-            repeat_border=True,
-            p=0.9,
-        ),
+        affine(rotate=15, shift=0.1, scale=(0.85, 1.15), shear=5, repeat_border=True, p=0.9),
         light(0.2, 0.3, p=0.8),
         erase((0.02, 0.2), (0.4, 2.5), grey=True, p=0.4),
     ]

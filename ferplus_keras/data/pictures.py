@@ -1,7 +1,5 @@
 """Read pictures of any kind as RGB uint8, and turn them into faces of a given shape."""
 
-from __future__ import annotations
-
 import io
 import os
 import threading
@@ -10,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +16,6 @@ from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.inputs import plain
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".avif", ".heic", ".heif"),
@@ -198,7 +193,8 @@ def _unidentified(start: bytes) -> str:
     return "a video or sound, not a picture"
 
 
-def _as_rgb(picture: Image.Image) -> np.ndarray:
+def _as_rgb(picture: Any) -> np.ndarray:
+    """Return one of Pillow's pictures as RGB."""
     from PIL import Image
 
     deep = ";16" in str(getattr(picture, "tile", ""))  # Pillow keeps the upper byte of colours

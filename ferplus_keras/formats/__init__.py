@@ -108,21 +108,16 @@ def open_network(path: Path, **hints: str | int | None) -> Opened:
         plain(path.with_suffix(suffix))
     try:
         opened = form.open(path, **{name: hints.get(name) for name in form.hints})
-        if opened.network is None:
-            require_answer(opened, path)
+        if opened.network is None:  # an export, whose file may say something else than it returns
+            classes = len(opened.info.class_names)
+            got = np.shape(opened.run(np.zeros((1, *opened.info.face_shape), np.uint8)))
+            if got != (1, classes):
+                raise InputError(f"{path} names {classes} classes, but returns {got} for one face")
         return opened
     except (InputError, ImportError, MemoryError):
         raise
     except Exception as error:  # each runtime has its own kinds
         raise InputError(f"cannot read {path} as {form.title}: {one_line(error)}") from error
-
-
-def require_answer(opened: Opened, path: Path) -> None:
-    """Run an export on a black face and refuse it if its file says something else about it."""
-    classes = len(opened.info.class_names)
-    found = np.shape(opened.run(np.zeros((1, *opened.info.face_shape), np.uint8)))
-    if found != (1, classes):
-        raise InputError(f"{path} names {classes} classes, but returns {found} for one face")
 
 
 def one_at_a_time(run: Predict) -> Predict:

@@ -64,7 +64,10 @@ def predict_archive(
     todo = [name for name in dict.fromkeys(pictures) if name not in done]
     print(f"{len(todo)} pictures to do, {len(pictures) - len(todo)} are in {folder}", flush=True)
     if todo:
-        _run(todo, folder.absolute(), _with_absolute_paths(settings), workers)
+        paths = {name: settings.get(name) for name in ("checkpoint_path", "faces_weights")}
+        # Workers may run in another folder.
+        local = {k: os.path.abspath(v) for k, v in paths.items() if v and not is_address(v)}
+        _run(todo, folder.absolute(), {**settings, **local}, workers)
     failed = sum(_written(folder).values())
     print(f"done: {folder}" + (f"; {failed} pictures could not be read (error)" if failed else ""))
 
@@ -128,13 +131,6 @@ class Worker:
         with replacing(self.folder / f"part-{part}.parquet") as temporary:
             parquet.write_table(table, temporary)
         return {"pictures": len(names)}
-
-
-def _with_absolute_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as a worker needs them, which may run in another folder."""
-    paths = {name: settings.get(name) for name in ("checkpoint_path", "faces_weights")}
-    local = {k: v for k, v in paths.items() if v and not is_address(v)}
-    return {**settings, **{name: os.path.abspath(path) for name, path in local.items()}}
 
 
 def _keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
