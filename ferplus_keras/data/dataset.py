@@ -77,14 +77,6 @@ def duplicate_groups(images: np.ndarray) -> np.ndarray:
     return np.fromiter(rows, np.int64, len(images))
 
 
-def leaked_rows(groups: np.ndarray, in_train: np.ndarray) -> np.ndarray:
-    """Return which rows have a duplicate across the border of training, (n,) bool.
-
-    `groups` are (n,) int as `duplicate_groups` returns them, `in_train` is (n,) bool.
-    """
-    return np.isin(groups, groups[in_train]) & np.isin(groups, groups[~in_train])
-
-
 @dataclass(frozen=True, eq=False)
 class Source:
     """The files of a data set, read once, before any label rule."""
@@ -108,8 +100,9 @@ class Source:
 
     @cached_property
     def leaked(self) -> np.ndarray:
-        """`leaked_rows` of all rows, (n,) bool."""
-        return leaked_rows(self.groups, self.rows.splits == "train")
+        """Which rows have a duplicate across the border of training, (n,) bool."""
+        groups, in_train = self.groups, self.rows.splits == "train"
+        return np.isin(groups, groups[in_train]) & np.isin(groups, groups[~in_train])
 
     def label(self, rule: LabelRule) -> Labels:
         """Return the labels of all rows under a rule, classes merged."""

@@ -112,7 +112,7 @@ class Split(NamedTuple):
     targets: np.ndarray  # (n, C) float32, as the label rule makes them
     row_ids: np.ndarray  # (n,) int64, row of fer2013.csv, or place in the sorted own pictures
     class_names: tuple[str, ...]  # names of the C columns of `targets`
-    leaked: np.ndarray | None = None  # (n,) bool, `leaked_rows` of all rows; None: not loaded
+    leaked: np.ndarray | None = None  # (n,) bool, as `Source.leaked`; None where it was not loaded
     paths: np.ndarray | None = None  # (n,) str, own pictures below the data folder; else None
     digests: np.ndarray | None = None  # (n,) uint64, alike where pictures are, at any size; or None
     kind: TargetKind = ONE_CLASS  # what the targets mean

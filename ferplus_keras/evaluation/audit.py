@@ -12,7 +12,7 @@ import numpy as np
 
 from ferplus_keras.arguments import add_settings
 from ferplus_keras.config import DATA, TrainConfig
-from ferplus_keras.data.dataset import leaked_rows, open_source
+from ferplus_keras.data.dataset import Source, open_source
 from ferplus_keras.data.labels import Labels
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
 from ferplus_keras.evaluation.metrics import vote_entropy, vote_shares
@@ -52,38 +52,21 @@ def audit(arguments: argparse.Namespace) -> None:
         fer2013 = open_source(arguments.data_dir, "FER", arguments.cache_dir).rows
         fer = np.take(fer2013.class_names, fer2013.opinions.argmax(axis=1))
         title = "FER2013 and FER+"
-    images, names = source.rows.images, source.class_names
-    labels = source.label(rule)
-    table = examine(images, source.groups, source.rows.splits, labels, names, votes, fer)
+    table = examine(source, source.label(rule), fer)
     if source.rows.paths is not None:
         table["path"] = [cell(path) for path in source.rows.paths]
-    findings = find(table, rule.name, names, votes)
+    findings = find(table, rule.name, source.class_names, votes)
     write_lists(table, folder)
     write_json(findings, folder / "audit.json")
-    write_audit_page(findings, table, images, votes, folder / "audit.html", title)
+    write_audit_page(findings, table, source.rows.images, votes, folder / "audit.html", title)
     print(format_findings(findings))
     print(f"\naudit.html, audit.json, rows.csv and lists for --exclude are in {folder}")
 
 
-def examine(
-    images: np.ndarray,
-    groups: np.ndarray,
-    splits: np.ndarray,
-    labels: Labels,
-    class_names: Sequence[str],
-    votes: np.ndarray | None = None,
-    fer: np.ndarray | None = None,
-) -> pandas.DataFrame:
-    """Return what is known of every row, in file order.
+def examine(source: Source, labels: Labels, fer: np.ndarray | None = None) -> pandas.DataFrame:
+    """Return what is known of every row, in file order, and its labels under a rule.
 
-    Args:
-        images: (n, s, s) or (n, s, s, 3) uint8.
-        groups: (n,) int, the first row with the same pixels, as `Source.groups`.
-        splits: (n,) str: train, validation or test.
-        labels: of the label rule.
-        class_names: the C classes.
-        votes: (n, 10) int; None where nobody voted.
-        fer: (n,) str, FER2013's own label; None where there is no other label.
+    `fer` is FER2013's own label, (n,) str; None where there is no other label.
 
     Returns:
         Columns row, split, fer2013_label, label ("" where the row is dropped), dropped_because,
@@ -93,21 +76,22 @@ def examine(
     """
     import pandas
 
+    images, names = source.rows.images, source.class_names
     agreement = entropy = np.nan
-    if votes is not None:
-        entropy = vote_entropy(votes[:, : VOTE_COLUMNS.index("unknown")])
-        agreement = vote_shares(votes).max(axis=1)
+    if source.label_set.uses_votes:
+        entropy = vote_entropy(source.rows.opinions[:, : VOTE_COLUMNS.index("unknown")])
+        agreement = vote_shares(source.rows.opinions).max(axis=1)
     return pandas.DataFrame(
         {
             "row": np.arange(len(images)),
-            "split": splits,
+            "split": source.rows.splits,
             "fer2013_label": "" if fer is None else fer,
-            "label": np.where(labels.keep, np.take(class_names, labels.targets.argmax(axis=1)), ""),
+            "label": np.where(labels.keep, np.take(names, labels.targets.argmax(axis=1)), ""),
             "dropped_because": labels.reasons,
             "agreement": agreement,
             "entropy": entropy,
-            "group": groups,
-            "leaked": leaked_rows(groups, splits == "train"),
+            "group": source.groups,
+            "leaked": source.leaked,
             "constant": [np.ptp(image) == 0 for image in images],
         }
     )

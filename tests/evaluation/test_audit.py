@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from ferplus_keras.cli import main
-from ferplus_keras.data.dataset import duplicate_groups, read_excluded
+from ferplus_keras.data.dataset import DATASETS, Source, duplicate_groups, read_excluded
 from ferplus_keras.data.labels import LABEL_RULES
+from ferplus_keras.data.registry import FileRows
+from ferplus_keras.data.targets import find_class_map
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.evaluation.audit import examine, find, pair_agreement
 
@@ -29,8 +31,9 @@ def small():
     votes[[1, 21]] = votes[0]
     votes[31] = [0, 0, 0, 10, 0, 0, 0, 0, 0, 0]
     labels = LABEL_RULES["majority"].apply(votes)
-    groups = duplicate_groups(images)
-    table = examine(images, groups, splits, labels, FERPLUS_CLASSES, votes, fer)
+    rows = FileRows(votes, splits, images, FERPLUS_CLASSES, {})
+    source = Source(DATASETS["FERPlus"], rows, find_class_map(None, FERPLUS_CLASSES))
+    table = examine(source, labels, fer)
     return images, votes, labels, table
 
 
