@@ -32,14 +32,23 @@ AVERAGES = ("probabilities", "logits")
 
 @dataclass(eq=False)
 class Classifier:
-    """A trained network: faces in, float32 probabilities out."""
+    """A trained network: faces in, float32 probabilities out.
 
-    info: CheckpointInfo  # what the file says of itself; `info.class_names` names its outputs
-    run: Predict  # from faces (b, *face_shape) uint8 to (b, C) probabilities; thread-safe
-    path: Path | None = None  # its file; None for a network from memory
-    network: keras.Model | None = None  # behind it, for gradients and fine-tuning, if any
-    columns: tuple[int, ...] | None = None  # of the output, in the order of `class_names`
-    seconds: float = 0.0  # that the network itself has taken so far
+    Attributes:
+        info: what the file says of itself; `info.class_names` names its outputs.
+        run: from faces (b, *face_shape) uint8 to (b, C) probabilities; thread-safe.
+        path: its file; None for a network from memory.
+        network: the Keras network behind it, for gradients and fine-tuning; None for an export.
+        columns: output column of each class, in the order of `class_names`.
+        seconds: time that the network itself has taken so far.
+    """
+
+    info: CheckpointInfo
+    run: Predict
+    path: Path | None = None
+    network: keras.Model | None = None
+    columns: tuple[int, ...] | None = None
+    seconds: float = 0.0
 
     @classmethod
     def open(
