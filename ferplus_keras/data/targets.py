@@ -104,18 +104,27 @@ class Labels(NamedTuple):
 class Split(NamedTuple):
     """The kept rows of one split, in the order of the files.
 
-    Its images are read-only where no row was dropped. Of more than 256 MB, the rows stay on disk
-    and are arrays once they are indexed.
+    Attributes:
+        images: (n, s, s) grey or (n, s, s, 3) RGB, uint8; read-only where no row was dropped. Of
+            more than 256 MB, the rows stay on disk and are arrays once they are indexed.
+        targets: (n, C) float32, as the label rule makes them.
+        row_ids: (n,) int64, row of fer2013.csv, or place in the sorted list of own pictures.
+        class_names: names of the C columns of `targets`.
+        leaked: (n,) bool, as `Source.leaked`, of all rows of the files; None where the split was
+            not loaded but put together.
+        paths: (n,) str, files of own pictures below the data folder; else None.
+        digests: (n,) uint64, alike where own pictures are, at any face size and colour; else None.
+        kind: what the targets mean.
     """
 
-    images: np.ndarray  # (n, s, s) grey or (n, s, s, 3) RGB, uint8
-    targets: np.ndarray  # (n, C) float32, as the label rule makes them
-    row_ids: np.ndarray  # (n,) int64, row of fer2013.csv, or place in the sorted own pictures
-    class_names: tuple[str, ...]  # names of the C columns of `targets`
-    leaked: np.ndarray | None = None  # (n,) bool, as `Source.leaked`; None where it was not loaded
-    paths: np.ndarray | None = None  # (n,) str, own pictures below the data folder; else None
-    digests: np.ndarray | None = None  # (n,) uint64, alike where pictures are, at any size; or None
-    kind: TargetKind = ONE_CLASS  # what the targets mean
+    images: np.ndarray
+    targets: np.ndarray
+    row_ids: np.ndarray
+    class_names: tuple[str, ...]
+    leaked: np.ndarray | None = None
+    paths: np.ndarray | None = None
+    digests: np.ndarray | None = None
+    kind: TargetKind = ONE_CLASS
 
     def __repr__(self) -> str:
         return f"<Split: images {self.images.shape}, {self.kind.name} of {self.class_names}>"
