@@ -2,7 +2,7 @@
 
 Each of its 29 convolutions is followed by an affine layer of one scale and one offset per channel,
 which is returned as a BatchNormalization that has nothing to normalise: it subtracts the
-convolution's bias, negated, and divides by 1. `weights.calibrate` gives it real statistics.
+convolution's bias, negated, and divides by 1. `calibration.calibrate` gives it real statistics.
 """
 
 from __future__ import annotations

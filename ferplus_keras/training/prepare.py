@@ -14,11 +14,12 @@ from ferplus_keras.data.class_weights import class_weights
 from ferplus_keras.data.dataset import Dataset, Split, limit_split
 from ferplus_keras.errors import UsageError
 from ferplus_keras.hardware import announce
+from ferplus_keras.models.calibration import calibrate
 from ferplus_keras.models.checkpoint import CheckpointInfo
 from ferplus_keras.models.freeze import Boundary, find_layer, freeze_before, numbered_layers
 from ferplus_keras.models.published import find_weights
 from ferplus_keras.models.registry import MODELS, build_model
-from ferplus_keras.models.weights import LoadedWeights, calibrate, layer_variables, load_weights
+from ferplus_keras.models.weights import LoadedWeights, layer_variables, load_weights
 from ferplus_keras.training import devices
 from ferplus_keras.training.distillation import distil
 from ferplus_keras.training.losses import find_loss, find_metrics

@@ -9,11 +9,12 @@ import pytest
 
 from ferplus_keras.errors import InputError
 from ferplus_keras.models import published as published_module
+from ferplus_keras.models.calibration import calibrate
 from ferplus_keras.models.dlib_files import DESCRIPTOR, STAGES, read_dat, read_face_api
 from ferplus_keras.models.networks.dlib_resnet import feature_map
 from ferplus_keras.models.published import find_weights
 from ferplus_keras.models.registry import MODELS, build_model
-from ferplus_keras.models.weights import calibrate, layer_variables, load_weights
+from ferplus_keras.models.weights import layer_variables, load_weights
 from tests.exports import drawn
 from tests.models.networks import smooth_faces, weights_of
 
