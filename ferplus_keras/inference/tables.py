@@ -94,8 +94,6 @@ def csv_table(path: Path, class_names: Sequence[str], video: bool = False) -> It
                     if path == STANDARD_OUTPUT:
                         raise
                     raise TableError(f"cannot write {path}: {error.strerror}") from None
-            if moment and path == STANDARD_OUTPUT:  # a camera's reader waits for each frame
-                sys.stdout.flush()
 
         yield add
 

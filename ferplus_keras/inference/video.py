@@ -6,6 +6,7 @@ Faces are followed from one detection to the next by optical flow, overlap and a
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -137,6 +138,8 @@ def predict_video(
                 if add_to_table:
                     numbers = [number for number, _ in found]
                     add_to_table(video.name, faces, numbers, (index, moment))
+                if video.live:
+                    sys.stdout.flush()  # of a table that is printed, for its reader to follow
                 if add_frame:
                     drawn = annotate(frame, faces)
                     due = round(moment * video.rate) + 1  # frames, if there were no gaps

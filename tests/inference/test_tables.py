@@ -28,14 +28,6 @@ def test_the_table_has_a_line_a_face():
     assert tables.format_table([(Path("x"), [only])]).endswith("face        100.0%")
 
 
-def test_each_frame_is_printed_at_once(monkeypatch):
-    printed = io.BytesIO()
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(printed))
-    with tables.csv_table(tables.STANDARD_OUTPUT, ["cross", "glad"], video=True) as add:
-        add("camera 0", [SURE], moment=(3, 0.125))
-        assert printed.getvalue().splitlines()[1].startswith(b"camera 0,3,0.125,0,10.3,")
-
-
 def test_a_long_table_takes_no_longer_per_line():
     class Cell(str):
         measured = 0

@@ -1,7 +1,10 @@
 """Videos and cameras: frames in and out, faces followed, scores smoothed."""
 
 import csv
+import io
+import itertools
 import struct
+import sys
 import threading
 import time
 import wave
@@ -357,6 +360,22 @@ class Camera:
 
     def release(self):
         pass
+
+
+def test_the_faces_of_a_camera_are_printed_frame_by_frame(light, monkeypatch):
+    printed = io.BytesIO()
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed))
+    predictor, seen = Predictor(), []
+    with tables.csv_table(tables.STANDARD_OUTPUT, predictor.class_names, video=True) as add:
+
+        def add_and_look(*line):
+            seen.append(printed.getvalue().count(b"camera 0,"))
+            add(*line)
+
+        predict_video(0, predictor, seconds=0.4, add_to_table=add_and_look)
+    assert seen[0] == 0
+    assert all(later > earlier for earlier, later in itertools.pairwise(seen))
 
 
 def test_a_camera_runs_until_its_time_is_up(light, monkeypatch, tmp_path):
