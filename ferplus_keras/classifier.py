@@ -16,7 +16,7 @@ from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.formats import Predict, digest, open_network
+from ferplus_keras.formats import Predict, digest, one_at_a_time, open_network
 from ferplus_keras.hardware import announce
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.progress import progress_bar
@@ -100,21 +100,34 @@ class Classifier:
             model = keras.Model(
                 faces, model(keras.layers.Reshape((side, side, 1))(faces)), name=model.name
             )
-        known = (of for of in DATASETS.values() if sorted(of.class_names) == sorted(class_names))
-        of = next(known, DATASETS["Folder"])
-        info = CheckpointInfo(
-            model.name,
-            side,
-            tuple(class_names),
-            dataset_name=of.name,
-            label_rule="unknown",
-            evaluation_rule=of.rule("majority").name,
-            face_size=side,
-            colour=colour,
-        )
+        info = _own_info(model.name, class_names, side, colour)
         from ferplus_keras.formats.keras import predictor
 
         return cls(info, predictor(model), network=model)
+
+    @classmethod
+    def from_function(
+        cls, run: Predict, class_names: Sequence[str], face_size: int = 48, colour: bool = False
+    ) -> Classifier:
+        """Return the classifier of any function: another framework's network, a mean of several.
+
+        Args:
+            run: from faces (b, s, s) or RGB (b, s, s, 3), uint8, to (b, C) probabilities.
+            class_names: C names.
+            face_size: s.
+            colour: whether the faces are RGB.
+
+        Raises:
+            InputError: the function returns something else for a black face.
+        """
+        info = _own_info("function", class_names, face_size, colour)
+        got = np.shape(run(np.zeros((1, *info.face_shape), np.uint8)))
+        if got != (1, len(class_names)):
+            raise InputError(
+                f"expected a function from faces (n, {', '.join(map(str, info.face_shape))}) to "
+                f"probabilities (n, {len(class_names)}); it returned {got} for one face"
+            )
+        return cls(info, one_at_a_time(run))
 
     def save(self, path: str | Path) -> None:
         """Write the Keras network and its class names to a .keras file.
@@ -273,6 +286,22 @@ class Classifier:
             "epoch": info.epoch,
             "trained_with": {"dataset_name": info.dataset_name, "label_rule": info.label_rule},
         }
+
+
+def _own_info(name: str, classes: Sequence[str], side: int, colour: bool) -> CheckpointInfo:
+    """Return what is known of a network from elsewhere, evaluated where its classes are known."""
+    known = (of for of in DATASETS.values() if sorted(of.class_names) == sorted(classes))
+    of = next(known, DATASETS["Folder"])
+    return CheckpointInfo(
+        name,
+        side,
+        tuple(classes),
+        dataset_name=of.name,
+        label_rule="unknown",
+        evaluation_rule=of.rule("majority").name,
+        face_size=side,
+        colour=colour,
+    )
 
 
 def shares(answers: np.ndarray) -> np.ndarray:

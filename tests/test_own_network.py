@@ -6,7 +6,7 @@ import shlex
 import numpy as np
 import pytest
 
-from ferplus_keras import Classifier, evaluate
+from ferplus_keras import Classifier, Predictor, evaluate
 from ferplus_keras.cli import main
 from ferplus_keras.data.targets import Split
 from ferplus_keras.errors import InputError
@@ -35,6 +35,22 @@ def test_the_page_runs_in_order(sample_data, tmp_path, monkeypatch):
     assert names["info"].dataset_name == "FERPlus"
     for name in ("my_network.onnx", "my_report/report.html", "my_report/explanations.png"):
         assert (tmp_path / name).is_file()
+
+
+def test_a_function_is_a_classifier_whose_answers_are_checked():
+    def run(faces):
+        bright = faces.mean(axis=(1, 2, 3)) / 255
+        return np.stack([bright, 1 - bright], axis=1)
+
+    classifier = Classifier.from_function(run, ("glad", "sad"), face_size=24, colour=True)
+    assert (classifier.class_names, classifier.face_shape) == (("glad", "sad"), (24, 24, 3))
+    faces = np.random.default_rng(0).integers(0, 256, (130, 24, 24, 3), np.uint8)
+    np.testing.assert_allclose(classifier.probabilities(faces), run(faces), atol=1e-6)
+    [[face]] = Predictor(classifier, detector="whole")(np.full((9, 9), 230, np.uint8))
+    assert (face.label, face.confidence) == ("glad", pytest.approx(230 / 255, abs=1e-6))
+    said = r"from faces \(n, 24, 24, 3\) to probabilities \(n, 3\); it returned \(1, 2\)"
+    with pytest.raises(InputError, match=said):
+        Classifier.from_function(run, ("glad", "sad", "cross"), face_size=24, colour=True)
 
 
 def small(shape, classes):

@@ -180,7 +180,10 @@ def read_settings(path: Path, head: str) -> dict[str, Any]:
         }
         for name, value in found.items():
             if not _PLAUSIBLE[name](value):
-                raise ValueError(f"its {name} is {value!r}")
+                raise InputError(
+                    f"{path} is not a classifier of the older project, its {name} is {value!r}; "
+                    "docs/own_network.md says how to use models from elsewhere"
+                )
     return found
 
 

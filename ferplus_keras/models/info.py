@@ -72,7 +72,7 @@ def info_from_json(text: str | bytes | None, source: Path) -> CheckpointInfo:
     if not text:
         raise InputError(
             f"{source} does not say which classes its outputs are: ferplus_keras did not write it "
-            f"(it carries no {MEMBER})"
+            f"(it carries no {MEMBER}); docs/own_network.md says how to use models from elsewhere"
         )
     found = None
     with suppress(ValueError):
