@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import statistics
 import subprocess
 import sys
@@ -59,6 +60,22 @@ def test_no_rooms_import_each_other():
     pairs = {(room(name), room(used)) for name in FILES for used in imports(name)}
     pairs = {pair for pair in pairs if "ferplus_keras" not in pair and pair[0] != pair[1]}
     assert not [pair for pair in pairs if pair[::-1] in pairs]
+
+
+def test_rooms_import_only_those_above_them_in_the_table_of_contributing():
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.partition("| room | what is in it |")[2].partition("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    row = {
+        re.sub("/$|[.]py$", "", file): number
+        for number, cell in enumerate(cells)
+        for file in re.findall("`(.+?)`", cell)
+    }
+    rooms = {room(name) for name in FILES} - {"ferplus_keras", "__main__"}
+    assert rooms == row.keys() - {"tools", "benchmarks"}
+    for name in FILES:
+        for used in imports(name) if room(name) in row else ():
+            assert used == "ferplus_keras" or row[room(used)] <= row[room(name)], (name, used)
 
 
 def defined(name: str) -> set[str]:
