@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import math
 import re
 import shutil
@@ -116,6 +117,20 @@ def test_header_says_how_and_whence(name):
     assert re.search(r"^Source: \S", header(name), re.M)
     for label in () if name in OWN else ("Published", "Repaired"):
         assert re.search(rf"^{label}: \S", header(name), re.M), label
+
+
+def test_measured_figures_are_those_of_the_results():
+    measured = re.compile(r"^Measured[^:]*: (\d\d\.\d) % on validation, (\d\d\.\d) % on test", re.M)
+    found = {name: match.groups() for name in RECIPES if (match := measured.search(header(name)))}
+    assert len(found) >= 9
+    for name, said in found.items():
+        reached = []
+        for path in (REPOSITORY / "results").glob(f"{name}*.json"):
+            if re.fullmatch(rf"{name}(_seed\d+|_\d+_epochs)?", path.stem):
+                splits = json.loads(path.read_text(encoding="utf-8"))["evaluation"]["splits"]
+                reached.append([100 * splits[of]["accuracy"] for of in ("validation", "test")])
+        reached.append([sum(seeds) / len(seeds) for seeds in zip(*reached, strict=True)])
+        assert said in [tuple(f"{figure:.1f}" for figure in pair) for pair in reached], name
 
 
 RATES = {
