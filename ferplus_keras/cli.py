@@ -162,7 +162,7 @@ def _labels(parser: LineParser) -> Callable[[Any], Any]:
 
 def _fetch(parser: LineParser) -> Callable[[Any], Any]:
     parser.description = (
-        "Fetch what predicting needs beside the package: YuNet's file, once, checked. "
+        "Fetch what predicting needs beside the package: YuNet's file, once, checked.\n"
         "Afterwards everything works offline."
     )
     return lambda _: print(_function("inference.detectors:find_yunet")())
@@ -175,7 +175,7 @@ def _layers(parser: LineParser) -> Callable[[Any], Any]:
     parser.add_argument("--model_name", choices=list(MODELS), required=True)
     parser.add_argument("--freeze_before", default=0, help="as for train.py")
     parser.add_argument("--image_size", type=int, help="default: the network's own")
-    parser.add_argument("--num_classes", type=int, default=8)
+    parser.add_argument("--num_classes", type=int, default=8, help="[8]")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
     def layers(arguments: argparse.Namespace) -> None:
@@ -200,7 +200,7 @@ def _sample_data(parser: LineParser) -> Callable[[Any], Any]:
     parser.description = "Write fer2013.csv and fer2013new.csv with drawn faces, to try things out."
     parser.add_argument("out_dir", type=Path, help="folder to write, such as demo/data")
     parser.add_argument("--rows", type=int, default=2400, help="rows of each CSV file [2400]")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="[0]")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
 
     def sample_data(arguments: argparse.Namespace) -> None:

@@ -296,7 +296,7 @@ class EvaluateConfig(Config):
         group="network",
     )
     image_size: Side | None = setting(
-        "Input side of an .hdf5 file of the older project. Default: 224."
+        "Input side of an .hdf5 file of the older project. Default: what the file records."
     )
 
     checkpoint_path: tuple[str, ...] | None = setting(

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--method", nargs="+", metavar="METHOD", help=text)
     add("--class_name", help="class to explain [the predicted one; with --split the true one]")
     add("--output_dir", type=Path, help="where files go [beside the checkpoint]")
-    add("--batch_size", type=Number(int, low=1), default=64)
+    add("--batch_size", type=Number(int, low=1), default=64, help="[64]")
 
 
 def explain(arguments: argparse.Namespace) -> None:

@@ -48,7 +48,7 @@ class Predictor:
             "whole" takes each picture as one face and squeezes what is not square, as pictures
             to train on.
         faces_weights: YuNet's file; None finds or fetches it.
-        margin: how much larger than the detected box the face is cut out, as a share of its side.
+        margin: how much larger than fitted to the face it is cut out, as a share of the side.
         tta: row of `VIEWS`, over which the probabilities are averaged.
         batch_size: faces the network sees at once.
 
