@@ -5,6 +5,7 @@ import shlex
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ferplus_keras import Classifier, Predictor, evaluate
 from ferplus_keras.cli import main
@@ -35,6 +36,8 @@ def test_the_page_runs_in_order(sample_data, tmp_path, monkeypatch):
     assert names["info"].dataset_name == "FERPlus"
     for name in ("my_network.onnx", "my_report/report.html", "my_report/explanations.png"):
         assert (tmp_path / name).is_file()
+    assert len(list((tmp_path / "faces").glob("test/*/*.png"))) == len(names["test"].images)
+    assert Image.open(tmp_path / "batch.png").size == (192, 192)
 
 
 def test_a_function_is_a_classifier_whose_answers_are_checked():
