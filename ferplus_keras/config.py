@@ -274,7 +274,7 @@ class EvaluateConfig(Config):
 
     data_dir: str | None = setting(
         "As for train.py. Default: the one the checkpoint's run was trained on (its "
-        "config.yaml), else $FERPLUS_DATA_DIR, else ./data.",
+        "config.yaml) if it is there, else $FERPLUS_DATA_DIR, else ./data.",
         group="data",
     )
     dataset_name: str | None = setting("Data set. Default: the checkpoint's own", known=DATASETS)

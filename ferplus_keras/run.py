@@ -163,9 +163,13 @@ class Run:
         return header, arrays
 
     def data_dir(self) -> str:
-        """Return the data folder that the run was trained on; the usual one if that is unknown."""
+        """Return the data folder that the run was trained on; the usual one if that is unknown.
+
+        $FERPLUS_DATA_DIR counts instead where that folder does not exist: the run was copied here.
+        """
         found = self.known_settings().get("data_dir")
-        return found if isinstance(found, str) else default_data_dir()
+        elsewhere = "FERPLUS_DATA_DIR" in os.environ and not Path(str(found)).exists()
+        return found if isinstance(found, str) and not elsewhere else default_data_dir()
 
     def reading(self) -> dict[str, Any]:
         """Return how own pictures were read, as `open_source` takes it, as far as it is known."""

@@ -190,3 +190,14 @@ def test_a_name_that_a_spreadsheet_would_run_stays_the_same_file(name, tmp_path,
     assert shown[0] == "."
     assert Path(shown).read_text() == "x"
     assert cell("a=b.png") == "a=b.png"
+
+
+def test_a_copied_run_takes_the_data_that_the_environment_names(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "config.yaml").write_text(f"data_dir: {tmp_path / 'data'}\n")
+    monkeypatch.setenv("FERPLUS_DATA_DIR", "other")
+    assert Run(tmp_path).data_dir() == str(tmp_path / "data")
+    (tmp_path / "data").rmdir()
+    assert Run(tmp_path).data_dir() == "other"
+    monkeypatch.delenv("FERPLUS_DATA_DIR")
+    assert Run(tmp_path).data_dir() == str(tmp_path / "data")
