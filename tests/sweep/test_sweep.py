@@ -143,6 +143,18 @@ def test_an_ended_sweep_goes_on(tmp_path, number):
     assert len(calls(folder)) == 6 + len(resumed)
 
 
+def test_a_trial_stopped_behind_its_last_epoch_counts_by_its_best_finite_one(tmp_path):
+    trials = Trials(plan(tmp_path), tmp_path / "sweep", FAKE)
+    job = trials.take()
+    subprocess.run(job.command, stdout=job.log, check=True)
+    history = trials.run(0) / "training.csv"
+    history.write_text(history.read_text().replace("loss\n", "loss\n0,0.1,nan,nan\n"))
+    job.finish(-signal.SIGTERM, True)
+    os.close(job.log)
+    (row,) = table(tmp_path / "sweep")
+    assert (row["state"], row["best_epoch"]) == ("complete", "1")
+
+
 def wait_for(condition):
     for _ in range(600):
         if condition():

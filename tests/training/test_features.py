@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -122,6 +123,27 @@ def test_features_are_in_the_order_of_their_batches(config):
     assert not np.array_equal(again[0], once[0])
     found.set_epoch(4)  # of the same copy
     assert not np.array_equal(found[0][0], again[0])
+
+
+def test_files_that_would_not_fit_are_refused_before_they_are_written(
+    config, tmp_path, monkeypatch
+):
+    import keras
+
+    from ferplus_keras.data.batches import Batches
+    from ferplus_keras.data.dataset import load_split
+
+    batches = Batches(load_split(config.data_dir, "validation"), 50)
+    prepared = SimpleNamespace(batches=batches, validation=batches)
+    faces = keras.Input((48, 48), dtype="uint8")
+    frozen = keras.Model(faces, keras.layers.Rescaling(1.0)(faces))
+    needed = 3 * batches.rows * 48 * 48 * np.float32().nbytes
+    space = SimpleNamespace(free=needed)
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda _: space)
+    with features.cached(prepared, frozen, 2, tmp_path):
+        space.free = needed - 1
+    with pytest.raises(InputError, match="free"), features.cached(prepared, frozen, 2, tmp_path):
+        pass
 
 
 @pytest.mark.parametrize(
