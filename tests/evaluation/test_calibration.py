@@ -36,6 +36,11 @@ def test_error_equals_a_plain_loop():
     assert reliability(labels, probabilities)["rows"] == [len(rows) for rows in bins]
 
 
+def test_a_confidence_between_two_bins_is_of_the_lower_one():
+    rows = reliability(np.zeros(2, int), np.array([[0.6, 0.4], [1, 0]]))["rows"]
+    assert np.flatnonzero(rows).tolist() == [round(0.6 * BINS) - 1, BINS - 1]
+
+
 def test_bins_without_rows_are_none():
     bins = reliability(np.array([0, 0]), np.array([[0.9, 0.1], [0.3, 0.7]]))
     assert sum(bins["rows"]) == 2
@@ -43,7 +48,7 @@ def test_bins_without_rows_are_none():
     assert [a for a in bins["accuracy"] if a is not None] == [0, 1]
 
 
-@pytest.mark.parametrize("true", [2.5, 5.0])
+@pytest.mark.parametrize("true", [0.5, 2.5, 5.0])
 def test_temperature_is_found_again(true):
     labels, probabilities = drawn_case(4000, true)
     temperature = fit_temperature(labels, probabilities)

@@ -103,6 +103,8 @@ def test_pairs_count_the_common_rows_with_the_same_label(tmp_path, labels, capsy
             rights = first[row] == labels[row], second[row] == labels[row]
             only_first += rights == (True, False)
             only_second += rights == (False, True)
+    kept = json.loads((tmp_path / "one" / "report.json").read_text())["splits"]["test"]["per_class"]
+    assert found["runs"][0]["per_class_f1"] == {name: kept[name]["f1"] for name in NAMES}
     pair, other = found["pairs"]
     assert (pair["n"], pair["relabelled"], pair["rows_of_first_alone"]) == (n, 3, 10) == (47, 3, 10)
     assert (pair["only_first_right"], pair["only_second_right"]) == (only_first, only_second)
@@ -119,6 +121,17 @@ def test_pairs_count_the_common_rows_with_the_same_label(tmp_path, labels, capsy
         " after Holm: ",
     ):
         assert words in said.out
+
+
+def test_runs_of_one_name_that_order_classes_otherwise_are_compared(tmp_path, labels, capsys):
+    runs = [tmp_path / name / "run" for name in ("a", "b")]
+    for run in runs:
+        run.parent.mkdir()
+    write_run(runs[0], range(60), labels, seed=1)
+    write_run(runs[1], range(60), 2 - labels, seed=2, names=NAMES[::-1])
+    code, said = compare(capsys, *runs, "--output_dir", tmp_path / "out")
+    assert code == 0
+    assert "\nb/run against a/run, on 60 rows in common:" in said.out
 
 
 def test_two_evaluations_of_drawn_data(tiny_network, sample_data, tmp_path, capsys):

@@ -83,8 +83,10 @@ def test_other_shapes_of_the_same_answers_score_the_same(table, sample_data, tmp
     table.to_csv(tmp_path / "by_row.csv", index=False)
     shuffled = table.drop(columns="row").sample(frac=1, random_state=0)
     shuffled["image"] = "FER2013Test/" + shuffled["image"]
-    shuffled[["image", *sorted(FERPLUS_CLASSES)]].to_csv(tmp_path / "by_image.csv", sep=";")
-    table.drop(columns="image").to_parquet(tmp_path / "by_row.parquet")
+    shuffled = shuffled.rename(columns={"image": "Image name"})  # as in fer2013new.csv
+    shuffled[["Image name", *sorted(FERPLUS_CLASSES)]].to_csv(tmp_path / "by_image.csv", sep=";")
+    numbered = table.drop(columns="image").astype({"row": float})  # as beside a missing number
+    numbered.to_parquet(tmp_path / "by_row.parquet")
     np.save(tmp_path / "every.npy", table[list(FERPLUS_CLASSES)].to_numpy())
     in_order = table[table["row"].isin(kept)]
     np.save(tmp_path / "kept.npy", in_order[list(FERPLUS_CLASSES)].to_numpy())
@@ -96,6 +98,25 @@ def test_other_shapes_of_the_same_answers_score_the_same(table, sample_data, tmp
             assert found[score] == expected[score], name
         assert found["loss"] == pytest.approx(expected["loss"])
         assert found["label_rules"] == expected["label_rules"]
+
+
+def test_lines_without_names_are_in_the_order_of_the_splits(sample_data, tmp_path):
+    splits = ("test", "validation")
+    right = [np.eye(8)[load_split(sample_data, name).labels()] for name in splits]
+    np.save(tmp_path / "mine.npy", np.concatenate(right))
+    found, _ = scored(tmp_path / "mine.npy", sample_data, "--splits", *splits)
+    assert found["accuracy"] == 1
+
+
+def test_training_rows_are_scored_where_there_are_no_others(sample_data, tmp_path):
+    path, parts = tmp_path / "mine.csv", []
+    for name in ("train", "test"):
+        split = load_split(sample_data, name)
+        parts.append(pandas.DataFrame(split.targets, split.row_ids, FERPLUS_CLASSES))
+        pandas.concat(parts).to_csv(path, index_label="row")
+        assert main(["evaluate", str(path), "--data_dir", str(sample_data)]) == 0
+        report = json.loads((tmp_path / "mine_report" / "report.json").read_text())
+        assert list(report["splits"]) == [name]
 
 
 def test_rules_that_need_further_rows_are_not_scored_but_named(table, tmp_path):
@@ -151,12 +172,13 @@ def test_an_image_name_that_two_rows_share_is_about_both(table, sample_data, tmp
     first, second = load_split(sample_data, "test").row_ids[:2]
     votes.loc[second, "Image name"] = votes.loc[first, "Image name"]
     votes.to_csv(folder / "fer2013new.csv", index=False)
-    by_image = table[table["row"] != second].drop(columns="row")
-    by_image.to_csv(tmp_path / "images.csv", index=False)
-    scored(tmp_path / "images.csv", folder)
-    with (tmp_path / "images_report" / "predictions.csv").open() as file:
-        lines = {int(line["row"]): line for line in csv.DictReader(file)}
-    assert lines[first]["anger"] == lines[second]["anger"]
+    named = table.assign(image=votes["Image name"][table["row"]].to_numpy())
+    for lines in (named, named[named["row"] != second]):
+        lines.drop(columns="row").to_csv(tmp_path / "images.csv", index=False)
+        scored(tmp_path / "images.csv", folder)
+        with (tmp_path / "images_report" / "predictions.csv").open() as file:
+            found = {int(line["row"]): line for line in csv.DictReader(file)}
+        assert found[first]["anger"] == found[second]["anger"]
 
 
 def test_what_cannot_be_used_is_named(table, sample_data, tmp_path, capsys):
