@@ -101,6 +101,49 @@ def test_a_face_that_the_detector_misses_once_keeps_its_number():
     assert [index for index, frame in enumerate(found) if set(frame) != {0}] == [10]
 
 
+def grey_with(pixels):
+    picture = grounds()
+    lay(picture, pixels, 100, 90)
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+
+
+def test_eyes_turn_and_move_with_their_face():
+    still, eyes = grey_with(head(1)), np.array([[115.0, 110], [145, 110]])
+    tracker = Tracker()
+    for step in range(8):
+        matrix = cv2.getRotationMatrix2D((130, 120), -step, 1)
+        matrix[:, 2] += 3 * step
+        grey = cv2.warpAffine(still, matrix, (320, 240), borderMode=cv2.BORDER_REPLICATE)
+        tracker.follow(grey)
+        if not step:
+            tracker.correct(grey, [DetectedFace((100, 90, 60, 60), eyes=eyes)])
+    (track,) = tracker.visible
+    np.testing.assert_allclose(track.face.eyes, eyes @ matrix[:, :2].T + matrix[:, 2], atol=1)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_faces_in_one_place_the_more_similar_stays(order):
+    faces = [DetectedFace((100, 90, 60, 60)), DetectedFace((106, 90, 60, 60))]
+    grey = grey_with(head(1))
+    other = grey.copy()
+    other[:, 160:] = 0  # inside the second box only
+    tracker = Tracker()
+    tracker.follow(grey)
+    tracker.correct(other, faces[::order])
+    tracker.follow(grey)
+    (track,) = tracker.visible
+    assert track.face.box[0] == pytest.approx(100, abs=1)
+
+
+def test_a_face_that_turns_is_compared_with_how_it_was_last_detected():
+    tracker = Tracker()
+    for share in (0, 0.5, 1):
+        grey = grey_with(cv2.addWeighted(head(1), 1 - share, head(2), share, 0))
+        tracker.follow(grey)
+        tracker.correct(grey, [DetectedFace((100, 90, 60, 60))])
+        assert [track.number for track in tracker.visible] == [0]
+
+
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
     [

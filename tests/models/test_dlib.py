@@ -159,6 +159,8 @@ def test_both_files_hold_the_same_network(model, stream, tmp_path):
     assert (loaded.layers, loaded.head, loaded.affine) == (54, False, True)
     assert loaded.left_out == SPEC.top_layers
 
+    other = tmp_path / "age_gender_model-weights_manifest.json"  # face-api's folder has several
+    other.write_text('[{"paths": ["age_gender_model.bin"], "weights": []}]')
     packed = read_face_api(write_face_api(tmp_path, numbers))
     assert packed.keys() == layers.keys()
     for name, variables in layers.items():
