@@ -56,7 +56,7 @@ def files_below(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if name[0] != "." and name != "__MACOSX")
+        folders[:] = sorted(name for name in folders if name[0] != ".")
         yield from (Path(parent, name) for name in names if name[0] != ".")
 
 

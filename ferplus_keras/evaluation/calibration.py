@@ -43,7 +43,7 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
     def loss(log_temperature: float) -> float:
         scaled = at_temperature(probabilities, np.exp(log_temperature))
-        return -np.log(np.maximum(scaled[rows, labels], 1e-12)).mean()
+        return -np.log(scaled[rows, labels]).mean()
 
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
     return float(np.exp(found.x))

@@ -95,8 +95,7 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
         raise UsageError(f"{path} would be replaced: choose another --output_dir")
     table = _read(path)
     columns = _class_columns(table, arguments.classes, path)
-    seven = "contempt" not in columns and {*FER2013_CLASSES} <= columns.keys()
-    dataset_name = arguments.dataset_name or ("FERPlus7" if seven else "FERPlus")
+    dataset_name = arguments.dataset_name or ("FERPlus" if "contempt" in columns else "FERPlus7")
     rule = DATASETS[dataset_name].rule(arguments.label_rule).name
     reading = {name: getattr(arguments, name) for name in READING}
     source = open_source(arguments.data_dir, dataset_name, arguments.cache_dir, **reading)

@@ -85,8 +85,8 @@ def read_dat(path: Path) -> Weights:
     """Read dlib_face_recognition_resnet_model_v1.dat, all 59 tensors of it.
 
     The file is dlib's serialised network. A layer begins with its tag, a string that its length
-    precedes. An integer is a control byte (low half: number of bytes; top bit: sign) and those
-    bytes, lowest first. A tensor is its version, 2, its four sides and raw float32.
+    precedes. An integer, never negative here, is the number of its bytes and those bytes, lowest
+    first. A tensor is its version, 2, its four sides and raw float32.
 
     Returns:
         Kernels are (h, w, in, out), as Keras has them, that of `DESCRIPTOR` (256, 128).
@@ -139,9 +139,8 @@ class _Stream:
         return self.data[self.at - count : self.at]
 
     def integer(self) -> int:
-        (control,) = self.take(1)
-        value = int.from_bytes(self.take(control & 15), "little")
-        return -value if control & 128 else value
+        (length,) = self.take(1)
+        return int.from_bytes(self.take(length), "little")
 
     def expect_integers(self, *expected: int) -> None:
         found = [self.integer() for _ in expected]
