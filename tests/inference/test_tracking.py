@@ -141,6 +141,7 @@ def test_a_face_that_turns_is_compared_with_how_it_was_last_detected():
         grey = grey_with(cv2.addWeighted(head(1), 1 - share, head(2), share, 0))
         tracker.follow(grey)
         tracker.correct(grey, [DetectedFace((100, 90, 60, 60))])
+        tracker.follow(grey)
         assert [track.number for track in tracker.visible] == [0]
 
 

@@ -340,6 +340,12 @@ def test_faces_are_detected_now_and_then_on_a_small_copy(light):
         np.testing.assert_allclose(first.box, np.multiply((20 + 3 * index, 40, 70, 70), 3), atol=12)
 
 
+def test_the_whole_frame_is_the_face_whatever_moves_in_it(light):
+    moving = [np.roll(frame(0), 4 * index, axis=1) for index in range(6)]
+    for *_, ((number, face),) in predict_frames(enumerate(moving), Predictor(detector="whole")):
+        assert (number, face.box) == (0, (0, 0, 320, 240))
+
+
 class Camera:
     """Stands in for cv2.VideoCapture: frames without end."""
 
