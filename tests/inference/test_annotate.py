@@ -25,6 +25,13 @@ def test_annotation_draws_the_box_and_keeps_the_rest():
     assert (annotate(image, [other])[100, 100] != drawn[100, 100]).any()
 
 
+def test_the_ninth_class_has_the_colour_of_the_first():
+    image = np.full((200, 300, 3), 128, np.uint8)
+    faces = (Prediction((100, 80, 60, 70), name, 0.1, dict.fromkeys("abcdefghi")) for name in "ai")
+    first, ninth = (annotate(image, [face]) for face in faces)
+    np.testing.assert_array_equal(first[80:, 100], ninth[80:, 100])
+
+
 @pytest.mark.parametrize("box", [(-20, -10, 60, 60), (270, 170, 80, 80), (0, 0, 300, 200)])
 def test_labels_stay_inside_the_picture(box):
     image = np.full((200, 300, 3), 128, np.uint8)
@@ -41,6 +48,7 @@ def test_labels_stay_inside_the_picture(box):
 
 def test_pictures_are_written_in_their_format(tmp_path):
     image = grounds()
+    image[..., 2] //= 2
     for name in ("a.png", "below/b.jpg"):
         write_picture(image, tmp_path / name)
         read = cv2.imread(str(tmp_path / name))[..., ::-1]

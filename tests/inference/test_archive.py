@@ -90,6 +90,53 @@ def test_a_local_cluster_equals_the_plain_command_and_a_restart_goes_on(pictures
     assert "another margin" in command(pictures, *words, "--margin", "0.5", code=1)
 
 
+def test_a_worker_writes_a_row_per_face_and_one_for_every_other_picture(
+    pictures, tmp_path, monkeypatch
+):
+    pytest.importorskip("pyarrow")
+    from pyarrow import Table, parquet
+
+    from ferplus_keras.inference.archive import Worker
+
+    encoded = [{"bytes": (pictures / f"{number:03d}.png").read_bytes()} for number in range(6)]
+    packed = tmp_path / "packed.parquet"
+    parquet.write_table(Table.from_pydict({"image": encoded}), packed, row_group_size=4)
+    names = [str(pictures / f"{number:03d}.png") for number in (1, 5, 7, 8)]
+    worker = Worker(str(tmp_path / "out"), {"detector": "whole"})
+    (tmp_path / "out").mkdir()
+    find, calls = worker.predictor.find, iter(range(9))
+
+    def sometimes(picture):
+        call, (boxes, crops) = next(calls), find(picture)
+        if call == 3:
+            raise TimeoutError
+        return (boxes, crops) if call != 2 else ([], crops[:0])
+
+    monkeypatch.setattr(worker.predictor, "find", sometimes)
+    assert worker({"names": [*names, f"{packed}#1", f"{packed}#5"]}) == {"pictures": 6}
+    first, last, none, failed, *others = rows_of(tmp_path / "out")
+    for row, other in zip((first, last), others, strict=True):
+        assert row | {"file": ""} == pytest.approx(other | {"file": ""}, abs=1e-5)
+        assert (row["face"], row["width"], row["error"]) == (0, 64, None)
+    assert first["confidence"] != last["confidence"]
+    for row, name, error in ((none, names[2], None), (failed, names[3], "TimeoutError")):
+        assert (row["file"], row["face"], row["error"]) == (name, None, error)
+
+
+def test_addresses_may_be_patterns_and_endings_in_capitals():
+    fsspec = pytest.importorskip("fsspec")
+    pytest.importorskip("pyarrow")
+    from ferplus_keras.inference.archive import _find
+
+    memory = fsspec.filesystem("memory")
+    for name in ("b.png", "a.PNG", "a.txt", "c.jpg"):
+        memory.pipe(f"/box/{name}", b"")
+    try:
+        assert list(_find("memory://box/[ab].*")) == ["memory:///box/a.PNG", "memory:///box/b.png"]
+    finally:
+        memory.rm("/box", recursive=True)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -170,8 +217,9 @@ def test_another_model_of_the_same_name_is_refused(monkeypatch, tmp_path):
     given = without_ray(monkeypatch, archive)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.png").touch()
-    words = (["a.png"], tmp_path / "out", {"checkpoint_path": "run/model.onnx"})
+    words = (["a.png", "*.png"], tmp_path / "out", {"checkpoint_path": "run/model.onnx"})
     archive.predict_archive(*words)
+    assert given[0][0] == [str(tmp_path / "a.png")]  # once
     archive.predict_archive(*words)  # the same command goes on
     monkeypatch.setitem(MODELS, "run/model.onnx", "1" * 64)  # trained again
     with pytest.raises(InputError, match=r"another model .*choose another --output_dir"):
