@@ -66,6 +66,19 @@ def test_json_and_csv_and_submission(tmp_path):
     ]
 
 
+def test_pictures_beside_videos_have_neither_frame_nor_seconds(tmp_path):
+    with tables.csv_table(tmp_path / "f.csv", ("cross", "glad"), video=True) as add:
+        add("a.jpg", [SURE])
+        add("clip.mp4", [UNSURE], [4], (7, 0.25))
+    with (tmp_path / "f.csv").open(newline="") as file:
+        rows = [row[:4] + row[8:9] for row in csv.reader(file)]
+    assert rows == [
+        ["file", "frame", "seconds", "face", "label"],
+        ["a.jpg", "", "", "0", "glad"],
+        ["clip.mp4", "7", "0.250", "4", "cross"],
+    ]
+
+
 def test_a_csv_that_is_broken_off_leaves_the_older_one(tmp_path):
     path = tmp_path / "f.csv"
     path.write_text("older")

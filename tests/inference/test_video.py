@@ -340,6 +340,19 @@ def test_faces_are_detected_now_and_then_on_a_small_copy(light):
         np.testing.assert_allclose(first.box, np.multiply((20 + 3 * index, 40, 70, 70), 3), atol=12)
 
 
+def test_a_lost_face_is_looked_for_at_once(light):
+    predictor, seen, asked = Predictor(), [], []
+
+    def jumping():
+        for index in range(8):
+            seen.append(index)
+            yield index, frame(20 if index < 5 else 50)
+
+    predictor.detect = lambda image: asked.append(seen[-1]) or red_patches(image)
+    list(predict_frames(jumping(), predictor, every=20))
+    assert asked[:2] == [0, 5]
+
+
 def test_the_whole_frame_is_the_face_whatever_moves_in_it(light):
     moving = [np.roll(frame(0), 4 * index, axis=1) for index in range(6)]
     for *_, ((number, face),) in predict_frames(enumerate(moving), Predictor(detector="whole")):
