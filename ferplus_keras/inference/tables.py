@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -59,7 +58,6 @@ def picture_entry(path: Path, faces: Sequence[Prediction]) -> dict:
 def to_json(entries: Sequence[dict], encoding: str = "utf-8") -> str:
     r"""Return what was found as JSON, one entry per file; \u stands for what `encoding` lacks."""
     text = json.dumps(entries, indent=2, ensure_ascii=False)
-    text = re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
