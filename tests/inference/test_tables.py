@@ -79,6 +79,18 @@ def test_pictures_beside_videos_have_neither_frame_nor_seconds(tmp_path):
     ]
 
 
+def test_a_reader_who_leaves_is_no_full_disk(monkeypatch):
+    class Pipe(io.StringIO):
+        def write(self, text):
+            if "a.jpg" in text:
+                raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Pipe())
+    table = tables.csv_table(tables.STANDARD_OUTPUT, ("cross", "glad"))
+    with table as add, pytest.raises(BrokenPipeError):  # which the command line passes over
+        add("a.jpg", [SURE])
+
+
 def test_a_csv_that_is_broken_off_leaves_the_older_one(tmp_path):
     path = tmp_path / "f.csv"
     path.write_text("older")

@@ -61,10 +61,10 @@ def weights_of(model) -> dict[str, dict[str, np.ndarray]]:
 
 def write_keras2_weights(group: h5py.Group, layers: dict[str, dict[str, np.ndarray]]) -> None:
     """Lay layers out as Keras 2's `save_weights` did."""
-    group.attrs["layer_names"] = [name.encode() for name in layers]
+    group.attrs["layer_names"] = np.array([name.encode() for name in layers])
     for name, variables in layers.items():
         layer = group.create_group(name)
-        layer.attrs["weight_names"] = [f"{name}/{key}:0".encode() for key in variables]
+        layer.attrs["weight_names"] = np.array([f"{name}/{key}:0".encode() for key in variables])
         for key, value in variables.items():
             layer[f"{name}/{key}:0"] = value
 

@@ -117,6 +117,20 @@ def test_names_of_a_sessions_second_model(model, spec, source, write, tmp_path):
     assert_equal(weights_of(model), source)
 
 
+def test_a_model_inside_another_is_taken_apart(model, spec, source, tmp_path):
+    """As the older project's multi-GPU wrapper was saved."""
+    variables = {f"{k}/{v}:0": values for k, layer in source.items() for v, values in layer.items()}
+    with h5py.File(tmp_path / "gpus.h5", "w") as file:
+        file.attrs["layer_names"] = [b"lambda_1", b"model_1"]
+        file.create_group("lambda_1").attrs["weight_names"] = []
+        inner = file.create_group("model_1")
+        inner.attrs["weight_names"] = [name.encode() for name in variables]
+        for name, values in variables.items():
+            inner[name] = values
+    load_weights(model, tmp_path / "gpus.h5", spec)
+    assert_equal(weights_of(model), source)
+
+
 def test_list_of_names_in_pieces(model, spec, source, write):
     path = write(source)
     with h5py.File(path, "a") as file:
@@ -200,10 +214,11 @@ def test_keras_file_that_is_none(model, spec, tmp_path):
 
 
 def numbers_elsewhere(path, shape):
-    """Write a file that holds numbers for a link or a data set to name."""
+    """Write a file that holds numbers for a link or a data set to name; return where they are."""
     with h5py.File(path.with_name("other.h5"), "w") as file:
         file["kernel"] = np.zeros(shape, "float32")
         file.create_group("conv1")
+        return file["kernel"].id.get_offset()
 
 
 def break_hdf5(kind, path):
@@ -211,7 +226,7 @@ def break_hdf5(kind, path):
     with h5py.File(path, "r+") as file:
         name = "conv1/conv1/kernel:0"
         kernel = file[name][()]
-        numbers_elsewhere(path, kernel.shape)
+        offset = numbers_elsewhere(path, kernel.shape)
         if kind == "no group":
             del file["conv1"]
         elif kind == "no numbers":
@@ -241,7 +256,7 @@ def break_hdf5(kind, path):
             file[name] = h5py.ExternalLink("other.h5", "kernel")
         elif kind == "numbers in another file":
             del file[name]
-            external = [(str(path.with_name("other.h5")), 0, kernel.nbytes)]
+            external = [(str(path.with_name("other.h5")), offset, kernel.nbytes)]
             file.create_dataset(name, kernel.shape, "f4", external=external)
         elif kind == "virtual numbers":
             del file[name]
