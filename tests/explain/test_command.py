@@ -48,7 +48,8 @@ def test_pictures_become_grey_48x48(trained, pictures):
 def test_rows_by_every_method(trained, sample_data, tmp_path, capsys):
     from ferplus_keras.data.dataset import load_split
 
-    (tmp_path / "explanations_2.png").touch()
+    for name in ("explanations_2.png", "explanations_of_mine.png"):
+        (tmp_path / name).touch()
     split = load_split(sample_data, "test")
     kept = split.row_ids[:2]
     dropped = next(row for row in range(360, 400) if row not in split.row_ids)
@@ -58,7 +59,8 @@ def test_rows_by_every_method(trained, sample_data, tmp_path, capsys):
     )
     assert code == 0
     assert "explanations.png and explanations.npz are in" in capsys.readouterr().out
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["explanations.npz", "explanations.png"]
+    files = [f"explanations{ending}" for ending in (".npz", ".png", "_of_mine.png")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == files
     with np.load(tmp_path / "explanations.npz") as found:
         assert found["maps"].shape == (3, len(METHODS), 48, 48)
         assert found["maps"].dtype == np.float32
