@@ -126,6 +126,17 @@ def test_class_means(trained, sample_data, tmp_path, capsys):
                 np.testing.assert_allclose(found["maps"][group, index, 0], mean, atol=2e-3)
 
 
+def test_class_means_may_be_about_one_class(network, sample_data):
+    split = open_source(sample_data).split("test", "majority")
+    saliency, fear = METHODS["saliency"], FERPLUS_CLASSES.index("fear")
+    found = explanations.class_means(network, split, [saliency], "fear")
+    maps = saliency(network, split.images, np.full(len(split.images), fear))
+    maps /= maps.mean(axis=(1, 2), keepdims=True)
+    happy = split.labels() == FERPLUS_CLASSES.index("happiness")
+    mean = found["maps"][0, FERPLUS_CLASSES.index("happiness"), 0]
+    np.testing.assert_allclose(mean, maps[happy].mean(axis=0), atol=2e-3)
+
+
 def test_grad_cam_is_left_out_or_refused_without_a_feature_map(pictures, tmp_path, capsys):
     networks.save(networks.build(networks.perceptron), tmp_path / "flat.keras")
     line = ("--checkpoint_path", tmp_path / "flat.keras", "--images", pictures)
