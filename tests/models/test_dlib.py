@@ -161,6 +161,7 @@ def test_both_files_hold_the_same_network(model, stream, tmp_path):
 
     other = tmp_path / "age_gender_model-weights_manifest.json"  # face-api's folder has several
     other.write_text('[{"paths": ["age_gender_model.bin"], "weights": []}]')
+    (tmp_path / "age_gender_model.bin").touch()
     packed = read_face_api(write_face_api(tmp_path, numbers))
     assert packed.keys() == layers.keys()
     for name, variables in layers.items():
