@@ -51,9 +51,9 @@ FACE_SIZE = 48
 """Side of a FER2013 face in pixels."""
 
 
-def usual_name(name: str) -> str:
+def usual_name(name: object) -> str:
     """Return a class name as it is spelled here: "anger" for "Angry"; others in lower case."""
-    folded = name.strip().casefold()
+    folded = str(name).strip().casefold()
     return SPELLINGS.get(folded, folded)
 
 

@@ -148,7 +148,7 @@ def _read(path: Path) -> pandas.DataFrame:
 def _class_columns(table: pandas.DataFrame, order: str | None, path: Path) -> dict[str, Any]:
     """Return class -> column by name, of other columns too; where none has a name, in order."""
     if not all(str(name).isdecimal() for name in table):
-        return {usual_name(str(name)): name for name in table}
+        return {usual_name(name): name for name in table}
     count = len(table.columns)
     names = ORDERS[order or "ferplus"][:count]
     if count not in (7, 8) or len(names) < count or not (order or count == 8):
@@ -166,7 +166,7 @@ def _values(
     import pandas
 
     names = source.class_names
-    lacking = [name for name in names if usual_name(str(name)) not in columns]
+    lacking = [name for name in names if usual_name(name) not in columns]
     if lacking not in ([], ["contempt"]):
         raise InputError(
             f"{path}: expected a header that names each of {', '.join(names)}; found "
@@ -175,7 +175,7 @@ def _values(
     values = np.zeros((len(table), len(names)))
     for index, name in enumerate(names):
         if name not in lacking:
-            column = table[columns[usual_name(str(name))]]
+            column = table[columns[usual_name(name)]]
             values[:, index] = pandas.to_numeric(column, errors="coerce")
             if (bad := np.isnan(values[:, index])).any():
                 found = f"found {column[bad].iloc[0]!r}"
