@@ -18,9 +18,6 @@ from ferplus_keras.run import CONFIG, HISTORY, RECORD, STATE, Run
 SIZES = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 """Where Slurm and Open MPI say how many processes there are."""
 
-SHUTDOWN_SECONDS = 60
-"""How long processes wait for each other in the end."""
-
 
 def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
     """Join the other processes of a job, before JAX computes anything.
@@ -56,7 +53,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
 
     if not jax.distributed.is_initialized():
         try:
-            jax.distributed.initialize(*given, shutdown_timeout_seconds=SHUTDOWN_SECONDS)
+            jax.distributed.initialize(*given, shutdown_timeout_seconds=60)  # the wait at the end
         except (RuntimeError, ValueError) as error:
             raise InputError(f"cannot join the other processes: {one_line(error)}") from None
         if jax.process_index():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from ferplus_keras.arguments import Config, Number, as_settings, parse, setting, to_plain
 from ferplus_keras.classifier import AVERAGES
@@ -384,16 +384,13 @@ def read_config(
         before = TrainConfig(**began)  # a setting that came later had its default
         if config.batch_size == "auto":
             config = replace(config, batch_size=before.batch_size)
-        _refuse_changes(config, to_plain(before))
+        fixed = config.stages or spans_all_epochs(config.lr_policy)
+        free = PLACES if fixed else PLACES | {"nepochs"}
+        was = to_plain(before)
+        for key, value in to_plain(config).items():
+            if key not in free and was[key] != value:  # it would change what the run computes
+                raise UsageError(
+                    f"--resume keeps the settings of the run: --{key} was {was[key]}, got {value}; "
+                    "leave it out, or start a new run with another --name"
+                )
     return config
-
-
-def _refuse_changes(config: TrainConfig, before: dict[str, Any]) -> None:
-    """Refuse what would change what a resumed run computes; it began with `before`."""
-    free = PLACES if config.stages or spans_all_epochs(config.lr_policy) else PLACES | {"nepochs"}
-    for key, value in to_plain(config).items():
-        if key not in free and before[key] != value:
-            raise UsageError(
-                f"--resume keeps the settings of the run: --{key} was {before[key]}, got {value}; "
-                "leave it out, or start a new run with another --name"
-            )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from tests.backends import environment
@@ -78,3 +79,35 @@ def test_train_interrupt_resume_test(backend, sample_data, tmp_path):
     assert report["backend"] == backend
     best = max(float(row["val_accuracy"]) for row in history)
     assert report["splits"]["validation"]["accuracy"] == pytest.approx(best, abs=1e-6)
+
+
+ONE_STEP = """
+import keras, numpy as np
+from ferplus_keras.models.layers import classify
+from ferplus_keras.training.losses import find_loss
+
+inputs = keras.Input((2,))
+model = keras.Model(inputs, classify(inputs, 3, 0.0, "softmax"))
+before = np.float32([[0, 150, 300], [0, 0.5, 1]])
+model.layers[-1].set_weights([before, np.zeros(3, "float32")])
+model.compile(keras.optimizers.SGD(1.0), find_loss("categorical_crossentropy"), jit_compile=False)
+model.train_on_batch(np.float32([[1, 0], [0, 1]]), np.float32([[1, 0, 0], [0, 1, 0]]))
+print((before - model.layers[-1].get_weights()[0]).tolist())
+print(float(model.predict(np.float32([[1, 0]]), verbose=0)[0, 0]))
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_a_class_that_seems_impossible_is_learned(backend):
+    """Where a wrong class is certain, the step is that of logits: probability minus target."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_STEP], env=environment(backend), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    step, answer = map(json.loads, done.stdout.splitlines())
+    usual = np.exp([0, 0.5, 1]) / np.exp([0, 0.5, 1]).sum()
+    expected = np.array([[0 - 1, 0, 1], usual - [0, 1, 0]]) / 2  # the mean over the two faces
+    np.testing.assert_allclose(step, expected, atol=1e-5)
+    assert answer == 0  # what is evaluated is not raised

@@ -252,12 +252,6 @@ def _mean(values: Any) -> float | None:
     return float(np.mean(values)) if len(values) else None
 
 
-def _mean_face(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the mean of some faces, a few in memory at a time."""
-    parts = np.array_split(rows, len(rows) // 1000 + 1)
-    return sum(images[part].sum(axis=0, dtype=np.int64) for part in parts) / len(rows)
-
-
 def format_findings(findings: dict[str, Any]) -> str:
     """Return the summary as text."""
     import pandas
@@ -301,7 +295,9 @@ def write_audit_page(
         if len(rows):
             firsts = rows.drop_duplicates("group").index
             drawn = np.random.default_rng(0).choice(firsts, min(SHOWN, len(firsts)), replace=False)
-            mean = png(_mean_face(images, rows.index).round().astype(np.uint8))
+            parts = np.array_split(rows.index, len(rows) // 1000 + 1)  # a few in memory at a time
+            total = sum(images[part].sum(axis=0, dtype=np.int64) for part in parts)
+            mean = png((total / len(rows)).round().astype(np.uint8))
             faces = [(row, png(images[row])) for row in sorted(drawn.tolist())]
             strips.append({"name": name, "rows": len(rows), "mean": mean, "faces": faces})
     write_page(

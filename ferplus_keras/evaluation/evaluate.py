@@ -365,9 +365,6 @@ def _trial(members: Sequence[Classifier | Predictions]) -> dict[str, Any]:
 
 
 def _backend(member: Classifier | Predictions) -> str:
-    """Return what computed: the Keras backend, or the kind of export or predictions file."""
-    if member.network is None:
-        return member.path.suffix.removeprefix(".") or "saved_model"
-    from keras.backend import backend
-
-    return backend()
+    if member.network:
+        return sys.modules["keras"].backend.backend()
+    return member.path.suffix.removeprefix(".") or "saved_model"

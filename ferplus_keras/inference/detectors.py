@@ -266,7 +266,9 @@ class MTCNN:
         for number in (1, 2):
             if not len(boxes):
                 return []
-            boxes = _squares(boxes)
+            half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
+            middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+            boxes = np.trunc(np.hstack([middle - half, middle + half]))  # squares of whole pixels
             offsets, *points, scores = self._run(number, _cut(image, boxes, 24 * number))
             sure = scores[:, 1] > THRESHOLDS[number]
             squares, scores = boxes[sure], scores[sure, 1]
@@ -327,13 +329,6 @@ def _suppress(
         whole = np.minimum(areas[best], areas[order]) if smaller else united
         order = order[common <= most * whole]
     return kept
-
-
-def _squares(boxes: np.ndarray) -> np.ndarray:
-    """Return squares in whole pixels around the middles of boxes, as wide as their longer side."""
-    half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
-    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return np.trunc(np.hstack([middle - half, middle + half]))
 
 
 def _cut(image: np.ndarray, boxes: np.ndarray, side: int) -> np.ndarray:

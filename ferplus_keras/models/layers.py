@@ -6,6 +6,7 @@ The own layers are registered with Keras, so that files with them load.
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 _GREY = (0.299, 0.587, 0.114)
@@ -31,7 +32,25 @@ def classify(
     """
     x = layers.Flatten(data_format="channels_last", name="flatten_1")(features)
     x = layers.Dropout(dropout_rate, name="dropout_layer")(x)
-    return layers.Dense(num_classes, activation=activation, dtype="float32", name=HEAD)(x)
+    return Head(num_classes, activation=activation, dtype="float32", name=HEAD)(x)
+
+
+@keras.saving.register_keras_serializable(package="ferplus_keras")
+class Head(layers.Dense):
+    """A dense layer whose probabilities, however small, pass on cross-entropy's gradient.
+
+    Keras' cross-entropy takes the logits of a softmax on TensorFlow. On JAX and Torch it clips
+    probabilities at 1e-7, below which there is no gradient. There a training step raises them to
+    1e-30 instead but differentiates as if it had not: with `losses.crossentropy`, exactly.
+    """
+
+    def call(self, inputs, training=None):
+        """Return (b, C) float32 probabilities of features (b, d)."""
+        softmax = self.activation is keras.activations.softmax
+        if not (training and softmax) or keras.backend.backend() == "tensorflow":
+            return super().call(inputs, training=training)
+        logs = ops.log_softmax(ops.matmul(inputs, self.kernel) + self.bias)
+        return ops.exp(logs + ops.stop_gradient(ops.maximum(logs, np.log(1e-30)) - logs))
 
 
 @keras.saving.register_keras_serializable(package="ferplus_keras")
@@ -71,7 +90,6 @@ class FacePreprocessing(layers.Layer):
         **kwargs,
     ):
         kwargs.setdefault("dtype", "float32")
-        kwargs.setdefault("trainable", False)
         kwargs.pop("data_format", None)  # "channels_last" in files of older versions
         super().__init__(**kwargs)
         self.image_size = image_size

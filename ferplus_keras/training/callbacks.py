@@ -146,10 +146,7 @@ class AverageWeights(keras.callbacks.SwapEMAWeights):
     The network has it from validation until the callback of `put_back` sees the end of the epoch.
     """
 
-    def _at_another_time(self, *arguments, **more) -> None:
-        pass
-
-    on_epoch_begin = on_epoch_end = on_test_end = _at_another_time
+    on_epoch_begin = on_epoch_end = on_test_end = lambda self, *arguments, **more: None
 
     def put_back(self) -> keras.callbacks.Callback:
         """Return the callback that puts the trained weights back."""

@@ -9,6 +9,14 @@ from keras import ops
 
 from ferplus_keras.errors import UsageError
 
+_TINY = np.finfo(np.float32).tiny
+
+
+@keras.saving.register_keras_serializable(package="ferplus_keras")
+def crossentropy(targets, probabilities):
+    """Return −Σ_k t_k log p_k, (b,) float32; Keras' own clips on JAX and Torch (`layers.Head`)."""
+    return -ops.sum(targets * ops.log(ops.maximum(probabilities, _TINY)), axis=-1)
+
 
 @keras.saving.register_keras_serializable(package="ferplus_keras")
 def multi_target(targets, probabilities):
@@ -23,8 +31,7 @@ def multi_target(targets, probabilities):
     Returns:
         (b,) float32 losses.
     """
-    best = ops.max(targets * probabilities, axis=-1)
-    return -ops.log(ops.maximum(best, np.finfo(np.float32).tiny))
+    return -ops.log(ops.maximum(ops.max(targets * probabilities, axis=-1), _TINY))
 
 
 def accuracy(targets, probabilities):
@@ -47,6 +54,8 @@ def find_loss(name: str) -> Callable | keras.losses.Loss:
     Raises:
         UsageError: there is none of that name that takes targets (b, C).
     """
+    if name == "categorical_crossentropy" and keras.backend.backend() != "tensorflow":
+        return crossentropy
     examples = "categorical_crossentropy, categorical_focal_crossentropy or multi_target"
     return multi_target if name == "multi_target" else _get(keras.losses, "loss", name, examples)
 

@@ -82,8 +82,11 @@ def pretrain(config: TrainConfig) -> Path:
         validation = limit_split(faces["validation"], config.limit_validation, config.seed)
         validation = ViewPairs(validation, config.batch_size, **how)
         model, loaded = build_network(config, train, weights)
-        with compute_dtype(config.mixed_precision):
-            projector = _with_projection(model)
+        with compute_dtype(config.mixed_precision):  # two dense layers instead of dropout and head
+            x = model.get_layer("dropout_layer").input
+            x = keras.layers.Dense(PROJECTION[0], activation="relu", name="projection")(x)
+            x = keras.layers.Dense(PROJECTION[1], dtype="float32", name="projection_out")(x)
+        projector = keras.Model(model.input, x)
         prepared = Prepared(model, loaded, batches, validation, nt_xent, [accuracy])
         boundary = compile_stage(config, prepared, stage, network=projector)
         if config.overwrite:
@@ -161,12 +164,3 @@ def nt_xent(partners, projections):
 def accuracy(partners, projections):
     """Return for each row whether its partner is the row most like it, (n,) float32."""
     return keras.metrics.sparse_categorical_accuracy(partners, similarities(projections))
-
-
-def _with_projection(model: keras.Model) -> keras.Model:
-    """Return the network with two dense layers instead of its dropout and head."""
-    x = model.get_layer("dropout_layer").input
-    hidden, out = PROJECTION
-    x = keras.layers.Dense(hidden, activation="relu", name="projection")(x)
-    x = keras.layers.Dense(out, dtype="float32", name="projection_out")(x)
-    return keras.Model(model.input, x)
