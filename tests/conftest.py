@@ -69,9 +69,9 @@ def forget_networks() -> None:
     gc.collect()
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def little_to_collect():
-    """Keep what one file leaves in memory out of the collections during the next."""
+    """Keep what one test leaves in memory out of the collections during the next."""
     yield
     forget_networks()
     gc.freeze()
