@@ -5,8 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 TENSORFLOW ?= tensorflow-cpu
 BIN := $(VENV)/bin
-# Tests of one file share what they build, so files are what two processes share out.
-PARALLEL ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Tests of one file share what they build, so files are what the processes share out.
+PARALLEL ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo quick test lint clean
 .DELETE_ON_ERROR:

@@ -149,7 +149,8 @@ def test_thousands_of_networks_inside_each_other_are_refused(members, tmp_path):
     for _ in range(3000):
         inner = f'{{"class_name": "Sequential", "config": {{"layers": [{inner}]}}}}'
     path = write(members | {"config.json": text.replace('"deep"', inner)}, tmp_path / "deep.keras")
-    with pytest.raises(InputError, match=r"cannot read .*deep\.keras: its brackets are nested"):
+    refused = r"deep\.keras(: its brackets are nested| is not .* \(maximum recursion depth)"
+    with pytest.raises(InputError, match=refused):  # Python 3.13 reads more brackets
         load_keras_file(path, "read")
 
 
