@@ -17,6 +17,7 @@ NO_MAJORITY = "no class has more than half of the votes"
 TOO_MANY_TAKEN = "more than three classes are needed"
 TAKEN_TOO_WEAK = "the leading classes hold too few of the votes"
 NOTHING_LEFT = "no class has more than a single vote"
+NO_EMOTION_LEFT = "no emotion has a vote"
 
 _EMOTIONS = slice(0, len(FERPLUS_CLASSES))
 _NO_EMOTION = slice(len(FERPLUS_CLASSES), len(VOTE_COLUMNS))
@@ -63,9 +64,7 @@ def majority(votes: np.ndarray) -> Labels:
     return _first_maximum(votes, lambda held, total: 2 * held < total)
 
 
-@label_rule(
-    "albanie_majority", "most votes, more than half of them, single votes ignored (Albanie)"
-)
+@label_rule("albanie_majority", "most votes, over half of them, single votes ignored (Albanie)")
 def albanie_majority(votes: np.ndarray) -> Labels:
     """Label as `majority` without single votes; half of the votes is too little (Albanie 2018)."""
     return _first_maximum(_without_single(votes), lambda held, total: 2 * held <= total)
@@ -165,9 +164,10 @@ def distribution(votes: np.ndarray) -> Labels:
     return Labels.of(shares, {UNKNOWN_FIRST: leads})
 
 
-def not_a_face(votes: np.ndarray) -> np.ndarray:
-    """Return where more than half of the votes (n, 10) are for not-a-face, (n,) bool."""
-    return 2 * votes[:, VOTE_COLUMNS.index("NF")] > votes.sum(axis=1)
+@label_rule("plurality", "the emotion with the most votes, however few")
+def plurality(votes: np.ndarray) -> Labels:
+    """Label by the first emotion with the most votes; unknown and not-a-face do not count."""
+    return Labels.of(first_choice(votes), {NO_EMOTION_LEFT: ~votes[:, _EMOTIONS].any(axis=1)})
 
 
 def first_choice(votes: np.ndarray) -> np.ndarray:

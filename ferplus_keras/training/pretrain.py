@@ -18,7 +18,7 @@ from keras import ops
 from ferplus_keras.arguments import to_plain
 from ferplus_keras.data.batches import Batches
 from ferplus_keras.data.dataset import Dataset, Split, limit_split, read_excluded
-from ferplus_keras.data.labels import Labels, not_a_face
+from ferplus_keras.data.targets import Labels
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.checkpoint import save_checkpoint
 from ferplus_keras.run import FINAL, Run
@@ -127,7 +127,7 @@ def faces_without_labels(dataset: Dataset, exclude: str | None) -> dict[str, Spl
     unwanted = source.leaked | (read_excluded(exclude, rows)[0] if exclude else False)
     keep = ~(unwanted & (source.rows.splits == "train"))
     if source.label_set.uses_votes:
-        keep &= ~not_a_face(source.rows.opinions)
+        keep &= source.rows.opinions[:, -1] <= source.rows.opinions[:, :-1].sum(axis=1)  # NF
     targets = np.ones((rows, len(source.class_names)), np.float32)
     labels = Labels(targets, np.where(keep, "", "left out"))
     return {name: source.split(name, dataset.rule, labels) for name in ("train", "validation")}

@@ -5,7 +5,14 @@ import pytest
 
 from ferplus_keras.data.dataset import load_dataset, load_split
 from ferplus_keras.data.ferplus import ferplus_votes
-from ferplus_keras.data.labels import LABEL_RULES, NOTHING_LEFT, UNKNOWN_FIRST, Labels, label_rule
+from ferplus_keras.data.labels import (
+    LABEL_RULES,
+    NO_EMOTION_LEFT,
+    NOTHING_LEFT,
+    UNKNOWN_FIRST,
+    Labels,
+    label_rule,
+)
 from ferplus_keras.data.targets import RIGHT_SET
 from ferplus_keras.emotions import SPLITS
 from tests.conftest import REPOSITORY
@@ -20,6 +27,7 @@ KEPT = {
     "ms_crossentropy": (27_956, 3_505, 3_505),
     "ms_multi_target": (27_671, 3_472, 3_472),
     "distribution": (28_153, 3_524, 3_521),
+    "plurality": (28_559, 3_579, 3_573),
 }
 
 
@@ -101,6 +109,10 @@ def plain_distribution(votes):
     return [vote / sum(votes[:8]) for vote in votes[:8]]
 
 
+def plain_plurality(votes):
+    return one_hot(votes.index(max(votes[:8]))) if any(votes[:8]) else None
+
+
 PLAIN = {
     "majority": plain_majority,
     "albanie_majority": plain_albanie_majority,
@@ -109,6 +121,7 @@ PLAIN = {
     "ms_crossentropy": plain_ms_distribution,
     "ms_multi_target": plain_ms_multi_target,
     "distribution": plain_distribution,
+    "plurality": plain_plurality,
 }
 
 
@@ -122,7 +135,7 @@ def assert_equals_plain_loop(name, votes):
 
 def test_every_rule_is_tested():
     assert set(LABEL_RULES) == set(KEPT) == set(PLAIN)
-    assert len(LABEL_RULES) == 7
+    assert len(LABEL_RULES) == 8
 
 
 def test_every_rule_has_its_row_in_the_documentation_with_what_it_keeps():
@@ -155,6 +168,12 @@ def test_the_published_class_counts_of_the_majority_rule(real_votes):
     """32,733 divided by them gives the wtomin project's class weights."""
     targets = LABEL_RULES["majority"].apply(real_votes.opinions).targets
     assert targets.sum(axis=0).tolist() == [11_929, 9_187, 4_133, 3_875, 2_667, 152, 648, 142]
+
+
+def test_the_published_class_counts_of_the_plurality_rule(real_votes):
+    """As https://github.com/StevenHSKim/FERPlus-Vote-To-Label counts them."""
+    targets = LABEL_RULES["plurality"].apply(real_votes.opinions).targets
+    assert targets.sum(axis=0).tolist() == [13_013, 9_367, 4_493, 4_415, 3_124, 253, 825, 221]
 
 
 @pytest.mark.parametrize("name", LABEL_RULES)
@@ -196,6 +215,8 @@ def test_rows_are_labelled_one_by_one(random_votes, name):
         ([4, 3, 3, 0, 0, 0, 0, 0, 0, 0], "ms_multi_target", [1, 1, 1, 0, 0, 0, 0, 0]),
         ([4, 1, 0, 0, 0, 0, 3, 0, 1, 1], "distribution", [0.5, 0.125, 0, 0, 0, 0, 0.375, 0]),
         ([4, 2, 0, 0, 0, 0, 0, 0, 0, 4], "distribution", UNKNOWN_FIRST),
+        ([0, 1, 0, 1, 0, 0, 0, 0, 0, 8], "plurality", [0, 1, 0, 0, 0, 0, 0, 0]),
+        ([0, 0, 0, 0, 0, 0, 0, 0, 3, 7], "plurality", NO_EMOTION_LEFT),
     ],
 )
 def test_examples(votes, rule, expected):
