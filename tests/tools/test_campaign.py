@@ -11,7 +11,7 @@ import pytest
 
 from ferplus_keras import queue as queue_module
 from ferplus_keras.errors import UsageError
-from ferplus_keras.queue import Queue, train_words
+from ferplus_keras.queue import Queue, lock_log, train_words
 from ferplus_keras.run import Run
 from tests.conftest import REPOSITORY
 from tools import campaign as campaign_module
@@ -41,6 +41,13 @@ def test_plans_of_the_repository_can_be_read(path, pilot):
             assert job.settings["limit_train"] == 256
 
 
+def test_a_pilot_of_a_training_in_stages_is_one_epoch_of_each(tmp_path):
+    text = "runs: [{recipe: barsoum_vgg13_majority, seeds: [3, 4]}]"
+    (job,) = plan(tmp_path, text, pilot=True)
+    assert job.settings["stages"] == ["1:0:0.005", "1:0:0.0025", "1:0:0.0005"]
+    assert job.settings["seed"] == 3
+
+
 def test_runs_seeds_variants_and_ensembles(tmp_path):
     text = """
 runs:
@@ -49,14 +56,14 @@ runs:
   - recipe: khaireddin_vgg
   - recipe: khaireddin_vgg_cosine
 study: {name: short, recipe: compact_fer, seeds: [0, 1], settings: {nepochs: 8},
-        variants: {mixup: {mixup: 0.2}, longer: {nepochs: 16}}}
+        variants: {mixup: {mixup: 0.2}, longer: {nepochs: 16}, again: }}
 ensembles:
   - {name: pair, members: [compact_fer, long], test: {tta: flip}}
 """
     jobs = {job.name: job for job in plan(tmp_path, text)}
     assert list(jobs) == [
         "compact_fer", "compact_fer_seed3", "long", "khaireddin_vgg", "khaireddin_vgg_cosine",
-        "short_base", "short_base_seed1", "short_mixup", "short_longer", "pair",
+        "short_base", "short_base_seed1", "short_mixup", "short_longer", "short_again", "pair",
     ]  # fmt: skip
     runs = Path("/out/checkpoints")
     settings = jobs["compact_fer_seed3"].train_settings(runs)
@@ -68,6 +75,7 @@ ensembles:
     assert settings["checkpoint_path"] == "/out/checkpoints/khaireddin_vgg/model_max_acc.keras"
     assert jobs["short_longer"].settings == {"nepochs": 16}
     assert jobs["short_longer"].study == "short"
+    assert jobs["short_again"].settings == {"nepochs": 8}
     assert jobs["short_base"].test_words(runs)[-2:] == ["--splits", "validation"]
     assert jobs["pair"].needs == {"compact_fer", "long"}
     assert jobs["pair"].test_words(runs) == [
@@ -76,18 +84,37 @@ ensembles:
     ]  # fmt: skip
 
 
+def test_every_teacher_of_a_student_is_trained_before_and_found(tmp_path):
+    text = """
+runs:
+  - {recipe: dlib_resnet, name: dlib_resnet_112}
+  - {recipe: dlib_resnet, name: dlib_resnet_112_all_layers}
+  - recipe: fast_fer
+"""
+    student = plan(tmp_path, text)[-1]
+    assert student.needs == {"dlib_resnet_112", "dlib_resnet_112_all_layers"}
+    assert student.train_settings(Path("/out/checkpoints"))["teacher"] == [
+        "/out/checkpoints/dlib_resnet_112",
+        "/out/checkpoints/dlib_resnet_112_all_layers",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("runs: []", "expected runs: or study:"),
         ("rums: []", "unknown key in .*did you mean 'runs'"),
         ("runs: [{recipe: compact_fr}]", "unknown recipe .*did you mean 'compact_fer'"),
+        ("", "expected 'key: value' lines with runs, study, ensembles"),
+        ("runs: [compact_fer]", "expected 'key: value' lines with recipe, .* got compact_fer"),
         ("runs: [{name: x}]", "expected recipe:"),
         ("runs: [{recipe: compact_fer, settings: {nepoch: 3}}]", "--nepoch"),
         ("runs: [{recipe: compact_fer, settings: {nepochs: x}}]", "nepochs.*got 'x'"),
+        ("runs: [{recipe: compact_fer, settings: {stages: ['9:0']}}]", "stages.*9:0"),
         ("runs: [{recipe: compact_fer, settings: {name: x}}]", "name of compact_fer is set by"),
         ("runs: [{recipe: compact_fer, test: {tta: nine}}]", "nine"),
         ("runs: [{recipe: compact_fer, seeds: 3}]", r"expected seeds: \[0, 1"),
+        ("runs: [{recipe: compact_fer, seeds: [0, -1]}]", r"expected seeds: .* got \[0, -1\]"),
         ("runs: [{recipe: compact_fer}, {recipe: compact_fer}]", "two runs are called compact_fer"),
         ("runs: [{recipe: khaireddin_vgg_cosine}]", "needs the run khaireddin_vgg before it"),
         (
@@ -183,6 +210,7 @@ ensembles: [{name: pair, members: [wild, compact_fer]}]
     said = capsys.readouterr()
     assert "wild failed: the loss is not a number after epoch 1" in said.err
     assert "pair failed: wild, which it needs, failed" in said.err
+    assert "left" not in said.out
     assert campaign.result(campaign.entries["compact_fer"]).is_file()
 
 
@@ -202,11 +230,41 @@ def test_at_the_time_limit_trainings_stop_and_later_go_on(begin, tmp_path, monke
     assert not (campaign.output_dir / "checkpoints" / "compact_fer_seed1").exists()  # no time
     hold.unlink()
     assert begin(text).run(Queue())
+    assert "compact_fer resumes" in capsys.readouterr().out
     assert calls(campaign, "compact_fer") == ["train", "train", "test"]
     folder = campaign.output_dir / "checkpoints" / "compact_fer"
     last = (folder / "calls.txt").read_text().splitlines()[1]
     assert "--resume" in last
     assert "--nepochs" not in last
+
+
+def test_a_failed_evaluation_is_named_and_a_stopped_one_is_left(begin, monkeypatch, capsys):
+    monkeypatch.setattr(queue_module, "GRACE_SECONDS", 0.5)
+    text = "runs: [{recipe: compact_fer}]"
+    campaign = begin(text)
+    campaign.test = ["sh", "-c", "echo error: no rows; exit 1"]
+    assert not campaign.run(Queue())
+    assert "compact_fer failed: no rows" in capsys.readouterr().err
+    campaign = begin(text)
+    campaign.test = ["sh", "-c", "exec sleep 60"]
+    started = time.monotonic()
+    assert campaign.run(Queue(time_limit=1))
+    assert time.monotonic() - started > 1  # unlike a training, it has until the limit
+    said = capsys.readouterr()
+    assert "compact_fer stopped\n1 left (compact_fer): the same command resumes" in said.out
+    assert said.err == ""
+    assert begin(text).run(Queue())
+    assert calls(campaign, "compact_fer") == ["train", "test"]
+
+
+def test_what_another_campaign_runs_is_left_to_it(begin, capsys):
+    campaign = begin("runs: [{recipe: compact_fer, seeds: [0, 1]}]")
+    log = lock_log(campaign.log(campaign.entries["compact_fer"]))
+    assert campaign.run(Queue())
+    os.close(log)
+    assert "1 left (compact_fer): the same command resumes" in capsys.readouterr().out
+    assert not (campaign.output_dir / "checkpoints" / "compact_fer").exists()
+    assert calls(campaign, "compact_fer_seed1") == ["train", "test"]
 
 
 def test_ctrl_c_stops_the_trainings(begin, tmp_path, monkeypatch, capsys):
