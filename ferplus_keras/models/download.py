@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.files import sha256
 from ferplus_keras.models.hdf5 import hdf5_fault
 from ferplus_keras.progress import progress_bar
@@ -76,7 +76,7 @@ def _fetch(url: str, partial: Path) -> str:
     except URLError as error:
         return f"{error.reason}"
     except (HTTPException, ConnectionError, TimeoutError) as error:
-        return f"the connection broke off: {error}"
+        return f"the connection broke off: {one_line(error)}"
     received = partial.stat().st_size
     cut = size not in (None, received)
     return f"the connection broke off: {received} out of {size} bytes" if cut else ""

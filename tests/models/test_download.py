@@ -168,6 +168,11 @@ def test_refusal_of_the_server(server, destination, status):
     assert server.requests == 1
 
 
+def test_an_answer_that_is_not_http(server, destination):
+    server.status = 99
+    assert "the connection broke off: HTTP/1.0 99" in refusal(server.url, destination)
+
+
 def test_nothing_listening(destination):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
