@@ -127,7 +127,7 @@ def lock_log(path: Path) -> int | None:
 def read_error(log: Path) -> str:
     """Return the line of a failed command's log that says why."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return (errors or lines or ["no message"])[-1]
 

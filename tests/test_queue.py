@@ -84,10 +84,11 @@ def test_time_limit_stops_trainings_first_and_starts_nothing_more(job):
     assert job.ended == {"training": (-15, True), "evaluation": (-15, True)}
 
 
-def test_nothing_follows_a_job_that_was_stopped(job):
+def test_nothing_follows_a_job_that_was_stopped(job, tmp_path):
     chain = job("first", "sleep 60", job("then", "true"))
     Queue(1, time_limit=1).run(taking(chain))
     assert job.ended == {"first": (-15, True)}
+    assert (tmp_path / "then.log").read_text() == ""  # their log: neither failed
 
 
 @pytest.mark.skipif(
@@ -103,10 +104,24 @@ def test_jobs_side_by_side_have_their_own_cores(job, tmp_path):
     assert not one & two
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs a choice of cores")
+def test_more_jobs_than_cores_share_them(job, monkeypatch):
+    one = min(os.sched_getaffinity(0))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {one})
+    Queue(2).run(taking(job("a", "sleep 0.1"), job("b", "sleep 0.1")))
+    assert job.ended == {"a": (0, False), "b": (0, False)}
+
+
 def test_one_that_does_not_leave_is_killed(job):
     stubborn = job("stubborn", "trap '' TERM; while true; do sleep 0.1; done")
     Queue(1, time_limit=1).run(taking(stubborn))
     assert job.ended == {"stubborn": (-9, True)}
+
+
+def test_ctrl_c_in_a_terminal_reaches_no_job_by_itself(job, tmp_path):
+    program = "import os; print(os.getsid(0) == os.getpid())"
+    Queue().run(taking(job("a", f"exec {sys.executable} -c '{program}'")))
+    assert (tmp_path / "a.log").read_text() == "True\n"
 
 
 def test_an_error_of_the_client_stops_the_jobs_too(job):
@@ -128,6 +143,19 @@ def test_a_signal_is_in_the_log(job, tmp_path):
     assert read_error(tmp_path / "a.log") == "ended by signal 9 (out of memory?)"
     assert read_error(tmp_path / "b.log") == "x"
     assert read_error(tmp_path / "none.log") == "no message"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("error: before it was resumed\nerror: after\n", "after"),
+        ("Traceback (most recent call last):\nKeyError: 'x'\n\n", "KeyError: 'x'"),
+        (" 1 %\r99 %\rerror: disk full\n", "disk full"),
+    ],
+)
+def test_the_last_error_of_a_log_is_told(text, said, tmp_path):
+    (tmp_path / "a.log").write_text(text)
+    assert read_error(tmp_path / "a.log") == said
 
 
 def test_a_log_is_locked_until_its_command_is_gone(tmp_path):
