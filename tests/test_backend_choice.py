@@ -1,4 +1,5 @@
 import importlib.metadata
+import importlib.util
 import json
 import os
 import subprocess
@@ -6,6 +7,7 @@ import sys
 
 import pytest
 
+from ferplus_keras import extras
 from ferplus_keras.backend import choose_backend
 from ferplus_keras.errors import InputError
 
@@ -53,6 +55,42 @@ def test_the_configured_backend_counts_if_it_is_installed(tmp_path):
     assert run(code, KERAS_HOME=str(tmp_path)).stdout == "jax\n"
     (tmp_path / "keras.json").write_text(json.dumps({"backend": "openvino"}))
     assert run(code, KERAS_HOME=str(tmp_path)).stdout == "tensorflow\n"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_damaged_configuration_counts_as_none(text, tmp_path, monkeypatch):
+    (tmp_path / "keras.json").write_text(text)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_BACKEND", "")
+    choose_backend()
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
+
+
+@pytest.mark.parametrize("wanted", [None, "false"])
+def test_tensorflow_takes_a_gpus_memory_as_needed_unless_told_otherwise(wanted, monkeypatch):
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", wanted or "")
+    if wanted is None:
+        monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH")
+    choose_backend()
+    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == (wanted or "true")
+
+
+def test_what_is_missing_for_keras_is_named(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(extras, "find_spec", lambda name: None)
+        with pytest.raises(InputError, match=r"this command needs keras, .*keras\[tensorflow\]"):
+            choose_backend()
+    monkeypatch.setenv("KERAS_BACKEND", "")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="Keras needs TensorFlow, JAX or Torch; run: pip"):
+        choose_backend()
+
+
+def test_an_import_that_failed_is_explained_if_an_extra_brings_the_module():
+    said = extras.not_installed(ModuleNotFoundError(name="sklearn.metrics"))
+    assert "needs sklearn, which is not installed: pip install 'ferplus-keras[evaluation]'" in said
+    assert extras.not_installed(ModuleNotFoundError(name="ferplus_keras.typo")) is None
+    assert extras.not_installed(ModuleNotFoundError("no name")) is None
 
 
 def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
