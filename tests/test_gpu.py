@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,28 @@ def test_the_line_names_what_is_used(gpus, used, named, monkeypatch, capsys):
     monkeypatch.setattr(hardware, "_has_nvidia_device", lambda: False)
     hardware.announce("training", "bfloat16", gpus=used)
     assert capsys.readouterr().err == named
+
+
+@pytest.mark.parametrize(
+    "hiding", ["CUDA_VISIBLE_DEVICES=", "CUDA_VISIBLE_DEVICES=-1", "JAX_PLATFORMS=cpu"]
+)
+def test_a_gpu_that_was_hidden_is_not_warned_of(hiding, monkeypatch, capsys):
+    monkeypatch.setattr(hardware, "_gpus", lambda: [])
+    monkeypatch.setattr(hardware, "cores", lambda: 1)
+    monkeypatch.setattr(hardware, "_has_nvidia_device", lambda: True)
+    for name in HIDING:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(*hiding.split("="))
+    hardware.announce("training")
+    assert capsys.readouterr().err == "training on 1 processor core, float32\n"
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("nvidia-smi"), subprocess.TimeoutExpired("nvidia-smi", 20)]
+)
+def test_a_driver_that_is_not_there_or_does_not_answer_lists_no_gpu(error, monkeypatch):
+    def run(*words, **options):
+        raise error
+
+    monkeypatch.setattr(hardware.subprocess, "run", run)
+    assert hardware._has_nvidia_device() == Path("/dev/nvidia0").exists()
