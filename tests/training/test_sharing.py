@@ -1,18 +1,22 @@
 """Devices and processes that share each batch on JAX train and evaluate as one device does."""
 
 import csv
+import importlib.util
 import json
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from ferplus_keras import cluster
 from ferplus_keras.cluster import join
 from ferplus_keras.data.batches import Batches
 from ferplus_keras.data.targets import Split
-from ferplus_keras.errors import UsageError
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.run import HISTORY, Run
 from tests.backends import environment
 from tests.conftest import REPOSITORY
 
@@ -182,10 +186,76 @@ def test_other_backends_are_refused_by_name(monkeypatch):
     ],
 )
 def test_clusters_are_recognised(monkeypatch, environment, expected):
-    from ferplus_keras import cluster
-
     for name in (*cluster.SIZES, "SLURM_STEP_NODELIST"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert cluster._in_cluster() is expected
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_kubernetes_is_recognised_where_jax_can_ask_it(monkeypatch, installed):
+    for name in cluster.SIZES:
+        monkeypatch.delenv(name, raising=False)
+    spec = importlib.util.spec_from_loader("kubernetes", None)
+    package = importlib.util.module_from_spec(spec) if installed else None
+    monkeypatch.setitem(sys.modules, "kubernetes", package)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.delenv("JOB_COMPLETION_INDEX", raising=False)
+    assert not cluster._in_cluster()  # a pod of its own
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "0")
+    assert cluster._in_cluster() is installed
+
+
+def test_one_process_declines_the_cluster(monkeypatch):
+    monkeypatch.setattr(cluster, "_in_cluster", lambda: True)
+    monkeypatch.setattr(cluster, "choose_backend", lambda: None)
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    join(None, 1, None)
+    with pytest.raises(UsageError, match="--num_processes 1 ignores the cluster"):
+        join(None, None, None)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no answer\nin time"), ValueError("no answer in time")]
+)
+def test_processes_that_cannot_be_reached_are_told_in_one_line(error, monkeypatch):
+    def initialize(*given, **options):
+        raise error
+
+    distributed = SimpleNamespace(is_initialized=lambda: False, initialize=initialize)
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(distributed=distributed))
+    monkeypatch.setattr(cluster, "choose_backend", lambda: None)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(InputError, match="cannot join the other processes: no answer in time"):
+        join("localhost:1", 2, 0)
+
+
+def test_the_loss_of_another_process_is_told_in_one_line(monkeypatch):
+    lost = type("JaxRuntimeError", (RuntimeError,), {})("UNAVAILABLE: task 1\nis gone")
+    assert cluster.lost_process(lost) is None  # alone: an error of its own
+    monkeypatch.setattr(cluster, "process_count", lambda: 2)
+    said = cluster.lost_process(lost)
+    assert "a process of this job was lost (UNAVAILABLE: task 1" in said
+    assert "train.py --resume" in said
+    assert "\n" not in said
+    assert cluster.lost_process(RuntimeError("mine")) is None
+
+
+def test_only_the_first_process_writes_into_the_run(monkeypatch, tmp_path):
+    run = Run(tmp_path / "shared")
+    run.folder.mkdir()
+    (run / HISTORY).write_text("epoch\n1\n")
+    with cluster.own_run(run) as own:
+        assert own == run
+    monkeypatch.setattr(cluster, "process_count", lambda: 2)
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(process_index=lambda: 0))
+    with cluster.own_run(run) as own:
+        assert own == run
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(process_index=lambda: 1))
+    with cluster.own_run(run) as own:
+        assert own.folder != run.folder
+        assert (own / HISTORY).read_text() == "epoch\n1\n"
+        (own / HISTORY).write_text("epoch\n1\n2\n")
+    assert not own.folder.exists()
+    assert (run / HISTORY).read_text() == "epoch\n1\n"
