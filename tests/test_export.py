@@ -150,6 +150,11 @@ def test_without_data_drawn_faces_are_compared(
     assert (tmp_path / "a.tflite").is_file()
 
 
+def test_of_several_folders_that_cannot_be_used_the_first_is_named(tmp_path):
+    with pytest.raises(InputError, match="folder_of_the_run"):
+        read_faces(INFO, [str(tmp_path / "folder_of_the_run"), str(tmp_path / "default")], 10)
+
+
 def test_calibration_has_no_face_that_the_export_is_judged_on(sample_data, tmp_path):
     shutil.copy(sample_data / "fer2013new.csv", tmp_path)
     lines = (sample_data / "fer2013.csv").read_text().splitlines()
