@@ -65,13 +65,13 @@ def test_an_exported_model_runs_on_the_processor_without_a_warning(machine_with_
     [
         (["NVIDIA H100"], 1, "training on NVIDIA H100, bfloat16\n"),
         (["A", "B", "C"], 2, "training on A and B, bfloat16\n"),
-        (["A"], 0, "training on 3 processor cores, bfloat16\n"),
-        ([], 1, "training on 3 processor cores, bfloat16\n"),
+        (["A"], 0, "training on 2 processor cores, bfloat16\n"),
+        ([], 1, "training on 2 processor cores, bfloat16\n"),
     ],
 )
 def test_the_line_names_what_is_used(gpus, used, named, monkeypatch, capsys):
     monkeypatch.setattr(hardware, "_gpus", lambda: gpus)
-    monkeypatch.setattr(hardware, "cores", lambda: 3)
+    monkeypatch.setattr(hardware, "cores", lambda: 2)
     monkeypatch.setattr(hardware, "_has_nvidia_device", lambda: False)
     hardware.announce("training", "bfloat16", gpus=used)
     assert capsys.readouterr().err == named

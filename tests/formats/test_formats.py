@@ -13,7 +13,8 @@ import pytest
 from ferplus_keras import extras
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.errors import InputError
-from ferplus_keras.formats import FORMATS, KEY, Format, Opened
+from ferplus_keras.files import sha256
+from ferplus_keras.formats import FORMATS, KEY, Format, Opened, digest
 from ferplus_keras.models.checkpoint import MEMBER
 from ferplus_keras.models.info import info_to_json
 from tests.conftest import REPOSITORY
@@ -132,6 +133,23 @@ def test_a_missing_runtime(kind, exported, monkeypatch):
     )
     with pytest.raises(InputError, match=rf"needs {missing}, .* pip install 'ferplus-keras\["):
         Classifier.open(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [("onnx", ""), ("openvino", "*.bin"), ("saved_model", "*/variables/variables.index")],
+)
+def test_a_digest_is_of_every_file_of_a_network(kind, changed, exported, tmp_path):
+    path = exported(kind).path
+    if not changed:
+        assert digest(path) == sha256(path)  # as sha256sum prints it
+        return
+    shutil.copytree(path.parent, tmp_path, dirs_exist_ok=True)
+    copied = tmp_path / path.name
+    assert digest(copied) == digest(path)
+    (part,) = tmp_path.glob(changed)
+    part.write_bytes(part.read_bytes() + b" ")
+    assert digest(copied) != digest(path)
 
 
 def test_a_new_format_is_one_class(tmp_path, monkeypatch):
