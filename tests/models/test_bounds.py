@@ -102,6 +102,22 @@ def test_a_compiled_network_inside_another_is_loaded(tmp_path):
     assert load_checkpoint(tmp_path / "inside.keras")[0].count_params() == 48 * 48 * 2 + 2
 
 
+def test_no_optimizer_of_an_absurd_network_inside_another_is_made(tmp_path, monkeypatch):
+    inner = keras.Sequential([keras.Input((48, 48)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    inner.compile("adam", "mse")
+    faces = keras.Input((48, 48))
+    save_checkpoint(keras.Model(faces, inner(faces)), tmp_path / "inside.keras", INFO)
+    with zipfile.ZipFile(tmp_path / "inside.keras") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = members["config.json"].replace(b'"units": 2', b'"units": 70000000')
+    path = write(members | {"config.json": config}, tmp_path / "absurd.keras")
+    made = []
+    monkeypatch.setattr(keras.optimizers.Adam, "build", lambda self, weights: made.append(weights))
+    with pytest.raises(InputError, match="layers of 161,350,000,000 weights"):
+        load_checkpoint(path)
+    assert not made
+
+
 @pytest.mark.parametrize("inside", [False, True])
 def test_a_huge_map_of_an_operation_that_is_no_layer_is_refused(inside, tmp_path):
     faces = keras.Input((48, 48), dtype="uint8")
