@@ -17,7 +17,7 @@ from ferplus_keras import extras
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.cli import main
 from ferplus_keras.data.dataset import load_split
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.export import CALIBRATION, EXPORTS, TOLERANCE, default_target, read_faces
 from ferplus_keras.formats import FORMATS
 from ferplus_keras.models.checkpoint import load_checkpoint, save_checkpoint
@@ -155,6 +155,22 @@ def test_of_several_folders_that_cannot_be_used_the_first_is_named(tmp_path):
         read_faces(INFO, [str(tmp_path / "folder_of_the_run"), str(tmp_path / "default")], 10)
 
 
+def test_the_accuracy_is_by_the_rule_that_a_checkpoint_is_evaluated_by(sample_data):
+    rule = "ms_multi_target"
+    _, images, labels, _ = read_faces(replace(INFO, evaluation_rule=rule), [sample_data], 10_000)
+    answers = np.random.default_rng(0).dirichlet(np.ones(8), len(images))
+    expected, others = (
+        load_split(sample_data, "validation", "FERPlus", each) for each in (rule, "majority")
+    )
+    np.testing.assert_array_equal(labels(answers), expected.labels(answers))
+    assert len(images) != len(others.images)
+
+
+def test_int8_without_faces_to_measure_on_is_refused(tiny_checkpoint, tmp_path):
+    with pytest.raises(UsageError, match="int8 needs faces to measure its ranges on"):
+        export_module.export(tiny_checkpoint, tmp_path / "a.onnx", "onnx", "int8", drawn(5))
+
+
 def test_calibration_has_no_face_that_the_export_is_judged_on(sample_data, tmp_path):
     shutil.copy(sample_data / "fer2013new.csv", tmp_path)
     lines = (sample_data / "fer2013.csv").read_text().splitlines()
@@ -187,6 +203,7 @@ def test_what_is_written_beside_a_checkpoint_is_removed_with_its_run(tmp_path):
 WITHOUT_INFO = "{tmp}/plain.keras"
 REFUSED = {
     "precision": ("--format openvino --quantize int8", "choose litert or onnx", 2),
+    "precision of one format": ("--format onnx --quantize bfloat16", "; choose openvino\n", 2),
     "format": ("--format coreml", "coreml", 2),
     "no checkpoint": ("--format onnx --checkpoint_path {tmp}/none.keras", "no checkpoint at", 1),
     "another kind": ("--format onnx --checkpoint_path {tmp}/notes.txt", "not a .keras", 1),
@@ -279,6 +296,10 @@ def test_an_older_export_is_replaced_whole_or_kept(
     with monkeypatch.context() as patch:
         patch.setitem(TOLERANCE, "float32", -1.0)
         with pytest.raises(InputError, match="nothing was written"):
+            export_module.export(tiny_checkpoint, target, kind, "float32", faces)
+    with monkeypatch.context() as patch:
+        patch.setattr(export_module, "AGREEMENT", 1.01)
+        with pytest.raises(InputError, match=r"keep their class .*; nothing was written"):
             export_module.export(tiny_checkpoint, target, kind, "float32", faces)
     assert contents(tmp_path) == older
 
