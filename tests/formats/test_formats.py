@@ -55,6 +55,9 @@ def test_a_run_folder_means_its_best_model(tiny_checkpoint):
 def test_a_missing_file_and_an_unknown_ending(tmp_path):
     with pytest.raises(InputError, match="no checkpoint at"):
         Classifier.open(tmp_path / "none.onnx")
+    (tmp_path / "MODEL.TFLITE").write_bytes(b"")
+    with pytest.raises(InputError, match=r"cannot read .*MODEL\.TFLITE as LiteRT"):
+        Classifier.open(tmp_path / "MODEL.TFLITE")
     (tmp_path / "model.pt").write_bytes(b"")
     with pytest.raises(InputError, match=r"expected .*\.keras.*\.onnx"):
         Classifier.open(tmp_path / "model.pt")
