@@ -90,8 +90,8 @@ def draw_comparison(found: dict[str, Any], path: Path) -> None:
         ax=axes, color=colours, edgecolor="white", width=0.8, ylabel="F1", ylim=(0, 1), rot=0
     )
     axes.set_xticks(range(len(classes)), classes, parse_math=False)
-    for bar in (bar for bars in axes.containers for bar in bars):
-        if np.isnan(bar.get_height()):
+    for bar, known in zip(axes.patches, f1.loc[classes].notna().T.to_numpy().flat, strict=True):
+        if not known:  # its bar has no height, as that of 0
             place = bar.get_x() + bar.get_width() / 2
             axes.text(place, 0.01, "not defined", rotation=90, ha="center", fontsize=7)
     axes.grid(axis="y", alpha=0.3)
