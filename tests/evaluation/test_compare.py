@@ -3,6 +3,7 @@ import hashlib
 import json
 import math
 import random
+import re
 
 import cv2
 import numpy as np
@@ -13,7 +14,14 @@ from ferplus_keras.config import EvaluateConfig
 from ferplus_keras.data.dataset import Split
 from ferplus_keras.data.targets import RIGHT_SET
 from ferplus_keras.emotions import FERPLUS_CLASSES
-from ferplus_keras.evaluation.compare import difference_interval, holm, mcnemar
+from ferplus_keras.evaluation.compare import (
+    compare_reports,
+    difference_interval,
+    format_comparison,
+    holm,
+    mcnemar,
+    read_reports,
+)
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.evaluation.metrics import score
 from ferplus_keras.evaluation.report import write_predictions
@@ -22,6 +30,7 @@ from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.models.registry import build_model
 
 NAMES = ("calm", "glad", "sad")
+OTHER_PROTOCOL = {"label_rule": "other", "class_map": ["calm=neutral", "glad=happiness"]}
 
 
 def write_run(folder, rows, labels, seed, names=NAMES, **report):
@@ -87,7 +96,7 @@ def test_pairs_count_the_common_rows_with_the_same_label(tmp_path, labels, capsy
     first = write_run(tmp_path / "one", range(60), labels, seed=1)
     changed = labels.copy()
     changed[20:23] = (labels[20:23] + 1) % 3
-    second = write_run(tmp_path / "two", range(10, 60), changed[10:], seed=2, label_rule="other")
+    second = write_run(tmp_path / "two", range(10, 60), changed[10:], seed=2, **OTHER_PROTOCOL)
     write_run(tmp_path / "three", range(60), labels, seed=3)
     out = tmp_path / "out"
     runs = [tmp_path / "one", tmp_path / "two" / "report.json", tmp_path / "three"]
@@ -96,31 +105,57 @@ def test_pairs_count_the_common_rows_with_the_same_label(tmp_path, labels, capsy
     found = json.loads((out / "compare.json").read_text())
     assert (out / "compare.png").stat().st_size > 0
 
-    only_first = only_second = n = 0
+    only_first = only_second = of_first = n = 0
     for row in range(10, 60):
         if changed[row] == labels[row]:
             n += 1
             rights = first[row] == labels[row], second[row] == labels[row]
+            of_first += rights[0]
             only_first += rights == (True, False)
             only_second += rights == (False, True)
     kept = json.loads((tmp_path / "one" / "report.json").read_text())["splits"]["test"]["per_class"]
     assert found["runs"][0]["per_class_f1"] == {name: kept[name]["f1"] for name in NAMES}
+    folders = [str(tmp_path / name) for name in ("one", "two", "three")]
+    assert [run["folder"] for run in found["runs"]] == folders
     pair, other = found["pairs"]
     assert (pair["n"], pair["relabelled"], pair["rows_of_first_alone"]) == (n, 3, 10) == (47, 3, 10)
     assert (pair["only_first_right"], pair["only_second_right"]) == (only_first, only_second)
+    assert pair["first_accuracy"] == pytest.approx(of_first / n)
     assert pair["difference"] == pytest.approx((only_second - only_first) / n)
     assert pair["difference"] == pytest.approx(pair["second_accuracy"] - pair["first_accuracy"])
     assert [pair["p_holm"], other["p_holm"]] == pytest.approx(holm([pair["p"], other["p"]]))
     assert found["protocol_differences"] == {
         "rows": [60, 50, 60],
         "label rule": ["majority", "other", "majority"],
+        "class map": [None, OTHER_PROTOCOL["class_map"], None],
     }
+    accuracies = f"{pair['second_accuracy']:.4f} against {pair['first_accuracy']:.4f}"
     for words in (
         "\n  label rule: majority, other, majority\n",
+        "\n  class map: none, calm=neutral glad=happiness, none\n",
+        f"\n  accuracy {accuracies}, difference {pair['difference']:+.4f} (",
+        f"\n  right alone: {only_second} against {only_first}; ",
         "two against one, on 47 rows in common; left out: 3 with another label, 10 of one alone:\n",
         " after Holm: ",
     ):
         assert words in said.out
+
+
+def test_the_better_run_is_named_where_the_corrected_p_is_small(tmp_path, labels):
+    for seed, name in enumerate(("one", "two")):
+        write_run(tmp_path / name, range(60), labels, seed=seed)
+    found = compare_reports(read_reports([tmp_path / "one", tmp_path / "two"], "test"), "test")
+    found["runs"][1]["per_class_f1"]["sad"] = None
+    for difference, p_holm, verdict in (
+        (0.1, 0.04, "two is better"),
+        (-0.1, 0.04, "one is better"),
+        (0.1, 0.06, "may be chance"),
+    ):
+        changed = {"difference": difference, "p": 0.03, "p_holm": p_holm}
+        changed |= {"only_first_right": 1, "only_second_right": 1}
+        text = format_comparison(found | {"pairs": [found["pairs"][0] | changed]})
+        assert f"p = 0.03: {verdict}\n" in text
+    assert re.search(r"\nsad +0\.\d{4} +not defined$", text)
 
 
 def test_runs_of_one_name_that_order_classes_otherwise_are_compared(tmp_path, labels, capsys):
@@ -162,6 +197,10 @@ def test_what_cannot_be_compared_is_one_clear_line(tmp_path, labels, capsys):
     (tmp_path / "mixed" / "report.json").write_bytes(
         (tmp_path / "old" / "report.json").read_bytes()
     )
+    write_run(tmp_path / "more", range(60), labels, seed=1, names=(*NAMES, "shy"))
+    write_run(tmp_path / "longer", range(60), labels, seed=1)
+    with (tmp_path / "longer" / "predictions.csv").open("a") as file:
+        file.write("test,60,calm,glad\n")  # as many are right as the report says
     write_run(tmp_path / "cut", range(60), labels, seed=1)
     (tmp_path / "cut" / "report.json").write_text('{"splits": {')
     (tmp_path / "half").mkdir()
@@ -171,11 +210,14 @@ def test_what_cannot_be_compared_is_one_clear_line(tmp_path, labels, capsys):
         ([one], 2, "two or more runs"),
         ([one, one / "report.json"], 2, "twice"),
         ([one, tmp_path / "old", one], 2, "twice"),
+        ([one, one / ".." / "one"], 2, "twice"),
         ([one, tmp_path / "none"], 1, "written by test.py"),
         ([one, tmp_path / "half"], 1, "no predictions.csv"),
         ([one, tmp_path / "cut"], 1, "no evaluation that can be read"),
         ([one, tmp_path / "mixed"], 1, "run test.py again"),
+        ([one, tmp_path / "longer"], 1, "run test.py again"),
         ([one, tmp_path / "classes"], 1, "the same classes"),
+        ([one, tmp_path / "more"], 1, "the same classes"),
         ([one, tmp_path / "elsewhere"], 1, "no rows in common"),
         ([one, tmp_path / "old", "--split", "train"], 1, "no train split"),
     ):
