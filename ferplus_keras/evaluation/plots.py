@@ -209,6 +209,6 @@ def _svg(draw: Callable[[Axes], None], description: str, height: float = 4) -> M
         figure.savefig(drawn, format="svg", transparent=True)
     box, text = re.search(r'<svg.*?(viewBox="[^"]*").*?>(.*)', drawn.getvalue(), re.S).groups()
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
-    text = re.sub(r' id="[a-zA-Z.]+\d*_\d+"', "", text)  # of groups: two plots would share them
+    text = re.sub(r' id="[a-zA-Z\d.]+_\d+"', "", text)  # of groups: two plots would share them
     text = re.sub("#0[cd]0[cd][0-9a-f]{2}", lambda found: THEME[found[0]], text)
     return Markup(f'<svg {box} role="img" aria-label="{escape(description)}">{text}')

@@ -10,6 +10,7 @@ import pytest
 from ferplus_keras.config import EvaluateConfig
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
 from ferplus_keras.evaluation import evaluate as evaluation
+from ferplus_keras.evaluation import page as page_of_report
 from ferplus_keras.evaluation.page import ambiguous, confident_errors, write_report_page
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.models.registry import MODELS, build_model
@@ -98,6 +99,8 @@ def check(page):
             assert attributes.get(key, "#").startswith(("#", "data:image/png;base64,"))
     targets = {link["href"][1:] for link in page.all("a")}
     assert targets == set(page.sections)
+    marks = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(marks) == len(set(marks))
     assert page.all("img")
     assert all(image["alt"].strip() for image in page.all("img"))
     assert not re.search("<th[^>]*></th>", page.source)
@@ -110,6 +113,7 @@ def check(page):
 def test_page_of_an_ensemble(evaluated, tmp_path):
     report, evaluations, page = evaluated(count=2, tta="flip")
     check(page)
+    assert "under the label rule majority, test-time augmentation flip" in page.text
     assert (tmp_path / "report.html").stat().st_size < 3e6
     for section in ("members", "training", "annotators", "calibration", "ambiguous-faces"):
         assert section in page.sections
@@ -121,13 +125,24 @@ def test_page_of_an_ensemble(evaluated, tmp_path):
         assert f"{100 * split['accuracy']:.1f}" in page.words
         assert f"{split['n']:,}" in page.words
     alts = [image["alt"].replace("\N{NO-BREAK SPACE}", " ") for image in page.all("img")]
-    chosen = [
-        of_split.split.row_ids[row]
+    assert alts == [
+        f"Face of row {found.split.row_ids[row]}: label {FERPLUS_CLASSES[found.labels[row]]}, "
+        f"predicted {FERPLUS_CLASSES[found.predicted[row]]} "
+        f"({100 * found.probabilities[row].max():.0f} %)"
         for choose in (confident_errors, ambiguous)
-        for of_split in evaluations.values()
-        for row in choose(of_split)
+        for found in evaluations.values()
+        for row in choose(found)
     ]
-    assert [alt.split(":")[0] for alt in alts] == [f"Face of row {row}" for row in chosen]
+    assert page.source.count("<dd>votes</dd><dd>model</dd>") == len(alts)
+    matrices = [split["confusion_matrix"] for split in report["splits"].values()]
+    diagonal = [row[i] / max(sum(row), 1) for matrix in matrices for i, row in enumerate(matrix)]
+    right = [cell["style"] for cell in page.all("td") if cell.get("class") == "right"]
+    assert right == [f"--v:{share:.3f}" for share in diagonal]
+    scales = [span["style"] for span in page.all("span") if span.get("class") == "whisker"]
+    for low, value, high in (map(float, re.findall(r":([-\d.]+)", scale)) for scale in scales):
+        assert 0 <= low <= value <= high <= 100
+    for member in report["members"]:
+        assert "/".join(member["checkpoint"].split("/")[-2:]) in page.words
 
 
 def test_data_without_votes_and_scores_that_are_not_defined(evaluated, tmp_path):
@@ -174,6 +189,27 @@ def test_faces_are_the_surest_errors_and_the_most_divided_votes(evaluated):
     shown = ambiguous(of_split)
     least = min(entropy(row) for row in shown)
     assert all(entropy(row) <= least + 1e-9 for row in set(range(len(labels))) - set(shown))
+    of_split.votes[:-3] = 10 * np.eye(len(FERPLUS_CLASSES), dtype=int)[labels[:-3]]  # all agree
+    assert len(ambiguous(of_split)) == sum(entropy(row) > 0 for row in range(len(labels))) <= 3
+
+
+def test_a_face_shows_the_classes_with_the_largest_shares(evaluated, tmp_path, monkeypatch):
+    report, evaluations, _ = evaluated(splits=("test",))
+    found = evaluations["test"]
+    monkeypatch.setattr(page_of_report, "CLASSES_SHOWN", 3)
+    for rate, said in ((0.9, "more often than a single annotator"), (0.1, "at least as often")):
+        annotators = report["splits"]["test"]["annotators"]
+        annotators.update(model_accuracy=rate, annotator_accuracy=0.5)
+        write_report_page(report, evaluations, tmp_path / "other.html")
+        page = Page(tmp_path / "other.html")
+        assert said in page.text
+    lists = re.findall('<dl class="bars.*?</dl>', page.source, re.DOTALL)
+    rows = [*confident_errors(found), *ambiguous(found)]
+    for row, face in zip(rows, lists, strict=True):
+        shown = [FERPLUS_CLASSES.index(name) for name in re.findall("<dt>(.+?)</dt>", face)]
+        shares = np.maximum(found.probabilities[row], found.votes[row] / found.votes[row].sum())
+        assert shown == sorted(shown)
+        np.testing.assert_allclose(np.sort(shares[shown]), np.sort(shares)[-3:])
 
 
 def test_text_is_escaped():
