@@ -79,6 +79,23 @@ def test_a_result_says_what_ran_where_and_what_came_out(run, recipe, tmp_path, m
     assert (again.mixup, again.seed, again.name) == (ran["mixup"], ran["seed"], ran["name"])
     read_config(EvaluateConfig, result["evaluation"]["command"].split()[2:], "test.py")
 
+    # What is kept of a network already is taken over, without a recipe, while it is the same file.
+    network["recipe"] = "older"
+    path.write_text(json.dumps(result))
+    write_result(run, tmp_path / "results")
+    assert json.loads(path.read_text())["networks"] == [network]
+    path.write_text(json.dumps(result | {"networks": [network | {"checkpoint_sha256": "0" * 64}]}))
+    with pytest.raises(InputError, match="use --recipe"):
+        write_result(run, tmp_path / "results")
+
+    # The seed 0 is not worth a word, nor are places on that machine.
+    (run / "config.yaml").write_text(yaml.safe_dump(ran | {"seed": 0}))
+    weights = {"path": "/home/me/vgg.h5", "sha256": "1" * 64}
+    (run / "run.json").write_text(json.dumps(record | {"weights": weights, "seed": 0}))
+    (network,) = json.loads(write_result(run, tmp_path, recipe=recipe).read_text())["networks"]
+    assert "--seed" not in network["command"]
+    assert network["weights"] == {"file": "vgg.h5", "sha256": "1" * 64}
+
 
 def test_an_ensemble_has_all_its_networks_and_needs_a_name(run, recipe, tmp_path, capsys):
     both = [str(run / f"model_{which}.keras") for which in ("max_acc", "min_loss")]
