@@ -116,6 +116,11 @@ def test_the_card_says_what_run_and_report_say(run, tmp_path, capsys):
     assert "Distilled" not in body
     assert "one training" in body
     assert "random weights" in body
+    assert "FER+'s votes are under the MIT licence" in body
+    for scores in report["splits"].values():
+        for rule, of in scores["label_rules"].items():
+            share = f"{100 * of['accuracy']:.1f}\N{NO-BREAK SPACE}%"
+            assert f"{rule} {share} of {of['n']}" in body
     assert "--limit_train 64" in body
     assert "None" not in body
     assert f'Predictor("{run}/model_max_acc.keras")' in body
@@ -134,17 +139,22 @@ def test_the_commands_of_the_card_can_be_pasted_into_a_shell(run, tmp_path):
     assert shlex.split(line)[-1] == f"{folder}/model_max_acc.keras"
 
 
-def test_the_card_names_the_teachers(run, tmp_path):
+def test_the_card_names_the_teachers_and_the_weights(run, tmp_path):
     folder = tmp_path / "student"
     shutil.copytree(run, folder)
     record = json.loads((folder / "run.json").read_text())
     teachers = [{"path": f"/home/me/{digit}.keras", "sha256": digit * 64} for digit in "ab"]
-    (folder / "run.json").write_text(json.dumps(record | {"teachers": teachers}))
-    assert main(["card", str(folder)]) == 0
-    (line,) = re.findall("^- Distilled.*$", (folder / "model_card.md").read_text(), re.MULTILINE)
+    weights = {"path": "/home/me/vgg.h5", "sha256": "c" * 64}
+    more = {"teachers": teachers, "weights": weights}
+    (folder / "run.json").write_text(json.dumps(record | more))
+    assert main(["card", str(folder), "--license", "no: [licence"]) == 0
+    text = (folder / "model_card.md").read_text()
+    assert yaml.safe_load(text.split("---\n")[1])["license"] == "no: [licence"
+    assert f"\n- Started from vgg.h5, SHA-256 `{'c' * 64}`.\n" in text
+    (line,) = re.findall("^- Distilled.*$", text, re.MULTILINE)
     assert "2 trained networks" in line
     assert all("`" + digit * 64 + "`" in line for digit in "ab")
-    assert "/home/me" not in line
+    assert "/home/me" not in text
 
 
 def test_intervals_of_recall():
@@ -180,6 +190,7 @@ def test_a_run_goes_to_the_hub_and_comes_back(run, hub, tmp_path, capsys, monkey
     model = (run / "model_max_acc.keras").read_bytes()
     assert hub["model_max_acc.keras"] == model
     assert 'Predictor("hf://user/faces")' in hub["README.md"].decode()
+    assert "\n# faces\n" in hub["README.md"].decode()
 
     config = dataclasses.replace(TrainConfig(), model_name="Tiny", weights="hf://user/faces")
     found = starting_weights(config)
