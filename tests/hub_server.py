@@ -81,9 +81,11 @@ class Hub(BaseHTTPRequestHandler):
         return self.answer()
 
     def do_GET(self):
-        _, user, model, resolve, _, name = [*self.path.split("/"), "", "", ""][:6]
+        _, user, model, resolve, revision, name = [*self.path.split("/"), "", "", ""][:6]
         if f"{user}/{model}/{resolve}" != "user/faces/resolve":
             return self.answer({}, 404, X_Error_Code="RepoNotFound")
+        if revision not in ("main", "1" * 40):
+            return self.answer({}, 404, X_Error_Code="RevisionNotFound")
         if name not in self.files:
             return self.answer({}, 404, X_Error_Code="EntryNotFound")
         content = self.files[name]

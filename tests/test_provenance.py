@@ -26,6 +26,9 @@ def test_a_copy_without_history_has_no_commit_but_the_named_one(tmp_path, monkey
     subprocess.run([*git, "commit", "-q", "-m", "x"], check=True)
     commit = said()
     assert re.fullmatch("[0-9a-f]{40}", commit)
+    (tmp_path / "new.py").touch()
+    assert said() == commit + "+"
+    (tmp_path / "new.py").unlink()
     (tmp_path / "provenance.py").open("a").write("# changed\n")
     assert said() == commit + "+"
     monkeypatch.setenv(provenance.COMMIT, "abc")

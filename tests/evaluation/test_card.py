@@ -209,8 +209,9 @@ def test_a_run_goes_to_the_hub_and_comes_back(run, hub, tmp_path, capsys, monkey
     assert [line.partition("of hf://")[2] for line in said] == ["user/faces"] * 2
     assert "--output for" in said[0]
     assert "--output_dir for" in said[1]
-    with pytest.raises(InputError, match=r"cannot get model_max_acc\.keras of hf"):
-        starting_weights(dataclasses.replace(config, weights="hf://user/nothing"))
+    for address in ("hf://user/nothing", "hf://user/faces@gone"):
+        with pytest.raises(InputError, match=r"cannot get model_max_acc\.keras of hf"):
+            starting_weights(dataclasses.replace(config, weights=address))
 
 
 def test_an_address_is_one_on_windows_too():

@@ -154,6 +154,9 @@ def test_one_run_has_an_interval_and_several_have_a_spread(sources):
     keep(sources.results, result("first_seed1", 0.82, 0.74, seed=1, mixed_precision="bfloat16"))
     keep(sources.results, result("first_longer", 0.99, 0.99, nepochs=9))  # another recipe's figure
     first = TABLES["recipes"](sources, "").splitlines()[2]
+    (sources.recipes / "second.yaml").unlink()
+    with pytest.raises(InputError, match="names a recipe second that is not there"):
+        TABLES["recipes"](sources, "")
     spread = 100 * statistics.stdev([0.7, 0.74])
     assert cells(first)[3] == f"72.00 ± {spread:.2f}"
     assert cells(first)[-1] == "2"
@@ -162,13 +165,13 @@ def test_one_run_has_an_interval_and_several_have_a_spread(sources):
 def test_ensembles_and_views_have_rows_of_their_own(sources):
     single = result("first", 0.8, 0.7)
     flipped = copy.deepcopy(single) | {"name": "first_flip"}
-    flipped["evaluation"]["tta"] = "flip"
+    flipped["evaluation"] |= {"tta": "flip", "average": "logits"}
     pair = result("pair", 0.9, 0.85)
     pair["networks"] = [single["networks"][0], result("other", 0.8, recipe="second")["networks"][0]]
     keep(sources.results, single, flipped, pair)
     rows = {cells(line)[0]: cells(line) for line in TABLES["evaluations"](sources, "").splitlines()}
     assert rows["`pair`"][1:3] == ["CompactFER ×2", "2,000"]
-    assert rows["`first_flip`"][3] == "flip"
+    assert rows["`first_flip`"][3] == "flip, logits"
     assert cells(TABLES["recipes"](sources, "").splitlines()[2])[-1] == "1"
     runs = [cells(line)[0] for line in TABLES["runs"](sources, "").splitlines()[2:]]
     assert runs == ["`first`", "`other`"]
