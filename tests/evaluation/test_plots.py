@@ -63,6 +63,7 @@ def test_a_comparison_has_each_run_in_one_colour_and_order(figures, found, tmp_p
     draw_comparison(found | {"protocol_differences": {}}, tmp_path / "compare.png")
     accuracy, difference, f1 = figures[-1].axes
     assert labels(accuracy.yaxis) == ["$a$", "b", "c"]
+    assert not accuracy.get_yticklabels()[0].get_parse_math()  # a folder's name is no formula
     assert accuracy.yaxis_inverted()  # the first on top
     assert difference.yaxis_inverted()
     assert labels(difference.yaxis) == ["b\np = 0.04", "c\np = 0.5"]
