@@ -13,7 +13,11 @@ def test_a_copy_without_history_has_no_commit_but_the_named_one(tmp_path, monkey
 
     def said():
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+            [sys.executable, "-B", "-c", code],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return done.stdout.strip()
 
