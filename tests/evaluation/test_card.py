@@ -17,7 +17,9 @@ import yaml
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.cli import main
 from ferplus_keras.config import EvaluateConfig, TrainConfig
+from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.evaluation.card import make_card
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.evaluation.metrics import wilson
 from ferplus_keras.hub import is_address, require_place
@@ -63,6 +65,21 @@ def hub(monkeypatch, tmp_path):
     forget()
     server.shutdown()
     server.server_close()
+
+
+def test_a_card_names_the_owners_of_the_data(run, monkeypatch):
+    report = Run(run).report()
+    for name, files, pictures, votes in (
+        ("FERPlus", report["data"], True, True),
+        ("FER", {"fer2013.csv": "12"}, True, False),
+        ("Folder", {"pictures": "12"}, False, False),
+    ):
+        (rule, *_) = DATASETS[name].rules
+        changed = report | {"dataset_name": name, "label_rule": rule, "data": files}
+        monkeypatch.setattr(Run, "report", lambda self, changed=changed: changed)
+        card = make_card(Run(run))
+        assert ("FER2013's pictures belong to their owners" in card) is pictures
+        assert ("FER+'s votes are under the MIT licence" in card) is votes
 
 
 @pytest.mark.parametrize(
