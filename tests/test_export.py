@@ -150,6 +150,25 @@ def test_without_data_drawn_faces_are_compared(
     assert (tmp_path / "a.tflite").is_file()
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_the_data_of_the_run_come_before_the_default(tiny_checkpoint, tmp_path, monkeypatch, given):
+    folder, tried = run_folder(tiny_checkpoint, tmp_path), []
+
+    def read(info, folders, rows, **reading):
+        tried.extend(folders)
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(export_module, "read_faces", read)
+    monkeypatch.setenv("FERPLUS_DATA_DIR", str(tmp_path / "usual"))
+    (tmp_path / "of_the_run").mkdir()
+    (folder / "config.yaml").write_text(f"data_dir: {tmp_path}/of_the_run\n")
+    words = ["--data_dir", "here"] if given else []
+    with pytest.raises(RuntimeError, match="enough"):
+        main(["export", "--checkpoint_path", str(folder), "--format", "onnx", *words])
+    usual = [str(tmp_path / "of_the_run"), str(tmp_path / "usual")]
+    assert tried == (["here"] if given else usual)
+
+
 def test_of_several_folders_that_cannot_be_used_the_first_is_named(tmp_path):
     with pytest.raises(InputError, match="folder_of_the_run"):
         read_faces(INFO, [str(tmp_path / "folder_of_the_run"), str(tmp_path / "default")], 10)
