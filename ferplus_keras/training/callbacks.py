@@ -146,7 +146,7 @@ class AverageWeights(keras.callbacks.SwapEMAWeights):
     The network has it from validation until the callback of `put_back` sees the end of the epoch.
     """
 
-    on_epoch_begin = on_epoch_end = on_test_end = lambda self, *arguments, **more: None
+    on_epoch_begin = on_epoch_end = on_test_end = lambda self, *_, **__: None  # put_back does this
 
     def put_back(self) -> keras.callbacks.Callback:
         """Return the callback that puts the trained weights back."""

@@ -127,7 +127,7 @@ def faces_without_labels(dataset: Dataset, exclude: str | None) -> dict[str, Spl
     unwanted = source.leaked | (read_excluded(exclude, rows)[0] if exclude else False)
     keep = ~(unwanted & (source.rows.splits == "train"))
     if source.label_set.uses_votes:
-        keep &= source.rows.opinions[:, -1] <= source.rows.opinions[:, :-1].sum(axis=1)  # NF
+        keep &= source.rows.opinions[:, -1] <= source.rows.opinions[:, :-1].sum(axis=1)  # NF last
     targets = np.ones((rows, len(source.class_names)), np.float32)
     labels = Labels(targets, np.where(keep, "", "left out"))
     return {name: source.split(name, dataset.rule, labels) for name in ("train", "validation")}
