@@ -111,13 +111,14 @@ class _Reader:
             yield self._training(name, run, settings, test=_checked_test(run))
 
     def study(self, study: Any) -> Iterator[Entry]:
-        """Yield the base with every seed, then each variant once."""
+        """Yield the base and every variant with the first seed, then with the next."""
         self.check(study, ("name", "recipe", "variants"), ("seeds", "settings"))
-        changes = {f"base{suffix}": seed for suffix, seed in self._seeds(study)}
         more = {"test": {"splits": ["validation"]}, "study": study["name"]}
-        for name, changed in (changes | study["variants"]).items():
-            settings = (study.get("settings") or {}) | (changed or {})
-            yield self._training(f"{study['name']}_{name}", study, settings, **more)
+        for suffix, seed in self._seeds(study):
+            for variant, changed in ({"base": {}} | study["variants"]).items():
+                settings = (study.get("settings") or {}) | (changed or {}) | seed
+                name = f"{study['name']}_{variant}{suffix}"
+                yield self._training(name, study, settings, **more)
 
     def check(self, entry: Any, needed: tuple[str, ...], optional: tuple[str, ...]) -> None:
         """Refuse an unknown or missing key of the plan or of an entry in it."""

@@ -173,16 +173,20 @@ def _study(sources: Sources, name: str) -> str:
     """Return a row per variant of a study: what it changes and what that gives.
 
     A study is a folder of results. Those called base, or base_seed1 and so on, behind the folder's
-    name, are its base. What a campaign's plan has and the folder lacks is "not yet run".
+    name, are its base. A difference from it that is no larger than the standard deviation over the
+    seeds, of the base or of the variant, is said to be within the spread. A variant that a
+    campaign's plan has and the folder lacks is "not yet run".
     """
     results = read_results(sources.results / name)
     base = [result for run, result in results.items() if run.startswith(f"{name}_base")]
     if not base:
         raise InputError(f"{sources.results / name} has no run of the base, {name}_base.json")
     shared = base[0]["networks"][0]["changed"]
+    shared = {key: value for key, value in shared.items() if key != "seed"}
 
     def flags(settings: dict[str, Any]) -> str:
-        changed = {key: value for key, value in settings.items() if shared.get(key) != value}
+        seedless = {key: value for key, value in settings.items() if key != "seed"}
+        changed = {key: value for key, value in seedless.items() if shared.get(key) != value}
         parts = {key: as_words({key: value}) for key, value in changed.items()}
         return " ".join(f"`{' '.join(words)}`" for words in parts.values())
 
@@ -190,24 +194,36 @@ def _study(sources: Sources, name: str) -> str:
     for result in results.values():
         if result not in base:
             variants.setdefault(flags(result["networks"][0]["changed"]), []).append(result)
-    level = statistics.mean(_accuracy(result, "validation") for result in base)
-    ordered = sorted(variants.items(), key=lambda pair: -_accuracy(pair[1][0], "validation"))
+
+    def accuracies(of_variant: list[Result]) -> list[float]:
+        return [_accuracy(result, "validation") for result in of_variant]
+
+    levels = accuracies(base)
+    ordered = sorted(variants.items(), key=lambda pair: -statistics.mean(accuracies(pair[1])))
     rows = []
     for changed, of_variant in [("the base", base), *ordered]:
         scores = [result["evaluation"]["splits"]["validation"] for result in of_variant]
-        gain = statistics.mean(split["accuracy"] for split in scores) - level
-        against = NOTHING if of_variant is base else f"{100 * gain:+.1f}"
+        found = accuracies(of_variant)
+        gain = statistics.mean(found) - statistics.mean(levels)
+        spread = max((statistics.stdev(of) for of in (levels, found) if len(of) > 1), default=0)
+        near = ", within the spread" if abs(gain) <= spread else ""
+        against = NOTHING if of_variant is base else f"{100 * gain:+.1f}{near}"
         rows.append(
             f"{changed} | {_over_seeds(of_variant, 'validation')} | {against} | "
             f"{_mean(split['macro_f1'] for split in scores)} | "
             f"{statistics.mean(split['loss'] for split in scores):.3f} | {len(scores)}"
         )
+    seen = {_without_seed(run) for run in results}
     for plan in sorted((sources.recipes / "campaigns").glob("*.yaml")):
         for entry in read_plan(plan, sources.recipes):
-            if entry.study == name and entry.name not in results:
-                missing = flags(entry.settings) or "the base"
-                rows.append(f"{missing} | not yet run | – | – | – | –")
+            if entry.study == name and _without_seed(entry.name) not in seen:
+                seen.add(_without_seed(entry.name))
+                rows.append(f"{flags(entry.settings)} | not yet run | – | – | – | –")
     return _table("changed | validation | against the base | macro F1 | log loss | seeds", rows)
+
+
+def _without_seed(name: str) -> str:
+    return re.sub(r"_seed\d+$", "", name)
 
 
 @TABLES.register("peers")

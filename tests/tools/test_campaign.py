@@ -63,7 +63,8 @@ ensembles:
     jobs = {job.name: job for job in plan(tmp_path, text)}
     assert list(jobs) == [
         "compact_fer", "compact_fer_seed3", "long", "khaireddin_vgg", "khaireddin_vgg_cosine",
-        "short_base", "short_base_seed1", "short_mixup", "short_longer", "short_again", "pair",
+        "short_base", "short_mixup", "short_longer", "short_again", "short_base_seed1",
+        "short_mixup_seed1", "short_longer_seed1", "short_again_seed1", "pair",
     ]  # fmt: skip
     runs = Path("/out/checkpoints")
     settings = jobs["compact_fer_seed3"].train_settings(runs)
@@ -76,6 +77,7 @@ ensembles:
     assert jobs["short_longer"].settings == {"nepochs": 16}
     assert jobs["short_longer"].study == "short"
     assert jobs["short_again"].settings == {"nepochs": 8}
+    assert jobs["short_mixup_seed1"].settings == {"nepochs": 8, "mixup": 0.2, "seed": 1}
     assert jobs["short_base"].test_words(runs)[-2:] == ["--splits", "validation"]
     assert jobs["pair"].needs == {"compact_fer", "long"}
     assert jobs["pair"].test_words(runs) == [

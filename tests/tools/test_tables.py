@@ -186,7 +186,8 @@ def test_a_study_sets_variants_against_the_mean_of_the_base(sources):
         sources.results / "short",
         result("short_base", 0.78, nepochs=8),
         result("short_base_seed1", 0.80, seed=1, nepochs=8),
-        result("short_mixup", 0.75, nepochs=8, mixup=0.2),
+        result("short_mixup", 0.74, nepochs=8, mixup=0.2),
+        result("short_mixup_seed1", 0.76, seed=1, nepochs=8, mixup=0.2),
         result("short_hard", 0.81, nepochs=8, label_rule="majority"),
         result("short_longer", 0.80, nepochs=16),
     )
@@ -194,11 +195,16 @@ def test_a_study_sets_variants_against_the_mean_of_the_base(sources):
     assert base[0] == "the base"
     assert base[1].startswith("79.00 ± ")
     assert best[:3] == ["`--label_rule majority`", "81.00 (71.0–91.0)", "+2.0"]
-    assert longer[:3] == ["`--nepochs 16`", "80.00 (70.0–90.0)", "+1.0"]
-    assert worst[:3] == ["`--mixup 0.2`", "75.00 (65.0–85.0)", "-4.0"]
+    assert longer[:3] == ["`--nepochs 16`", "80.00 (70.0–90.0)", "+1.0, within the spread"]
+    assert worst[:3] == [
+        "`--mixup 0.2`",
+        f"75.00 ± {100 * statistics.stdev([0.74, 0.76]):.2f}",
+        "-4.0",
+    ]
+    assert (longer[-1], worst[-1]) == ("1", "2")
     (sources.recipes / "campaigns").mkdir()
     (sources.recipes / "campaigns" / "plan.yaml").write_text(
-        "study: {name: short, recipe: first, settings: {nepochs: 8},\n"
+        "study: {name: short, recipe: first, seeds: [0, 1], settings: {nepochs: 8},\n"
         "        variants: {mixup: {mixup: 0.2}, hot: {init_lr: 0.5}}}"
     )
     *ran, missing = TABLES["study"](sources, "short").splitlines()
