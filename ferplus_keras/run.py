@@ -27,6 +27,7 @@ RECORD = "run.json"
 MAX_ACCURACY = "model_max_acc.keras"
 MIN_LOSS = "model_min_loss.keras"
 FINAL = "final_model.keras"
+LIGHT = "model_max_acc.onnx"
 STATE = "resume_state.npz"
 HISTORY = "training.csv"
 CURVES = "curves.png"
@@ -268,7 +269,7 @@ def default_data_dir() -> str:
 def find_checkpoint(path: str | Path) -> Path:
     """Return the checkpoint at `path`: the file, or the most accurate model of a run or on the Hub.
 
-    Where Keras is not installed, a run stands for that model's ONNX export, if it has one.
+    Where Keras is not installed, its ONNX export takes its place, in a run if there is one.
 
     Args:
         path: file, run folder, or hf://user/name, which is downloaded once.
@@ -276,14 +277,12 @@ def find_checkpoint(path: str | Path) -> Path:
     Raises:
         InputError: there is no such file.
     """
+    best = LIGHT if find_spec("keras") is None else MAX_ACCURACY
     if hub.is_address(path):
-        return hub.fetch(path, MAX_ACCURACY)
+        return hub.fetch(path, best)
     path = Path(path)
     if path.is_dir() and not (path / "saved_model.pb").is_file():
-        path = path / MAX_ACCURACY
-        export = path.with_suffix(".onnx")
-        if export.is_file() and find_spec("keras") is None:
-            path = export
+        path = path / (best if (path / best).is_file() else MAX_ACCURACY)
     if not path.exists():
         raise InputError(f"no checkpoint at {path}")
     return plain(path)

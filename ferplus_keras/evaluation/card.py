@@ -13,7 +13,7 @@ from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.evaluation.metrics import wilson
 from ferplus_keras.files import replacing, sha256
-from ferplus_keras.run import CARD, CONFIG, MAX_ACCURACY, RECORD, REPORT, Run
+from ferplus_keras.run import CARD, CONFIG, LIGHT, MAX_ACCURACY, RECORD, REPORT, Run
 from ferplus_keras.templates import render
 
 DESCRIPTION = """\
@@ -59,8 +59,7 @@ def card(arguments: argparse.Namespace) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
     print(output)
     if address:
-        export = (run / MAX_ACCURACY).with_suffix(".onnx")
-        files = {"README.md": output, MAX_ACCURACY: run / MAX_ACCURACY, export.name: export}
+        files = {"README.md": output, **{name: run / name for name in (MAX_ACCURACY, LIGHT)}}
         files = {name: path for name, path in files.items() if path.is_file()}
         where = hub.push(address, files, f"{run.folder.name}, by ferplus_keras")
         print(f"{', '.join(files)}: {where}")

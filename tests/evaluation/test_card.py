@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from ferplus_keras import run as run_module
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.cli import main
 from ferplus_keras.config import EvaluateConfig, TrainConfig
@@ -24,7 +25,7 @@ from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.evaluation.metrics import wilson
 from ferplus_keras.hub import is_address, require_place
 from ferplus_keras.models.registry import MODELS, build_model
-from ferplus_keras.run import Run
+from ferplus_keras.run import Run, find_checkpoint
 from ferplus_keras.training.settle import starting_weights
 from ferplus_keras.training.train import train
 from tests import hub_server, tiny
@@ -226,6 +227,9 @@ def test_a_run_goes_to_the_hub_and_comes_back(run, hub, tmp_path, capsys, monkey
     assert [line.partition("of hf://")[2] for line in said] == ["user/faces"] * 2
     assert "--output for" in said[0]
     assert "--output_dir for" in said[1]
+    with monkeypatch.context() as light:
+        light.setattr(run_module, "find_spec", lambda name: None)
+        assert find_checkpoint("hf://user/faces").read_bytes() == b"an export"
     for address in ("hf://user/nothing", "hf://user/faces@gone"):
         with pytest.raises(InputError, match=r"cannot get model_max_acc\.keras of hf"):
             starting_weights(dataclasses.replace(config, weights=address))
