@@ -292,16 +292,9 @@ def _own_info(name: str, classes: Sequence[str], side: int, colour: bool) -> Che
     """Return what is known of a network from elsewhere, evaluated where its classes are known."""
     known = (of for of in DATASETS.values() if sorted(of.class_names) == sorted(classes))
     of = next(known, DATASETS["Folder"])
-    return CheckpointInfo(
-        name,
-        side,
-        tuple(classes),
-        dataset_name=of.name,
-        label_rule="unknown",
-        evaluation_rule=of.rule("majority").name,
-        face_size=side,
-        colour=colour,
-    )
+    labelled = {"label_rule": "unknown", "evaluation_rule": of.rule("majority").name}
+    taken = {"face_size": side, "colour": colour}
+    return CheckpointInfo(name, side, tuple(classes), of.name, **labelled, **taken)
 
 
 def shares(answers: np.ndarray) -> np.ndarray:

@@ -21,9 +21,8 @@ from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.files import require_writable
 from ferplus_keras.formats import FORMATS
-from ferplus_keras.hub import require_place
 from ferplus_keras.models.checkpoint import CheckpointInfo, read_info
-from ferplus_keras.run import PRECISIONS, Run, default_data_dir, find_checkpoint
+from ferplus_keras.run import PRECISIONS, Run, default_data_dir, find_checkpoint, require_place
 from ferplus_keras.workspace import put_back, workspace
 
 if TYPE_CHECKING:
@@ -185,8 +184,6 @@ def check_export(checkpoint: Path, target: Path, kind: str, precision: str) -> N
     endings = [ending for other in FORMATS.values() for ending in other.suffixes]
     if target.suffix != suffix and (suffix or target.suffix in endings):
         raise UsageError(f"--output: expected {wanted} for {kind}, got {target}")
-    if target.resolve() == checkpoint.resolve():
-        raise UsageError(f"--output {target} is the checkpoint itself; name {wanted}")
     if target.exists() and target.is_dir() == bool(suffix):
         raise InputError(f"expected {target} to be {wanted}; it is not: choose another --output")
     if target.is_dir() and any(target.iterdir()) and not (target / "saved_model.pb").is_file():

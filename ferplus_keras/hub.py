@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 
-from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
 
 _SCHEME = "hf:/"  # what pathlib leaves of hf://
@@ -34,11 +34,9 @@ def fetch(address: str | Path, name: str) -> Path:
         return Path(hf_hub_download(repository, name, revision=revision or None))
 
 
-def require_place(address: object, given: object, flag: str) -> None:
-    """Refuse an address on the Hub without `flag`: files do not go into the Hub's cache."""
-    if is_address(address) and not given:
-        name = _text(address).removeprefix(_SCHEME).lstrip("/")
-        raise UsageError(f"expected {flag} for what is written of hf://{name}")
+def shown(address: object) -> str:
+    """Return an address as users type it; pathlib changes it."""
+    return f"hf://{_text(address).removeprefix(_SCHEME).lstrip('/')}"
 
 
 def push(repository: str, files: Mapping[str, Path], message: str) -> str:

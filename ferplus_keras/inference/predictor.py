@@ -40,9 +40,8 @@ class Predictor:
     be pickled. An .onnx model also works in processes forked afterwards; others refuse to.
 
     Args:
-        checkpoint_path: a .keras checkpoint, an export (.onnx, .tflite, .xml, SavedModel folder), a
-            run folder, or an open `Classifier`; None is the bundled model. An .onnx file needs
-            ONNX Runtime only, no Keras.
+        checkpoint_path: what `find_checkpoint` finds, such as a run folder, an export (an .onnx
+            file needs no Keras) or "dlib_resnet.onnx"; or an open `Classifier`; None: the bundled.
         detector: row of `detectors.DETECTORS`, or a function from a picture (h, w, 3) uint8 RGB to
             its faces or boxes. "auto" is YuNet, or MTCNN where YuNet's file cannot be had;
             "whole" takes each picture as one face and squeezes what is not square, as pictures

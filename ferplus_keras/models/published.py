@@ -11,7 +11,7 @@ from ferplus_keras.errors import InputError, one_line, unknown
 from ferplus_keras.files import replacing, require_writable, sha256
 from ferplus_keras.hub import is_address
 from ferplus_keras.models.download import download
-from ferplus_keras.run import find_checkpoint
+from ferplus_keras.run import find_checkpoint, locate
 
 if TYPE_CHECKING:
     from ferplus_keras.models.registry import ModelSpec, PublishedWeights
@@ -40,7 +40,7 @@ def find_weights(spec: ModelSpec, kind: str | os.PathLike | None) -> Path | None
         return None
     if kind not in spec.weights:
         path, known = Path(kind), [*spec.weights, "none"]
-        if path.exists() or is_address(path):
+        if locate(path).exists() or is_address(path):
             return find_checkpoint(path)
         if path.suffix or len(path.parts) > 1:
             expected = " or ".join(map(repr, known))

@@ -18,6 +18,7 @@ from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import SERVER, require
 from ferplus_keras.hub import is_address
 from ferplus_keras.inference.detectors import DETECTORS, WHOLE, find_detector, find_yunet
+from ferplus_keras.run import find_checkpoint, locate
 from ferplus_keras.serve.guard import MEGABYTE, Guard, Limits, Metrics
 
 if TYPE_CHECKING:
@@ -97,21 +98,16 @@ def serve(arguments: argparse.Namespace) -> None:
 
 
 def find_models(paths: Sequence[Path]) -> dict[str, Path]:
-    """Return the models to choose from by name: those given, then the bundled one if it can run.
+    """Return the models to choose from by name: these, then the bundled one if it can run.
 
-    Args:
-        paths: files, run folders and addresses hf://user/name.
-
-    Raises:
-        InputError: a file is missing.
+    `paths` are as `find_checkpoint` takes them, which refuses those that are not there.
     """
     from ferplus_keras.inference.predictor import BUNDLED
 
-    places = []
     for path in paths:
-        if not is_address(path) and not path.exists():
-            raise InputError(f"no model at {path}")
-        places.append(path if is_address(path) else path.resolve())
+        if not is_address(path):
+            find_checkpoint(path)
+    places = [path if is_address(path) else locate(path).resolve() for path in paths]
     models = {f"{place.parent.name}/{place.name}": place for place in places}
     if len(models) < len(places):
         models = {str(place): place for place in places}

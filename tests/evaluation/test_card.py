@@ -23,9 +23,9 @@ from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.card import make_card
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.evaluation.metrics import wilson
-from ferplus_keras.hub import is_address, require_place
+from ferplus_keras.hub import is_address
 from ferplus_keras.models.registry import MODELS, build_model
-from ferplus_keras.run import Run, find_checkpoint
+from ferplus_keras.run import Run, find_checkpoint, require_place
 from ferplus_keras.training.settle import starting_weights
 from ferplus_keras.training.train import train
 from tests import hub_server, tiny
