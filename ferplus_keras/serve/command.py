@@ -98,10 +98,7 @@ def serve(arguments: argparse.Namespace) -> None:
 
 
 def find_models(paths: Sequence[Path]) -> dict[str, Path]:
-    """Return the models to choose from by name: these, then the bundled one if it can run.
-
-    `paths` are as `find_checkpoint` takes them, which refuses those that are not there.
-    """
+    """Return models by name: those at `paths`, as `find_checkpoint` takes them, then our own."""
     from ferplus_keras.inference.predictor import BUNDLED
 
     for path in paths:
@@ -112,7 +109,8 @@ def find_models(paths: Sequence[Path]) -> dict[str, Path]:
     if len(models) < len(places):
         models = {str(place): place for place in places}
     if not paths or (BUNDLED.is_file() and find_spec("onnxruntime")):
-        models[f"{BUNDLED.stem} (bundled)"] = BUNDLED
+        for file in (BUNDLED, BUNDLED.with_name("dlib_resnet.onnx")):
+            models[f"{file.stem} (bundled)"] = file
     return models
 
 

@@ -246,7 +246,9 @@ def test_models_are_called_by_their_folder_and_file(tmp_path):
         path.parent.mkdir(parents=True)
         path.touch()
     hub = Path("hf://user/name")
-    bundled = {"fast_fer (bundled)": BUNDLED}
+    names = ("fast_fer", "dlib_resnet")
+    bundled = {f"{name} (bundled)": BUNDLED.with_name(f"{name}.onnx") for name in names}
+    assert list(find_models([])) == list(bundled)
     named = {"one/model.onnx": paths[0], "two/model.onnx": paths[1], "user/name": hub}
     assert find_models([*paths[:2], hub]) == named | bundled
     assert find_models(paths[::2]) == {str(path): path for path in paths[::2]} | bundled
