@@ -141,6 +141,14 @@ def test_make_demo_runs_what_it_says(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "demo/checkpoints/demo/report.json").is_file()
 
 
+def test_the_accuracies_of_the_readme_are_those_that_were_measured():
+    rows = re.findall(r"^\|.*\| \**([\d.]+) %\** \| \**([\d.]+)\** \|$", README, re.MULTILINE)
+    for row, name in zip(rows, ("bundled", "larger", "face_api", "fer"), strict=True):
+        kept = json.loads((REPOSITORY / "results" / "peers" / f"{name}.json").read_text())
+        scores = kept["splits"]["test"]["FERPlus7"]
+        assert row == (f"{100 * scores['accuracy']:.1f}", f"{scores['macro_f1']:.3f}"), name
+
+
 def test_links_and_pictures_of_the_readme_exist():
     targets = re.findall(r"\]\(([^)#]+)\)", README)
     local = [target for target in targets if "://" not in target]
