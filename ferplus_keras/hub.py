@@ -34,9 +34,10 @@ def fetch(address: str | Path, name: str) -> Path:
         return Path(hf_hub_download(repository, name, revision=revision or None))
 
 
-def shown(address: object) -> str:
-    """Return an address as users type it; pathlib changes it."""
-    return f"hf://{_text(address).removeprefix(_SCHEME).lstrip('/')}"
+def shown(path: object) -> str:
+    """Return a path as users type it: pathlib changes addresses."""
+    name = _text(path).removeprefix(_SCHEME).lstrip("/")
+    return f"hf://{name}" if is_address(path) else str(path)
 
 
 def push(repository: str, files: Mapping[str, Path], message: str) -> str:

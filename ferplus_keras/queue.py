@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -79,6 +80,7 @@ class Queue:
             environment.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
             environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
             environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / self.parallel:.3f}")
+        os.write(job.log, f"\n$ {shlex.join(job.command)}\n".encode("utf-8", "replace"))
         process = subprocess.Popen(
             job.command,
             stdin=subprocess.DEVNULL,
@@ -125,9 +127,10 @@ def lock_log(path: Path) -> int | None:
 
 
 def read_error(log: Path) -> str:
-    """Return the line of a failed command's log that says why."""
+    """Return the line of a log that says why its last command failed."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    last = text[text.rfind("\n$ ") + 1 :].splitlines()
+    lines = [line.strip() for line in last if line.strip() and not line.startswith("$ ")]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return (errors or lines or ["no message"])[-1]
 

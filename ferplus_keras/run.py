@@ -297,7 +297,5 @@ def find_checkpoint(path: str | Path) -> Path:
 
 def require_place(path: Any, given: object, flag: str) -> None:
     """Refuse a checkpoint on the Hub or in the package without `flag`: nothing is written there."""
-    known = given or (not hub.is_address(path) and _PACKAGE not in find_checkpoint(path).parents)
-    if not known:
-        name = hub.shown(path) if hub.is_address(path) else path
-        raise UsageError(f"expected {flag} for what is written of {name}")
+    if not given and (hub.is_address(path) or _PACKAGE in find_checkpoint(path).parents):
+        raise UsageError(f"expected {flag} for what is written of {hub.shown(path)}")

@@ -42,6 +42,11 @@ def job(tmp_path):
     return make
 
 
+def printed(log):
+    """Return what a command printed; the line before shows the command."""
+    return log.read_text().partition("\n$ ")[2].partition("\n")[2]
+
+
 def taking(*jobs):
     waiting = [*jobs]
     return lambda: waiting.pop(0) if waiting else None
@@ -65,14 +70,14 @@ def test_jobs_that_share_a_gpu_leave_memory_to_each_other(job, tmp_path, monkeyp
         monkeypatch.delenv(name, raising=False)
     program = f"{sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
     Queue(parallel).run(taking(job("shown", program)))
-    seen = json.loads((tmp_path / "shown.log").read_text())
+    seen = json.loads(printed(tmp_path / "shown.log"))
     assert [seen.get(name) for name in SHARING] == (
         [None, None] if parallel == 1 else ["true", "false"]
     )
     assert seen.get(SHARE) == (None if parallel == 1 else "0.225")
     monkeypatch.setenv(SHARE, "0.4")
     Queue(parallel).run(taking(job("own", program)))
-    assert json.loads((tmp_path / "own.log").read_text())[SHARE] == "0.4"
+    assert json.loads(printed(tmp_path / "own.log"))[SHARE] == "0.4"
 
 
 def test_time_limit_stops_trainings_first_and_starts_nothing_more(job):
@@ -88,7 +93,7 @@ def test_nothing_follows_a_job_that_was_stopped(job, tmp_path):
     chain = job("first", "sleep 60", job("then", "true"))
     Queue(1, time_limit=1).run(taking(chain))
     assert job.ended == {"first": (-15, True)}
-    assert (tmp_path / "then.log").read_text() == ""  # their log: neither failed
+    assert printed(tmp_path / "then.log") == ""  # their log: neither failed
 
 
 @pytest.mark.skipif(
@@ -97,7 +102,7 @@ def test_nothing_follows_a_job_that_was_stopped(job, tmp_path):
 def test_jobs_side_by_side_have_their_own_cores(job, tmp_path):
     program = "import os, time; time.sleep(0.5); print(sorted(os.sched_getaffinity(0)))"
     Queue(2).run(taking(*(job(str(i), f"exec {sys.executable} -c '{program}'") for i in range(2))))
-    one, two = (set(json.loads((tmp_path / f"{i}.log").read_text())) for i in range(2))
+    one, two = (set(json.loads(printed(tmp_path / f"{i}.log"))) for i in range(2))
     assert one
     assert two
     assert one | two == os.sched_getaffinity(0)
@@ -121,7 +126,7 @@ def test_one_that_does_not_leave_is_killed(job):
 def test_ctrl_c_in_a_terminal_reaches_no_job_by_itself(job, tmp_path):
     program = "import os; print(os.getsid(0) == os.getpid())"
     Queue().run(taking(job("a", f"exec {sys.executable} -c '{program}'")))
-    assert (tmp_path / "a.log").read_text() == "True\n"
+    assert printed(tmp_path / "a.log") == "True\n"
 
 
 def test_an_error_of_the_client_stops_the_jobs_too(job):
@@ -151,6 +156,11 @@ def test_a_signal_is_in_the_log(job, tmp_path):
         ("error: before it was resumed\nerror: after\n", "after"),
         ("Traceback (most recent call last):\nKeyError: 'x'\n\n", "KeyError: 'x'"),
         (" 1 %\r99 %\rerror: disk full\n", "disk full"),
+        (
+            "\n$ train\nerror: before it was resumed\n\n$ train --resume\nKeyError: 'x'\n",
+            "KeyError: 'x'",
+        ),
+        ("\n$ train\nerror: before it was resumed\n\n$ train --resume\n", "no message"),
     ],
 )
 def test_the_last_error_of_a_log_is_told(text, said, tmp_path):

@@ -47,8 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     text = "picture, video, folder, pattern or rtsp://, http:// … address of a video; "
     add("sources", nargs="*", metavar="SOURCE", help=f"{text}- reads them from standard input")
-    text = "run folder, checkpoint, export, or dlib_resnet.onnx, our larger model [fast_fer.onnx]"
-    add("--checkpoint_path", help=text)
+    add("--checkpoint_path", help="run, checkpoint, export or dlib_resnet.onnx [fast_fer.onnx]")
     text = "face detector; auto is yunet, or mtcnn where YuNet's file cannot be had; "
     text += "whole takes each picture as one face [auto]"
     add("--faces", choices=list(DETECTORS), default="auto", help=text)
