@@ -92,7 +92,7 @@ class Classifier:
                 "probabilities, one for each class; got one from "
                 f"{model.input_shape} to {model.output_shape}"
             )
-        colour = face[2:] == (3,)
+        info = _own_info(model.name, class_names, side, colour=face[2:] == (3,))
         if face[2:] == (1,):
             import keras
 
@@ -100,7 +100,6 @@ class Classifier:
             model = keras.Model(
                 faces, model(keras.layers.Reshape((side, side, 1))(faces)), name=model.name
             )
-        info = _own_info(model.name, class_names, side, colour)
         from ferplus_keras.formats.keras import predictor
 
         return cls(info, predictor(model), network=model)
@@ -292,9 +291,10 @@ def _own_info(name: str, classes: Sequence[str], side: int, colour: bool) -> Che
     """Return what is known of a network from elsewhere, evaluated where its classes are known."""
     known = (of for of in DATASETS.values() if sorted(of.class_names) == sorted(classes))
     of = next(known, DATASETS["Folder"])
-    labelled = {"label_rule": "unknown", "evaluation_rule": of.rule("majority").name}
-    taken = {"face_size": side, "colour": colour}
-    return CheckpointInfo(name, side, tuple(classes), of.name, **labelled, **taken)
+    rule = of.rule("majority").name
+    return CheckpointInfo(
+        name, side, tuple(classes), of.name, "unknown", rule, face_size=side, colour=colour
+    )
 
 
 def shares(answers: np.ndarray) -> np.ndarray:

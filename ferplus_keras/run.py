@@ -56,7 +56,7 @@ _EXPORTS = tuple(
 )
 _EXPLAINED = ("explanations*.png", "explanations.npz", "class_means.npz", "class_means.png")
 _LOCK = ".lock"
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).resolve().parent
 READING = ("group", "skip_unreadable")
 """Settings that say how own pictures are read."""
 
@@ -269,8 +269,8 @@ def default_data_dir() -> str:
 def locate(path: str | Path) -> Path:
     """Return a path, or where the network is that comes with the package as a file of that name."""
     kinds = ("inference/*.onnx", "models/trained/*.keras")
-    shipped = {file.name: file for kind in kinds for file in _PACKAGE.glob(kind)}
-    return Path(path) if Path(path).exists() else shipped.get(str(path), Path(path))
+    shipped = (file for kind in kinds for file in _PACKAGE.glob(kind) if file.name == str(path))
+    return Path(path) if Path(path).exists() else next(shipped, Path(path))
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -297,5 +297,5 @@ def find_checkpoint(path: str | Path) -> Path:
 
 def require_place(path: Any, given: object, flag: str) -> None:
     """Refuse a checkpoint on the Hub or in the package without `flag`: nothing is written there."""
-    if not given and (hub.is_address(path) or _PACKAGE in find_checkpoint(path).parents):
+    if not given and (hub.is_address(path) or _PACKAGE in find_checkpoint(path).resolve().parents):
         raise UsageError(f"expected {flag} for what is written of {hub.shown(path)}")

@@ -182,13 +182,14 @@ def _study(sources: Sources, name: str) -> str:
     if not base:
         raise InputError(f"{sources.results / name} has no run of the base, {name}_base.json")
     shared = base[0]["networks"][0]["changed"]
-    shared = {key: value for key, value in shared.items() if key != "seed"}
 
     def flags(settings: dict[str, Any]) -> str:
-        seedless = {key: value for key, value in settings.items() if key != "seed"}
-        changed = {key: value for key, value in seedless.items() if shared.get(key) != value}
-        parts = {key: as_words({key: value}) for key, value in changed.items()}
-        return " ".join(f"`{' '.join(words)}`" for words in parts.values())
+        parts = [
+            as_words({key: value})
+            for key, value in settings.items()
+            if key != "seed" and shared.get(key) != value
+        ]
+        return " ".join(f"`{' '.join(words)}`" for words in parts)
 
     variants: dict[str, list[Result]] = {}
     for result in results.values():

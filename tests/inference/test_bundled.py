@@ -1,6 +1,7 @@
 """The model that comes with the package is the one that its card describes."""
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_networks_of_the_package_have_names(tmp_path, monkeypatch):
         find_checkpoint("dlib_resnet.tflite")
 
 
-@pytest.mark.parametrize("named", ["fast_fer.keras", str(BUNDLED)])
+@pytest.mark.parametrize("named", ["fast_fer.keras", str(BUNDLED), os.path.relpath(BUNDLED)])
 def test_nothing_is_written_into_the_package(named, capsys):
     folders = (BUNDLED.parent, find_checkpoint("fast_fer.keras").parent)
     before = [sorted(folder.iterdir()) for folder in folders]
