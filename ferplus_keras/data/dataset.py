@@ -20,6 +20,7 @@ from ferplus_keras.data.tables import at_line, read_table
 from ferplus_keras.data.targets import ClassMap, Labels, Split, find_class_map, merge_classes
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS, check_class_names, usual_name
 from ferplus_keras.errors import InputError, UsageError, unknown
+from ferplus_keras.inputs import cell
 
 DUPLICATE = "same pixels as a validation or test row"
 EXCLUDED = "listed in --exclude"
@@ -29,20 +30,22 @@ class NoRows(InputError):
     """A label rule keeps no row of a split."""
 
 
-def read_excluded(path: str | Path, rows: int) -> tuple[np.ndarray, str]:
-    """Return which of `rows` rows a CSV file lists in its column `row`, (rows,) bool; its SHA-256.
+def read_excluded(path: str | Path, rows: FileRows) -> tuple[np.ndarray, str]:
+    """Return which rows a CSV file lists in its column `row`, (n,) bool, and its SHA-256.
 
-    Raises InputError where `read_table` does, or for what is not the number of a row.
+    Raises InputError where `read_table` does, for what is not the number of a row, or where own
+    pictures changed since: the row is another picture than the one in the column `path`.
     """
-    name = f"--exclude {path}"
+    name, excluded = f"--exclude {path}", np.zeros(len(rows.splits), bool)
     table, sha256 = read_table(Path(path), ("row",), name)
-    excluded = np.zeros(rows, bool)
     for line, fields in table:
-        field = fields["row"]
-        if not (re.fullmatch("[0-9]{1,18}", field) and int(field) < rows):
-            raise InputError(
-                f"{at_line(name, line)}: expected a row from 0 to {rows - 1}, found '{field[:20]}'"
-            )
+        field, where = fields["row"], at_line(name, line)
+        if not (re.fullmatch("[0-9]{1,18}", field) and int(field) < len(excluded)):
+            last = len(excluded) - 1
+            raise InputError(f"{where}: expected a row from 0 to {last}, found '{field[:20]}'")
+        now = cell(rows.paths[int(field)]) if rows.paths is not None else None
+        if now and (then := fields.get("path", now)) != now:
+            raise InputError(f"{where}: row {field} is {now} now, not {then}; run audit again")
         excluded[int(field)] = True
     return excluded, sha256
 
@@ -126,10 +129,12 @@ class Source:
         in_split = self.rows.splits == name
         row_ids = np.flatnonzero(in_split & labels.keep)
         if not row_ids.size:
+            advice = f"the data files are {', '.join(self.rows.hashes)}"
+            if self.label_set.own_pictures:
+                advice = "add pictures, or give the splits yourself (docs/own_data.md)"
             raise NoRows(
                 f"expected rows for the {name} split of {self.label_set.name}, but of its "
-                f"{np.count_nonzero(in_split)} rows none is kept; the data files are "
-                f"{', '.join(self.rows.hashes)}"
+                f"{np.count_nonzero(in_split)} rows none is kept; {advice}"
             )
         every_row = Split(
             images=self.rows.images,
@@ -297,7 +302,7 @@ def load_dataset(
     hashes = dict(source.rows.hashes)
     train = source.label(rule)
     if exclude:
-        excluded, hashes[Path(exclude).name] = read_excluded(exclude, len(train.keep))
+        excluded, hashes[Path(exclude).name] = read_excluded(exclude, source.rows)
         train = train.without(excluded, EXCLUDED)
     if drop_leaks:
         train = train.without(source.leaked, DUPLICATE)
@@ -326,7 +331,13 @@ def load_split(
     class_names: Sequence[str] | None = None,
     **reading: Any,
 ) -> Split:
-    """Return one split, by the arguments of `open_source` and `Source.split`, and their errors.
+    """Return the rows of one split that a label rule keeps.
+
+    Args:
+        data_dir, dataset_name, cache_dir, class_map, class_names, reading: as for `open_source`.
+        split: "train", "validation" or "test".
+        label_rule: as for train.py, but it labels this split, whichever it is; so soft targets for
+            "test", too, where train.py evaluates by one class.
 
     Example:
         >>> load_split("data", "test").images.shape  # doctest: +SKIP

@@ -56,7 +56,8 @@ def _faces(folder: Path, shard: str) -> list[FaceFile]:
                 path = f"{shard}#{len(files):07}"
                 fields = {name: "" if cell is None else str(cell) for name, cell in values.items()}
                 found = str(names[code] if known else code)
-                files.append(FaceFile(path, found, split, row=(group, row), fields=fields))
+                given = split or split_of(fields.get("split", ""))
+                files.append(FaceFile(path, found, given, row=(group, row), fields=fields))
     return files
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -43,6 +44,8 @@ _OPENING = threading.Lock()  # held while Pillow's warning is off, which is off 
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield the files below a folder that are not hidden; links are followed, no folder twice.
 
+    Folders of runs are left out: their pictures are curves.
+
     Raises:
         InputError: a folder cannot be read.
     """
@@ -52,7 +55,9 @@ def files_below(folder: Path) -> Iterator[Path]:
 
     seen = set()
     for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        if (real := os.path.realpath(parent)) in seen:
+        if again := (real := os.path.realpath(parent)) in seen:
+            print(f"warning: skipped {parent}: {real} is read already", file=sys.stderr)
+        if again or {"run.json", "config.yaml"} <= {*names}:
             folders.clear()
             continue
         seen.add(real)

@@ -54,7 +54,10 @@ def audit(arguments: argparse.Namespace) -> None:
         title = "FER2013 and FER+"
     table = examine(source, source.label(rule), fer)
     if source.rows.paths is not None:
-        table["path"] = [cell(path) for path in source.rows.paths]
+        import pandas
+
+        # As objects: pandas' strings must be UTF-8, file names need not be.
+        table["path"] = pandas.Series(map(cell, source.rows.paths), dtype=object)
     findings = find(table, rule.name, source.class_names, votes)
     write_lists(table, folder)
     write_json(findings, folder / "audit.json")
@@ -283,7 +286,7 @@ def write_audit_page(
         return {"png": png(images[row]), "text": text, "votes": bars}
 
     names = table.get("path", "row " + table["row"].astype(str))
-    place = names + ", " + table["split"]
+    place = names + ", " + table["split"].astype(object)
     dropped = "dropped, " + table["dropped_because"]
     said = dropped.where(table["label"] == "", "label " + table["label"])
     duplicates, ambiguous = findings["duplicates"], findings.get("ambiguous", ())

@@ -124,7 +124,7 @@ def faces_without_labels(dataset: Dataset, exclude: str | None) -> dict[str, Spl
     those of the list `exclude` and what most annotators call no face. The targets have no meaning.
     """
     source, rows = dataset.source, len(dataset.source.rows.splits)
-    unwanted = source.leaked | (read_excluded(exclude, rows)[0] if exclude else False)
+    unwanted = source.leaked | (read_excluded(exclude, source.rows)[0] if exclude else False)
     keep = ~(unwanted & (source.rows.splits == "train"))
     if source.label_set.uses_votes:
         keep &= source.rows.opinions[:, -1] <= source.rows.opinions[:, :-1].sum(axis=1)  # NF last

@@ -11,6 +11,7 @@ from ferplus_keras.data.folder import read_folder
 from ferplus_keras.data.layouts import LAYOUTS, FaceFile
 from ferplus_keras.data.pictures import as_face, read_face
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.run import CONFIG, RECORD
 
 
 def write_faces(folder, counts, seed=0):
@@ -274,13 +275,57 @@ def test_names_that_a_spreadsheet_would_run_are_written_as_the_same_paths(tmp_pa
     assert ",./=1+1.png,b,0,1\n" in (tmp_path / "rows.csv").read_text()
 
 
-@pytest.mark.parametrize("path", ["../face.png", "/etc/face.png", "a/../../face.png"])
+@pytest.mark.parametrize(
+    "path", ["../face.png", "/etc/face.png", "a/../../face.png", "D/../face.png"]
+)
 def test_a_list_stays_below_its_folder(tmp_path, path):
     write_faces(tmp_path, {"a": 1})
     (tmp_path / "data").mkdir()
+    path = path.replace("D", str(tmp_path / "data"))
     (tmp_path / "data" / "labels.csv").write_text(f"path,label\n{path},a\n")
     with pytest.raises(InputError, match="expected a path below"):
         read_folder(tmp_path / "data")
+
+
+def test_a_list_may_name_whole_paths(tmp_path):
+    written = write_faces(tmp_path, {"a": 20, "b": 20})
+    lines = ["path,label", *(f"{tmp_path / path},{path[0]}" for path in written)]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    assert read_folder(tmp_path).paths.tolist() == sorted(written)
+
+
+def test_the_folder_of_a_run_is_no_class(tmp_path):
+    """Training from inside the folder of pictures puts checkpoints/ and its curves there."""
+    write_faces(tmp_path, {"a": 20, "b": 20, "checkpoints/run/logs": 1})
+    before = read_folder(tmp_path).class_names
+    for name in (CONFIG, RECORD):
+        (tmp_path / "checkpoints" / "run" / name).write_text("{}")
+    assert (before, read_folder(tmp_path).class_names) == (("a", "b", "checkpoints"), ("a", "b"))
+
+
+def test_a_second_name_of_a_folder_is_skipped_with_a_warning(tmp_path, capsys):
+    write_faces(tmp_path, {"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 1})
+    (tmp_path / "test").symlink_to("val")
+    assert "val/a" not in "".join(read_folder(tmp_path).paths)
+    warned = f"warning: skipped {tmp_path}/val: {tmp_path}/val is read already"
+    assert warned in capsys.readouterr().err
+
+
+def test_a_list_of_excluded_rows_is_refused_once_its_rows_are_other_pictures(tmp_path):
+    write_faces(tmp_path / "own", {"a": 20, "b": 20})
+    first, second = read_folder(tmp_path / "own").paths[:2]
+    (tmp_path / "list.csv").write_text(f"row,path\n0,{first}\n1,{second}\n")
+    options = {"dataset_name": "Folder", "exclude": tmp_path / "list.csv"}
+    load_dataset(tmp_path / "own", **options)
+    os.rename(tmp_path / "own" / second, tmp_path / "own" / "a" / "+new.png")
+    with pytest.raises(InputError, match=rf"line 2 .*: row 0 is a/\+new\.png now, not {first};"):
+        load_dataset(tmp_path / "own", **options)
+
+
+def test_a_missing_split_of_few_pictures_says_what_to_do(tmp_path):
+    write_faces(tmp_path, {"train/a": 1, "train/b": 1, "test/a": 1}, seed=1)
+    with pytest.raises(InputError, match=r"validation split .* add pictures, or give the splits"):
+        load_dataset(tmp_path, "Folder")
 
 
 @pytest.mark.parametrize("name", ["=1+1", "@sum", "a\tb", os.fsdecode(b"caf\xe9")])

@@ -347,6 +347,20 @@ def test_rows_of_parquet_files_without_a_label_are_left_out(tmp_path, capsys):
     assert "skipped 2 files" in capsys.readouterr().err
 
 
+def test_a_column_of_a_parquet_file_may_give_the_split(tmp_path):
+    parquet(Drawn(tmp_path))
+    import pyarrow.parquet
+
+    shards = sorted((tmp_path / "data").iterdir())
+    table = pyarrow.concat_tables(map(pyarrow.parquet.read_table, shards))
+    given = ["train"] * 4 + ["val"] * 4 + ["test"] * 7
+    pyarrow.parquet.write_table(table.append_column("split", [given]), tmp_path / "all.parquet")
+    for shard in shards:
+        shard.unlink()
+    splits = read_folder(tmp_path).splits.tolist()
+    assert splits == ["train"] * 4 + ["validation"] * 4 + ["test"] * 7
+
+
 def test_rows_of_parquet_files_without_a_person_are_no_group(tmp_path):
     parquet(Drawn(tmp_path))
     import pyarrow.parquet

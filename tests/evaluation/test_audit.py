@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 from itertools import combinations, pairwise
 
@@ -8,7 +9,13 @@ import numpy as np
 import pytest
 
 from ferplus_keras.cli import main
-from ferplus_keras.data.dataset import DATASETS, Source, duplicate_groups, read_excluded
+from ferplus_keras.data.dataset import (
+    DATASETS,
+    Source,
+    duplicate_groups,
+    open_source,
+    read_excluded,
+)
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.data.registry import FileRows
 from ferplus_keras.data.targets import find_class_map
@@ -128,7 +135,7 @@ def test_page_is_complete_and_needs_nothing_else(audited):
         assert f"<h2>{heading}</h2>" in page
 
 
-def test_lists_agree_with_the_numbers_and_can_be_excluded(audited):
+def test_lists_agree_with_the_numbers_and_can_be_excluded(audited, sample_data):
     numbers = json.loads((audited / "audit.json").read_text())
     with (audited / "rows.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -139,7 +146,7 @@ def test_lists_agree_with_the_numbers_and_can_be_excluded(audited):
         of_split = [row for row in rows if row["split"] == name]
         assert len(of_split) == split["rows"]
         assert sum(row["leaked"] == "1" for row in of_split) == split["leaked"]
-    excluded, _ = read_excluded(audited / "disagreements.csv", len(rows))
+    excluded, _ = read_excluded(audited / "disagreements.csv", open_source(sample_data).rows)
     expected = [
         row["split"] == "train" and row["label"] != "" and row["label"] != row["fer2013_label"]
         for row in rows
@@ -158,6 +165,17 @@ def test_data_without_votes(sample_data, tmp_path):
     page = (tmp_path / "audit.html").read_text(encoding="utf-8")
     assert "<h2>Faces of each class</h2>" in page
     assert "<h2>Votes</h2>" not in page
+
+
+def test_names_of_pictures_need_not_be_utf8(tmp_path):
+    for name in (b"a/1.png", b"b/caf\xe9.png", b"b/22.png"):
+        path = tmp_path / "own" / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        face = np.random.default_rng(len(name)).integers(0, 256, (48, 48), np.uint8)
+        path.write_bytes(cv2.imencode(".png", face)[1].tobytes())
+    words = ["--dataset_name", "Folder", "--data_dir", str(tmp_path / "own")]
+    assert main(["audit", *words, "--output_dir", str(tmp_path)]) == 0
+    assert b",b/caf\xe9.png\n" in (tmp_path / "rows.csv").read_bytes()
 
 
 def test_pictures_of_microsofts_script_have_votes_but_no_label_of_fer2013(tmp_path):
