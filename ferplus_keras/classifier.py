@@ -230,7 +230,7 @@ class Classifier:
             name: shown beside a progress bar; None shows no bar.
 
         Raises:
-            InputError: the faces have another shape or type, or a probability is not a number.
+            InputError: the faces have another shape or type, or an answer is no probability.
         """
         axes = faces.ndim - len(self.face_shape)
         if faces.dtype != np.uint8 or axes not in (1, 2) or faces.shape[axes:] != self.face_shape:
@@ -262,11 +262,12 @@ class Classifier:
                 self.seconds += time.perf_counter() - started
                 found[rows] = mean_probabilities(predictions, average)[:, columns]
                 bar.update(count)
-        broken = np.count_nonzero(~np.isfinite(found).all(axis=1))
+        broken = np.count_nonzero(~((found > -1e-3) & (found < 1.001)).all(axis=1))  # or not finite
         if broken:
             raise InputError(
-                f"{self.path or 'the network'} returns non-finite numbers for {broken} of "
-                f"{len(faces)} faces{f' of {name}' if name else ''}; its weights are broken"
+                f"{self.path or 'the network'} returns no probabilities for {broken} of "
+                f"{len(faces)} faces{f' of {name}' if name else ''}: its weights are broken, or it "
+                "lacks a softmax in its last layer"
             )
         return found
 
@@ -300,7 +301,7 @@ def _own_info(name: str, classes: Sequence[str], side: int, colour: bool) -> Che
 def shares(answers: np.ndarray) -> np.ndarray:
     """Return (n, C) answers divided by their sums if they are a sigmoid's, as losses take them."""
     sums = answers.sum(axis=1, keepdims=True)
-    if np.allclose(sums, 1, atol=1e-3) or answers.min() < 0:  # a softmax's, or no probabilities
+    if np.allclose(sums, 1, atol=1e-3):  # a softmax's
         return answers
     return answers / np.maximum(sums, np.finfo(np.float32).tiny)
 

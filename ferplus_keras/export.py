@@ -178,6 +178,8 @@ def check_export(checkpoint: Path, target: Path, kind: str, precision: str) -> N
         instead = f"; choose {' or '.join(others)}" if others else ""
         raise UsageError(f"{kind} has no precision {precision}{instead}")
     require(("keras", "tensorflow"), "exporting")
+    if checkpoint.suffix != ".keras":
+        raise InputError(f"{checkpoint} is not a .keras file, which is what can be exported")
     read_info(checkpoint)
     suffix = form.suffixes[0]
     wanted = f"a file ending in {suffix}" if suffix else "a folder"

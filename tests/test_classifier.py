@@ -125,9 +125,10 @@ def test_means_of_probabilities_and_logits():
         mean_probabilities([a, b], "votes")
 
 
-def test_what_is_no_number_is_refused(faces):
-    broken = left_right(run=lambda batch: np.full((len(batch), 2), np.nan, np.float32))
-    with pytest.raises(InputError, match="non-finite numbers for 5 of 5 faces"):
+@pytest.mark.parametrize("answer", [np.nan, np.inf, -2.5, 3.0])
+def test_what_is_no_probability_is_refused(faces, answer):
+    broken = left_right(run=lambda batch: np.full((len(batch), 2), answer, np.float32))
+    with pytest.raises(InputError, match="no probabilities for 5 of 5 faces"):
         broken.probabilities(faces)
 
 

@@ -54,7 +54,8 @@ def evaluate(
     Args:
         subject: a Keras model whose outputs are `split.class_names` in their order; a classifier,
             a trained file or a run folder, whose classes are arranged by name; probabilities of
-            the split's rows, (n, C); or an `EvaluateConfig`, for `evaluate_files`.
+            the split's rows, (n, C), or a pandas table with a column for each class; or an
+            `EvaluateConfig`, for `evaluate_files`.
         split: the labelled faces, as `load_split` returns them.
 
     Returns:
@@ -80,6 +81,8 @@ def evaluate(
     if isinstance(subject, Classifier):
         found = shares(subject.arranged(split.class_names).probabilities(split.images))
     else:
+        if {*getattr(subject, "columns", ())} == {*split.class_names}:
+            subject = subject[[*split.class_names]]
         found = as_probabilities(subject, split.targets.shape)
     return Evaluation(split, found).scores()
 

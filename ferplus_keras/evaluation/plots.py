@@ -55,7 +55,7 @@ def draw_confusion(report: dict[str, Any], path: Path) -> None:
         drawn.plot(cmap="Blues", ax=axes, colorbar=False, im_kw=limits, text_kw=small)
         for place, text in np.ndenumerate(drawn.text_):
             text.set_text(f"{shares[place]:.0%}\n{counts[place]}" if counts[place] else "")
-        axes.set_xticks(range(len(names)), names, rotation=40, ha="right", parse_math=False)
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
         title = f"{name}: accuracy {scores['accuracy']:.4f}, n = {scores['n']}"
         axes.set(xlabel="predicted", ylabel="true", title=title)
     title = f"{report['model']} on {report['dataset_name']}, {report['label_rule']}"
@@ -89,7 +89,7 @@ def draw_comparison(found: dict[str, Any], path: Path) -> None:
     f1.loc[classes].plot.bar(
         ax=axes, color=colours, edgecolor="white", width=0.8, ylabel="F1", ylim=(0, 1), rot=0
     )
-    axes.set_xticks(range(len(classes)), classes, parse_math=False)
+    axes.set_xticks(range(len(classes)), classes)
     for bar, known in zip(axes.patches, f1.loc[classes].notna().T.to_numpy().flat, strict=True):
         if not known:  # its bar has no height, as that of 0
             place = bar.get_x() + bar.get_width() / 2
@@ -106,14 +106,18 @@ def _whiskers(axes: Axes, names: list[str], found: list[dict], key: str, colours
     for place, (each, colour) in enumerate(zip(found, colours, strict=True)):
         axes.plot(each[f"{key}_interval"], [place, place], color=colour, linewidth=2)
         axes.plot(each[key], place, "o", color=colour)
-    axes.set_yticks(range(len(names)), names, fontsize=9, parse_math=False)
+    axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="x", alpha=0.3)
 
 
 def _save(figure: Figure, title: str, path: Path, **written: str) -> None:
     """Write a PNG file with a title, and texts that programs can read."""
+    from matplotlib.text import Text
+
     figure.suptitle(title, fontsize=12)
+    for text in figure.findobj(Text):  # of names, in which $ is no formula
+        text.set_parse_math(False)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120, metadata=written)
 

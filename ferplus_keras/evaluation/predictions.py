@@ -93,15 +93,17 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
     folder = arguments.output_dir or path.with_name(f"{path.stem}_report")
     if (folder / PREDICTIONS).resolve() == path.resolve():
         raise UsageError(f"{path} would be replaced: choose another --output_dir")
-    table = _read(path)
+    if (table := _read(path)).empty:
+        raise InputError(f"{path}: expected one line per face, found none")
     columns = _class_columns(table, arguments.classes, path)
     dataset_name = arguments.dataset_name or ("FERPlus" if "contempt" in columns else "FERPlus7")
     rule = DATASETS[dataset_name].rule(arguments.label_rule).name
     reading = {name: getattr(arguments, name) for name in READING}
     source = open_source(arguments.data_dir, dataset_name, arguments.cache_dir, **reading)
-    if source.label_set.own_pictures and {*source.class_names, *COLUMNS[:4]} <= {*table}:
+    if source.label_set.own_pictures and {*source.class_names, *COLUMNS[:5]} <= {*table}:
         # They may lack classes that test.py's file has.
-        classes = {name: source.class_map.get(name, ()) for name in table if name not in COLUMNS}
+        names = [*table][table.columns.get_loc("predicted") + 1 : table.columns.get_loc("path")]
+        classes = {name: source.class_map.get(name, ()) for name in names}
         source = replace(source, class_map=classes)
     not_known = list(NOT_KNOWN)
     values = _values(table, columns, source, path, not_known)
@@ -127,19 +129,19 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
 
 
 def _read(path: Path) -> pandas.DataFrame:
-    """Return a file as a table; the columns of a plain array are called 0, 1 and so on."""
+    """Return a file as a table, without a nameless index; an array's columns are 0, 1 and so on."""
     import pandas
 
     try:
         if path.suffix == ".csv":
-            if not (lines := [line for _, line in read_table(path, ())[0]]):
-                raise InputError(f"{path}: expected one line per face, found none")
-            return pandas.DataFrame(lines, dtype=object)  # a name may be no UTF-8
+            lines = [line for _, line in read_table(path, ())[0]]  # a name may be no UTF-8
+            return pandas.DataFrame(lines, dtype=object).drop(columns="", errors="ignore")
         if path.suffix == ".npy":
             return pandas.DataFrame(np.load(plain(path)))
         if path.suffix == ".parquet":
             require(("pyarrow",), "reading Parquet")
-            return pandas.read_parquet(path).reset_index()
+            table = pandas.read_parquet(path)
+            return table.reset_index(drop=table.index.names == [None])
     except DAMAGED_ARRAY as error:
         raise InputError(f"cannot read {path}: {one_line(error)}") from None
     raise InputError(f"{path}: expected .csv, .npy or .parquet; test.py evaluates models")
@@ -172,8 +174,9 @@ def _values(
             f"{path}: expected a header that names each of {', '.join(names)}; found "
             f"{', '.join(map(str, table))}"
         )
-    values = np.zeros((len(table), len(names)))
-    for index, name in enumerate(names):
+    others = {*columns} & {*FERPLUS_CLASSES} - {*map(usual_name, names)}  # are left out below
+    values = np.zeros((len(table), len(names) + len(others)))
+    for index, name in enumerate((*names, *others)):
         if name not in lacking:
             column = table[columns[usual_name(name)]]
             values[:, index] = pandas.to_numeric(column, errors="coerce")
@@ -184,9 +187,13 @@ def _values(
         notes.append("contempt: the model has no such class, so it counts as never predicted")
     elif source.label_set.name == "FERPlus7":
         notes.append("contempt: its faces are left out (they count with --dataset_name FERPlus)")
-    if (columns.keys() & {*FERPLUS_CLASSES}) - {*map(usual_name, names)}:
-        values /= np.maximum(values.sum(axis=1, keepdims=True), 1e-12)
-    return evaluation.as_probabilities(values, values.shape)
+    kept = evaluation.as_probabilities(values, values.shape)[:, : len(names)]
+    if others:
+        kept += np.finfo(
+            np.float32
+        ).tiny  # nothing is left of a face that is another class for sure
+        kept /= kept.sum(axis=1, keepdims=True)
+    return kept
 
 
 def _rows(
@@ -199,11 +206,12 @@ def _rows(
     """
     spelt = {str(name).casefold().replace("_", "").replace(" ", ""): name for name in table}
     known, splits_of = source.rows.paths, source.rows.splits
-    if "row" in spelt:
+    named = [spelt[name] for name in ("imagename", "image", "path") if name in spelt]
+    # A row of own pictures is a place in a list that changes with them.
+    if "row" in spelt and not (named and known is not None):
         known, column = np.arange(len(splits_of)), spelt["row"]
     else:
         known = source.rows.names if known is None else known
-        named = [spelt[name] for name in ("imagename", "image", "path") if name in spelt]
         if named and known is None:
             raise UsageError(
                 f"{path}: {source.label_set.name} does not know pictures by the names in column "
@@ -224,6 +232,8 @@ def _rows(
         rows = kept if len(table) == len(kept) else every
         return np.sort(rows), np.argsort(rows)
     table = table[table[column] != ""]  # FER+ has images without a name, of which no rule keeps one
+    if table.empty:
+        raise InputError(f"{path}: expected the name of a picture in column {column}, found none")
     lines = [str(line).strip().removesuffix(".0") for line in table[column]]
     lines = [line.removeprefix("./") for line in lines]  # as `inputs.cell` writes some paths
     if known is source.rows.names:  # of files in no folder

@@ -87,12 +87,17 @@ def test_other_shapes_of_the_same_answers_score_the_same(table, sample_data, tmp
     shuffled[["Image name", *sorted(FERPLUS_CLASSES)]].to_csv(tmp_path / "by_image.csv", sep=";")
     numbered = table.drop(columns="image").astype({"row": float})  # as beside a missing number
     numbered.to_parquet(tmp_path / "by_row.parquet")
+    table[list(FERPLUS_CLASSES)].to_csv(tmp_path / "index.csv")
+    table[list(FERPLUS_CLASSES)].set_axis(map(str, range(8)), axis=1).to_parquet(
+        tmp_path / "index.parquet"
+    )
     np.save(tmp_path / "every.npy", table[list(FERPLUS_CLASSES)].to_numpy())
     in_order = table[table["row"].isin(kept)]
     np.save(tmp_path / "kept.npy", in_order[list(FERPLUS_CLASSES)].to_numpy())
     expected, _ = scored(tmp_path / "by_row.csv", sample_data)
-    for name in ("by_image.csv", "by_row.parquet", "every.npy", "kept.npy"):
-        words = ("--splits", "test") if name.endswith(".npy") else ()
+    in_order = ("index.csv", "index.parquet", "every.npy", "kept.npy")
+    for name in ("by_image.csv", "by_row.parquet", *in_order):
+        words = ("--splits", "test") if name in in_order else ()
         found, _ = scored(tmp_path / name, sample_data, *words)
         for score in ("n", "accuracy", "confusion_matrix", "leak_free"):
             assert found[score] == expected[score], name
@@ -155,6 +160,10 @@ def test_seven_classes_leave_contempt_out_or_miss_it(table, sample_data, tmp_pat
     table.to_csv(tmp_path / "eight.csv", index=False)
     same, _ = scored(tmp_path / "eight.csv", sample_data, "--dataset_name", "FERPlus7")
     assert same["confusion_matrix"] == found["confusion_matrix"]
+    sure = table.assign(**dict.fromkeys(FERPLUS_CLASSES, 0.0) | {"contempt": 1.0})
+    pandas.concat([sure[:1], table[1:]]).to_csv(tmp_path / "sure.csv", index=False)
+    same, _ = scored(tmp_path / "sure.csv", sample_data, "--dataset_name", "FERPlus7")
+    assert same["n"] == found["n"]
     six, _ = scored(tmp_path / "seven.csv", sample_data, "--dataset_name", "FER6")
     split = load_split(sample_data, "test", "FER6")
     places = np.searchsorted(table["row"], split.row_ids)
@@ -203,6 +212,9 @@ def test_what_cannot_be_used_is_named(table, sample_data, tmp_path, capsys):
     assert "'much'" in said(text)
     assert "expected a header that names each of neutral" in said(table[["row", "anger"]])
     assert "one line per face, found none" in said(table[:0])
+    assert "column image, found none" in said(table.drop(columns="row").assign(image=""))
+    ten = table.assign(**{name: table[name] * 10 for name in classes})
+    assert "sum 1" in said(ten, "--dataset_name", "FERPlus7")
     assert "give --splits" in said(table[classes])
     line = said(table[["image", *classes]], "--dataset_name", "FER", "--splits", "test")
     assert "FER does not know pictures by the names in column image" in line
@@ -249,6 +261,8 @@ def test_evaluate_takes_probabilities_and_a_split(table, sample_data):
     spread = 0.8 * values + 0.2 / 8  # so that no probability is rounded to 0
     rounded, exact = evaluate(np.round(spread, 2), split), evaluate(spread, split)
     assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.1)
+    sorted_columns = pandas.DataFrame(values, columns=FERPLUS_CLASSES)[sorted(FERPLUS_CLASSES)]
+    assert evaluate(sorted_columns, split) == found
     with pytest.raises(InputError, match="of shape"):
         evaluate(values[1:], split)
     with pytest.raises(InputError, match="softmax"):
@@ -277,7 +291,8 @@ def test_own_pictures_go_by_the_names_that_labels_writes(tmp_path):
     label_counts(data, "Folder", output=tmp_path / "rows.csv", skip_unreadable=True)
     rows = pandas.read_csv(tmp_path / "rows.csv")
     assert "./=1+1.png" in rows["image"][rows["split"] == "test"].tolist()
-    rows[rows["split"] == "test"].drop(columns="row").to_csv(tmp_path / "mine.csv", index=False)
+    # By their names, whatever their rows were when the list was written.
+    rows[rows["split"] == "test"].assign(row=7).to_csv(tmp_path / "mine.csv", index=False)
     words = ("--dataset_name", "Folder", "--skip_unreadable")
     found, _ = scored(tmp_path / "mine.csv", data, *words)
     assert (found["n"], found["accuracy"]) == (20, 1)
@@ -314,3 +329,5 @@ def test_own_pictures_may_lack_classes_that_the_predictions_have(tmp_path):
     again, _ = scored(tmp_path / "predictions.csv", data, "--dataset_name", "Folder")
     for name in ("n", "accuracy", "loss", "macro_f1", "confusion_matrix"):
         assert again[name] == found.scores()[name]
+    pandas.read_csv(tmp_path / "predictions.csv").assign(note="").to_csv(tmp_path / "index.csv")
+    assert scored(tmp_path / "index.csv", data, "--dataset_name", "Folder")[0] == again
