@@ -286,7 +286,8 @@ def exit_code(
         for name in ("SIGTERM", "SIGHUP"):  # a cluster's "time is up" is a Ctrl-C
             with contextlib.suppress(ValueError, AttributeError):  # not the main thread; Windows
                 number = getattr(signal, name)
-                handlers[number] = signal.signal(number, _terminate)
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks for
+                    handlers[number] = signal.signal(number, _terminate)
         code = 0
         try:
             if parsed := read(sys.argv[1:] if argv is None else argv):
@@ -335,6 +336,9 @@ def escape_output() -> None:
             return codecs.lookup_error("backslashreplace")(error)
 
     codecs.register_error("bytes-or-backslash", escape)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by >&-
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="bytes-or-backslash")

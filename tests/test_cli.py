@@ -251,6 +251,23 @@ def test_signals_are_handled_by_a_command_while_it_runs_only():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_signal_that_is_ignored_stays_ignored():
+    """As nohup asks for."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        found = []
+        exit_code(lambda argv: (lambda _: found.append(signal.getsignal(signal.SIGHUP)), argv))([])
+        assert found == [signal.SIG_IGN]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_closed_standard_streams_are_as_good_as_empty(monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert exit_code(lambda argv: (lambda _: print(sys.stdin.read()), argv))([]) == 0
+
+
 def test_a_defect_keeps_its_traceback():
     def verb(arguments):
         raise RuntimeError("shapes differ")

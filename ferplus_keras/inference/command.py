@@ -15,7 +15,7 @@ import numpy as np
 
 from ferplus_keras.arguments import Number
 from ferplus_keras.data.augment import VIEWS
-from ferplus_keras.data.pictures import read_picture
+from ferplus_keras.data.pictures import SUFFIXES, read_picture
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import require_writable
 from ferplus_keras.inference import tables
@@ -23,7 +23,14 @@ from ferplus_keras.inference.annotate import annotate, write_picture
 from ferplus_keras.inference.crop import MARGIN
 from ferplus_keras.inference.detectors import DETECTORS
 from ferplus_keras.inference.predictor import Prediction, Predictor
-from ferplus_keras.inference.sources import Source, copy_paths, find_sources, is_video, shown_name
+from ferplus_keras.inference.sources import (
+    VIDEO_SUFFIXES,
+    Source,
+    copy_paths,
+    find_sources,
+    is_video,
+    shown_name,
+)
 from ferplus_keras.inference.video import EVERY, predict_video
 from ferplus_keras.progress import progress_bar
 
@@ -52,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text += "whole takes each picture as one face [auto]"
     add("--faces", choices=list(DETECTORS), default="auto", help=text)
     add("--faces_weights", help="YuNet's file [found, or fetched once]")
-    text = f"how much wider than fitted to the face it is cut out, as a share [{MARGIN:g}]"
+    text = f"enlarge the crop of each face by this share of its side [{MARGIN:g}]"
     add("--margin", type=Number(float, low=-0.5, high=2), default=MARGIN, help=text)
     add("--tta", choices=list(VIEWS), default="none", help="average over views of a face [none]")
     add("--json", action="store_true", help="print JSON instead of a table")
@@ -129,6 +136,8 @@ def _check(arguments: argparse.Namespace) -> tuple[list[Source], dict[Source, Pa
         if path and path != tables.STANDARD_OUTPUT:
             if path.is_dir():
                 raise UsageError(f"{flag}: expected a file, got the folder {path}")
+            if path.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES):  # a forgotten name: *.jpg
+                raise UsageError(f"{flag}: expected the name of a table, got {path}")
             require_writable(path.parent, "place for the table")
     copies = {}
     if arguments.save_dir:

@@ -47,7 +47,7 @@ class Predictor:
             "whole" takes each picture as one face and squeezes what is not square, as pictures
             to train on.
         faces_weights: YuNet's file; None finds or fetches it.
-        margin: how much larger than fitted to the face it is cut out, as a share of the side.
+        margin: by which share of its side the crop of a face is enlarged.
         tta: row of `VIEWS`, over which the probabilities are averaged.
         batch_size: faces the network sees at once.
 
@@ -174,7 +174,8 @@ class Predictor:
                 f"{path or 'a network from memory'} does not run in a forked process; build the "
                 "Predictor in each process, or use an .onnx export"
             )
-        return self.classifier.probabilities(faces, batch_size=self.batch_size, tta=self.tta)
+        settings = {"batch_size": self.batch_size, "tta": self.tta}
+        return self.classifier.probabilities(np.asarray(faces), **settings)
 
     def describe(self, box: Sequence[float], probabilities: np.ndarray) -> Prediction:
         """Return the prediction of one face from its (C,) probabilities."""

@@ -40,7 +40,8 @@ COPIED = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".mp4")
 Source = Path | str | int
 """A file, the address of a video, or the number of a camera."""
 
-AHEAD = 16  # most frames of a file that are decoded before they are asked for
+AHEAD = 16  # most frames of a file that are decoded ahead, and that the network sees together
+IN_MEMORY = 100_000_000  # bytes that they may take
 CODECS = ("avc1", "mp4v")  # of annotated copies, best first: H.264 is what browsers play
 NOTE = (
     "note: annotated copies have no sound{codec}. With FFmpeg: ffmpeg -i COPY -i ORIGINAL -map 0:v "
@@ -164,6 +165,7 @@ class Video(NamedTuple):
     rate: float  # frames per second, on average
     count: int  # number of frames that the file announces; 0 where it is not known
     live: bool  # whether it never ends; its frames are dropped where they come too fast
+    ahead: int  # frames that are decoded ahead, and that the network sees together
 
 
 def open_video(source: Source) -> Video:
@@ -195,13 +197,15 @@ def open_video(source: Source) -> Video:
     if not good:
         raise InputError(f"{name} has no frames that can be read")
     rate = capture.get(cv2.CAP_PROP_FPS)
-    rate = rate if 0 < rate <= 1000 else 25.0
+    # Of a higher rate with many digits, MPEG-4 cannot express the inverse.
+    rate = round(rate, 3 if rate < 60 else 1) if 0 < rate <= 1000 else 25.0
     count = 0 if isinstance(source, int) else max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
     live = not isinstance(source, Path) and not count
-    return Video(name, _decoded(capture, first, rate, live), rate, count, live)
+    ahead = 1 if live else min(AHEAD, IN_MEMORY // first.nbytes + 1)
+    return Video(name, _decoded(capture, first, rate, live, ahead), rate, count, live, ahead)
 
 
-def _decoded(capture, first: np.ndarray, rate: float, live: bool) -> Iterator[Frame]:
+def _decoded(capture, first: np.ndarray, rate: float, live: bool, ahead: int) -> Iterator[Frame]:
     """Yield the frames of an open capture, which a thread decodes and closes."""
     import cv2
 
@@ -213,7 +217,7 @@ def _decoded(capture, first: np.ndarray, rate: float, live: bool) -> Iterator[Fr
             return time.perf_counter()
         return capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
-    waiting: queue.Queue = queue.Queue(1 if live else AHEAD)
+    waiting: queue.Queue = queue.Queue(ahead)
     stopped = threading.Event()
 
     def decode() -> None:

@@ -20,14 +20,13 @@ from ferplus_keras.errors import Terminated
 from ferplus_keras.inference.annotate import annotate
 from ferplus_keras.inference.crop import Box, DetectedFace, middle_of, overlap, shrink
 from ferplus_keras.inference.predictor import Prediction, Predictor
-from ferplus_keras.inference.sources import Frame, Source, open_video, video_writer
+from ferplus_keras.inference.sources import AHEAD, Frame, Source, open_video, video_writer
 from ferplus_keras.inference.tables import AddFaces
 from ferplus_keras.progress import progress_bar
 
 EVERY = 10  # frames from one detection to the next; a lost face is looked for at once
 DETECTED_SIDE = 480  # frames with a longer side are made smaller for detection, in pixels
 SMOOTHING = 0.8  # share of the earlier probabilities in a face's running mean
-CHUNK = 16  # frames whose faces the network sees together; those of a live source one by one
 LONGEST_GAP = 250  # most times that a copy repeats a frame to keep in step with its source
 
 TEMPLATE = 32  # side to which a face is brought to compare its looks, in pixels
@@ -125,7 +124,7 @@ def predict_video(
     counting = progress_bar(total=total, desc=video.name, unit=" frames")
     with writing as add_frame, counting as bar:
         try:
-            seen = predict_frames(video.frames, predictor, every, 1 if video.live else CHUNK)
+            seen = predict_frames(video.frames, predictor, every, video.ahead)
             for index, (moment, frame, found) in enumerate(seen):
                 if seconds is not None and index and moment >= seconds - 0.5 / video.rate:
                     break
@@ -151,10 +150,12 @@ def predict_video(
                     bar.set_postfix_str(", ".join(face.label for face in faces), refresh=False)
                 bar.update()
             else:
-                if video.count - summary.frames > max(2, video.count // 50):
+                wanted = (seconds or 0) if video.live else video.count / video.rate
+                if wanted - moment > max(2.5 / video.rate, wanted / 50):
                     summary.problem = (
-                        f"{video.name} announces {video.count} frames, but only {summary.frames} "
-                        "can be read: it is cut off or damaged"
+                        f"{video.name} ends after {moment:.1f} of {wanted:.1f} s and "
+                        f"{summary.frames} of {video.count or 'endless'} frames: it is cut off or "
+                        "damaged, or was trimmed without encoding it again, or its sound is longer"
                     )
         except KeyboardInterrupt as stop:
             if not summary.frames:
@@ -168,7 +169,7 @@ def predict_video(
 
 
 def predict_frames(
-    frames: Iterable[Frame], predictor: Predictor, every: int = EVERY, chunk_size: int = CHUNK
+    frames: Iterable[Frame], predictor: Predictor, every: int = EVERY, chunk_size: int = AHEAD
 ) -> Iterator[tuple[float, np.ndarray, list[tuple[int, Prediction]]]]:
     """Yield each frame's seconds, the frame, and the number and smoothed prediction of each face.
 

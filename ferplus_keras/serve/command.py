@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `serve`."""
     parser.description = DESCRIPTION
     add = parser.add_argument
-    text = "run folders, checkpoints and exports to choose from, beside the bundled model"
+    text = "run folders, checkpoints and exports to choose from, beside the two bundled"
     add("--checkpoint_path", type=Path, nargs="+", default=[], metavar="PATH", help=text)
     add("--faces", choices=list(DETECTORS), help="default face detector [the first usable one]")
     add("--faces_weights", type=Path, help="YuNet's file [the one that fetch downloaded]")

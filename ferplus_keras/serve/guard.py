@@ -102,7 +102,8 @@ class Guard:
     _buckets: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.hosts = {host.lower() for host in self.hosts} - {"localhost"}
+        given = {host.lower() for host in self.hosts}
+        self.hosts = given | {*map(_name, given)} - {"localhost", ""}  # with their ports or without
         for name in ("active", "streams", "held"):
             getattr(self.metrics, name).set_function(partial(getattr, self, name))
 

@@ -265,7 +265,7 @@ def test_a_video_that_was_cut_off_is_answered_as_far_as_it_goes(light, album, ca
     read = entry["frames"]
     assert 5 < read < 35
     assert len(set((album / "f.csv").read_text().splitlines())) == read + 1
-    assert f"announces 40 frames, but only {read} can be read" in errors[0]
+    assert f"of 4.0 s and {read} of 40 frames: it is cut off or damaged, or was" in errors[0]
     assert errors[0] == f"error: {entry['error']}"
     code, _, errors = run(capsys, path, "--seconds", "0.5", "--faces", "whole")
     assert (code, errors) == (0, [])
@@ -371,6 +371,12 @@ def test_the_detector_and_the_network_are_asked_in_batches(light, album, capsys,
         ("album --csv album/one/a.png/f.csv", 1, "cannot write to album/one/a.png"),
         ("album --csv album", 2, "--csv: expected a file, got the folder album"),
         ("album/one --submission album", 2, "--submission: expected a file, got the folder album"),
+        ("--faces whole --csv album/one/a.png album/one/a.png", 2, "--csv: expected the name of a"),
+        (
+            "album/one --submission s.MP4",
+            2,
+            "--submission: expected the name of a table, got s",
+        ),
         ("album/one --csv s.csv --submission s.csv", 2, "expected another file than --csv s.csv"),
         ("album/one --json --submission -", 2, "expected one of --submission - and --json on"),
         ("--webcam 99", 1, "cannot open camera 99"),

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import re
 import struct
 import sys
 import threading
@@ -403,6 +404,62 @@ def test_a_camera_runs_until_its_time_is_up(light, monkeypatch, tmp_path):
     assert summary.name == "camera 0"
     assert 1 <= summary.frames <= 10  # at 25 frames/s, less those that nobody had time for
     assert not decoding()
+
+
+def test_a_camera_that_stops_before_its_time_is_named(light, monkeypatch):
+    class Unplugged(Camera):
+        def read(self):
+            good, image = super().read()
+            return good and self.index < 9, image
+
+    monkeypatch.setattr(cv2, "VideoCapture", Unplugged)
+    assert predict_video(0, Predictor()).problem is None
+    assert re.match(
+        r"camera 0 ends after 0\.\d of 60\.0 s and \d of endless frames",
+        predict_video(0, Predictor(), seconds=60).problem,
+    )
+
+
+def test_fewer_frames_than_announced_are_no_fault_where_they_last_as_long(light, monkeypatch):
+    """A variable rate, of which FFmpeg knows the mean of two."""
+
+    class Variable(Camera):
+        def __init__(self, source):
+            self.index = -1
+
+        def read(self):
+            good, image = super().read()
+            return good and self.index < 45, image
+
+        def get(self, what):
+            known = {cv2.CAP_PROP_FPS: 29.97, cv2.CAP_PROP_FRAME_COUNT: 60}
+            return known.get(what, 1000 / 29.97 * self.index * 60 / 45)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Variable)
+    summary = predict_video("http://localhost/clip.webm", Predictor())
+    assert (summary.frames, summary.problem) == (45, None)
+
+
+@pytest.mark.parametrize("rate", [23.976, 59.9412, 119.8834, 229.2737])
+def test_copies_of_any_rate_are_written(tmp_path, rate, monkeypatch):
+    class Rated(Camera):
+        def get(self, what):
+            return {cv2.CAP_PROP_FPS: rate, cv2.CAP_PROP_FRAME_COUNT: -1}.get(what, 40 * self.index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2, "VideoCapture", Rated)
+        found = open_video(0).rate
+    assert found == pytest.approx(rate, abs=0.05)
+    with video_writer(tmp_path / "copy.mp4", found) as add:
+        for index in range(3):
+            add(frame(index))
+    assert len(list(open_video(tmp_path / "copy.mp4").frames)) == 3
+
+
+def test_large_frames_are_few_at_a_time(clip, monkeypatch):
+    assert open_video(clip).ahead == 16
+    monkeypatch.setattr(sources, "IN_MEMORY", 3 * 320 * 240 * 3)
+    assert open_video(clip).ahead == 4
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Terminated(15)])

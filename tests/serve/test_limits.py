@@ -144,8 +144,9 @@ def test_an_answer_may_take_so_long(serve, engine, monkeypatch):
     ],
 )
 def test_only_own_names_are_answered(host, status, serve):
-    client = serve(hosts=["faces.example.org"])
-    assert client.get("/", headers={"host": host}).status_code == status
+    for given in ("faces.example.org", "Faces.example.org:8443"):
+        client = serve(hosts=[given])
+        assert client.get("/", headers={"host": host}).status_code == status
 
 
 @pytest.mark.parametrize(

@@ -454,7 +454,16 @@ def test_a_wrong_token_is_named_in_a_browser(open_page):
 
 def test_the_camera_in_a_browser(open_page):
     page = open_page(permissions=["camera"])
-    page.click("text=Use the camera")
+    page.evaluate("""() => {
+      tracks = [];
+      const plain = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      navigator.mediaDevices.getUserMedia = async (asked) => {
+        const media = await plain(asked);
+        tracks.push(...media.getTracks());
+        return media;
+      };
+    }""")
+    page.dblclick("text=Use the camera")
     page.wait_for_selector(".card[data-number='2']")
     said = "() => { spoken = 0; new MutationObserver((all) => (spoken += all.length)).observe("
     page.evaluate(said + "$('title'), { childList: true }); }")
@@ -469,8 +478,10 @@ def test_the_camera_in_a_browser(open_page):
     page.wait_for_function("() => frames >= 3")
     assert page.locator("#boxes .on:focus").get_attribute("data-number") == "1"
     assert page.evaluate("() => spoken") == 0  # a screen reader has nothing new to say
+    assert page.evaluate("() => tracks.map((track) => track.readyState)") == ["ended", "live"]
     page.click("#snap-button")
     page.wait_for_selector("#title >> text=camera")
+    assert page.evaluate("() => tracks.map((track) => track.readyState)") == ["ended", "ended"]
     page.wait_for_selector(".card[data-number='2'] >> text=Why?")
 
 

@@ -335,6 +335,7 @@ $("cards").addEventListener("keydown", (event) => {
 async function startCamera() {
   await ready;
   stopCamera();
+  const asked = (state.asking = {});
   let media;
   try {
     media = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
@@ -342,6 +343,8 @@ async function startCamera() {
     const why = window.isSecureContext ? error.message : "browsers give it to HTTPS pages and this machine only";
     return notice(`The camera cannot be used: ${why}.`);
   }
+  // Meanwhile it was started again, or a picture was added.
+  if (state.asking !== asked) return media.getTracks().forEach((track) => track.stop());
   const address = new URL(`v1/stream?${predictQuery()}`, location.href);
   address.protocol = address.protocol.replace("http", "ws");
   const coded = btoa(state.token).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
@@ -391,6 +394,7 @@ function seen(answer) {
 }
 
 function stopCamera() {
+  state.asking = null;
   const camera = state.camera;
   if (!camera) return;
   state.camera = null;
