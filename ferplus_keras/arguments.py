@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import math
 import operator
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ class Config:
     def __post_init__(self) -> None:
         for name, about in settings_of(type(self)).items():
             value = getattr(self, name)
-            if value is None:
+            if value is None and about.default is None:
                 continue
             values = value if isinstance(value, list | tuple) else (value,)
             if len(values) != 1 and not about.many:
@@ -250,11 +251,12 @@ def read_yaml(path: Path, absent: str) -> Any:
     class Loader(yaml.SafeLoader):
         """Refuses a repeated key, of which YAML keeps the last, and aliases, which multiply.
 
-        10:0:0.001, a stage, stays text: YAML 1.1 reads it as a number to the base of 60.
+        10:0:0.001, a stage, and 010, a class, stay text: YAML 1.1 reads numbers to the base of 60
+        and of 8.
         """
 
         def resolve(self, kind, value, implicit):
-            if kind is yaml.ScalarNode and ":" in value:
+            if kind is yaml.ScalarNode and re.search("^0[0-9]+$|:", value):
                 return self.DEFAULT_SCALAR_TAG
             return super().resolve(kind, value, implicit)
 
@@ -299,11 +301,8 @@ def as_settings(config_class: type, path: Path) -> dict[str, Any]:
             raise unknown(f"setting in {path}", str(key), known)
         if value is None:
             continue
-        if isinstance(value, dict) and known[key].many:
-            parts = {k: v if isinstance(v, list) else [v] for k, v in value.items()}
-            value = [f"{name}={'+'.join(map(str, part))}" for name, part in parts.items()]
-        values = value if isinstance(value, list) else [value]
-        if isinstance(value, dict) or (len(values) != 1 and not known[key].many):
+        values = _items(value)
+        if (isinstance(value, dict) or len(values) != 1) and not known[key].many:
             raise UsageError(f"{path}: expected one value for '{key}', got {value}")
         try:
             read = tuple(known[key].read(str(item)) for item in values)
@@ -311,6 +310,14 @@ def as_settings(config_class: type, path: Path) -> dict[str, Any]:
             raise UsageError(f"{path}: {key}: {error}") from None
         found[key] = read if known[key].many else read[0]
     return found
+
+
+def _items(value: Any) -> Sequence:
+    """Return a value of a setting as its items; a mapping's are NAME=VALUE or NAME=VALUE+VALUE."""
+    if isinstance(value, dict):
+        parts = {name: part if isinstance(part, list) else [part] for name, part in value.items()}
+        return [f"{name}={'+'.join(map(str, part))}" for name, part in parts.items()]
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def as_words(settings: dict[str, Any]) -> list[str]:
@@ -322,8 +329,8 @@ def as_words(settings: dict[str, Any]) -> list[str]:
     words: list[str] = []
     for flag, value in settings.items():
         if value is not None:
-            values = value if isinstance(value, list | tuple) else [value]
-            if hidden := [item for item in map(str, values) if item.startswith("--")]:
+            values = [*map(str, _items(value))]
+            if hidden := [item for item in values if item.startswith("--")]:
                 raise UsageError(f"expected a value for '{flag}', got '{hidden[0]}'")
-            words += [f"--{flag}", *map(str, values)]
+            words += [f"--{flag}", *values]
     return words

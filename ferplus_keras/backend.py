@@ -35,7 +35,7 @@ def choose_backend(num_gpus: int = 1) -> None:
     asked = os.environ.get("KERAS_BACKEND")
     if asked and asked not in installed:
         raise InputError(
-            f"KERAS_BACKEND={asked}, but {asked} is not installed; "
+            f"KERAS_BACKEND={asked}: expected one of {', '.join(BACKENDS)} that is installed; "
             f"installed: {', '.join(installed) or 'none'}"
         )
     if not installed:

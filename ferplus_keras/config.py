@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ferplus_keras.arguments import Config, Number, as_settings, parse, setting, to_plain
+from ferplus_keras.arguments import Config, Number, as_settings, parse, setting
 from ferplus_keras.classifier import AVERAGES
 from ferplus_keras.data.augment import PRESETS, SAMPLINGS, VIEWS
 from ferplus_keras.data.dataset import DATASETS
@@ -15,16 +15,10 @@ from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import UsageError
 from ferplus_keras.models.registry import MODELS
-from ferplus_keras.run import CONFIG, default_data_dir
+from ferplus_keras.run import Run, default_data_dir
 from ferplus_keras.training.loggers import LOGGERS
 from ferplus_keras.training.optimizers import OPTIMIZERS
-from ferplus_keras.training.schedules import MONITORS, POLICIES, spans_all_epochs
-
-PLACES = frozenset(
-    {"data_dir", "cache_dir", "checkpoints_dir", "name", "workers", "num_gpus", "loggers"}
-    | {"coordinator", "num_processes", "process_id", "resume", "overwrite"}
-)
-"""Settings that say where and with how many hands a run is made, not what comes out."""
+from ferplus_keras.training.schedules import MONITORS, POLICIES
 
 DATA = ("data_dir", "dataset_name", "label_rule", "cache_dir", "group", "skip_unreadable")
 """Settings of the commands that look at data: `labels` and `audit`."""
@@ -358,7 +352,7 @@ def read_config(
     """
     given = parse(config_class, argv, prog, description)
     files = [Path(path) for path in given.pop("config", [])]
-    below, written, began = parse(config_class, defaults), {}, {}
+    below, written = parse(config_class, defaults), {}
     if files and config_class is TrainConfig:
         below = {"name": files[-1].stem} | below
     for path in files:
@@ -374,23 +368,12 @@ def read_config(
         said = below | written | given  # the file may say where the folder was before
         names = ("name", "checkpoints_dir")
         found = config_class(**{key: said[key] for key in names if key in said})
-        run_file, places = found.run_dir / CONFIG, {key: getattr(found, key) for key in names}
-        if not run_file.is_file():
-            raise UsageError(f"nothing to resume: no {run_file}; start the run without --resume")
-        began = as_settings(config_class, run_file)
-        below |= began | places
-    config = config_class(**below | written | given)
-    if given.get("resume"):
-        before = TrainConfig(**began)  # a setting that came later had its default
-        if config.batch_size == "auto":
-            config = replace(config, batch_size=before.batch_size)
-        fixed = config.stages or spans_all_epochs(config.lr_policy)
-        free = PLACES if fixed else PLACES | {"nepochs"}
-        was = to_plain(before)
-        for key, value in to_plain(config).items():
-            if key not in free and was[key] != value:  # it would change what the run computes
-                raise UsageError(
-                    f"--resume keeps the settings of the run: --{key} was {was[key]}, got {value}; "
-                    "leave it out, or start a new run with another --name"
-                )
-    return config
+        below |= Run(found.run_dir).began_with(config_class)
+        below |= {key: getattr(found, key) for key in names}
+    for one, other in (("weights", "checkpoint_path"), ("checkpoint_path", "weights")):
+        if given.get(one):  # both say where to start
+            written.pop(other, None)
+    idle = [flag for flag in ("nepochs", "freeze_before", "init_lr") if flag in given]
+    if written.get("stages") and idle and "stages" not in given and not defaults:
+        raise UsageError(f"--{idle[0]} has no effect on the stages of {files[-1]}: give --stages")
+    return config_class(**below | written | given)

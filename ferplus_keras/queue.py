@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ferplus_keras.arguments import as_words
-from ferplus_keras.config import PLACES
-from ferplus_keras.run import Run
+from ferplus_keras.run import PLACES, Run
 from ferplus_keras.workspace import lock
 
 TRAIN = (sys.executable, "-m", "ferplus_keras", "train")

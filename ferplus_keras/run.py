@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ferplus_keras import hub
+from ferplus_keras.arguments import as_settings
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.files import replacing, require_writable, write_json
 from ferplus_keras.inputs import DAMAGED_ARRAY, open_zip, plain, read_json, read_mapping
@@ -57,6 +58,12 @@ _EXPORTS = tuple(
 _EXPLAINED = ("explanations*.png", "explanations.npz", "class_means.npz", "class_means.png")
 _LOCK = ".lock"
 _PACKAGE = Path(__file__).resolve().parent
+PLACES = frozenset(
+    {"data_dir", "cache_dir", "checkpoints_dir", "name", "workers", "num_gpus", "loggers"}
+    | {"coordinator", "num_processes", "process_id", "resume", "overwrite"}
+)
+"""Settings that say where and with how many hands a run is made, not what comes out."""
+
 READING = ("group", "skip_unreadable")
 """Settings that say how own pictures are read."""
 
@@ -95,6 +102,13 @@ class Run:
         import yaml
 
         return read_mapping(self / CONFIG, yaml.safe_load, yaml.YAMLError)
+
+    def began_with(self, config_class: type) -> dict[str, Any]:
+        """Return config.yaml as `config_class` takes it; raises UsageError if there is none."""
+        if not (self / CONFIG).is_file():
+            without = "start the run without --resume"
+            raise UsageError(f"nothing to resume: no {self / CONFIG}; {without}")
+        return as_settings(config_class, self / CONFIG)
 
     def known_settings(self) -> dict[str, Any]:
         """Return `settings`; {} of a folder without a readable config.yaml."""

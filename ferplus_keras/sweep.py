@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferplus_keras.arguments import Number
-from ferplus_keras.config import PLACES
 from ferplus_keras.errors import InputError
 from ferplus_keras.extras import require
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.queue import TRAIN, Job, Queue, lock_log, read_error, train_words
-from ferplus_keras.run import Run
+from ferplus_keras.run import PLACES, Run
 from ferplus_keras.sweep_plan import METRICS, Plan, read_plan
 
 if TYPE_CHECKING:
@@ -97,6 +96,10 @@ def sweep(plan: Plan, folder: Path, workers: int = 1, program: Sequence[str] = T
         name = f"{folder.resolve().name}_best"
         words = ["--config", str(folder / "best.yaml"), "--name", name]
         print(f"train the best: python train.py {shlex.join(words)}")
+    elif (table["state"] == "failed").all():
+        raise InputError(
+            f"every trial failed ({folder / 'sweep.csv'} says why); remove {folder} to start again"
+        )
 
 
 class Trials:
@@ -178,7 +181,9 @@ class Trials:
         if self.plan.sampler == "grid":  # Optuna's visits a grid in random order
             return self.plan.grid()[len(trials)]
         samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
-        sampler = samplers[self.plan.sampler](seed=self.plan.base.get("seed", 0) + len(trials))
+        sampler = samplers[self.plan.sampler](
+            seed=(self.plan.base.get("seed", 0) + len(trials)) % 2**32
+        )
         draft = optuna.create_study(direction=METRICS[self.plan.metric], sampler=sampler)
         draft.add_trials(trials)
         drawn = draft.ask(fixed_distributions=space).params

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ferplus_keras.arguments import as_words, read_yaml, settings_of
-from ferplus_keras.config import TrainConfig, read_config, to_plain
+from ferplus_keras.arguments import as_words, read_yaml, settings_of, to_plain
+from ferplus_keras.config import TrainConfig, read_config
 from ferplus_keras.errors import UsageError, one_line, unknown
 from ferplus_keras.training.schedules import MONITORS, plan_stages
 

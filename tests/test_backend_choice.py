@@ -95,7 +95,10 @@ def test_an_import_that_failed_is_explained_if_an_extra_brings_the_module():
 
 def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "mxnet")
-    with pytest.raises(InputError, match="KERAS_BACKEND=mxnet, but mxnet is not installed"):
+    with pytest.raises(
+        InputError,
+        match="KERAS_BACKEND=mxnet: expected one of tensorflow, jax, torch that is installed",
+    ):
         choose_backend()
 
 

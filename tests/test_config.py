@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from ferplus_keras.arguments import as_words
-from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config, to_plain
-from ferplus_keras.errors import UsageError
+from ferplus_keras.arguments import as_words, to_plain
+from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config
+from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.training.train import train
 
 
 def read(line: str, config_class=TrainConfig):
@@ -151,13 +152,36 @@ def test_what_a_resumed_run_may_be_given_anew(tmp_path, settings, line, refused)
     saved = to_plain(TrainConfig(nepochs=5)) | yaml.safe_load(settings)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(saved))
-    line = f"--resume --checkpoints_dir {tmp_path} --name run {line}"
-    if refused is None:
-        read(line)
-        return
-    with pytest.raises(UsageError, match=refused) as caught:
-        read(line)
+    config = read(f"--resume --checkpoints_dir {tmp_path} --name run --data_dir {tmp_path} {line}")
+    # What may be given anew is not refused; then there are no data.
+    with pytest.raises((UsageError, InputError), match=refused or "no fer2013new.csv") as caught:
+        train(config)
     assert "\n" not in str(caught.value)
+
+
+def test_a_flag_that_a_files_stages_make_idle_is_refused(tmp_path):
+    path = tmp_path / "staged.yaml"
+    path.write_text("stages: ['5:0:0.1']\nnepochs: 9\n")
+    for flag in ("--nepochs 1", "--init_lr 0.1", "--freeze_before 0"):
+        with pytest.raises(UsageError, match=f"{flag.split()[0]} has no effect on the stages of"):
+            read(f"--config {path} {flag}")
+        read(f"--config {path} {flag} --stages 1:0:0.1")
+
+
+def test_a_flag_that_says_where_to_start_replaces_the_files(tmp_path):
+    path = tmp_path / "started.yaml"
+    path.write_text("checkpoint_path: a.keras\n")
+    found = read(f"--config {path} --weights none")
+    assert (found.checkpoint_path, found.weights) == (None, "none")
+    path.write_text("weights: dlib\n")
+    found = read(f"--config {path} --checkpoint_path a.keras")
+    assert (found.checkpoint_path, found.weights) == ("a.keras", None)
+
+
+@pytest.mark.parametrize("name", ["nepochs", "batch_size", "seed", "init_lr"])
+def test_a_setting_is_not_none_unless_that_is_its_default(name):
+    with pytest.raises(UsageError, match=f"--{name}: expected .*'None'"):
+        TrainConfig(**{name: None})
 
 
 @pytest.mark.parametrize(
@@ -201,6 +225,12 @@ def test_stages_in_yaml_are_text(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("stages: [5:-3:0.01, 10:0:0.001, 5:20:1]\n")
     assert read(f"--config {path}").stages == ("5:-3:0.01", "10:0:0.001", "5:20:1")
+
+
+def test_classes_in_yaml_keep_their_zeros(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("class_map: {a: 01, b: [02, 03], c: 010}\nseed: 0\n")
+    assert read(f"--config {path}").class_map == ("a=01", "b=02+03", "c=010")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../../x", "/tmp/x", "a\\b", "a\nb", "a\0"])

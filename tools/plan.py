@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ferplus_keras.arguments import as_words, read_yaml
-from ferplus_keras.config import PLACES, EvaluateConfig, TrainConfig, read_config
+from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config
 from ferplus_keras.errors import UsageError, unknown
+from ferplus_keras.run import PLACES
 from ferplus_keras.training.schedules import plan_stages
 from tools.record import CHECKPOINTS
 

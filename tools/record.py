@@ -7,11 +7,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ferplus_keras.arguments import as_words
-from ferplus_keras.config import PLACES, TrainConfig, read_config, to_plain
+from ferplus_keras.arguments import as_words, to_plain
+from ferplus_keras.config import TrainConfig, read_config
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing, sha256
-from ferplus_keras.run import CONFIG, MAX_ACCURACY, REPORT, Run
+from ferplus_keras.run import CONFIG, MAX_ACCURACY, PLACES, REPORT, Run
 from ferplus_keras.run import RECORD as RUN_RECORD
 from tools.kept import BRIEF, read_result, require
 

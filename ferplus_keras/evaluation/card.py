@@ -7,13 +7,15 @@ import shlex
 from pathlib import Path
 
 from ferplus_keras import hub
-from ferplus_keras.arguments import as_words
-from ferplus_keras.config import PLACES, TrainConfig, to_plain
+from ferplus_keras.arguments import as_words, to_plain
+from ferplus_keras.config import TrainConfig
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.evaluation.metrics import wilson
 from ferplus_keras.files import replacing, sha256
-from ferplus_keras.run import CARD, CONFIG, LIGHT, MAX_ACCURACY, RECORD, REPORT, Run
+from ferplus_keras.formats import open_network
+from ferplus_keras.models.checkpoint import read_info
+from ferplus_keras.run import CARD, CONFIG, LIGHT, MAX_ACCURACY, PLACES, RECORD, REPORT, Run
 from ferplus_keras.templates import render
 
 DESCRIPTION = """\
@@ -45,23 +47,25 @@ def card(arguments: argparse.Namespace) -> None:
             ensemble, or the Hub refuses.
     """
     run, address = Run(arguments.run), arguments.push
-    if address and address.count("/") != 1:
+    if address and len([*filter(None, address.split("/"))]) != 2:
         raise UsageError(f"--push: expected USER/NAME, got '{address}'")
     from jinja2 import TemplateError
 
-    output = arguments.output or run / CARD
+    output, light = arguments.output or run / CARD, run / LIGHT
     try:
         text = make_card(run, arguments.license, address)
     except (TemplateError, LookupError, TypeError, ValueError, AttributeError) as error:
         files = f"{REPORT}, {RECORD} or {CONFIG}"
         raise InputError(f"{files} in {run.folder} is damaged: {one_line(error)}") from None
+    if address and light.is_file() and open_network(light).info != read_info(run / MAX_ACCURACY):
+        raise InputError(f"{light} is not of the checkpoint {MAX_ACCURACY}: export it again")
     with replacing(output) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     print(output)
     if address:
         files = {"README.md": output, **{name: run / name for name in (MAX_ACCURACY, LIGHT)}}
         files = {name: path for name, path in files.items() if path.is_file()}
-        where = hub.push(address, files, f"{run.folder.name}, by ferplus_keras")
+        where = hub.push(address, files, f"{run.folder.resolve().name}, by ferplus_keras")
         print(f"{', '.join(files)}: {where}")
 
 
@@ -85,7 +89,7 @@ def make_card(run: Run, licence: str = "other", address: str | None = None) -> s
     start = ["python", "train.py", "--model_name", report["model"], "--weights", place]
     return render(
         "card.md",
-        name=address.split("/")[1] if address else run.folder.name,
+        name=address.split("/")[1] if address else run.folder.resolve().name,
         licence=licence,
         address=place,
         start=shlex.join(start),

@@ -257,7 +257,7 @@ def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:
         epoch = epochs[values.index(best)]
         axes.plot(epoch, best, "o", color="#d55e00", markerfacecolor="none", markersize=10)
         axes.set_title(f"{name}: {best_of.__name__}. {best:.4f} in epoch {epoch:.0f}", fontsize=10)
-        if name == "loss":  # early losses dwarf the rest
+        if name == "loss" and min(table[name] + values) > 0:  # early losses dwarf the rest
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")

@@ -12,10 +12,15 @@ from ferplus_keras.errors import UsageError
 _TINY = np.finfo(np.float32).tiny
 
 
+def _shares(outputs):
+    """Return outputs divided by their sum: a sigmoid's could otherwise all be 1 for every class."""
+    return outputs / ops.maximum(ops.sum(outputs, axis=-1, keepdims=True), _TINY)
+
+
 @keras.saving.register_keras_serializable(package="ferplus_keras")
 def crossentropy(targets, probabilities):
     """Return −Σ_k t_k log p_k, (b,) float32; Keras' own clips on JAX and Torch (`layers.Head`)."""
-    return -ops.sum(targets * ops.log(ops.maximum(probabilities, _TINY)), axis=-1)
+    return -ops.sum(targets * ops.log(ops.maximum(_shares(probabilities), _TINY)), axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="ferplus_keras")
@@ -31,7 +36,7 @@ def multi_target(targets, probabilities):
     Returns:
         (b,) float32 losses.
     """
-    return -ops.log(ops.maximum(ops.max(targets * probabilities, axis=-1), _TINY))
+    return -ops.log(ops.maximum(ops.max(targets * _shares(probabilities), axis=-1), _TINY))
 
 
 def accuracy(targets, probabilities):
@@ -48,13 +53,14 @@ ACCURACIES = {"categorical_accuracy": "accuracy", "multi_target_accuracy": accur
 """`TargetKind.accuracy` -> the metric, as `compile` takes it."""
 
 
-def find_loss(name: str) -> Callable | keras.losses.Loss:
-    """Return the loss called `name`, this project's or one of Keras'.
+def find_loss(name: str, activation: str = "softmax") -> Callable | keras.losses.Loss:
+    """Return the loss called `name`, this project's or one of Keras', for a head's activation.
 
     Raises:
         UsageError: there is none of that name that takes targets (b, C).
     """
-    if name == "categorical_crossentropy" and keras.backend.backend() != "tensorflow":
+    keras_own = keras.backend.backend() == "tensorflow" and activation == "softmax"
+    if name == "categorical_crossentropy" and not keras_own:
         return crossentropy
     examples = "categorical_crossentropy, categorical_focal_crossentropy or multi_target"
     return multi_target if name == "multi_target" else _get(keras.losses, "loss", name, examples)

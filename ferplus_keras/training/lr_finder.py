@@ -67,7 +67,8 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
         losses.append(float(logs["loss"]) * (batch + 1) - sum(losses))  # Keras logs the mean so far
         bar.update()
         smoothed = smooth(losses)
-        model.stop_training = not smoothed[-1] < DIVERGED * smoothed.min()
+        least = smoothed.min()  # below 0 with some losses
+        model.stop_training = not smoothed[-1] - least < (DIVERGED - 1) * abs(least)
 
     with progress_bar(total=steps, desc="learning rate", unit=" steps") as bar:
         model.fit(

@@ -85,7 +85,7 @@ def build_network(
 def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
     """Return the network with its starting weights, and the batches it is trained on."""
     split, validation = dataset.splits["train"], dataset.splits["validation"]
-    loss = find_loss(config.loss or split.kind.loss)
+    loss = find_loss(config.loss or split.kind.loss, config.activation)
     kinds = (split.kind, validation.kind)  # where either is of sets, it counts all right classes
     accuracy = next((kind for kind in kinds if not kind.mixable), split.kind).accuracy
     metrics = find_metrics(config.metrics, accuracy, len(split.class_names))
@@ -142,7 +142,10 @@ def compile_stage(
     boundary = freeze_before(network, stage.freeze_before)
     print(boundary.describe(), flush=True)
     if config.reg_func:
-        penalise(network, config.reg_func, config.reg_rate, config.reg_layers, config.reg_bias)
+        names = config.reg_layers
+        if names and config.stages:  # some are frozen in this stage only
+            names = [name for name in names if find_layer(network, name).trainable]
+        penalise(network, config.reg_func, config.reg_rate, names, config.reg_bias)
     backbone = numbered_layers(prepared.model)[:-1]
     with devices.device_scope(config.num_gpus):
         optimizer = build_optimizer(

@@ -21,11 +21,16 @@ from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.hardware import hardware
 from ferplus_keras.models.checkpoint import save_checkpoint
 from ferplus_keras.provenance import source_commit, versions
-from ferplus_keras.run import CURVES, FINAL, MAX_ACCURACY, MIN_LOSS, RECORD, STATE, Run
+from ferplus_keras.run import CURVES, FINAL, MAX_ACCURACY, MIN_LOSS, PLACES, RECORD, STATE, Run
 from ferplus_keras.training.distillation import describe_teachers
 from ferplus_keras.training.loggers import LOGGERS, check_loggers
 from ferplus_keras.training.schedules import Stage, plan_stages, spans_all_epochs, waiting
-from ferplus_keras.training.settle import check_targets, read_dataset, resolve, starting_weights
+from ferplus_keras.training.settle import (
+    check_targets,
+    read_dataset,
+    resolve,
+    starting_weights,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -56,17 +61,17 @@ def train(config: TrainConfig) -> Path:
     Example:
         >>> train(TrainConfig(model_name="ResNet50", freeze_before=-51))  # doctest: +SKIP
     """
-    config = resolve(config)
+    run = Run(config.run_dir)
+    run.require_usable(resume=config.resume, overwrite=config.overwrite)
+    config = resolve(_resumed(config) if config.resume else config)
     stages = plan_stages(config)
     check_loggers(config.loggers)
     check_targets(config)
     if config.cache_features and (config.stages or config.num_gpus > 1):
         raise UsageError("--cache_features needs one --freeze_before, not --stages, and one GPU")
-    run = Run(config.run_dir)
-    run.require_usable(resume=config.resume, overwrite=config.overwrite)
     # A resumed run gets every weight from its state, but those whose results are cached.
-    resumed = config.resume and (run / STATE).is_file() and not config.cache_features
-    weights = "none" if resumed else starting_weights(config)
+    complete = config.resume and (run / STATE).is_file() and not config.cache_features
+    weights = "none" if complete else starting_weights(config)
     choose_backend(config.num_gpus)
     join(config.coordinator, config.num_processes, config.process_id)
     with own_run(run) as run, run.writing():
@@ -178,6 +183,29 @@ def train(config: TrainConfig) -> Path:
             print(f"stopped early: {why} (--early_stopping)")
         _finish(run, model, info, history, progress)
     return config.run_dir
+
+
+def _resumed(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with which a run is resumed, which must be the one it began with.
+
+    Settings that are None are not compared: they follow from others.
+
+    Raises:
+        UsageError: there is no such run, or a setting would change what it computes.
+    """
+    # A setting that came later had its default.
+    before = type(config)(**Run(config.run_dir).began_with(type(config)))
+    if config.batch_size == "auto":
+        config = dataclasses.replace(config, batch_size=before.batch_size)
+    fixed = config.stages or spans_all_epochs(config.lr_policy)
+    free, was = PLACES if fixed else PLACES | {"nepochs"}, to_plain(before)
+    for key, value in to_plain(config).items():
+        if key not in free and value not in (None, was[key]):
+            raise UsageError(
+                f"--resume keeps the settings of the run: --{key} was {was[key]}, got {value}; "
+                "leave it out, or start a new run with another --name"
+            )
+    return config
 
 
 def first_record(

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import yaml
 
+from ferplus_keras.arguments import to_plain
 from ferplus_keras.cli import main
-from ferplus_keras.config import TrainConfig, read_config, to_plain
+from ferplus_keras.config import TrainConfig, read_config
 from ferplus_keras.data.dataset import load_split
 from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.data.labels import LABEL_RULES, Labels

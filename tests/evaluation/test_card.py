@@ -11,6 +11,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
+import onnx
 import pytest
 import yaml
 
@@ -23,9 +24,13 @@ from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.card import make_card
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.evaluation.metrics import wilson
+from ferplus_keras.formats import KEY
 from ferplus_keras.hub import is_address
+from ferplus_keras.inference.predictor import BUNDLED
+from ferplus_keras.models.checkpoint import read_info
+from ferplus_keras.models.info import info_to_json
 from ferplus_keras.models.registry import MODELS, build_model
-from ferplus_keras.run import Run, find_checkpoint, require_place
+from ferplus_keras.run import LIGHT, Run, find_checkpoint, require_place
 from ferplus_keras.training.settle import starting_weights
 from ferplus_keras.training.train import train
 from tests import hub_server, tiny
@@ -201,8 +206,19 @@ def test_a_run_without_a_report_of_its_model_is_refused(run, tmp_path, capsys):
 
 def test_a_run_goes_to_the_hub_and_comes_back(run, hub, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(MODELS, tiny.SPEC.name, tiny.SPEC)
-    (run / "model_max_acc.onnx").write_bytes(b"an export")
-    assert main(["card", str(run), "--push", "user/faces"]) == 0
+    export, info = onnx.load(BUNDLED), read_info(run)
+
+    def push(epoch, address="user/faces"):
+        told = info_to_json(dataclasses.replace(info, epoch=epoch))
+        onnx.helper.set_model_props(export, {KEY: told})
+        onnx.save(export, run / LIGHT)
+        return main(["card", str(run), "--push", address])
+
+    assert push(info.epoch + 1) == 1
+    assert "is not of the checkpoint model_max_acc.keras: export it" in capsys.readouterr().err
+    assert push(info.epoch, "user/") == 2
+    assert not hub
+    assert push(info.epoch) == 0
     assert "/user/faces" in capsys.readouterr().out
     assert set(hub) == {"README.md", "model_max_acc.keras", "model_max_acc.onnx"}
     model = (run / "model_max_acc.keras").read_bytes()
@@ -229,7 +245,7 @@ def test_a_run_goes_to_the_hub_and_comes_back(run, hub, tmp_path, capsys, monkey
     assert "--output_dir for" in said[1]
     with monkeypatch.context() as light:
         light.setattr(run_module, "find_spec", lambda name: None)
-        assert find_checkpoint("hf://user/faces").read_bytes() == b"an export"
+        assert find_checkpoint("hf://user/faces").read_bytes() == (run / LIGHT).read_bytes()
     for address in ("hf://user/nothing", "hf://user/faces@gone"):
         with pytest.raises(InputError, match=r"cannot get model_max_acc\.keras of hf"):
             starting_weights(dataclasses.replace(config, weights=address))

@@ -101,6 +101,28 @@ def test_a_failed_trial_is_recorded_and_the_others_run(tmp_path):
     assert {row["error"] for row in failed} == {"the loss is not a number after epoch 1"}
 
 
+def test_a_sweep_of_which_every_trial_failed_is_no_success(tmp_path):
+    text = GRID.replace("[0.01, 1e-3, 0.1]", "[0.4]")
+    with pytest.raises(InputError, match=r"every trial failed \(.*sweep\.csv says why\); remove"):
+        sweep(plan(tmp_path, text), tmp_path / "sweep", 2, FAKE)
+
+
+def test_a_mapping_in_a_plan_is_a_list_of_pairs(tmp_path):
+    pairs = "class_map: {good: [happiness, surprise], bad: anger}"
+    found = plan(tmp_path, GRID.replace("nepochs: 2,", f"nepochs: 2, {pairs},"))
+    sweep(found, tmp_path / "sweep", 2, FAKE)
+    assert len(calls(tmp_path / "sweep")) == 6
+    assert all(" good=happiness+surprise bad=anger" in line for line in calls(tmp_path / "sweep"))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_the_highest_seed_draws_too(tmp_path, sampler):
+    text = TPE.replace("sampler: tpe", f"sampler: {sampler}").replace("trials: 12", "trials: 2")
+    text = text.replace("nepochs: 2}", f"nepochs: 2, seed: {2**32 - 1}}}")
+    sweep(plan(tmp_path, text), tmp_path / "sweep", 1, FAKE)
+    assert len(table(tmp_path / "sweep")) == 2
+
+
 WORKER = """
 import sys
 from pathlib import Path

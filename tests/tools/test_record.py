@@ -6,7 +6,8 @@ import json
 import pytest
 import yaml
 
-from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config, to_plain
+from ferplus_keras.arguments import to_plain
+from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config
 from ferplus_keras.errors import InputError
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.models.checkpoint import load_checkpoint

@@ -82,7 +82,8 @@ def test_trial_steps_leave_no_trace_and_a_resumed_run_keeps_the_number(
     for one, other in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_array_equal(one, other)
     line = f"--checkpoints_dir {tmp_path} --name auto --resume --batch_size auto --nepochs 2"
-    assert read_config(TrainConfig, line.split(), "train.py").batch_size == 16
+    again = train(read_config(TrainConfig, line.split(), "train.py"))
+    assert Run(again).settings()["batch_size"] == 16
 
 
 def test_on_a_processor_memory_is_reckoned(config, monkeypatch):

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from scipy.special import logit
 from sklearn.metrics import f1_score
 
 from ferplus_keras.data.labels import LABEL_RULES
@@ -32,6 +33,16 @@ def test_each_kind_of_target_has_its_loss_and_accuracy():
     for rule in LABEL_RULES.values():
         find_loss(rule.kind.loss)
         find_metrics((), rule.kind.accuracy)
+
+
+def test_a_sigmoids_answers_are_divided_by_their_sum():
+    """Else every class at 1 would cost nothing; the report divides them, too."""
+    targets = np.eye(3, dtype="float32")
+    answers = np.array([[0.9, 0.9, 0.9], [0.25, 0.5, 0.25], [1, 1, 0]], "float32")
+    expected = -np.log([1 / 3, 0.5, TINY])
+    for name in ("categorical_crossentropy", "multi_target"):
+        found = find_loss(name, "sigmoid")(targets, keras.activations.sigmoid(logit(answers)))
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, rtol=1e-4)
 
 
 def test_any_right_class_counts_as_right():

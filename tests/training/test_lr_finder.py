@@ -39,6 +39,11 @@ def test_the_ramp_ends_when_the_loss_blows_up(config, tmp_path, capsys, monkeypa
     assert names == {"lr_finder.csv", "lr_finder.png"}
 
 
+def test_the_ramp_goes_on_where_losses_are_below_0(config, tmp_path):
+    find_learning_rate(dataclasses.replace(config, loss="cosine_similarity"), steps=20)
+    assert len((tmp_path / "trial" / "lr_finder.csv").read_text().splitlines()) > 10
+
+
 def test_losses_are_each_batchs_own(config, tmp_path, monkeypatch):
     """At rates so low that the network stays as it was."""
     monkeypatch.setattr(lr_finder, "HIGHEST", 2e-6)

@@ -401,9 +401,10 @@ def test_a_run_of_an_older_version_lacks_new_settings_and_goes_on(config):
     assert len(kept) == len(lines) - 2
     (folder / "config.yaml").write_text("\n".join(kept))
     line = f"--resume --checkpoints_dir {config.checkpoints_dir} --name run --nepochs 3".split()
-    assert read_config(TrainConfig, line, "train.py").nepochs == 3
+    again = read_config(TrainConfig, line, "train.py")
     with pytest.raises(UsageError, match=r"--cutmix was 0\.0, got 1\.0"):
-        read_config(TrainConfig, [*line, "--cutmix", "1"], "train.py")
+        train(read_config(TrainConfig, [*line, "--cutmix", "1"], "train.py"))
+    assert len(rows(train(again))) == 3
 
 
 def test_overwriting_removes_all_that_came_of_the_run_and_nothing_else(config):
