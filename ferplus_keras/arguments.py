@@ -126,8 +126,10 @@ class Config:
     def __post_init__(self) -> None:
         for name, about in settings_of(type(self)).items():
             value = getattr(self, name)
-            if value is None and about.default is None:
-                continue
+            if value is None:
+                if about.default is None:
+                    continue
+                raise UsageError(f"--{name}: expected a value, got None")
             values = value if isinstance(value, list | tuple) else (value,)
             if len(values) != 1 and not about.many:
                 raise UsageError(f"--{name}: expected one value, got {value}")

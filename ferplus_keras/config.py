@@ -375,5 +375,5 @@ def read_config(
             written.pop(other, None)
     idle = [flag for flag in ("nepochs", "freeze_before", "init_lr") if flag in given]
     if written.get("stages") and idle and "stages" not in given and not defaults:
-        raise UsageError(f"--{idle[0]} has no effect on the stages of {files[-1]}: give --stages")
+        raise UsageError(f"--{idle[0]} has no effect on the stages of --config: give --stages")
     return config_class(**below | written | given)

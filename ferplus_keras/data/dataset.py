@@ -339,6 +339,8 @@ def load_split(
         label_rule: as for train.py, but it labels this split, whichever it is; so soft targets for
             "test", too, where train.py evaluates by one class.
 
+    Raises: as `open_source` and `Source.split`.
+
     Example:
         >>> load_split("data", "test").images.shape  # doctest: +SKIP
         (3275, 48, 48)

@@ -189,8 +189,8 @@ def _below(folder: Path, path: str, where: str) -> str:
     """Return a path that a list names, with / between names; refuse one that leaves its folder."""
     if "\\" in path and not (folder / path).exists():  # written on Windows
         path = path.replace("\\", "/")
-    if Path(path).is_relative_to(folder):
-        path = str(Path(path).relative_to(folder))
+    if (whole := Path(path)).is_absolute() and whole.parent.resolve().is_relative_to(folder):
+        path = str(whole.parent.resolve().relative_to(folder) / whole.name)
     if PureWindowsPath(path).anchor or ".." in Path(path).parts or "\0" in path:
         raise InputError(f"{where}: expected a path below {folder}, found {path!r}")
     return Path(path).as_posix()

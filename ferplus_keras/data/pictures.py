@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import sys
 import threading
 import warnings
@@ -38,13 +39,16 @@ _TURNS = {
     **{2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"},
     **{6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"},
 }  # its value -> what turns such a picture upright
+_DRAWN = re.compile(
+    r"(curves|lr_finder|confusion_matrix|compare|sweep|class_means|explanations(_\d+)?)\.png"
+)
 _OPENING = threading.Lock()  # held while Pillow's warning is off, which is off for all threads
 
 
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield the files below a folder that are not hidden; links are followed, no folder twice.
 
-    Folders of runs are left out: their pictures are curves.
+    Pictures that the commands draw are left out: training may have put them there.
 
     Raises:
         InputError: a folder cannot be read.
@@ -53,16 +57,15 @@ def files_below(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise InputError(f"cannot read {error.filename}: {error.strerror}") from None
 
-    seen = set()
+    seen: dict[str, str] = {}
     for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        if again := (real := os.path.realpath(parent)) in seen:
-            print(f"warning: skipped {parent}: {real} is read already", file=sys.stderr)
-        if again or {"run.json", "config.yaml"} <= {*names}:
+        first = seen.setdefault(os.path.realpath(parent), parent)
+        if first != parent:
+            print(f"warning: skipped {parent}, the same folder as {first}", file=sys.stderr)
             folders.clear()
             continue
-        seen.add(real)
         folders[:] = sorted(name for name in folders if name[0] != ".")
-        yield from (Path(parent, name) for name in names if name[0] != ".")
+        yield from (Path(parent, n) for n in names if n[0] != "." and not _DRAWN.fullmatch(n))
 
 
 def read_face(source: Path | bytes, box: tuple[int, ...] | None = None) -> np.ndarray:

@@ -47,7 +47,7 @@ def card(arguments: argparse.Namespace) -> None:
             ensemble, or the Hub refuses.
     """
     run, address = Run(arguments.run), arguments.push
-    if address and len([*filter(None, address.split("/"))]) != 2:
+    if address and [*map(bool, address.split("/"))] != [True, True]:
         raise UsageError(f"--push: expected USER/NAME, got '{address}'")
     from jinja2 import TemplateError
 

@@ -18,6 +18,7 @@ from ferplus_keras.cluster import join, own_run, process_count
 from ferplus_keras.config import EvaluateConfig
 from ferplus_keras.data import cache
 from ferplus_keras.data.dataset import DATASETS, NoRows, Source, Split, open_source
+from ferplus_keras.emotions import usual_name
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.calibration import fit_temperature
 from ferplus_keras.evaluation.page import write_report_page
@@ -81,8 +82,12 @@ def evaluate(
     if isinstance(subject, Classifier):
         found = shares(subject.arranged(split.class_names).probabilities(split.images))
     else:
-        if {*getattr(subject, "columns", ())} == {*split.class_names}:
-            subject = subject[[*split.class_names]]
+        columns = {usual_name(str(name)): name for name in getattr(subject, "columns", ())}
+        if columns and not all(name.isdecimal() for name in columns):
+            wanted = [*map(usual_name, split.class_names)]
+            if lacking := [name for name in wanted if name not in columns]:
+                raise InputError(f"expected a column {lacking[0]}, found {', '.join(columns)}")
+            subject = subject[[columns[name] for name in wanted]]
         found = as_probabilities(subject, split.targets.shape)
     return Evaluation(split, found).scores()
 

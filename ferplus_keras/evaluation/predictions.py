@@ -103,6 +103,7 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
     if source.label_set.own_pictures and {*source.class_names, *COLUMNS[:5]} <= {*table}:
         # They may lack classes that test.py's file has.
         names = [*table][table.columns.get_loc("predicted") + 1 : table.columns.get_loc("path")]
+        names = names or [name for name in table if name not in COLUMNS]
         classes = {name: source.class_map.get(name, ()) for name in names}
         source = replace(source, class_map=classes)
     not_known = list(NOT_KNOWN)
@@ -242,7 +243,7 @@ def _rows(
     for row, name in enumerate(known.tolist()):
         if name != "":
             rows_of[str(name)].append(row)
-    _refuse(path, "names what is not in the data:", [n for n in lines if n not in rows_of])
+    _refuse(path, "names what `labels --output` does not:", [n for n in lines if n not in rows_of])
     counts = Counter(lines)
     _refuse(path, "repeats", [n for n, times in counts.items() if times > len(rows_of[n])])
     pairs = [(row, place) for place, line in enumerate(lines) for row in rows_of[line]]

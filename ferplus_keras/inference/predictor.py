@@ -110,7 +110,8 @@ class Predictor:
     def warm_up(self) -> None:
         """Run detector and network once, so that the first answer is as fast as the next."""
         self.find(np.zeros((64, 64, 3), np.uint8))
-        self.probabilities(np.zeros((1, *self.face_shape), np.uint8))
+        noise = np.random.default_rng(0).integers(0, 256, (1, *self.face_shape), np.uint8)
+        self.probabilities(noise)  # refuses a network that returns no probabilities
 
     def __call__(self, images: Any) -> list[list[Prediction]]:
         """Return the faces of each picture, most confidently detected first.

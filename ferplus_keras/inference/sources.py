@@ -198,7 +198,7 @@ def open_video(source: Source) -> Video:
         raise InputError(f"{name} has no frames that can be read")
     rate = capture.get(cv2.CAP_PROP_FPS)
     # Of a higher rate with many digits, MPEG-4 cannot express the inverse.
-    rate = round(rate, 3 if rate < 60 else 1) if 0 < rate <= 1000 else 25.0
+    rate = (round(rate, 1) if rate > 60 else rate) if 0 < rate <= 1000 else 25.0
     count = 0 if isinstance(source, int) else max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
     live = not isinstance(source, Path) and not count
     ahead = 1 if live else min(AHEAD, IN_MEMORY // first.nbytes + 1)

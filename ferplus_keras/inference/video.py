@@ -150,13 +150,16 @@ def predict_video(
                     bar.set_postfix_str(", ".join(face.label for face in faces), refresh=False)
                 bar.update()
             else:
+                lost = video.count - summary.frames
                 wanted = (seconds or 0) if video.live else video.count / video.rate
-                if wanted - moment > max(2.5 / video.rate, wanted / 50):
-                    summary.problem = (
-                        f"{video.name} ends after {moment:.1f} of {wanted:.1f} s and "
-                        f"{summary.frames} of {video.count or 'endless'} frames: it is cut off or "
-                        "damaged, or was trimmed without encoding it again, or its sound is longer"
-                    )
+                early = wanted - moment > max(2.5 / video.rate, wanted / 50)
+                if early and (video.live or lost > 2):
+                    summary.problem = f"{video.name} ends after {moment:.1f} of {wanted:.1f} s"
+                    if lost > 0:
+                        summary.problem += (
+                            f" and {summary.frames} of {video.count} frames: it is cut off or "
+                            "damaged, was trimmed without encoding it again, or has longer sound"
+                        )
         except KeyboardInterrupt as stop:
             if not summary.frames:
                 raise

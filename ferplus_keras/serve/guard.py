@@ -102,8 +102,7 @@ class Guard:
     _buckets: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        given = {host.lower() for host in self.hosts}
-        self.hosts = given | {*map(_name, given)} - {"localhost", ""}  # with their ports or without
+        self.hosts = {host.lower() for host in self.hosts} - {"localhost"}
         for name in ("active", "streams", "held"):
             getattr(self.metrics, name).set_function(partial(getattr, self, name))
 
@@ -212,7 +211,7 @@ class Guard:
         host = _header(scope, b"host").lower()
         # A name that leads here without being ours belongs to a page that rebound its own (DNS
         # rebinding); an address cannot be rebound.
-        if _name(host) not in {"localhost", *self.hosts}:
+        if _name(host) not in {"localhost", *filter(None, map(_name, self.hosts))}:
             raise Refused(421, f"not served as {host[:80]!r}; name it with --allowed_hosts")
         origin = _header(scope, b"origin").lower()
         # A proxy that does not pass on the name it is called by is among the allowed ones.

@@ -61,14 +61,14 @@ def train(config: TrainConfig) -> Path:
     Example:
         >>> train(TrainConfig(model_name="ResNet50", freeze_before=-51))  # doctest: +SKIP
     """
-    run = Run(config.run_dir)
-    run.require_usable(resume=config.resume, overwrite=config.overwrite)
-    config = resolve(_resumed(config) if config.resume else config)
+    config = resolve(_resumed(config) if config.resume and not config.overwrite else config)
     stages = plan_stages(config)
     check_loggers(config.loggers)
     check_targets(config)
     if config.cache_features and (config.stages or config.num_gpus > 1):
         raise UsageError("--cache_features needs one --freeze_before, not --stages, and one GPU")
+    run = Run(config.run_dir)
+    run.require_usable(resume=config.resume, overwrite=config.overwrite)
     # A resumed run gets every weight from its state, but those whose results are cached.
     complete = config.resume and (run / STATE).is_file() and not config.cache_features
     weights = "none" if complete else starting_weights(config)
@@ -186,24 +186,25 @@ def train(config: TrainConfig) -> Path:
 
 
 def _resumed(config: TrainConfig) -> TrainConfig:
-    """Return the configuration with which a run is resumed, which must be the one it began with.
+    """Return the configuration with which a run is resumed: the one it began with.
 
-    Settings that are None are not compared: they follow from others.
+    What is None is as it was then.
 
     Raises:
         UsageError: there is no such run, or a setting would change what it computes.
     """
     # A setting that came later had its default.
     before = type(config)(**Run(config.run_dir).began_with(type(config)))
-    if config.batch_size == "auto":
-        config = dataclasses.replace(config, batch_size=before.batch_size)
+    given, was = to_plain(config), to_plain(before)
+    kept = {key: value for key, value in was.items() if given[key] in (None, "auto")}
+    config = dataclasses.replace(config, **kept)
     fixed = config.stages or spans_all_epochs(config.lr_policy)
-    free, was = PLACES if fixed else PLACES | {"nepochs"}, to_plain(before)
+    free = PLACES if fixed else PLACES | {"nepochs"}
     for key, value in to_plain(config).items():
-        if key not in free and value not in (None, was[key]):
+        if key not in free and value != was[key]:
             raise UsageError(
                 f"--resume keeps the settings of the run: --{key} was {was[key]}, got {value}; "
-                "leave it out, or start a new run with another --name"
+                "leave it out (from Python: give what it was), or start a run with another --name"
             )
     return config
 

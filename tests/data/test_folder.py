@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from ferplus_keras.data.folder import read_folder
 from ferplus_keras.data.layouts import LAYOUTS, FaceFile
 from ferplus_keras.data.pictures import as_face, read_face
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.run import CONFIG, RECORD
+from ferplus_keras.run import CONFUSION, CURVES
 
 
 def write_faces(folder, counts, seed=0):
@@ -288,26 +289,32 @@ def test_a_list_stays_below_its_folder(tmp_path, path):
 
 
 def test_a_list_may_name_whole_paths(tmp_path):
-    written = write_faces(tmp_path, {"a": 20, "b": 20})
-    lines = ["path,label", *(f"{tmp_path / path},{path[0]}" for path in written)]
-    (tmp_path / "labels.csv").write_text("\n".join(lines))
-    assert read_folder(tmp_path).paths.tolist() == sorted(written)
+    real, link = tmp_path / "real", tmp_path / "link"
+    written = write_faces(real, {"a": 20, "b": 20})
+    link.symlink_to(real)
+    for folder in (real, link):
+        lines = ["path,label", *(f"{folder / path},{path[0]}" for path in written)]
+        (real / "labels.csv").write_text("\n".join(lines))
+        assert read_folder(link).paths.tolist() == sorted(written)
 
 
-def test_the_folder_of_a_run_is_no_class(tmp_path):
+def test_what_the_commands_draw_is_no_class(tmp_path):
     """Training from inside the folder of pictures puts checkpoints/ and its curves there."""
-    write_faces(tmp_path, {"a": 20, "b": 20, "checkpoints/run/logs": 1})
-    before = read_folder(tmp_path).class_names
-    for name in (CONFIG, RECORD):
-        (tmp_path / "checkpoints" / "run" / name).write_text("{}")
-    assert (before, read_folder(tmp_path).class_names) == (("a", "b", "checkpoints"), ("a", "b"))
+    (written,) = write_faces(tmp_path, {"checkpoints/run": 1})
+    write_faces(tmp_path, {"a": 20, "b": 20})
+    assert read_folder(tmp_path).class_names == ("a", "b", "checkpoints")
+    (tmp_path / written).rename(tmp_path / "checkpoints/run" / CURVES)
+    others = ("lr_finder.png", "compare.png", "sweep.png", "class_means.png", "explanations_2.png")
+    for name in (CONFUSION, *others):
+        shutil.copy(tmp_path / "checkpoints/run" / CURVES, tmp_path / "checkpoints" / name)
+    assert read_folder(tmp_path).class_names == ("a", "b")
 
 
 def test_a_second_name_of_a_folder_is_skipped_with_a_warning(tmp_path, capsys):
     write_faces(tmp_path, {"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 1})
     (tmp_path / "test").symlink_to("val")
     assert "val/a" not in "".join(read_folder(tmp_path).paths)
-    warned = f"warning: skipped {tmp_path}/val: {tmp_path}/val is read already"
+    warned = f"warning: skipped {tmp_path}/val, the same folder as {tmp_path}/test"
     assert warned in capsys.readouterr().err
 
 

@@ -204,7 +204,7 @@ def test_what_cannot_be_used_is_named(table, sample_data, tmp_path, capsys):
     assert f"lacks rows that majority keeps of test: {kept[0]}, " in line
     assert "and 2 more" in line
     assert f"repeats {kept[3]}" in said(pandas.concat([table, table[table["row"] == kept[3]]]))
-    assert "not in the data: 99999" in said(table.replace({"row": {kept[0]: 99999}}))
+    assert "`labels --output` does not: 99999" in said(table.replace({"row": {kept[0]: 99999}}))
     assert "sum 1" in said(table.assign(**{name: table[name] * 100 for name in classes}))
     assert "sum 1" in said(table.assign(anger=table["anger"] - 2, fear=table["fear"] + 2))
     text = table.astype({"fear": object})
@@ -263,6 +263,10 @@ def test_evaluate_takes_probabilities_and_a_split(table, sample_data):
     assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.1)
     sorted_columns = pandas.DataFrame(values, columns=FERPLUS_CLASSES)[sorted(FERPLUS_CLASSES)]
     assert evaluate(sorted_columns, split) == found
+    assert evaluate(sorted_columns.rename(columns={"happiness": "Happy"}), split) == found
+    assert evaluate(pandas.DataFrame(values), split) == found
+    with pytest.raises(InputError, match="expected a column fear, found anger, contempt"):
+        evaluate(sorted_columns.rename(columns={"fear": "dread"}), split)
     with pytest.raises(InputError, match="of shape"):
         evaluate(values[1:], split)
     with pytest.raises(InputError, match="softmax"):

@@ -265,7 +265,7 @@ def test_a_video_that_was_cut_off_is_answered_as_far_as_it_goes(light, album, ca
     read = entry["frames"]
     assert 5 < read < 35
     assert len(set((album / "f.csv").read_text().splitlines())) == read + 1
-    assert f"of 4.0 s and {read} of 40 frames: it is cut off or damaged, or was" in errors[0]
+    assert f"of 4.0 s and {read} of 40 frames: it is cut off or damaged, was" in errors[0]
     assert errors[0] == f"error: {entry['error']}"
     code, _, errors = run(capsys, path, "--seconds", "0.5", "--faces", "whole")
     assert (code, errors) == (0, [])

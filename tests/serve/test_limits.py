@@ -145,8 +145,18 @@ def test_an_answer_may_take_so_long(serve, engine, monkeypatch):
 )
 def test_only_own_names_are_answered(host, status, serve):
     for given in ("faces.example.org", "Faces.example.org:8443"):
-        client = serve(hosts=[given])
+        client = serve(hosts=["localhost", given])
         assert client.get("/", headers={"host": host}).status_code == status
+
+
+def test_a_server_on_a_port_is_not_open_to_pages_of_the_host_itself(serve):
+    client = serve(hosts=["localhost", "faces.example.org:8443"])
+    for origin in ("http://localhost", "https://faces.example.org"):
+        headers = {"host": "localhost:7860", "origin": origin}
+        assert client.get("/v1/models", headers=headers).status_code == 403
+    for origin in ("http://localhost:7860", "https://faces.example.org:8443"):
+        headers = {"host": "localhost:7860", "origin": origin}
+        assert client.get("/v1/models", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize(

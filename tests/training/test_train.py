@@ -407,6 +407,16 @@ def test_a_run_of_an_older_version_lacks_new_settings_and_goes_on(config):
     assert len(rows(train(again))) == 3
 
 
+def test_a_run_is_resumed_from_python_with_what_it_began_with(config):
+    began = dataclasses.replace(config, limit_train=96, dropout_rate=0.7, nepochs=1)
+    settings = Run(train(began)).settings()
+    left_out = dict.fromkeys(("limit_train", "dropout_rate", "image_size"))
+    again = dataclasses.replace(began, nepochs=2, resume=True, **left_out)
+    assert Run(train(again)).settings() == settings | {"nepochs": 2}
+    with pytest.raises(UsageError, match=r"--init_lr was .* give what it was"):
+        train(dataclasses.replace(again, init_lr=0.5))
+
+
 def test_overwriting_removes_all_that_came_of_the_run_and_nothing_else(config):
     folder = train(config)
     ours = ("report.json", "predictions.csv", "report.html", "confusion_matrix.png")
