@@ -90,7 +90,8 @@ def own_run(run: Run) -> Iterator[Run]:
 
 def lost_process(error: Exception) -> str | None:
     """Return what to tell a user if the loss of another process raised an error, else None."""
-    if process_count() == 1 or type(error).__name__ != "JaxRuntimeError":
+    of_jax = type(error).__name__ == "JaxRuntimeError" or "Gloo" in str(error)  # on processors
+    if process_count() == 1 or not of_jax:
         return None
     return (
         f"a process of this job was lost ({one_line(error, 80)}); start it again, with any number "

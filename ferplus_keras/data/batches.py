@@ -60,7 +60,7 @@ class Batches(keras.utils.PyDataset):
         batch_size: int,
         *,
         augmentation: str = "none",
-        sampling: str | None = None,
+        sampling: str | None = "shuffled",
         seed: int = 0,
         class_weights: Sequence[float] | np.ndarray | None = None,
         draw: bool = False,

@@ -13,7 +13,7 @@ from ferplus_keras.data.dataset import DATASETS, Source, open_source
 from ferplus_keras.data.fer2013 import Fer2013Missing
 from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.data.targets import Labels, find_class_map
-from ferplus_keras.emotions import SPLITS
+from ferplus_keras.emotions import FACE_SIZE, SPLITS
 from ferplus_keras.files import replacing
 from ferplus_keras.inputs import cell
 from ferplus_keras.progress import aligned
@@ -42,6 +42,8 @@ def label_counts(
     """
     label_set = DATASETS[dataset_name]
     rule = label_set.rule(label_rule)
+    if label_set.own_pictures:  # only counted
+        reading = {"face_size": FACE_SIZE, "colour": False} | reading
     try:
         source = open_source(data_dir, dataset_name, cache_dir, class_map=class_map, **reading)
     except Fer2013Missing:

@@ -79,6 +79,8 @@ def make_card(run: Run, licence: str = "other", address: str | None = None) -> s
         raise InputError(f"{run / REPORT} is not of {model} alone: evaluate it by test.py again")
     settings, usual = run.settings(), to_plain(TrainConfig())
     changed = {k: v for k, v in settings.items() if k not in PLACES and v != usual.get(k)}
+    if DATASETS[report["dataset_name"]].own_pictures:  # wherever they are
+        changed["data_dir"] = "PICTURES"
     recalls = {
         split: {
             name: wilson(of["recall"], of["support"]) for name, of in found["per_class"].items()

@@ -152,6 +152,10 @@ def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:
             raise InputError(f"{member.path} is a {name}, not a {config.model_name}")
     source, protocol = read or _open_data(config, members[0].info, paths[0])
     members = [member.arranged(source.class_names) for member in members]
+    for member in members:
+        if member.face_shape != members[0].face_shape:
+            takes = (f"{one.path} takes {one.face_shape}" for one in (members[0], member))
+            raise InputError(f"the members of an ensemble need the same faces: {', '.join(takes)}")
     splits, failures = {}, []
     for name in config.splits:
         try:
@@ -240,11 +244,14 @@ def _devices(config: EvaluateConfig, paths: Sequence[Path]) -> Iterator[None]:
         yield
         return
     load_keras(config.num_gpus)
+    import keras
+
     from ferplus_keras.training.devices import find_devices
 
     devices = find_devices(config.num_gpus)
     if devices is None:
         raise UsageError("evaluation on several GPUs needs KERAS_BACKEND=jax")
+    keras.utils.set_random_seed(0)  # a network's first weights must be alike in all processes
     with devices.scope():
         yield
 

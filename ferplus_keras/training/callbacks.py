@@ -43,12 +43,14 @@ class Interruptible(keras.callbacks.Callback):
     """Never lose a Ctrl-C: what a library swallows is raised again before the next batch.
 
     An exception that Python raises within a garbage-collection hook, of which JAX has one, is
-    printed and forgotten; so is the KeyboardInterrupt of a signal that arrives just then. The
-    signals are handled while the callback is entered as a context.
+    printed and forgotten; so is the KeyboardInterrupt of a signal that arrives just then. While a
+    finished epoch is saved, the first Ctrl-C waits. The signals are handled while the callback,
+    the first of all, is entered as a context.
     """
 
     def __enter__(self) -> Interruptible:
         self.asked: KeyboardInterrupt | None = None
+        self.saving = False
         self.before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -63,14 +65,25 @@ class Interruptible(keras.callbacks.Callback):
             signal.signal(number, handler)
 
     def _interrupt(self, number, frame) -> None:
+        waits = self.saving and not self.asked
         self.asked = KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
-        raise self.asked
+        if not waits:
+            raise self.asked
 
     def on_train_batch_begin(self, number: int, logs=None) -> None:
         if self.asked:
             raise self.asked
 
-    on_test_batch_begin = on_train_batch_begin  # not at its end: a finished epoch is saved first
+    on_test_batch_begin = on_train_batch_begin
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        self.saving = True
+
+    def on_epoch_begin(self, *_) -> None:
+        self.saving = False
+        self.on_train_batch_begin(0)
+
+    on_train_end = on_epoch_begin
 
 
 class Progress(keras.callbacks.Callback):
@@ -109,6 +122,7 @@ class Progress(keras.callbacks.Callback):
     on_test_batch_end = on_train_batch_end
 
     def on_test_begin(self, logs=None) -> None:
+        keras.ops.convert_to_numpy(self.model.optimizer.iterations)  # JAX has queued the last steps
         self.speed = self.images / (time.perf_counter() - self.started)
         self.due += self.both - self.images
 

@@ -63,7 +63,10 @@ def find_loss(name: str, activation: str = "softmax") -> Callable | keras.losses
     if name == "categorical_crossentropy" and not keras_own:
         return crossentropy
     examples = "categorical_crossentropy, categorical_focal_crossentropy or multi_target"
-    return multi_target if name == "multi_target" else _get(keras.losses, "loss", name, examples)
+    found = multi_target if name == "multi_target" else _get(keras.losses, "loss", name, examples)
+    if activation == "sigmoid" and getattr(found, "fn", found) is keras.losses.kl_divergence:
+        raise UsageError(f"--loss {name} needs --activation softmax: answers of 1 cost it nothing")
+    return found
 
 
 def find_metrics(

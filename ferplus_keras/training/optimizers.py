@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 OPTIMIZERS = (
     *("Adam", "SGD", "AdamW", "Adadelta", "Adafactor", "Adagrad", "Adamax", "Ftrl", "Lamb"),
-    *("Lion", "Muon", "Nadam", "RMSprop", "ScheduleFreeAdamW"),
+    *("Lion", "Muon", "Nadam", "RMSprop"),
 )
-"""Names of Keras' optimisers."""
+"""Names of Keras' optimisers, but ScheduleFreeAdamW, which is right on JAX only in Keras 3.15."""
 
 DECAYS = ("weight_decay", "adam_weight_decay")
 """Arguments that are a weight decay; Muon has both, as it leaves some variables to Adam."""

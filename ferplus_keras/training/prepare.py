@@ -122,7 +122,7 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
         workers=config.workers,
         shares=shares,
     )
-    validation = Batches(validation, size, workers=0, shares=shares)
+    validation = Batches(validation, size, sampling=None, workers=0, shares=shares)
     return Prepared(model, loaded, batches, validation, loss, metrics)
 
 

@@ -172,7 +172,7 @@ def train(config: TrainConfig) -> Path:
         except KeyboardInterrupt:
             words = ["--checkpoints_dir", config.checkpoints_dir, "--name", config.name]
             print(
-                f"\nstopped after {len(history.rows)} finished epochs; continue with: python "
+                f"\nstopped; finished epochs: {len(history.rows)}; continue with: python "
                 f"train.py {shlex.join(words)} --resume",
                 file=sys.stderr,
             )
@@ -267,8 +267,8 @@ def _finished_epochs(
     ):
         if then is None or _digests(then) != _digests(now):
             raise InputError(
-                f"--resume: the {which} are not the ones that {run.folder} began with "
-                f"(SHA-256 in {RECORD})"
+                f"--resume: the {which} are not the ones that {run.folder} began with (SHA-256 in "
+                f"{RECORD}); start another run with --weights {run.folder}"
             )
     return epochs, stopped
 

@@ -66,7 +66,7 @@ def test_every_row_comes_once_an_epoch_in_an_order_of_its_own():
 
 def test_without_settings_it_is_the_split_in_order_with_a_short_last_batch():
     split = numbered_split(10)
-    batches = Batches(split, 4)
+    batches = Batches(split, 4, sampling=None)
     assert len(batches) == 3
     got = read(batches)
     assert [len(images) for images, _ in got] == [4, 4, 2]
@@ -89,7 +89,7 @@ def test_reading_out_of_order_again_or_across_epochs_never_gives_another_batch(w
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_index_beyond_the_end_is_refused(workers):
-    batches = Batches(numbered_split(9), 4, workers=workers)
+    batches = Batches(numbered_split(9), 4, sampling=None, workers=workers)
     for index in (-1, 3):
         with pytest.raises(IndexError, match=f"0 to 2; got {index}"):
             batches[index]
@@ -98,7 +98,7 @@ def test_an_index_beyond_the_end_is_refused(workers):
 def test_sample_weights_are_the_mean_weight_of_the_targets_classes():
     targets = np.array([[1, 0, 0], [0, 1, 0], [0, 0.5, 0.5], [1, 0, 1]], np.float32)
     split = Split(np.zeros((4, 48, 48), np.uint8), targets, np.arange(4), ("a", "b", "c"))
-    _, _, weights = Batches(split, 4, class_weights=[1, 10, 4])[0]
+    _, _, weights = Batches(split, 4, sampling=None, class_weights=[1, 10, 4])[0]
     np.testing.assert_allclose(weights, [1, 10, 7, 2.5])
     assert weights.dtype == np.float32
 
@@ -106,7 +106,7 @@ def test_sample_weights_are_the_mean_weight_of_the_targets_classes():
 def test_drawn_targets_are_one_hot_follow_the_shares_and_change_with_the_epoch():
     targets = np.tile(np.array([[0, 0.7, 0.3, 0]], np.float32), (4000, 1))
     split = Split(np.zeros((4000, 48, 48), np.uint8), targets, np.arange(4000), tuple("abcd"))
-    batches = Batches(split, 1000, draw=True, class_weights=[0, 1, 2, 0])
+    batches = Batches(split, 1000, sampling=None, draw=True, class_weights=[0, 1, 2, 0])
     first, second = (read(batches, epoch) for epoch in (0, 1))
     drawn = np.concatenate([batch[1] for batch in first])
     assert set(drawn.ravel()) == {0.0, 1.0}
@@ -130,6 +130,7 @@ def test_what_is_drawn_follows_seed_epoch_and_batch(settings):
     split = Split(np.tile(images, (2, 1, 1)), twice, np.arange(16), ("a", "b", "c"))
 
     def drawn(seed, epoch, index, **settings):
+        settings = {"sampling": None} | settings
         return summary(read(Batches(split, 8, seed=seed, **settings), epoch)[index : index + 1])
 
     places = [(1, 0, 0), (1, 0, 1), (1, 1, 0), (2, 0, 0)]
@@ -139,7 +140,7 @@ def test_what_is_drawn_follows_seed_epoch_and_batch(settings):
 
 def test_of_mixup_and_cutmix_each_batch_draws_one():
     """Faces of one grey level each still are where they are blended, not where one is pasted."""
-    batches = read(Batches(numbered_split(50), 5, mixup_alpha=1.0, cutmix_alpha=1.0))
+    batches = read(Batches(numbered_split(50), 5, sampling=None, mixup_alpha=1.0, cutmix_alpha=1.0))
     pasted = [np.ptp(images, axis=(1, 2)).any() for images, _ in batches]
     assert 2 <= sum(pasted) <= 8
 
@@ -166,12 +167,12 @@ def test_rows_are_weighed_by_their_targets_before_smoothing():
     targets = np.eye(8, dtype=np.float32)[[0, 5] * 20]
     split = Split(np.zeros((40, 48, 48), np.uint8), targets, np.arange(40), FERPLUS_CLASSES)
     settings = {"class_weights": WTOMIN_WEIGHTS, "label_smoothing": 0.1}
-    _, smoothed, weights = Batches(split, 40, **settings)[0]
+    _, smoothed, weights = Batches(split, 40, sampling=None, **settings)[0]
     np.testing.assert_allclose(smoothed[0], [0.9125] + [0.0125] * 7, rtol=1e-6)
     np.testing.assert_allclose(weights, [2.74398525, 215.34868421] * 20, rtol=1e-6)
     for mix in ("mixup_alpha", "cutmix_alpha"):
-        _, mixed = Batches(split, 40, **{mix: 1.0})[0]
-        _, both, weights = Batches(split, 40, **{mix: 1.0}, **settings)[0]
+        _, mixed = Batches(split, 40, sampling=None, **{mix: 1.0})[0]
+        _, both, weights = Batches(split, 40, sampling=None, **{mix: 1.0}, **settings)[0]
         np.testing.assert_allclose(weights, mixed @ np.array(WTOMIN_WEIGHTS), rtol=1e-5)
         np.testing.assert_allclose(both, 0.9 * mixed + 0.1 / 8, atol=1e-6)
         assert np.any((weights > 3) & (weights < 215))
@@ -188,7 +189,7 @@ def test_faces_of_any_size_and_in_colour_make_batches(shape):
             batch = Batches(split, 5, augmentation=name, sampling="shuffled", **mix)
             assert [b[0].shape for b in read(batch)] == [(5, *shape), (5, *shape), (2, *shape)]
             assert batch[0][0].dtype == np.uint8
-    np.testing.assert_array_equal(Batches(split, 12)[0][0], images)
+    np.testing.assert_array_equal(Batches(split, 12, sampling=None)[0][0], images)
 
 
 @pytest.mark.parametrize("setting", ["label_smoothing", "mixup_alpha", "cutmix_alpha"])

@@ -6,6 +6,8 @@ import math
 import subprocess
 import sys
 import zipfile
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import cv2
 import keras
@@ -485,3 +487,29 @@ def test_golden_accuracy_of_the_bundled_model_by_every_right_class(real_data, tm
     assert found["accuracy"] == right / 3472
     assert found["accuracy"] == pytest.approx(0.9205, abs=5e-4)
     assert report["splits"]["test"]["accuracy"] == pytest.approx(0.8629, abs=5e-4)
+
+
+def test_an_ensemble_of_other_faces_is_refused_before_any_is_evaluated(
+    sample_data, tmp_path, monkeypatch
+):
+    files = []
+    for side in (48, 64):
+        faces = keras.Input((side, side))
+        answers = keras.layers.Dense(8, "softmax")(keras.layers.Flatten()(faces))
+        files.append(str(tmp_path / f"{side}.keras"))
+        Classifier.from_model(keras.Model(faces, answers), FERPLUS_CLASSES).save(files[-1])
+    monkeypatch.setattr(Classifier, "probabilities", None)
+    config = EvaluateConfig(checkpoint_path=tuple(files), data_dir=str(sample_data))
+    with pytest.raises(InputError, match=r"need the same faces: .*\(48, 48\), .*\(64, 64\)"):
+        evaluate(config)
+
+
+def test_all_processes_build_a_network_from_the_same_first_weights(tmp_path, monkeypatch):
+    """Else JAX refuses to spread them, although the checkpoint's replace them."""
+    shared = SimpleNamespace(scope=nullcontext)
+    monkeypatch.setattr("ferplus_keras.training.devices.find_devices", lambda count: shared)
+    kernels = []
+    for _ in range(2):
+        with evaluation._devices(EvaluateConfig(num_gpus=2), [tmp_path / "a.keras"]):
+            kernels.append(keras.initializers.GlorotUniform()((3, 4)))
+    np.testing.assert_array_equal(*kernels)

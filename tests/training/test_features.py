@@ -133,7 +133,7 @@ def test_files_that_would_not_fit_are_refused_before_they_are_written(
     from ferplus_keras.data.batches import Batches
     from ferplus_keras.data.dataset import load_split
 
-    batches = Batches(load_split(config.data_dir, "validation"), 50)
+    batches = Batches(load_split(config.data_dir, "validation"), 50, sampling=None)
     prepared = SimpleNamespace(batches=batches, validation=batches)
     faces = keras.Input((48, 48), dtype="uint8")
     frozen = keras.Model(faces, keras.layers.Rescaling(1.0)(faces))

@@ -45,6 +45,13 @@ def test_a_sigmoids_answers_are_divided_by_their_sum():
         np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["kl_divergence", "KLDivergence", "kld"])
+def test_divergence_needs_a_softmax(name):
+    find_loss(name)
+    with pytest.raises(UsageError, match=f"--loss {name} needs --activation softmax"):
+        find_loss(name, "sigmoid")
+
+
 def test_any_right_class_counts_as_right():
     """The metric equals a plain loop over sets of right classes, and Keras' own over one-hot."""
     rng = np.random.default_rng(0)

@@ -240,6 +240,7 @@ def test_the_loss_of_another_process_is_told_in_one_line(monkeypatch):
     assert "train.py --resume" in said
     assert "\n" not in said
     assert cluster.lost_process(RuntimeError("mine")) is None
+    assert "was lost" in cluster.lost_process(ValueError("UNKNOWN: Gloo AllGather failed: closed"))
 
 
 def test_only_the_first_process_writes_into_the_run(monkeypatch, tmp_path):

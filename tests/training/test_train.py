@@ -250,6 +250,21 @@ def test_stages_resumed_within_and_between_equal_the_unbroken_run(config, monkey
         assert rows(train(dataclasses.replace(stopped, resume=True))) == unbroken, stop
 
 
+def test_a_finished_epoch_is_saved_before_ctrl_c_ends_the_run():
+    with callbacks.Interruptible() as watching, pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    with callbacks.Interruptible() as watching:
+        watching.on_epoch_end(0)
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            watching.on_epoch_begin(1)
+    with callbacks.Interruptible() as watching:
+        watching.on_epoch_end(0)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):  # who asks again does not wait
+            signal.raise_signal(signal.SIGINT)
+
+
 def test_stages_train_only_what_lies_behind_their_boundary(config, monkeypatch):
     seen = []
 
