@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ferplus_keras import cli
-from ferplus_keras.arguments import LineParser
+from ferplus_keras.arguments import LineParser, Number
 from ferplus_keras.config import default_data_dir
 from ferplus_keras.errors import InputError
 from ferplus_keras.extras import STACK, require
@@ -197,9 +197,13 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("plan", type=Path)
     parser.add_argument("--data_dir", type=Path, default=Path(default_data_dir()))
     parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--time_limit", type=float, help="seconds; default: none")
-    parser.add_argument("--parallel", type=int, default=1, help="runs side by side [1]")
-    parser.add_argument("--largest_weights", type=float, default=30, help="MiB to copy [30]")
+    parser.add_argument("--time_limit", type=Number(float, above=0), help="seconds; default: none")
+    parser.add_argument(
+        "--parallel", type=Number(int, low=1), default=1, help="runs side by side [1]"
+    )
+    parser.add_argument(
+        "--largest_weights", type=Number(float, low=0), default=30, help="MiB to copy [30]"
+    )
     parser.add_argument("--pilot", action="store_true", help="one short epoch of one seed each")
     arguments = parser.parse_args(argv)
     require(STACK, "training")
