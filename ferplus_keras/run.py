@@ -106,8 +106,8 @@ class Run:
     def began_with(self, config_class: type) -> dict[str, Any]:
         """Return config.yaml as `config_class` takes it; raises UsageError if there is none."""
         if not (self / CONFIG).is_file():
-            without = "start the run without --resume"
-            raise UsageError(f"nothing to resume: no {self / CONFIG}; {without}")
+            advice = "start the run without --resume"
+            raise UsageError(f"nothing to resume: no {self / CONFIG}; {advice}")
         return as_settings(config_class, self / CONFIG)
 
     def known_settings(self) -> dict[str, Any]:

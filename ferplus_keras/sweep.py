@@ -181,9 +181,8 @@ class Trials:
         if self.plan.sampler == "grid":  # Optuna's visits a grid in random order
             return self.plan.grid()[len(trials)]
         samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
-        sampler = samplers[self.plan.sampler](
-            seed=(self.plan.base.get("seed", 0) + len(trials)) % 2**32
-        )
+        seed = (self.plan.base.get("seed", 0) + len(trials)) % 2**32
+        sampler = samplers[self.plan.sampler](seed=seed)
         draft = optuna.create_study(direction=METRICS[self.plan.metric], sampler=sampler)
         draft.add_trials(trials)
         drawn = draft.ask(fixed_distributions=space).params

@@ -339,7 +339,8 @@ def load_split(
         label_rule: as for train.py, but it labels this split, whichever it is; so soft targets for
             "test", too, where train.py evaluates by one class.
 
-    Raises: as `open_source` and `Source.split`.
+    Raises:
+        UsageError, InputError: as `open_source` and `Source.split` do.
 
     Example:
         >>> load_split("data", "test").images.shape  # doctest: +SKIP

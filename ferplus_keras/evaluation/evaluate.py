@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -82,14 +82,19 @@ def evaluate(
     if isinstance(subject, Classifier):
         found = shares(subject.arranged(split.class_names).probabilities(split.images))
     else:
-        columns = {usual_name(str(name)): name for name in getattr(subject, "columns", ())}
-        if columns and not all(name.isdecimal() for name in columns):
+        if columns := named_columns(getattr(subject, "columns", ())):
             wanted = [*map(usual_name, split.class_names)]
             if lacking := [name for name in wanted if name not in columns]:
                 raise InputError(f"expected a column {lacking[0]}, found {', '.join(columns)}")
             subject = subject[[columns[name] for name in wanted]]
         found = as_probabilities(subject, split.targets.shape)
     return Evaluation(split, found).scores()
+
+
+def named_columns(columns: Iterable[Any]) -> dict[str, Any]:
+    """Return class -> column by its name, of other columns too; {} where they are numbered."""
+    found = {usual_name(str(name)): name for name in columns}
+    return {} if all(map(str.isdecimal, found)) else found
 
 
 def as_probabilities(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

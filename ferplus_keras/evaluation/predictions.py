@@ -150,8 +150,8 @@ def _read(path: Path) -> pandas.DataFrame:
 
 def _class_columns(table: pandas.DataFrame, order: str | None, path: Path) -> dict[str, Any]:
     """Return class -> column by name, of other columns too; where none has a name, in order."""
-    if not all(str(name).isdecimal() for name in table):
-        return {usual_name(name): name for name in table}
+    if columns := evaluation.named_columns(table):
+        return columns
     count = len(table.columns)
     names = ORDERS[order or "ferplus"][:count]
     if count not in (7, 8) or len(names) < count or not (order or count == 8):
@@ -190,9 +190,8 @@ def _values(
         notes.append("contempt: its faces are left out (they count with --dataset_name FERPlus)")
     kept = evaluation.as_probabilities(values, values.shape)[:, : len(names)]
     if others:
-        kept += np.finfo(
-            np.float32
-        ).tiny  # nothing is left of a face that is another class for sure
+        # Nothing is left of a face that is another class for sure.
+        kept += np.finfo(np.float32).tiny
         kept /= kept.sum(axis=1, keepdims=True)
     return kept
 

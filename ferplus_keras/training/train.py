@@ -25,12 +25,7 @@ from ferplus_keras.run import CURVES, FINAL, MAX_ACCURACY, MIN_LOSS, PLACES, REC
 from ferplus_keras.training.distillation import describe_teachers
 from ferplus_keras.training.loggers import LOGGERS, check_loggers
 from ferplus_keras.training.schedules import Stage, plan_stages, spans_all_epochs, waiting
-from ferplus_keras.training.settle import (
-    check_targets,
-    read_dataset,
-    resolve,
-    starting_weights,
-)
+from ferplus_keras.training.settle import check_targets, read_dataset, resolve, starting_weights
 
 if TYPE_CHECKING:
     import keras
@@ -70,8 +65,8 @@ def train(config: TrainConfig) -> Path:
     run = Run(config.run_dir)
     run.require_usable(resume=config.resume, overwrite=config.overwrite)
     # A resumed run gets every weight from its state, but those whose results are cached.
-    complete = config.resume and (run / STATE).is_file() and not config.cache_features
-    weights = "none" if complete else starting_weights(config)
+    resumed = config.resume and (run / STATE).is_file() and not config.cache_features
+    weights = "none" if resumed else starting_weights(config)
     choose_backend(config.num_gpus)
     join(config.coordinator, config.num_processes, config.process_id)
     with own_run(run) as run, run.writing():
