@@ -85,11 +85,7 @@ class Command(NamedTuple):
 
 
 def _settings(
-    config: str,
-    verb: str,
-    description: str,
-    defaults: Sequence[str] = (),
-    with_keras: bool = False,
+    config: str, verb: str, description: str, defaults: Sequence[str] = (), with_keras: bool = False
 ) -> Parse:
     """Return a parser of the settings of a class in config.py, run by a "module:function"."""
 

@@ -300,9 +300,7 @@ class EvaluateConfig(Config):
         group="run",
     )
     average: str = setting(
-        "What members of an ensemble and views are averaged over",
-        "probabilities",
-        known=AVERAGES,
+        "What members of an ensemble and views are averaged over", "probabilities", known=AVERAGES
     )
     tta: str = setting(
         "Test-time augmentation: average the probabilities over views", "none", known=VIEWS

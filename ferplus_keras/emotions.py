@@ -23,15 +23,7 @@ FERPLUS_CLASSES = (
 VOTE_COLUMNS = (*FERPLUS_CLASSES, "unknown", "NF")
 """The ten vote columns of fer2013new.csv; NF is "not a face"."""
 
-FER2013_CLASSES = (
-    "anger",
-    "disgust",
-    "fear",
-    "happiness",
-    "sadness",
-    "surprise",
-    "neutral",
-)
+FER2013_CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 """FER2013 classes in the order of the `emotion` column of fer2013.csv, 0 to 6."""
 
 SPELLINGS = {
