@@ -189,16 +189,12 @@ def _find(word: str) -> Iterator[str]:
 
 @contextmanager
 def _file_system(address: str) -> Iterator[tuple[Any, str]]:
-    """Yield the file system of an address and the path in it.
-
-    Raises:
-        InputError: whatever the file system raises; each has its own kinds of errors.
-    """
+    """Yield the file system of an address and the path in it; its errors become InputErrors."""
     from fsspec.core import url_to_fs
 
     try:
         yield url_to_fs(address)
-    except Exception as error:
+    except Exception as error:  # each has its own kinds
         reason = one_line(error) or type(error).__name__
         raise InputError(f"cannot read {address}: {reason}") from None
 

@@ -186,11 +186,7 @@ class Predictor:
 
 
 def _each(images: Any) -> Iterator:
-    """Yield the pictures, as `read_picture` takes them, of what may be one picture or several.
-
-    Raises:
-        InputError: it is neither, or may be either.
-    """
+    """Yield the pictures of what is one or several; InputError if it is neither, or may be both."""
     files = (str, os.PathLike, bytes, bytearray, memoryview)
     if isinstance(images, files) or hasattr(images, "read") or hasattr(images, "getexif"):
         yield images

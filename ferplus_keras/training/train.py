@@ -181,13 +181,7 @@ def train(config: TrainConfig) -> Path:
 
 
 def _resumed(config: TrainConfig) -> TrainConfig:
-    """Return the configuration with which a run is resumed: the one it began with.
-
-    What is None is as it was then.
-
-    Raises:
-        UsageError: there is no such run, or a setting would change what it computes.
-    """
+    """Return the configuration with what is None as it was when the run began; refuse changes."""
     # A setting that came later had its default.
     before = type(config)(**Run(config.run_dir).began_with(type(config)))
     given, was = to_plain(config), to_plain(before)
@@ -230,12 +224,7 @@ def first_record(
 def _finished_epochs(
     config: TrainConfig, run: Run, dataset: Dataset, stages: list[Stage]
 ) -> tuple[int, bool]:
-    """Return how many epochs an interrupted run has finished, and whether that was all.
-
-    Raises:
-        UsageError: the run has finished more epochs than are asked for.
-        InputError: it is trained, or its data are no longer the ones it began with.
-    """
+    """Return how many epochs a run has finished, and whether that was all; refuse one complete."""
     if not config.resume or not (run / STATE).is_file():
         return 0, False
     (header, _), planned = run.state(), sum(stage.plan.epochs for stage in stages)
