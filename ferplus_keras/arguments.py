@@ -82,6 +82,23 @@ class Setting(NamedTuple):
                 return reader(text)
         return last(text)
 
+    def read_all(self, value: Any, where: str) -> Any:
+        """Return what a value stands for, a tuple if it takes many; UsageErrors begin with `where`.
+
+        A mapping stands for a list of NAME=VALUE, and a list in it for VALUE+VALUE.
+        """
+        items = [*map(str, _items(value))]
+        if (isinstance(value, dict) or len(items) != 1) and not self.many:
+            raise UsageError(f"{where}: expected one value, got {value}")
+        for item in items if self.known else ():
+            if item not in self.known:
+                raise unknown(where, item, self.known)
+        try:
+            read = tuple(map(self.read, items))
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(f"{where}: {error}") from None
+        return read if self.many else read[0]
+
 
 def setting(meaning: str, default: Any = None, known: Collection[str] = (), group: str = "") -> Any:
     """Return a dataclass field that is a setting; its annotation says which values it takes."""
@@ -126,22 +143,10 @@ class Config:
     def __post_init__(self) -> None:
         for name, about in settings_of(type(self)).items():
             value = getattr(self, name)
-            if value is None:
-                if about.default is None:
-                    continue
+            if value is not None:
+                object.__setattr__(self, name, about.read_all(value, f"--{name}"))
+            elif about.default is not None:
                 raise UsageError(f"--{name}: expected a value, got None")
-            values = value if isinstance(value, list | tuple) else (value,)
-            if len(values) != 1 and not about.many:
-                raise UsageError(f"--{name}: expected one value, got {value}")
-            read = []
-            for item in map(str, values):
-                if about.known and item not in about.known:
-                    raise unknown(f"--{name}", item, about.known)
-                try:
-                    read.append(about.read(item))
-                except argparse.ArgumentTypeError as error:
-                    raise UsageError(f"--{name}: {error}") from None
-            object.__setattr__(self, name, tuple(read) if about.many else read[0])
 
 
 def to_plain(config: Config) -> dict[str, Any]:
@@ -287,9 +292,7 @@ def read_yaml(path: Path, absent: str) -> Any:
 
 
 def as_settings(config_class: type, path: Path) -> dict[str, Any]:
-    """Return the settings that a YAML file gives.
-
-    A mapping stands for a list of NAME=VALUE, and a list in it for VALUE+VALUE.
+    """Return the settings that a YAML file gives, as `Setting.read_all` reads them.
 
     Raises:
         UsageError: the file cannot be read, or has an unknown key or a value of the wrong kind.
@@ -301,16 +304,8 @@ def as_settings(config_class: type, path: Path) -> dict[str, Any]:
     for key, value in settings.items():
         if key not in known:
             raise unknown(f"setting in {path}", str(key), known)
-        if value is None:
-            continue
-        values = _items(value)
-        if (isinstance(value, dict) or len(values) != 1) and not known[key].many:
-            raise UsageError(f"{path}: expected one value for '{key}', got {value}")
-        try:
-            read = tuple(known[key].read(str(item)) for item in values)
-        except argparse.ArgumentTypeError as error:
-            raise UsageError(f"{path}: {key}: {error}") from None
-        found[key] = read if known[key].many else read[0]
+        if value is not None:
+            found[key] = known[key].read_all(value, f"{key} in {path}")
     return found
 
 
