@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ferplus_keras.data import cache, parquet  # noqa: F401 (parquet and lists enter layouts)
-from ferplus_keras.data.checks import check_pictures
-from ferplus_keras.data.decoding import SIZES, choose_shape, read_pictures
+from ferplus_keras.data.decoding import SIZES, check_pictures, choose_shape, read_pictures
 from ferplus_keras.data.layouts import FaceFile, find_faces
 from ferplus_keras.data.lists import LABELS_FILE
 from ferplus_keras.data.pictures import SUFFIXES
