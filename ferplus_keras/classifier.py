@@ -14,7 +14,7 @@ import numpy as np
 
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.dataset import DATASETS
-from ferplus_keras.emotions import FERPLUS_CLASSES
+from ferplus_keras.emotions import FERPLUS_CLASSES, usual_name
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.formats import Predict, digest, one_at_a_time, open_network
 from ferplus_keras.hardware import announce
@@ -199,8 +199,9 @@ class Classifier:
             InputError: its classes are not the same ones.
         """
         known = self.info.class_names
-        if sorted(known) == sorted(class_names):
-            return replace(self, columns=tuple(known.index(name) for name in class_names))
+        held, wanted = ([*map(usual_name, names)] for names in (known, class_names))
+        if sorted(held) == sorted(wanted):
+            return replace(self, columns=tuple(map(held.index, wanted)))
         own = f"{len(known)} classes ({', '.join(known)})"
         advice = f"it was trained on --dataset_name {self.info.dataset_name}"
         if not known and self.network is not None:  # an .hdf5 file does not name its classes
@@ -230,8 +231,11 @@ class Classifier:
             name: shown beside a progress bar; None shows no bar.
 
         Raises:
+            UsageError: `batch_size` is below 1.
             InputError: the faces have another shape or type, or an answer is no probability.
         """
+        if batch_size < 1:
+            raise UsageError(f"expected a batch_size of at least 1, got {batch_size}")
         axes = faces.ndim - len(self.face_shape)
         if faces.dtype != np.uint8 or axes not in (1, 2) or faces.shape[axes:] != self.face_shape:
             wanted = ", ".join(map(str, self.face_shape))

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from importlib import import_module
@@ -195,7 +196,7 @@ def _layers(parser: LineParser) -> Callable[[Any], Any]:
 def _sample_data(parser: LineParser) -> Callable[[Any], Any]:
     parser.description = "Write fer2013.csv and fer2013new.csv with drawn faces, to try things out."
     parser.add_argument("out_dir", type=Path, help="folder to write, such as demo/data")
-    parser.add_argument("--rows", type=int, default=2400, help="rows of each CSV file [2400]")
+    parser.add_argument("--rows", type=int, default=2400, help="of each file, 400 or more [2400]")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
 
@@ -278,6 +279,7 @@ def exit_code(
     @wraps(read)
     def main(argv: Sequence[str] | None = None) -> int:
         escape_output()
+        warnings.filterwarnings("ignore", "Glyph")  # that Matplotlib's font lacks, of a name
         handlers = {}
         for name in ("SIGTERM", "SIGHUP"):  # a cluster's "time is up" is a Ctrl-C
             with contextlib.suppress(ValueError, AttributeError):  # not the main thread; Windows

@@ -225,6 +225,7 @@ def export(
         UsageError, InputError: as `check_export`; or the export predicts differently or cannot be
             written. Then the target is as it was and nothing is left behind.
     """
+    target = Path(os.path.realpath(target)) if target.is_symlink() else target
     check_export(checkpoint, target, kind, precision)
     if precision == "int8" and calibration is None:
         raise UsageError("int8 needs faces to measure its ranges on")

@@ -53,7 +53,7 @@ def replacing(path: Path) -> Iterator[Path]:
         InputError: the disk is full, or the file may not be written.
     """
     try:
-        target = _behind_links(path)
+        target = behind_links(path)
         if target is None:
             with tempfile.TemporaryDirectory() as folder:
                 temporary = Path(folder) / path.name
@@ -64,16 +64,18 @@ def replacing(path: Path) -> Iterator[Path]:
             with workspace(target.parent) as folder:
                 yield folder / target.name
                 os.replace(folder / target.name, target)
+    except BrokenPipeError:
+        raise  # of a reader that has gone, such as `head`
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _behind_links(path: Path) -> Path | None:
+def behind_links(path: Path) -> Path | None:
     """Return the file that is to be replaced; None for a pipe, a device or what a process holds."""
     if path.exists() and not path.is_file():
         return None
     for _ in range(40):  # as many links as Linux follows
-        path = path.parent.resolve() / path.name
+        path = Path(os.path.realpath(path.parent)) / path.name
         if path.is_relative_to("/proc"):  # /dev/stdout and its like
             return None
         if not path.is_symlink():

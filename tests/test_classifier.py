@@ -68,6 +68,11 @@ def test_faces_on_disk_are_read_batch_by_batch(faces, tmp_path, monkeypatch):
     np.testing.assert_array_equal(found, left_right().probabilities(faces, batch_size=2))
 
 
+def test_a_batch_holds_at_least_one_face(faces):
+    with pytest.raises(UsageError, match="expected a batch_size of at least 1, got -1"):
+        left_right().probabilities(faces, batch_size=-1)
+
+
 def test_several_crops_of_each_face_are_averaged(faces):
     crops = np.stack([faces, faces[:, :, ::-1]], axis=1)
     found = left_right().probabilities(crops, batch_size=2)
@@ -110,6 +115,8 @@ def test_arranged_columns_follow_the_names(faces):
     )
     again = swapped.arranged(("left", "right"))
     np.testing.assert_array_equal(again.probabilities(faces), straight.probabilities(faces))
+    spelt = straight.arranged(("Right ", "LEFT"))
+    np.testing.assert_array_equal(spelt.probabilities(faces), swapped.probabilities(faces))
     with pytest.raises(InputError, match=r"2 classes .* 7 .*--dataset_name FERPlus"):
         straight.arranged(FERPLUS_CLASSES[:7])
 
@@ -203,11 +210,11 @@ def test_an_onnx_classifier_works_in_a_forked_process(exported):
     )
     child.start()
     try:
-        assert receiver.poll(60), "the forked process does not answer"
+        assert receiver.poll(300), "the forked process does not answer"
         found, threads = receiver.recv()
         np.testing.assert_array_equal(found, expected)
         assert threads > 1 or len(os.sched_getaffinity(0)) == 1  # those of its parent are gone
-        child.join(30)
+        child.join(300)
         assert child.exitcode == 0
     finally:
         child.kill()

@@ -302,6 +302,17 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_a_link_stays_one(exported, tiny_checkpoint, tmp_path, monkeypatch):
+    real, link = tmp_path / "models" / exported("onnx").path.name, tmp_path / "current.onnx"
+    real.parent.mkdir()
+    real.write_bytes(b"older")
+    link.symlink_to(real)
+    monkeypatch.setitem(FORMATS, "onnx", without_converting("onnx", exported("onnx")))
+    export_module.export(tiny_checkpoint, link, "onnx", "float32", drawn(20))
+    assert link.is_symlink()
+    assert Classifier.open(real).info == INFO
+
+
 @pytest.mark.parametrize("kind", ["openvino", "saved_model"])
 def test_an_older_export_is_replaced_whole_or_kept(
     kind, exported, tiny_checkpoint, tmp_path, monkeypatch

@@ -58,6 +58,11 @@ def test_a_device_that_is_full_is_one_line_and_stays_a_device():
     assert os.stat("/dev/full").st_rdev == before.st_rdev
 
 
+def test_a_reader_that_has_gone_is_not_said_to_be_a_fault_of_the_file(tmp_path):
+    with pytest.raises(BrokenPipeError), replacing(tmp_path / "copy.mp4"):
+        raise BrokenPipeError
+
+
 @pytest.mark.parametrize("to_file", [False, True])
 def test_standard_output_by_name(tmp_path, to_file):
     script = (

@@ -244,7 +244,7 @@ def open_source(
             class_map = None
     classes = find_class_map(class_map, known)
     if class_names is not None:
-        classes = _respelled(classes, class_names)
+        classes = respelled(classes, class_names)
         if extra := [name for name in classes if name not in class_names]:
             raise InputError(
                 f"the data has the class '{extra[0]}', expected only {', '.join(class_names)}; "
@@ -252,10 +252,17 @@ def open_source(
             )
         classes = {name: classes.get(name, ()) for name in class_names}
     check_class_names(classes, f"{data_dir}")
+    spelt = dict(zip(map(usual_name, classes), classes, strict=True))
+    for name in classes:
+        if (other := spelt[usual_name(name)]) != name:
+            raise InputError(
+                f"{data_dir}: '{name}' and '{other}' are spellings of one class; rename one, or "
+                f"merge them: --class_map {usual_name(name)}={name}+{other} …"
+            )
     return Source(label_set, rows, classes)
 
 
-def _respelled(classes: ClassMap, class_names: Sequence[str]) -> ClassMap:
+def respelled(classes: ClassMap, class_names: Sequence[str]) -> ClassMap:
     """Return a class map whose new classes are called as in `class_names`: "anger" for "Angry"."""
     found, other = defaultdict(tuple), []
     for name, members in classes.items():

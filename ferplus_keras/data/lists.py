@@ -253,6 +253,9 @@ def _listed(tree: Tree) -> list[FaceFile] | None:
         path = _below(tree.folder, path, where)
         if split is not None and not split_of(split):
             raise InputError(f"{where}: expected a split of {', '.join(SPLITS)}, found '{split}'")
+        for text in (label, "" if (tree.folder / path).exists() else path):
+            if any("\udc80" <= letter <= "\udcff" for letter in text):
+                raise InputError(f"{where}: {text!r} is not UTF-8: save the list as 'CSV UTF-8'")
         if path in files:
             raise InputError(f"{where}: {path} is listed twice")
         files[path] = FaceFile(path, label, split and split_of(split), fields=row)

@@ -55,7 +55,7 @@ def _faces(folder: Path, shard: str) -> list[FaceFile]:
                 known = isinstance(code, int) and 0 <= code < len(names)
                 path = f"{shard}#{len(files):07}"
                 fields = {name: "" if cell is None else str(cell) for name, cell in values.items()}
-                found = str(names[code] if known else code)
+                found = str(names[code] if known else code).strip()
                 given = split or split_of(fields.get("split", ""))
                 files.append(FaceFile(path, found, given, row=(group, row), fields=fields))
     return files

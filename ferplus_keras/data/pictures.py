@@ -117,7 +117,7 @@ def read_picture(source: Any) -> np.ndarray:
     if not isinstance(source, str | os.PathLike):
         return _read(source)
     text = str(source)
-    if len(text) > 300 or text.startswith("data:"):
+    if (len(text) > 300 or text.startswith("data:")) and not os.path.lexists(text):
         raise InputError(
             f"cannot read '{text[:40]}…' as a path: decode base64 by base64.b64decode, pass bytes"
         )

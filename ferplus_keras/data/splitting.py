@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ferplus_keras.data.layouts import FaceFile
+from ferplus_keras.data.layouts import FaceFile, split_of
 from ferplus_keras.errors import InputError, UsageError
 
 _SALT = b"ferplus_keras split"
@@ -118,7 +118,7 @@ def warn_of_people(files: Sequence[FaceFile], splits: np.ndarray) -> None:
             continue
         found = _groups(files, group)
         of_group = _splits_of(splits, found)
-        of_group.pop(None, None)
+        of_group = {name: of for name, of in of_group.items() if name and not split_of(name)}
         fewest = 2 + classes if group == _PEOPLE[-1] else 2
         named_by_class = len(set(zip(found, labels, strict=True))) == len(of_group) == classes
         if fewest <= len(of_group) <= len(files) / 2 and not named_by_class:

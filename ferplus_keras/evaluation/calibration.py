@@ -32,26 +32,34 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return sum(n * abs(confidence - right) for n, confidence, right in bins if n) / len(labels)
 
 
+def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return mean −log of the true class's probability, in nats; no probability counts as 0.
+
+    `labels` are (n,) int, indices of the true class; `probabilities` (n, C) float.
+    """
+    of_truth = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(0 - np.log(np.clip(of_truth, np.finfo(np.float32).tiny, 1)).mean())  # never -0.0
+
+
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the temperature T for which softmax(log p / T) has the least log loss.
 
-    Above 1 the network was overconfident. Guo et al. 2017 (arXiv 1706.04599).
+    Above 1 the network was overconfident. 1 where none lessens it, such as of answers that are 0
+    or 1. Guo et al. 2017 (arXiv 1706.04599).
     """
     from scipy.optimize import minimize_scalar
 
-    rows = np.arange(len(labels))
-
     def loss(log_temperature: float) -> float:
-        scaled = at_temperature(probabilities, np.exp(log_temperature))
-        return -np.log(scaled[rows, labels]).mean()
+        return log_loss(labels, at_temperature(probabilities, np.exp(log_temperature)))
 
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
-    return float(np.exp(found.x))
+    return float(np.exp(found.x)) if found.fun < loss(0) else 1.0
 
 
 def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Return (n, C) probabilities as they would be with logits divided by `temperature`."""
+    """Return (n, C) probabilities as if the logits were divided by `temperature`; 0 stays 0."""
     from scipy.special import softmax
 
-    logs = np.log(np.clip(probabilities.astype(np.float64), 1e-12, None))
+    with np.errstate(divide="ignore"):
+        logs = np.log(probabilities.astype(np.float64))
     return softmax(logs / temperature, axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.evaluation.calibration import fit_temperature
 from ferplus_keras.evaluation.page import write_report_page
 from ferplus_keras.evaluation.plots import draw_confusion
+from ferplus_keras.evaluation.probabilities import as_probabilities, named_columns, other_classes
 from ferplus_keras.evaluation.report import format_report, write_predictions
 from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.files import require_writable, sha256, write_json
@@ -82,41 +83,17 @@ def evaluate(
     if isinstance(subject, Classifier):
         found = shares(subject.arranged(split.class_names).probabilities(split.images))
     else:
+        others = ()
         if columns := named_columns(getattr(subject, "columns", ())):
             wanted = [*map(usual_name, split.class_names)]
             if lacking := [name for name in wanted if name not in columns]:
                 raise InputError(f"expected a column {lacking[0]}, found {', '.join(columns)}")
-            subject = subject[[columns[name] for name in wanted]]
-        found = as_probabilities(subject, split.targets.shape)
+            if "row" in columns and [*subject[columns["row"]]] != split.row_ids.tolist():
+                raise InputError("column row: expected the split's `row_ids`, in their order")
+            others = other_classes(columns, wanted)
+            subject = subject[[columns[name] for name in (*wanted, *others)]]
+        found = as_probabilities(subject, split.targets.shape, len(others))
     return Evaluation(split, found).scores()
-
-
-def named_columns(columns: Iterable[Any]) -> dict[str, Any]:
-    """Return class -> column by its name, of other columns too; {} where they are numbered."""
-    found = {usual_name(str(name)): name for name in columns}
-    return {} if all(map(str.isdecimal, found)) else found
-
-
-def as_probabilities(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return probabilities as float32; raises InputError if they are none or of another shape.
-
-    Rounded ones, whose sums are within 0.05 of 1, are divided by their sums.
-    """
-    values = np.asarray(values)
-    if values.shape != shape or values.dtype.kind not in "fiub":
-        expected = f"expected probabilities of shape {shape}"
-        raise InputError(f"{expected}, got {values.shape} {values.dtype}")
-    sums = values.sum(axis=1, dtype=np.float64)
-    with np.errstate(invalid="ignore"):
-        wrong = np.flatnonzero(~((values >= 0).all(axis=1) & (np.abs(sums - 1) <= 0.05)))
-    if wrong.size:
-        example = np.round(values[wrong[0]].astype(float), 4).tolist()
-        raise InputError(
-            f"expected probabilities with the sum 1; {wrong.size} of {len(values)} rows have none, "
-            f"such as {example}; apply softmax to logits, divide percentages by 100"
-        )
-    rounded = np.abs(sums - 1) > 1e-4
-    return np.where(rounded[:, None], values / sums[:, None], values).astype(np.float32)
 
 
 def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:
@@ -379,6 +356,8 @@ def _trial(members: Sequence[Classifier | Predictions]) -> dict[str, Any]:
     """Return the settings that make a run a trial, where any member's run has them."""
     trial: dict[str, Any] = {}
     for member in members:
+        if not isinstance(member, Classifier):
+            continue  # what lies beside predictions need not be their model's
         settings = Run(member.path.parent).known_settings()  # a bare file has none
         for name in ("limit_train", "limit_validation"):
             if isinstance(limit := settings.get(name), int):

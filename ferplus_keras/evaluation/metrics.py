@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ferplus_keras.evaluation.calibration import calibration_error
+from ferplus_keras.evaluation.calibration import calibration_error, log_loss
 
 RESAMPLES = 2000
 """Bootstrap samples behind every interval."""
@@ -75,15 +75,6 @@ def score(
         },
         "confusion_matrix": metrics.confusion_matrix(labels, predicted, labels=every).tolist(),
     }
-
-
-def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return mean −log of the true class's probability, in nats; no probability counts as 0.
-
-    `labels` are (n,) int, indices of the true class; `probabilities` (n, C) float.
-    """
-    of_truth = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(0 - np.log(np.clip(of_truth, np.finfo(np.float32).tiny, 1)).mean())  # never -0.0
 
 
 def summary(

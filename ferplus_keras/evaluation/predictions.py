@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,13 @@ import numpy as np
 
 from ferplus_keras.arguments import add_settings
 from ferplus_keras.config import TrainConfig
-from ferplus_keras.data.dataset import DATASETS, Source, open_source
+from ferplus_keras.data.dataset import DATASETS, Source, open_source, respelled
 from ferplus_keras.data.tables import read_table
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES, SPLITS, usual_name
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.evaluation import evaluate as evaluation
 from ferplus_keras.evaluation.compare import COLUMNS
+from ferplus_keras.evaluation.probabilities import as_probabilities, named_columns, other_classes
 from ferplus_keras.extras import EVALUATION, require
 from ferplus_keras.files import require_writable, sha256
 from ferplus_keras.inputs import DAMAGED_ARRAY, plain
@@ -35,8 +37,13 @@ Score the predictions of any model, whatever made them, as test.py scores its ow
 takes a CSV file, a Parquet file or a NumPy array: the row of fer2013.csv (column `row`, counted
 from 0) or the image's name, and the probability of each class, in any order (docs/benchmark.md)."""
 
-ORDERS = {"ferplus": FERPLUS_CLASSES, "fer2013": FER2013_CLASSES}
-"""Orders of classes that `--classes` knows; of seven, FER+'s is that without contempt."""
+ORDERS = {
+    "ferplus": FERPLUS_CLASSES,
+    "fer2013": FER2013_CLASSES,
+    "alphabetical": tuple(sorted(FERPLUS_CLASSES)),
+}
+"""Orders of classes that `--classes` knows; of seven, without contempt. PyTorch's ImageFolder has
+the alphabetical one, which is the same under FER2013's names."""
 
 NOT_KNOWN = (
     "what the model was trained on, and on which rows it was selected: selected on the test split, "
@@ -95,20 +102,22 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
         raise UsageError(f"{path} would be replaced: choose another --output_dir")
     if (table := _read(path)).empty:
         raise InputError(f"{path}: expected one line per face, found none")
-    columns = _class_columns(table, arguments.classes, path)
+    not_known = list(NOT_KNOWN)
+    columns = _class_columns(table, arguments.classes, path, not_known)
     dataset_name = arguments.dataset_name or ("FERPlus" if "contempt" in columns else "FERPlus7")
     rule = DATASETS[dataset_name].rule(arguments.label_rule).name
     reading = {name: getattr(arguments, name) for name in READING}
     source = open_source(arguments.data_dir, dataset_name, arguments.cache_dir, **reading)
+    if source.label_set.own_pictures:
+        source = replace(source, class_map=respelled(source.class_map, [*table]))
     if source.label_set.own_pictures and {*source.class_names, *COLUMNS[:5]} <= {*table}:
         # They may lack classes that test.py's file has.
         names = [*table][table.columns.get_loc("predicted") + 1 : table.columns.get_loc("path")]
         names = names or [name for name in table if name not in COLUMNS]
         classes = {name: source.class_map.get(name, ()) for name in names}
         source = replace(source, class_map=classes)
-    not_known = list(NOT_KNOWN)
     values = _values(table, columns, source, path, not_known)
-    rows, lines = _rows(table, source, rule, arguments.splits, path)
+    rows, lines = _rows(table, source, rule, arguments.splits, path, not_known)
     found = Predictions(path, rows, values[lines])
     there = [name for name in SPLITS if (source.rows.splits[rows] == name).any()]
     splits = arguments.splits or [name for name in there if name != "train"] or there
@@ -130,36 +139,40 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
 
 
 def _read(path: Path) -> pandas.DataFrame:
-    """Return a file as a table, without a nameless index; an array's columns are 0, 1 and so on."""
+    """Return a file as a table; an array's columns are 0, 1 and so on, a nameless index is ""."""
     import pandas
 
     try:
         if path.suffix == ".csv":
             lines = [line for _, line in read_table(path, ())[0]]  # a name may be no UTF-8
-            return pandas.DataFrame(lines, dtype=object).drop(columns="", errors="ignore")
+            return pandas.DataFrame(lines, dtype=object)
         if path.suffix == ".npy":
             return pandas.DataFrame(np.load(plain(path)))
         if path.suffix == ".parquet":
             require(("pyarrow",), "reading Parquet")
             table = pandas.read_parquet(path)
-            return table.reset_index(drop=table.index.names == [None])
+            return table.reset_index(names=[name or "" for name in table.index.names])
     except DAMAGED_ARRAY as error:
         raise InputError(f"cannot read {path}: {one_line(error)}") from None
     raise InputError(f"{path}: expected .csv, .npy or .parquet; test.py evaluates models")
 
 
-def _class_columns(table: pandas.DataFrame, order: str | None, path: Path) -> dict[str, Any]:
+def _class_columns(
+    table: pandas.DataFrame, order: str | None, path: Path, notes: list[str]
+) -> dict[str, Any]:
     """Return class -> column by name, of other columns too; where none has a name, in order."""
-    if columns := evaluation.named_columns(table):
+    numbered = table.columns.drop("", errors="ignore")
+    if columns := named_columns(numbered):
         return columns
-    count = len(table.columns)
-    names = ORDERS[order or "ferplus"][:count]
-    if count not in (7, 8) or len(names) < count or not (order or count == 8):
+    count = len(numbered)
+    names = [name for name in ORDERS[order or "ferplus"] if count == 8 or name != "contempt"]
+    if count not in (7, 8) or len(names) != count or not (order or count == 8):
         raise UsageError(
             f"{path} has {count} columns without names: expected eight in FER+'s order, or seven "
             f"and --classes {' or '.join(ORDERS)}; or a table with names"
         )
-    return dict(zip(names, table, strict=True))
+    notes.append(f"whether the columns, which have no names, are in this order: {', '.join(names)}")
+    return dict(zip(names, numbered, strict=True))
 
 
 def _values(
@@ -173,40 +186,46 @@ def _values(
     if lacking not in ([], ["contempt"]):
         raise InputError(
             f"{path}: expected a header that names each of {', '.join(names)}; found "
-            f"{', '.join(map(str, table))}"
+            f"{', '.join(filter(None, map(str, table)))}"
         )
-    others = {*columns} & {*FERPLUS_CLASSES} - {*map(usual_name, names)}  # are left out below
+    others = other_classes(columns, names)
     values = np.zeros((len(table), len(names) + len(others)))
     for index, name in enumerate((*names, *others)):
         if name not in lacking:
             column = table[columns[usual_name(name)]]
             values[:, index] = pandas.to_numeric(column, errors="coerce")
             if (bad := np.isnan(values[:, index])).any():
-                found = f"found {column[bad].iloc[0]!r}"
+                found = f"found '{column[bad].iloc[0]}'"
                 raise InputError(f"{path}: expected numbers in column {name}, {found}")
     if lacking:
         notes.append("contempt: the model has no such class, so it counts as never predicted")
     elif source.label_set.name == "FERPlus7":
         notes.append("contempt: its faces are left out (they count with --dataset_name FERPlus)")
-    kept = evaluation.as_probabilities(values, values.shape)[:, : len(names)]
     if others:
-        # Nothing is left of a face that is another class for sure.
-        kept += np.finfo(np.float32).tiny
-        kept /= kept.sum(axis=1, keepdims=True)
-    return kept
+        notes.append(f"{', '.join(others)}: left out of the model's answers, the rest adds up to 1")
+    return as_probabilities(values, (len(table), len(names)), len(others))
 
 
 def _rows(
-    table: pandas.DataFrame, source: Source, rule: str, splits: list[str] | None, path: Path
+    table: pandas.DataFrame,
+    source: Source,
+    rule: str,
+    splits: list[str] | None,
+    path: Path,
+    notes: list[str],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows of the data set, ascending, and which line is about each, both (n,) int64.
 
     A line says so by the row's number or the image; else the lines are in the order of the rows.
     FER+ has image names that two rows with the same pixels share: one line is about both.
     """
+    import pandas
+
     spelt = {str(name).casefold().replace("_", "").replace(" ", ""): name for name in table}
     known, splits_of = source.rows.paths, source.rows.splits
-    named = [spelt[name] for name in ("imagename", "image", "path") if name in spelt]
+    named = [
+        spelt[name] for name in ("imagename", "image", "path", "filename", "file") if name in spelt
+    ]
     # A row of own pictures is a place in a list that changes with them.
     if "row" in spelt and not (named and known is not None):
         known, column = np.arange(len(splits_of)), spelt["row"]
@@ -220,7 +239,19 @@ def _rows(
         column = named[0] if named else None
     if column is None:
         if not splits:
-            raise UsageError(f"{path} has no column `row` or `image`: give --splits, such as test")
+            raise UsageError(
+                f"{path} has no column `row` or `image`: rename the one that names pictures, "
+                "or give --splits, such as test, if the lines are in the order of the rows"
+            )
+        if (
+            "" in table
+            and not pandas.to_numeric(table[""], errors="coerce").is_monotonic_increasing
+        ):
+            raise InputError(
+                f"{path}: the lines are not in the order of their nameless column: sort them, or "
+                "name the column `row` if it holds the rows of fer2013.csv"
+            )
+        notes.append("whether the lines are in the order of the rows, as they name none")
         kept = np.concatenate([source.split(name, rule).row_ids for name in splits])
         every = np.concatenate([np.flatnonzero(splits_of == name) for name in splits])
         if len(table) not in (len(kept), len(every)):
@@ -235,19 +266,24 @@ def _rows(
     if table.empty:
         raise InputError(f"{path}: expected the name of a picture in column {column}, found none")
     lines = [str(line).strip().removesuffix(".0") for line in table[column]]
-    lines = [line.removeprefix("./") for line in lines]  # as `inputs.cell` writes some paths
-    if known is source.rows.names:  # of files in no folder
-        lines = [PureWindowsPath(line).name for line in lines]
     rows_of = defaultdict(list)
     for row, name in enumerate(known.tolist()):
         if name != "":
             rows_of[str(name)].append(row)
+    lines = [_known_end(line, rows_of) for line in lines]
     _refuse(path, "names what `labels --output` does not:", [n for n in lines if n not in rows_of])
     counts = Counter(lines)
     _refuse(path, "repeats", [n for n, times in counts.items() if times > len(rows_of[n])])
     pairs = [(row, place) for place, line in enumerate(lines) for row in rows_of[line]]
     rows, first = np.unique([row for row, _ in pairs], return_index=True)
     return rows, table.index.to_numpy()[[place for _, place in pairs]][first]
+
+
+def _known_end(name: str, known: Collection[str]) -> str:
+    """Return what is known of a path: below the data's folder, or the file's name; else all."""
+    parts = PureWindowsPath(name).parts  # split at / and at \
+    ends = (name, *("/".join(parts[index:]) for index in range(len(parts))))
+    return next((end for end in ends if end in known), name)
 
 
 def _refuse(path: Path, fault: str, rows: np.ndarray | list) -> None:

@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 
 from ferplus_keras.data.dataset import Split
-from ferplus_keras.evaluation.calibration import at_temperature, calibration_error, reliability
-from ferplus_keras.evaluation.metrics import agreement, log_loss, score, summary
+from ferplus_keras.evaluation.calibration import (
+    at_temperature,
+    calibration_error,
+    log_loss,
+    reliability,
+)
+from ferplus_keras.evaluation.metrics import agreement, score, summary
 
 
 @dataclass(frozen=True, eq=False)

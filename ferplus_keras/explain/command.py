@@ -168,7 +168,7 @@ def read_pictures(paths: Sequence[Path], shape: tuple[int, ...], failures: list[
     for path in paths:
         try:
             images.append(as_face(read_picture(path), shape))
-            names.append(path.name)
+            names.append(str(path))
         except InputError as error:
             failures.append(str(error))
     if not images:

@@ -238,7 +238,9 @@ def draw_class_means(found: Mapping[str, np.ndarray], path: Path) -> None:
 def _title(found: Mapping[str, np.ndarray], index: int) -> str:
     of_class = dict(zip(found["class_names"], found["probabilities"][index], strict=True))
     best, explained = max(of_class, key=of_class.get), found["explained"][index]
-    parts = [f"{found['names'][index]}: {best} {of_class[best]:.0%}"]
+    name = str(found["names"][index])
+    name = name if len(name) <= 60 else f"…{name[-59:]}"
+    parts = [f"{name}: {best} {of_class[best]:.0%}"]
     if found["labels"][index]:
         parts.append(f"true class {found['labels'][index]}")
     share = "" if explained == best else f" ({of_class[explained]:.0%})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -17,7 +18,7 @@ from ferplus_keras.arguments import Number
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.pictures import SUFFIXES, read_picture
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.files import require_writable
+from ferplus_keras.files import behind_links, require_writable
 from ferplus_keras.inference import tables
 from ferplus_keras.inference.annotate import annotate, write_picture
 from ferplus_keras.inference.crop import MARGIN
@@ -64,8 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tta", choices=list(VIEWS), default="none", help="average over views of a face [none]")
     add("--json", action="store_true", help="print JSON instead of a table")
     text = "write a line per face, in videos per face and frame; - writes to standard output"
-    add("--csv", type=Path, help=text)
-    add("--submission", type=Path, help="write a file,emotion line per picture")
+    add("--csv", type=_table_path, help=text)
+    add("--submission", type=_table_path, help="write a file,emotion line per picture")
     add("--save_dir", type=Path, help="folder for annotated copies")
     add = parser.add_argument_group("archives").add_argument
     text = "local, or ray: many processes and machines (docs/clusters.md) [local]"
@@ -77,6 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = f"frames from one detection to the next [{EVERY}]"
     add("--every", type=Number(int, low=1), default=EVERY, help=text)
     add("--seconds", type=Number(float, above=0), help="stop after this many seconds of video")
+
+
+def _table_path(name: str) -> Path:
+    """Return where a table goes; what is printed must not overwrite one on /dev/stdout."""
+    return tables.STANDARD_OUTPUT if name == "/dev/stdout" else Path(name)
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -119,26 +125,28 @@ def _check(arguments: argparse.Namespace) -> tuple[list[Source], dict[Source, Pa
     """Return the sources and where their copies go; refuse wrong arguments before slow work."""
     if not arguments.sources and arguments.webcam is None:
         raise UsageError("expected pictures, videos or folders, or --webcam; see --help")
-    files = {"--csv": arguments.csv, "--submission": arguments.submission}
+    given = {"--csv": arguments.csv, "--submission": arguments.submission}
+    files = {flag: path for flag, path in given.items() if path}
     printed = [f"{flag} -" for flag, path in files.items() if path == tables.STANDARD_OUTPUT]
     printed += ["--json"] * arguments.json
     if len(printed) > 1:
         raise UsageError(f"expected one of {' and '.join(printed)} on standard output")
-    if arguments.csv and arguments.csv == arguments.submission:
+    if len(set(map(os.path.realpath, files.values()))) < len(files):
         raise UsageError(f"--submission: expected another file than --csv {arguments.csv}")
     sources = [] if arguments.webcam is None else [arguments.webcam]
     if arguments.sources:
-        sources += find_sources(arguments.sources)
+        sources += find_sources(arguments.sources, arguments.save_dir)
     videos = [shown_name(source) for source in sources if is_video(source)]
     if arguments.submission and videos:
         raise UsageError(f"--submission: expected pictures only, got {videos[0]}")
     for flag, path in files.items():
-        if path and path != tables.STANDARD_OUTPUT:
+        if path != tables.STANDARD_OUTPUT:
             if path.is_dir():
                 raise UsageError(f"{flag}: expected a file, got the folder {path}")
             if path.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES):  # a forgotten name: *.jpg
                 raise UsageError(f"{flag}: expected the name of a table, got {path}")
-            require_writable(path.parent, "place for the table")
+            if behind_links(path):  # else it is a pipe or a device
+                require_writable(path.parent, "place for the table")
     copies = {}
     if arguments.save_dir:
         copies = copy_paths(sources, arguments.save_dir)

@@ -52,13 +52,14 @@ Frame = tuple[float, np.ndarray]
 """Seconds, and (h, w, 3) uint8 RGB."""
 
 
-def find_sources(words: Sequence[str]) -> list[Path | str]:
+def find_sources(words: Sequence[str], copies: Path | None = None) -> list[Path | str]:
     """Return the files and addresses that the words of a command line mean, each once, in order.
 
     Args:
         words: files; folders, which stand for their pictures and videos, in subfolders and behind
             links too, but not hidden ones; patterns such as `photos/*.jpg`; addresses of videos;
             "-", which reads one of these per line from standard input.
+        copies: where annotated copies go; those of an earlier run inside a folder are left out.
 
     Raises:
         InputError: a word names nothing, or a folder has neither pictures nor videos.
@@ -72,7 +73,7 @@ def find_sources(words: Sequence[str]) -> list[Path | str]:
             lines = filter(str.strip, sys.stdin.read().splitlines())
             names = [line if os.path.lexists(line) else line.strip() for line in lines]
         for name in names:
-            found.update(dict.fromkeys(_files(name)))
+            found.update(dict.fromkeys(_files(name, copies)))
     if not found:
         raise InputError("expected at least one picture or video; standard input named none")
     return list(found)
@@ -111,10 +112,10 @@ def copy_paths(sources: Sequence[Source], folder: Path) -> dict[Source, Path]:
             name = re.sub(r"\W+", "_", shown_name(source)).strip("_")
             copy = folder / f"{name}.mp4"
         copies[source] = copy
-    owners: dict[Path, Source | None] = {file.resolve(): None for file in whole}
+    owners: dict[str, Source | None] = {os.path.realpath(file): None for file in whole}
     for source, copy in copies.items():
         owner = whole.get(source, source)  # a file that is named twice has one copy
-        if owners.setdefault(copy.resolve(), owner) != owner:
+        if owners.setdefault(os.path.realpath(copy), owner) != owner:
             raise UsageError(
                 f"--save_dir: the annotated copy of {shown_name(source)} would overwrite {copy}; "
                 "choose another folder or rename the file"
@@ -122,14 +123,14 @@ def copy_paths(sources: Sequence[Source], folder: Path) -> dict[Source, Path]:
     return copies
 
 
-def _files(name: str) -> list[Path | str]:
+def _files(name: str, copies: Path | None) -> list[Path | str]:
     if name.lower().startswith(ADDRESSES):
         return [name]
     if not name:
         raise InputError("expected the name of a picture, a video or a folder, got an empty one")
     path = Path(name)
     if path.is_dir():
-        return _inside(path)
+        return _inside(path, copies)
     if path.exists():
         return [plain(path)]
     for pattern in (name, name.replace("[", "[[]")):  # a folder's name may have brackets
@@ -139,10 +140,13 @@ def _files(name: str) -> list[Path | str]:
     raise InputError(f"no file, folder or pattern match for {name}")
 
 
-def _inside(folder: Path) -> list[Path]:
+def _inside(folder: Path, copies: Path | None) -> list[Path]:
     """Return the pictures and videos in a folder; say how many other files there are."""
     known = SUFFIXES + VIDEO_SUFFIXES
     files = list(files_below(folder))
+    here, made = (Path(os.path.realpath(path)) for path in (folder, copies or folder))
+    if here in made.parents:
+        files = [file for file in files if made not in Path(os.path.realpath(file)).parents]
     found = sorted(file for file in files if file.suffix.lower() in known)
     if not found:
         raise InputError(f"no pictures or videos in {folder} (looked for {', '.join(known)})")

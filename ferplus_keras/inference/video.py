@@ -34,6 +34,7 @@ POINTS = 7  # points across and down a face whose flow is measured
 FOLLOWED = 0.4  # smallest share of them that must be found again, there and back
 SIMILAR = 0.55  # smallest correlation of grey levels at which a face still is the face
 CHANGED = 0.15  # smallest one at which a face found where one was lost is it, turned or half seen
+SAME_SHOT = 0.5  # smallest correlation of two frames that no cut separates
 SAME_PLACE = 0.3  # smallest intersection over union at which a detected face continues a track
 NEARBY = 2  # largest distance at which a similar face continues a track, in sides of its box
 REMEMBERED = 50  # frames for which a face that is out of sight keeps its number
@@ -221,6 +222,7 @@ class Track:
     template: np.ndarray  # (32, 32) uint8, what it looked like when it was last detected
     hidden: int = 0  # frames since it was last seen; 0 while it is
     similarity: float = 1.0  # correlation with the template, where it was last found
+    cut: bool = False  # whether it was lost at a cut: another face may be in its place
 
 
 @dataclass
@@ -240,6 +242,7 @@ class Tracker:
     def follow(self, grey: np.ndarray) -> None:
         """Find each face in the next frame, (h, w) uint8; one that is not there is hidden."""
         before = len(self.visible)
+        cut = bool(self.tracks) and _correlation(*map(_whole, (self._before, grey))) < SAME_SHOT
         for track in self.tracks:
             moved = None if track.hidden else _moved(track.face, self._before, grey)
             if moved:
@@ -247,6 +250,7 @@ class Tracker:
                 track.similarity = _correlation(_patch(grey, moved.box), track.template)
             if not moved or track.similarity < SIMILAR:
                 track.hidden += 1
+                track.cut |= cut
         for track in sorted(self.visible, key=lambda track: track.similarity):
             others = (other.face.box for other in self.visible if other is not track)
             if any(overlap(track.face.box, box) > 0.5 for box in others):
@@ -269,7 +273,8 @@ class Tracker:
                 box = track.face.box
                 shared = overlap(box, face.box)
                 alike = _correlation(patches[index], track.template)
-                same_place = shared >= SAME_PLACE and alike >= (CHANGED if track.hidden else -1)
+                enough = SIMILAR if track.cut else CHANGED if track.hidden else -1
+                same_place = shared >= SAME_PLACE and alike >= enough
                 apart = np.hypot(*np.subtract(middle_of(box), middle_of(face.box)))
                 near = apart / max(*face.box[2:], 1e-9) < NEARBY
                 if same_place or (near and alike >= SIMILAR):
@@ -283,7 +288,8 @@ class Tracker:
             track.hidden = 1
         for index, (face, patch) in enumerate(zip(faces, patches, strict=True)):
             if track := goes_on.get(index):
-                track.face, track.template, track.hidden, track.similarity = face, patch, 0, 1.0
+                track.face, track.template, track.similarity = face, patch, 1.0
+                track.hidden, track.cut = 0, False
             else:
                 self.tracks.append(Track(self.seen, face, patch))
                 self.seen += 1
@@ -314,6 +320,10 @@ def _moved(face: DetectedFace, before: np.ndarray, grey: np.ndarray) -> Detected
     width, height = width * scale, height * scale
     eyes = None if face.eyes is None else face.eyes @ motion[:, :2].T + motion[:, 2]
     return DetectedFace((across - width / 2, down - height / 2, width, height), face.score, eyes)
+
+
+def _whole(grey: np.ndarray) -> np.ndarray:
+    return _patch(grey, (0, 0, grey.shape[1], grey.shape[0]))
 
 
 def _patch(grey: np.ndarray, box: Box) -> np.ndarray:

@@ -8,8 +8,8 @@ layers known to be left out.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,12 +17,14 @@ import h5py
 import keras
 import numpy as np
 
+from ferplus_keras.emotions import usual_name
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import sha256
 from ferplus_keras.models import dlib_files
 from ferplus_keras.models.checkpoint import load_keras_file, require_finite
 from ferplus_keras.models.freeze import numbered_layers
 from ferplus_keras.models.hdf5 import keras2_layers, open_hdf5, vit_layers
+from ferplus_keras.models.info import info_from_zip
 from ferplus_keras.models.layers import HEAD
 
 if TYPE_CHECKING:
@@ -50,7 +52,10 @@ class LoadedWeights(NamedTuple):
 
 
 def load_weights(
-    model: keras.Model, source_path: str | os.PathLike, spec: ModelSpec
+    model: keras.Model,
+    source_path: str | os.PathLike,
+    spec: ModelSpec,
+    class_names: Sequence[str] = (),
 ) -> LoadedWeights:
     """Load a backbone, and the head where it fits, by layer name, once everything is checked.
 
@@ -61,9 +66,10 @@ def load_weights(
             the weights of a ViT backbone of keras-hub (.weights.h5); dlib's face-recognition
             network (.dat, or face-api's .bin or .json).
         spec: the network's specification.
+        class_names: the classes of the network's outputs, where they are known.
 
     Returns:
-        What was loaded. A head whose shapes differ is left out and listed as such.
+        What was loaded. A head of other shapes or classes is left out and listed as such.
 
     Raises:
         InputError: the file is missing, damaged or of another kind, or its layers are not
@@ -71,9 +77,13 @@ def load_weights(
     """
     path = Path(source_path)
     targets = _weighted(model)
+    places = _places(path, class_names)
     with open_layers(path) as stored:
         ignored = set(spec.top_layers)
         head_fits = HEAD in stored and not _misfits({HEAD: targets[HEAD]}, stored)
+        if head_fits and places is not None:
+            head_fits = bool(places)
+            stored = stored | {HEAD: {k: v[..., places] for k, v in stored[HEAD].items()}}
         if not head_fits:
             del targets[HEAD]
             ignored.add(HEAD)
@@ -127,6 +137,18 @@ def layer_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
     """Return the weights of a layer by name: `kernel`, or `query/kernel` in a layer of layers."""
     # A path begins with the layer's name, behind that of a model around it if there is one.
     return {v.path.rpartition(f"{layer.name}/")[2]: v for v in layer.weights}
+
+
+def _places(path: Path, class_names: Sequence[str]) -> list[int] | None:
+    """Return where a checkpoint has each class's output; [] if it has others, None if unknown."""
+    held: list[str] = []
+    if path.suffix == ".keras" and class_names:
+        with suppress(InputError):  # of another project
+            held = [*map(usual_name, info_from_zip(path, "a .keras checkpoint").class_names)]
+    names = [*map(usual_name, class_names)]
+    if not held:
+        return None
+    return [*map(held.index, names)] if sorted(held) == sorted(names) else []
 
 
 def _weighted(model: keras.Model) -> dict[str, dict[str, keras.Variable]]:

@@ -66,7 +66,7 @@ def decode(content: bytes, most_pixels: int) -> np.ndarray:
         raise Refused(413, too_large) from None
     except Image.UnidentifiedImageError:
         raise Refused(
-            415, "not a picture that can be read; expected JPEG, PNG, WebP, GIF, TIFF or BMP"
+            415, f"not a picture that can be read; expected {', '.join(FORMATS)}"
         ) from None
     except (InputError, OSError, ValueError, SyntaxError, TypeError, EOFError) as error:
         reason = one_line(error, 120)

@@ -59,12 +59,13 @@ def find_loss(name: str, activation: str = "softmax") -> Callable | keras.losses
     Raises:
         UsageError: there is none of that name that takes targets (b, C).
     """
-    keras_own = keras.backend.backend() == "tensorflow" and activation == "softmax"
-    if name == "categorical_crossentropy" and not keras_own:
-        return crossentropy
     examples = "categorical_crossentropy, categorical_focal_crossentropy or multi_target"
     found = multi_target if name == "multi_target" else _get(keras.losses, "loss", name, examples)
-    if activation == "sigmoid" and getattr(found, "fn", found) is keras.losses.kl_divergence:
+    function = getattr(found, "fn", found)  # of a class, such as CategoricalCrossentropy
+    keras_own = keras.backend.backend() == "tensorflow" and activation == "softmax"
+    if function is keras.losses.categorical_crossentropy and not keras_own:
+        return crossentropy
+    if activation == "sigmoid" and function is keras.losses.kl_divergence:
         raise UsageError(f"--loss {name} needs --activation softmax: answers of 1 cost it nothing")
     return found
 

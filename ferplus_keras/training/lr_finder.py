@@ -61,7 +61,8 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     def epoch_after_epoch() -> Iterator[tuple]:
         for epoch in itertools.count():
             batches.set_epoch(epoch)
-            yield from map(batches.__getitem__, range(len(batches)))
+            # All of one size: Keras' mean so far, which `after_step` undoes, is of faces.
+            yield from map(batches.__getitem__, range(max(batches.rows // batches.batch_size, 1)))
 
     def after_step(batch: int, logs: dict[str, float]) -> None:
         losses.append(float(logs["loss"]) * (batch + 1) - sum(losses))  # Keras logs the mean so far

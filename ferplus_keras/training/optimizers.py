@@ -82,7 +82,7 @@ def build_optimizer(
             f"{one_line(error)}"
         ) from None
     if any(getattr(optimizer, name, None) for name in DECAYS):
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        optimizer.exclude_from_weight_decay(var_names=["bias|gamma|beta|class_token|positions"])
     return optimizer
 
 

@@ -66,7 +66,7 @@ def build_network(
         )
         spec = MODELS[config.model_name]
         path = find_weights(spec, weights)
-        loaded = load_weights(model, path, spec) if path else None
+        loaded = load_weights(model, path, spec, split.class_names) if path else None
     half = config.mixed_precision
     announce("training", "float32" if half == "none" else half, gpus=config.num_gpus)
     if shares := devices.find_devices(config.num_gpus):

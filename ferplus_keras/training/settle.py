@@ -66,6 +66,8 @@ def starting_weights(config: TrainConfig) -> str:
             run would overwrite the file.
         InputError: there is no such file.
     """
+    if "" in (config.checkpoint_path, config.weights):  # an unset variable of a shell
+        raise UsageError("--checkpoint_path, --weights: expected a name or a path, got ''")
     if config.checkpoint_path and config.weights:
         raise UsageError(
             f"--checkpoint_path {config.checkpoint_path} and --weights {config.weights} both say "

@@ -188,7 +188,8 @@ def _resumed(config: TrainConfig) -> TrainConfig:
     kept = {key: value for key, value in was.items() if given[key] in (None, "auto")}
     config = dataclasses.replace(config, **kept)
     fixed = config.stages or spans_all_epochs(config.lr_policy)
-    free = PLACES if fixed else PLACES | {"nepochs"}
+    moved = {"exclude", "teacher"}  # files, which are known by what is in them
+    free = PLACES | moved if fixed else PLACES | moved | {"nepochs"}
     for key, value in to_plain(config).items():
         if key not in free and value != was[key]:
             raise UsageError(

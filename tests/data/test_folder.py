@@ -109,12 +109,23 @@ def test_a_list_of_labels(tmp_path, capsys):
         ("path,label\na.png,x,train\n", "line 2 .*: expected 2 columns, found 3"),
         ("path,label\ngone.png,x\n", r"1 of 1 pictures in .*\n  gone\.png: No such file"),
         ("path,label\n", "no pictures in"),
+        (b"path,label\na.png,B\xf6se\n", r"line 2 .*: 'B\\udcf6se' is not UTF-8: save the list"),
+        (b"path,label\nb\xf6se/a.png,x\n", r"line 2 .*: 'b\\udcf6se/a\.png' is not UTF-8"),
     ],
 )
 def test_a_wrong_list_is_refused(tmp_path, content, expected):
-    (tmp_path / "labels.csv").write_text(content)
+    content = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "labels.csv").write_bytes(content)
     with pytest.raises(InputError, match=expected):
         load_dataset(tmp_path, "Folder")
+
+
+def test_two_spellings_of_a_class_are_refused_unless_they_are_merged(tmp_path):
+    write_faces(tmp_path, {"Happy": 20, "happiness": 20, "sad": 20})
+    with pytest.raises(InputError, match="'Happy' and 'happiness' are spellings of one class"):
+        load_dataset(tmp_path, "Folder")
+    merged = ("good=Happy+happiness", "bad=sad")
+    assert load_dataset(tmp_path, "Folder", class_map=merged).source.class_names == ("good", "bad")
 
 
 def test_broken_pictures_are_named_and_counted(tmp_path):

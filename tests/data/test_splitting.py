@@ -136,6 +136,14 @@ def test_names_that_look_like_people_are_said(drawn, capsys, name, hint):
     assert "warning" not in capsys.readouterr().err
 
 
+def test_splits_below_their_classes_are_no_people(drawn, capsys):
+    labels = ("calm", "tense", "sad")
+    names = [f"{label}/{split}/{i}.png" for label in labels for split in ("train", "test")
+             for i in range(9)]  # fmt: skip
+    read_folder(drawn(*names))
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_people_in_one_split_each_are_not_warned_of(drawn, capsys):
     drawn(*(f"train/{path}" for path in people("S{person:03}_001_{number:08}")))
     folder = drawn(*(f"test/{path}" for path in people("S9{person:02}_001_{number:08}")))

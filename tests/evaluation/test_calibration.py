@@ -6,6 +6,7 @@ from ferplus_keras.evaluation.calibration import (
     at_temperature,
     calibration_error,
     fit_temperature,
+    log_loss,
     reliability,
 )
 
@@ -57,6 +58,25 @@ def test_temperature_is_found_again(true):
     np.testing.assert_allclose(scaled.sum(axis=1), 1)
     np.testing.assert_array_equal(scaled.argmax(axis=1), probabilities.argmax(axis=1))
     assert calibration_error(labels, scaled) < calibration_error(labels, probabilities) / 2
+
+
+def test_classes_that_a_model_lacks_tell_nothing_of_its_temperature():
+    labels, probabilities = drawn_case(4000, 2.5)
+    padded = np.pad(probabilities, ((0, 0), (0, 1)))
+    more, lacking = np.append(labels, [4] * 20), np.concatenate([padded, padded[:20]])
+    expected = fit_temperature(labels, probabilities)
+    assert fit_temperature(more, lacking) == pytest.approx(expected, rel=1e-3)
+    scaled = at_temperature(lacking, expected)
+    assert (scaled[:, 4] == 0).all()
+    gain = log_loss(labels, probabilities) - log_loss(labels, scaled[:4000])
+    assert log_loss(more, lacking) - log_loss(more, scaled) == pytest.approx(gain * 4000 / 4020)
+
+
+def test_sure_answers_have_no_temperature():
+    labels = np.array([0, 1, 1])
+    sure = np.eye(2)[[0, 1, 0]]
+    assert fit_temperature(labels, sure) == 1
+    np.testing.assert_array_equal(at_temperature(sure, 3.0), sure)
 
 
 def test_temperature_one_changes_nothing():

@@ -111,8 +111,17 @@ def test_lines_without_names_are_in_the_order_of_the_splits(sample_data, tmp_pat
     splits = ("test", "validation")
     right = [np.eye(8)[load_split(sample_data, name).labels()] for name in splits]
     np.save(tmp_path / "mine.npy", np.concatenate(right))
-    found, _ = scored(tmp_path / "mine.npy", sample_data, "--splits", *splits)
+    found, not_known = scored(tmp_path / "mine.npy", sample_data, "--splits", *splits)
     assert found["accuracy"] == 1
+    assert "are in this order: neutral, happiness, " in not_known
+    assert "lines are in the order of the rows" in not_known
+    for contempt in (True, False):  # as PyTorch's ImageFolder has them
+        names = sorted(name for name in FERPLUS_CLASSES if contempt or name != "contempt")
+        split = load_split(sample_data, "test", "FERPlus" if contempt else "FERPlus7")
+        order = [split.class_names.index(name) for name in names]
+        np.save(tmp_path / "sorted.npy", split.targets[:, order])
+        words = ("--splits", "test", "--classes", "alphabetical")
+        assert scored(tmp_path / "sorted.npy", sample_data, *words)[0]["accuracy"] == 1
 
 
 def test_training_rows_are_scored_where_there_are_no_others(sample_data, tmp_path):
@@ -147,6 +156,7 @@ def test_seven_classes_leave_contempt_out_or_miss_it(table, sample_data, tmp_pat
     found, not_known = scored(tmp_path / "seven.csv", sample_data)
     assert "contempt" not in found["per_class"]
     assert "contempt: its faces are left" in not_known
+    assert "adds up" not in not_known
     split = load_split(sample_data, "test", "FERPlus7")
     places = np.searchsorted(table["row"], split.row_ids)
     names = [FER2013_CLASSES[best] for best in answers.to_numpy()[places].argmax(axis=1)]
@@ -158,10 +168,13 @@ def test_seven_classes_leave_contempt_out_or_miss_it(table, sample_data, tmp_pat
     )
     assert same["confusion_matrix"] == found["confusion_matrix"]
     table.to_csv(tmp_path / "eight.csv", index=False)
-    same, _ = scored(tmp_path / "eight.csv", sample_data, "--dataset_name", "FERPlus7")
+    same, not_known = scored(tmp_path / "eight.csv", sample_data, "--dataset_name", "FERPlus7")
+    assert "contempt: left out of the model's answers" in not_known
     assert same["confusion_matrix"] == found["confusion_matrix"]
     sure = table.assign(**dict.fromkeys(FERPLUS_CLASSES, 0.0) | {"contempt": 1.0})
-    pandas.concat([sure[:1], table[1:]]).to_csv(tmp_path / "sure.csv", index=False)
+    ten = pandas.concat([sure[:1], table[1:]]).assign(unknown=0.1, NF=0.1)
+    ten[list(FERPLUS_CLASSES)] *= 0.8  # a network of ten classes
+    ten.to_csv(tmp_path / "sure.csv", index=False)
     same, _ = scored(tmp_path / "sure.csv", sample_data, "--dataset_name", "FERPlus7")
     assert same["n"] == found["n"]
     six, _ = scored(tmp_path / "seven.csv", sample_data, "--dataset_name", "FER6")
@@ -216,13 +229,24 @@ def test_what_cannot_be_used_is_named(table, sample_data, tmp_path, capsys):
     ten = table.assign(**{name: table[name] * 10 for name in classes})
     assert "sum 1" in said(ten, "--dataset_name", "FERPlus7")
     assert "give --splits" in said(table[classes])
+    table[classes].sample(frac=1, random_state=0).to_csv(path)
+    assert "nameless column" in refused(path, sample_data, capsys, "--splits", "test")
     line = said(table[["image", *classes]], "--dataset_name", "FER", "--splits", "test")
     assert "FER does not know pictures by the names in column image" in line
     assert "expected" in said(table[classes].iloc[:9], "--splits", "test")
     seven(table).T.reset_index(drop=True).T.to_csv(path, index=False)
-    assert "--classes ferplus or fer2013" in refused(path, sample_data, capsys)
+    assert "--classes ferplus or fer2013 or alphabetical" in refused(path, sample_data, capsys)
     assert "test.py evaluates models" in refused(tmp_path / "a.keras", sample_data, capsys)
     assert "No such file" in refused(tmp_path / "a.csv", sample_data, capsys)
+
+
+def test_what_lies_beside_predictions_is_not_their_models(table, sample_data, tmp_path):
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    (tmp_path / "training.csv").write_text("path\na.png\n")
+    (tmp_path / "config.yaml").write_text("limit_train: 100\n")
+    scored(tmp_path / "mine.csv", sample_data)
+    assert "trial" not in json.loads((tmp_path / "mine_report" / "report.json").read_text())
+    assert "training.csv" not in (tmp_path / "mine_report" / "report.html").read_text()
 
 
 def test_own_predictions_are_not_replaced(table, sample_data, tmp_path, capsys):
@@ -265,6 +289,15 @@ def test_evaluate_takes_probabilities_and_a_split(table, sample_data):
     assert evaluate(sorted_columns, split) == found
     assert evaluate(sorted_columns.rename(columns={"happiness": "Happy"}), split) == found
     assert evaluate(pandas.DataFrame(values), split) == found
+    numbered = sorted_columns.assign(row=split.row_ids)
+    assert evaluate(numbered, split) == found
+    with pytest.raises(InputError, match="row_ids"):
+        evaluate(numbered[::-1], split)
+    without = load_split(sample_data, "test", "FERPlus7")
+    kept = sorted_columns[np.isin(split.row_ids, without.row_ids)]
+    shares = kept[list(without.class_names)]
+    shares = shares.div(shares.sum(axis=1), axis=0)
+    assert evaluate(kept, without)["loss"] == pytest.approx(evaluate(shares, without)["loss"])
     with pytest.raises(InputError, match="expected a column fear, found anger, contempt"):
         evaluate(sorted_columns.rename(columns={"fear": "dread"}), split)
     with pytest.raises(InputError, match="of shape"):
@@ -300,6 +333,10 @@ def test_own_pictures_go_by_the_names_that_labels_writes(tmp_path):
     words = ("--dataset_name", "Folder", "--skip_unreadable")
     found, _ = scored(tmp_path / "mine.csv", data, *words)
     assert (found["n"], found["accuracy"]) == (20, 1)
+    whole = [str(data / name) for name in rows["image"]]  # as PyTorch's ImageFolder has them
+    rows.assign(image=whole)[rows["split"] == "test"].to_csv(tmp_path / "whole.csv", index=False)
+    found, _ = scored(tmp_path / "whole.csv", data, *words)
+    assert (found["n"], found["accuracy"]) == (20, 1)
 
 
 def test_names_of_pictures_need_not_be_utf8(tmp_path, capsys):
@@ -322,9 +359,10 @@ def test_names_of_pictures_need_not_be_utf8(tmp_path, capsys):
     assert "on 6 rows in common:" in capsys.readouterr().out
 
 
-def test_own_pictures_may_lack_classes_that_the_predictions_have(tmp_path):
+@pytest.mark.parametrize("names", [("anger", "happiness"), ("Angry", "Happiness")])
+def test_own_pictures_may_lack_classes_that_the_predictions_have(tmp_path, names):
     data = tmp_path / "data"
-    write_faces(data, {"test/anger": 3, "test/happiness": 3})
+    write_faces(data, {f"test/{name}": 3 for name in names})
     source = open_source(data, "Folder", class_names=FERPLUS_CLASSES)
     split = source.split("test", "own labels")
     values = np.random.default_rng(0).dirichlet(np.ones(8), 6).astype(np.float32)

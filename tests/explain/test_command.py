@@ -40,7 +40,7 @@ def pictures(trained, tmp_path):
 def test_pictures_become_grey_48x48(trained, pictures):
     paths, failures = find_pictures([str(pictures), str(pictures / "[01].png")])
     faces = read_pictures(paths, (48, 48), failures)
-    assert faces.names == ["0.png", "1.png", "2.png", "0.png", "1.png"]
+    assert faces.names == [str(pictures / f"{index}.png") for index in (0, 1, 2, 0, 1)]
     np.testing.assert_array_equal(faces.images[:2], trained.faces[:2])
     assert not failures
 

@@ -236,7 +236,7 @@ def test_a_predictor_that_was_used_works_in_forked_processes(detector, yunet_fil
     ((expected,),) = predictor(picture)
     context = multiprocessing.get_context("fork")
     with context.Pool(2, initializer=_take, initargs=(predictor,)) as pool:
-        labels = pool.map_async(_label, [picture] * 2).get(60)
+        labels = pool.map_async(_label, [picture] * 2).get(300)
     assert labels == [expected.label] * 2
 
 

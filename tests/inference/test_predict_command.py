@@ -239,6 +239,38 @@ def test_the_csv_table_on_standard_output_stands_alone(light, album, capsys):
     assert (code, len(errors)) == (2, 1)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="Linux and macOS")
+def test_tables_go_to_what_a_shell_opened(light, album, capsys):
+    with open("faces.csv", "wb") as held:
+        code, _, errors = run(capsys, "album/one", "--csv", f"/dev/fd/{held.fileno()}")
+    assert (code, errors) == (0, [])
+    assert (album / "faces.csv").read_text().startswith("file,face,")
+    code, out, errors = run(capsys, "album/one", "--csv", "/dev/stdout")
+    assert (code, errors, len(out.splitlines())) == (0, [], 2)
+
+
+def test_a_folder_is_answered_again_without_its_own_copies(light, album, capsys):
+    for folder in ("album/annotated", "album"):
+        for expected in [0, 0] if folder != "album" else [2]:
+            code, out, errors = run(capsys, "album", "--save_dir", folder, "--json")
+            assert code == expected, errors
+            assert code or len(json.loads(out)) == 4
+    assert "would overwrite" in errors[0]
+
+
+def test_a_link_to_itself_is_one_line(light, album, capsys):
+    (album / "album/self.png").symlink_to("self.png")
+    code, out, errors = run(capsys, "album", "--save_dir", "out", "--json")
+    assert (code, len(json.loads(out)), len(errors)) == (1, 5, 1)
+    assert (album / "out/one/a.png").exists()
+
+
+def test_long_paths_are_read(light, album, capsys):
+    folder = album.joinpath(*["d" * 180] * 2)
+    os.renames("album/one/a.png", folder / "a.png")
+    assert run(capsys, folder)[0] == 0
+
+
 def test_names_that_are_not_utf8_are_answered_and_copied(light, album, capfdbinary):
     names = [b"caf\xe9.png", b"caf\xe9.mp4"]
     for name, kind in zip(names, ("one/a.png", "clip.mp4"), strict=True):
@@ -378,6 +410,7 @@ def test_the_detector_and_the_network_are_asked_in_batches(light, album, capsys,
             "--submission: expected the name of a table, got s",
         ),
         ("album/one --csv s.csv --submission s.csv", 2, "expected another file than --csv s.csv"),
+        ("album/one --csv s.csv --submission album/../s.csv", 2, "expected another file than"),
         ("album/one --json --submission -", 2, "expected one of --submission - and --json on"),
         ("--webcam 99", 1, "cannot open camera 99"),
         ("--webcam --submission s.csv", 2, "--submission: expected pictures only"),

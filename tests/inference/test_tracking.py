@@ -93,6 +93,18 @@ def test_a_new_face_in_the_place_of_another_is_another():
     assert set(found[12]) == {1}
 
 
+def test_after_a_cut_a_face_in_the_place_of_another_is_another():
+    other_room = cv2.resize(head(7)[..., 1], (320, 240))
+    other_room[90:150, 100:160] = cv2.cvtColor(head(2), cv2.COLOR_RGB2GRAY)
+    tracker, numbers = Tracker(), []
+    for grey in [grey_with(head(1))] * 3 + [other_room] * 3 + [grey_with(head(1))] * 3:
+        tracker.follow(grey)
+        if not tracker.visible:
+            tracker.correct(grey, [DetectedFace((100, 90, 60, 60))])
+        numbers += [track.number for track in tracker.visible]
+    assert numbers == [0, 0, 0, 1, 1, 1, 0, 0, 0]  # the first is known again
+
+
 def test_a_face_that_the_detector_misses_once_keeps_its_number():
     found = follow(
         [[(100 + i, 90, 60)] for i in range(31)],

@@ -12,9 +12,11 @@ from keras.src.applications.resnet import WEIGHTS_HASHES
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.formats.keras import load_full_model
 from ferplus_keras.models import published as published_module
+from ferplus_keras.models.checkpoint import load_checkpoint
 from ferplus_keras.models.published import find_weights
 from ferplus_keras.models.registry import MODELS, build_model
 from ferplus_keras.models.weights import load_weights
+from tests.exports import INFO, drawn
 from tests.models.networks import (
     faces,
     weights_of,
@@ -151,6 +153,25 @@ def test_checkpoint_of_this_project(model, spec, source, tmp_path):
         assert (loaded.layers, loaded.head) == (4 + head, head)
         assert loaded.left_out == (() if head else ("dense",))
         assert_equal(without(weights_of(other), "dense"), without(source, "dense"))
+
+
+def test_the_head_of_a_checkpoint_goes_to_the_classes_by_their_names(tiny_network, tiny_checkpoint):
+    spec = MODELS[tiny_network]
+    trained = load_checkpoint(tiny_checkpoint)[0]
+    expected = trained.predict_on_batch(drawn(4))
+    model = build_model(spec.name, 8, weights="none", image_size=INFO.image_size)
+    spelt = {"happiness": "Happy", "anger": "Angry"}
+    names = [spelt.get(name, name) for name in sorted(INFO.class_names)]
+    assert load_weights(model, tiny_checkpoint, spec, names).head
+    order = [INFO.class_names.index(name) for name in sorted(INFO.class_names)]
+    assert order != sorted(order)
+    found = model.predict_on_batch(drawn(4))
+    np.testing.assert_allclose(found, expected[:, order], atol=1e-6)
+    others = [*names[:7], "boredom"]
+    before = weights_of(model)["dense"]
+    loaded = load_weights(model, tiny_checkpoint, spec, others)
+    assert (loaded.head, loaded.left_out) == (False, ("dense",))
+    np.testing.assert_array_equal(weights_of(model)["dense"]["kernel"], before["kernel"])
 
 
 def test_layer_missing_from_the_file(model, spec, source, write):

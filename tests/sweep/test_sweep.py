@@ -279,6 +279,14 @@ def test_flags_are_checked_too(tmp_path, capsys, flags, said):
     assert said in capsys.readouterr().err
 
 
+def test_missing_data_are_said_once_before_any_trial(tmp_path, capsys):
+    plan(tmp_path)
+    words = ["--sweep_dir", str(tmp_path / "sweep"), "--data_dir", str(tmp_path / "nowhere")]
+    assert main(["sweep", "--config", str(tmp_path / "plan.yaml"), *words]) == 1
+    assert "nowhere" in capsys.readouterr().err
+    assert not (tmp_path / "sweep").exists()
+
+
 @pytest.mark.parametrize(("name", "trials"), [("usef_kh_grid", 18), ("compact_fer_tpe", 40)])
 def test_the_recipes_read(name, trials):
     assert read_plan(REPOSITORY / "recipes" / "sweeps" / f"{name}.yaml").trials == trials

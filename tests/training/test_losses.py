@@ -40,7 +40,7 @@ def test_a_sigmoids_answers_are_divided_by_their_sum():
     targets = np.eye(3, dtype="float32")
     answers = np.array([[0.9, 0.9, 0.9], [0.25, 0.5, 0.25], [1, 1, 0]], "float32")
     expected = -np.log([1 / 3, 0.5, TINY])
-    for name in ("categorical_crossentropy", "multi_target"):
+    for name in ("categorical_crossentropy", "CategoricalCrossentropy", "multi_target"):
         found = find_loss(name, "sigmoid")(targets, keras.activations.sigmoid(logit(answers)))
         np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, rtol=1e-4)
 

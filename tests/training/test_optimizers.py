@@ -8,6 +8,7 @@ import pytest
 
 from ferplus_keras.backend import BACKENDS
 from ferplus_keras.errors import UsageError
+from ferplus_keras.models.layers import PatchTokens
 from ferplus_keras.training.optimizers import OPTIMIZERS, build_optimizer
 from tests.backends import environment
 from tests.conftest import REPOSITORY
@@ -64,6 +65,10 @@ def test_weight_decay_spares_biases_and_normalisation_and_is_decoupled():
     moved = step(build_optimizer("SGD", 0.5, **settings), model, gradient=0.0)
     assert moved["norm/gamma"].tolist() == moved["norm/beta"].tolist() == [0, 0, 0]
     assert moved["head/kernel"].any()
+    tokens = PatchTokens(name="tokens")  # of ViTBase16
+    model = keras.Model(patches := keras.Input((4, 3)), head(tokens(patches)))
+    moved = step(build_optimizer("SGD", 0.5, **settings), model, gradient=0.0)
+    assert [name for name, change in moved.items() if change.any()] == ["head/kernel"]
 
 
 def test_weight_decay_is_slower_where_the_rate_is():

@@ -432,6 +432,19 @@ def test_a_run_is_resumed_from_python_with_what_it_began_with(config):
         train(dataclasses.replace(again, init_lr=0.5))
 
 
+def test_a_list_of_rows_to_leave_out_may_move_before_a_run_is_resumed(config, tmp_path):
+    moved = tmp_path / "lists" / "exclude.csv"
+    moved.parent.mkdir()
+    (tmp_path / "exclude.csv").write_text("row\n3\n5\n")
+    train(dataclasses.replace(config, nepochs=1, exclude=str(tmp_path / "exclude.csv")))
+    (tmp_path / "exclude.csv").rename(moved)
+    again = dataclasses.replace(config, nepochs=2, exclude=str(moved), resume=True)
+    assert len(rows(train(again))) == 2
+    moved.write_text("row\n3\n")
+    with pytest.raises(InputError, match="not the ones"):
+        train(dataclasses.replace(again, nepochs=3))
+
+
 def test_overwriting_removes_all_that_came_of_the_run_and_nothing_else(config):
     folder = train(config)
     ours = ("report.json", "predictions.csv", "report.html", "confusion_matrix.png")
@@ -815,6 +828,8 @@ def test_a_run_is_resumed_without_the_weights_that_it_began_with(config, tmp_pat
         ({"weights": "ferplus"}, UsageError, "belongs to --model_name FastFER or DlibResNet"),
         ({"weights": "/"}, InputError, "no checkpoint at /model_max_acc.keras"),
         ({"weights": "a", "checkpoint_path": "b"}, UsageError, "both say where"),
+        ({"weights": ""}, UsageError, "expected a name or a path, got ''"),
+        ({"checkpoint_path": ""}, UsageError, "expected a name or a path, got ''"),
         ({"loss": "crossentropi"}, UsageError, "got 'crossentropi'"),
         ({"metrics": ("f3",)}, UsageError, "got 'f3'"),
         ({"data_dir": "nowhere"}, InputError, "nowhere"),
