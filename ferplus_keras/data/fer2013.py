@@ -33,9 +33,9 @@ FILE_NAMES = (
 """File names looked for in a data folder, the preferred one first; then any other .zip."""
 
 WHERE_TO_GET_IT = (
-    "download it from Kaggle ('Challenges in Representation Learning: Facial Expression "
-    "Recognition Challenge'), or write a drawn stand-in with 'python -m ferplus_keras "
-    "sample-data OUT_DIR'"
+    "give its folder by --data_dir, download it from Kaggle ('Challenges in Representation "
+    "Learning: Facial Expression Recognition Challenge'), or write a drawn stand-in with 'python "
+    "-m ferplus_keras sample-data OUT_DIR'"
 )
 
 _PIXELS = FACE_SIZE * FACE_SIZE

@@ -55,7 +55,7 @@ _GROUPS = {
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading; InputError says what it is instead, or how it is damaged."""
     if fault := hdf5_fault(path):
-        raise InputError(f"{path} is {fault}; fetch it again")
+        raise InputError(f"{path} is {fault}; fetch it again, or name a .keras or .h5 file")
     try:
         with h5py.File(path, "r") as file:
             stored_numbers(file)
