@@ -199,7 +199,8 @@ class Classifier:
             InputError: its classes are not the same ones.
         """
         known = self.info.class_names
-        held, wanted = ([*map(usual_name, names)] for names in (known, class_names))
+        spelt = str if sorted(known) == sorted(class_names) else usual_name
+        held, wanted = ([*map(spelt, names)] for names in (known, class_names))
         if sorted(held) == sorted(wanted):
             return replace(self, columns=tuple(map(held.index, wanted)))
         own = f"{len(known)} classes ({', '.join(known)})"

@@ -60,11 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_command(arguments: argparse.Namespace, train_flags: Sequence[str]) -> None:
     """Run `sweep`; `train_flags` are the words that `add_arguments` does not know."""
     require(("optuna", "pandas", "matplotlib"), "a sweep", "sweep")
-    from ferplus_keras.training.settle import read_dataset
+    from ferplus_keras.training.settle import read_dataset, resolve
 
     plan = read_plan(arguments.config, train_flags, arguments.trials)
     if not {"data_dir", "dataset_name"} & {*plan.search}:  # what they lack is said once
-        read_dataset(read_config(TrainConfig, as_words(plan.base)))
+        read_dataset(resolve(read_config(TrainConfig, as_words(plan.base))))
     folder = arguments.sweep_dir or Path("sweeps") / arguments.config.stem
     sweep(plan, folder, arguments.workers)
 

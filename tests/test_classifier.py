@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,6 +116,10 @@ def test_arranged_columns_follow_the_names(faces):
     )
     again = swapped.arranged(("left", "right"))
     np.testing.assert_array_equal(again.probabilities(faces), straight.probabilities(faces))
+    info = replace(straight.info, class_names=("a", "A"))
+    same = Classifier(info, half_lights)  # a name as it is comes before its spelling
+    found = same.arranged(("a", "A")).probabilities(faces)
+    np.testing.assert_array_equal(found, same.probabilities(faces))
     spelt = straight.arranged(("Right ", "LEFT"))
     np.testing.assert_array_equal(spelt.probabilities(faces), swapped.probabilities(faces))
     with pytest.raises(InputError, match=r"2 classes .* 7 .*--dataset_name FERPlus"):

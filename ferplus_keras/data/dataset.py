@@ -252,8 +252,8 @@ def open_source(
             )
         classes = {name: classes.get(name, ()) for name in class_names}
     check_class_names(classes, f"{data_dir}")
-    spelt = dict(zip(map(usual_name, classes), classes, strict=True))
-    for name in classes:
+    spelt = {usual_name(name): name for name in classes}
+    for name in classes if class_names is None else ():  # a model may tell them apart
         if (other := spelt[usual_name(name)]) != name:
             raise InputError(
                 f"{data_dir}: '{name}' and '{other}' are spellings of one class; rename one, or "

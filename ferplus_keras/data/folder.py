@@ -14,7 +14,7 @@ from ferplus_keras.data.lists import LABELS_FILE
 from ferplus_keras.data.pictures import SUFFIXES
 from ferplus_keras.data.registry import FileRows, data_set, only_rule
 from ferplus_keras.data.splitting import divide, find_groups, warn_of_people
-from ferplus_keras.emotions import FERPLUS_CLASSES, check_class_names
+from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError
 
 
@@ -64,7 +64,6 @@ def read_folder(
             f"train/CLASS/*.png and so on ({', '.join(SUFFIXES)}), or a {LABELS_FILE} "
             "with the columns path, label"
         )
-    check_class_names({file.label for file in files}, f"{data_dir}")
     print(f"{folder.name}: {len(files):,} pictures, read as {layout}", file=sys.stderr)
     groups = find_groups(files, group) if group else None
     shape = choose_shape(folder, files, face_size, colour, largest)

@@ -253,8 +253,8 @@ def _listed(tree: Tree) -> list[FaceFile] | None:
         path = _below(tree.folder, path, where)
         if split is not None and not split_of(split):
             raise InputError(f"{where}: expected a split of {', '.join(SPLITS)}, found '{split}'")
-        for text in (label, "" if (tree.folder / path).exists() else path):
-            if any("\udc80" <= letter <= "\udcff" for letter in text):
+        for text in (label, path):
+            if re.search("[\udc80-\udcff]", text) and not (tree.folder / text).exists():
                 raise InputError(f"{where}: {text!r} is not UTF-8: save the list as 'CSV UTF-8'")
         if path in files:
             raise InputError(f"{where}: {path} is listed twice")

@@ -151,7 +151,8 @@ def _read(path: Path) -> pandas.DataFrame:
         if path.suffix == ".parquet":
             require(("pyarrow",), "reading Parquet")
             table = pandas.read_parquet(path)
-            return table.reset_index(names=[name or "" for name in table.index.names])
+            bare = table.index.names == [None]
+            return table.reset_index(drop=bare and "" in table, names=[""] if bare else None)
     except DAMAGED_ARRAY as error:
         raise InputError(f"cannot read {path}: {one_line(error)}") from None
     raise InputError(f"{path}: expected .csv, .npy or .parquet; test.py evaluates models")
@@ -223,9 +224,8 @@ def _rows(
 
     spelt = {str(name).casefold().replace("_", "").replace(" ", ""): name for name in table}
     known, splits_of = source.rows.paths, source.rows.splits
-    named = [
-        spelt[name] for name in ("imagename", "image", "path", "filename", "file") if name in spelt
-    ]
+    names = ("imagename", "image", "path", *(() if "row" in spelt else ("filename", "file")))
+    named = [spelt[name] for name in names if name in spelt]
     # A row of own pictures is a place in a list that changes with them.
     if "row" in spelt and not (named and known is not None):
         known, column = np.arange(len(splits_of)), spelt["row"]
@@ -243,10 +243,9 @@ def _rows(
                 f"{path} has no column `row` or `image`: rename the one that names pictures, "
                 "or give --splits, such as test, if the lines are in the order of the rows"
             )
-        if (
-            "" in table
-            and not pandas.to_numeric(table[""], errors="coerce").is_monotonic_increasing
-        ):
+        order = pandas.to_numeric(table.get("", table.index), errors="coerce").dropna()
+        # Of batches that were put together, each begins anew at 0.
+        if order.is_unique and not order.is_monotonic_increasing:
             raise InputError(
                 f"{path}: the lines are not in the order of their nameless column: sort them, or "
                 "name the column `row` if it holds the rows of fer2013.csv"

@@ -145,16 +145,18 @@ def _inside(folder: Path, copies: Path | None) -> list[Path]:
     known = SUFFIXES + VIDEO_SUFFIXES
     files = list(files_below(folder))
     here, made = (Path(os.path.realpath(path)) for path in (folder, copies or folder))
+    where = f"{folder}"
     if here in made.parents:
         files = [file for file in files if made not in Path(os.path.realpath(file)).parents]
+        where += f" but for those in {copies}"
     found = sorted(file for file in files if file.suffix.lower() in known)
     if not found:
-        raise InputError(f"no pictures or videos in {folder} (looked for {', '.join(known)})")
+        raise InputError(f"no pictures or videos in {where} (looked for {', '.join(known)})")
     endings = [file.suffix.lower() or "without an ending" for file in files]
     others = Counter(ending for ending in endings if ending not in known).most_common(5)
     if others:
         print(
-            f"note: skipped what is neither picture nor video by its ending in {folder}: "
+            f"note: skipped what is neither picture nor video by its ending in {where}: "
             + ", ".join(f"{count} {ending}" for ending, count in others),
             file=sys.stderr,
         )

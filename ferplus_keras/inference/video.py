@@ -242,7 +242,7 @@ class Tracker:
     def follow(self, grey: np.ndarray) -> None:
         """Find each face in the next frame, (h, w) uint8; one that is not there is hidden."""
         before = len(self.visible)
-        cut = bool(self.tracks) and _correlation(*map(_whole, (self._before, grey))) < SAME_SHOT
+        cut = bool(self.tracks) and _is_cut(self._before, grey)
         for track in self.tracks:
             moved = None if track.hidden else _moved(track.face, self._before, grey)
             if moved:
@@ -300,6 +300,8 @@ def _moved(face: DetectedFace, before: np.ndarray, grey: np.ndarray) -> Detected
     """Return a face where the points on it went to, or None if too few are found again."""
     import cv2
 
+    if before.shape != grey.shape:
+        return None
     x, y, width, height = face.box
     steps = np.linspace(0.1, 0.9, POINTS)
     points = np.stack(np.meshgrid(x + width * steps, y + height * steps), axis=-1)
@@ -322,8 +324,10 @@ def _moved(face: DetectedFace, before: np.ndarray, grey: np.ndarray) -> Detected
     return DetectedFace((across - width / 2, down - height / 2, width, height), face.score, eyes)
 
 
-def _whole(grey: np.ndarray) -> np.ndarray:
-    return _patch(grey, (0, 0, grey.shape[1], grey.shape[0]))
+def _is_cut(before: np.ndarray, grey: np.ndarray) -> bool:
+    if before.shape != grey.shape:
+        return True
+    return _correlation(*(shrink(frame, 16)[0] for frame in (before, grey))) < SAME_SHOT
 
 
 def _patch(grey: np.ndarray, box: Box) -> np.ndarray:

@@ -124,6 +124,7 @@ def test_two_spellings_of_a_class_are_refused_unless_they_are_merged(tmp_path):
     write_faces(tmp_path, {"Happy": 20, "happiness": 20, "sad": 20})
     with pytest.raises(InputError, match="'Happy' and 'happiness' are spellings of one class"):
         load_dataset(tmp_path, "Folder")
+    assert load_split(tmp_path, "test", "Folder", class_names=("Happy", "happiness", "sad"))
     merged = ("good=Happy+happiness", "bad=sad")
     assert load_dataset(tmp_path, "Folder", class_map=merged).source.class_names == ("good", "bad")
 

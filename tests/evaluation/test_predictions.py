@@ -124,6 +124,19 @@ def test_lines_without_names_are_in_the_order_of_the_splits(sample_data, tmp_pat
         assert scored(tmp_path / "sorted.npy", sample_data, *words)[0]["accuracy"] == 1
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_the_index_of_batches_that_were_put_together_says_nothing(sample_data, tmp_path, ending):
+    split = load_split(sample_data, "test")
+    right = pandas.DataFrame(split.targets, columns=FERPLUS_CLASSES)
+    table, path = pandas.concat([right[:9], right[9:].reset_index(drop=True)]), tmp_path / "mine"
+    path = path.with_suffix(f".{ending}")
+    table.to_csv(path) if ending == "csv" else table.to_parquet(path)
+    assert scored(path, sample_data, "--splits", "test")[0]["accuracy"] == 1
+    table = right.assign(row=split.row_ids, file="fold1.h5").rename_axis(["fold"])
+    table.set_index("row", append=True).to_parquet(tmp_path / "named.parquet")
+    assert scored(tmp_path / "named.parquet", sample_data)[0]["accuracy"] == 1
+
+
 def test_training_rows_are_scored_where_there_are_no_others(sample_data, tmp_path):
     path, parts = tmp_path / "mine.csv", []
     for name in ("train", "test"):

@@ -105,6 +105,29 @@ def test_after_a_cut_a_face_in_the_place_of_another_is_another():
     assert numbers == [0, 0, 0, 1, 1, 1, 0, 0, 0]  # the first is known again
 
 
+def test_a_face_that_turns_while_the_camera_shakes_stays_itself():
+    rough = np.random.default_rng(0).normal(128, 60, (240, 340)).astype(np.float32)
+    ground = cv2.GaussianBlur(rough, (0, 0), 2).clip(0, 255).astype(np.uint8)
+    tracker = Tracker()
+    for shift, share in ((0, 0), (10, 0.6)):  # half turned, it looks like both
+        grey = ground[:, shift : shift + 320].copy()
+        face = cv2.addWeighted(head(1), 1 - share, head(2), share, 0)
+        grey[90:150, 100:160] = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
+        tracker.follow(grey)
+        for track in tracker.visible:
+            track.hidden = 1  # as if its points were lost
+        tracker.correct(grey, [DetectedFace((100, 90, 60, 60))])
+    assert [(track.number, track.cut) for track in tracker.visible] == [(0, False)]
+
+
+def test_frames_may_change_their_shape():
+    tracker, face = Tracker(), DetectedFace((100, 90, 60, 60))
+    for grey in (grey_with(head(1)), grey_with(head(1))[:200], grey_with(head(1))):
+        tracker.follow(grey)
+        tracker.correct(grey, [face])
+    assert [track.number for track in tracker.visible] == [0]
+
+
 def test_a_face_that_the_detector_misses_once_keeps_its_number():
     found = follow(
         [[(100 + i, 90, 60)] for i in range(31)],

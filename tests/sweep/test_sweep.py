@@ -10,12 +10,14 @@ from collections import Counter
 
 import pytest
 
+from ferplus_keras import sweep as sweep_module
 from ferplus_keras.cli import main
 from ferplus_keras.config import TrainConfig, read_config
 from ferplus_keras.errors import InputError
 from ferplus_keras.sweep import Trials, sweep
 from ferplus_keras.sweep_plan import read_plan
 from tests.conftest import REPOSITORY
+from tests.data.test_folder import write_faces
 
 FAKE = (sys.executable, str(REPOSITORY / "tests" / "sweep" / "fake_train.py"))
 
@@ -285,6 +287,18 @@ def test_missing_data_are_said_once_before_any_trial(tmp_path, capsys):
     assert main(["sweep", "--config", str(tmp_path / "plan.yaml"), *words]) == 1
     assert "nowhere" in capsys.readouterr().err
     assert not (tmp_path / "sweep").exists()
+
+
+def test_own_pictures_are_read_before_any_trial_as_in_training(tmp_path, monkeypatch):
+    write_faces(tmp_path / "data", {"a": 10, "b": 10})
+    (tmp_path / "plan.yaml").write_text(
+        "base: {model_name: FastFER, dataset_name: Folder}\nsearch: {init_lr: [0.01]}\n"
+    )
+    begun = []
+    monkeypatch.setattr(sweep_module, "sweep", lambda *given: begun.append(given))
+    words = ["--config", str(tmp_path / "plan.yaml"), "--data_dir", str(tmp_path / "data")]
+    assert main(["sweep", *words]) == 0
+    assert len(begun) == 1
 
 
 @pytest.mark.parametrize(("name", "trials"), [("usef_kh_grid", 18), ("compact_fer_tpe", 40)])
