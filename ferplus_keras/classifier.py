@@ -14,7 +14,7 @@ import numpy as np
 
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.dataset import DATASETS
-from ferplus_keras.emotions import FERPLUS_CLASSES, usual_name
+from ferplus_keras.emotions import FERPLUS_CLASSES, places_in
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.formats import Predict, digest, one_at_a_time, open_network
 from ferplus_keras.hardware import announce
@@ -199,10 +199,8 @@ class Classifier:
             InputError: its classes are not the same ones.
         """
         known = self.info.class_names
-        spelt = str if sorted(known) == sorted(class_names) else usual_name
-        held, wanted = ([*map(spelt, names)] for names in (known, class_names))
-        if sorted(held) == sorted(wanted):
-            return replace(self, columns=tuple(map(held.index, wanted)))
+        if (columns := places_in(known, class_names)) is not None:
+            return replace(self, columns=columns)
         own = f"{len(known)} classes ({', '.join(known)})"
         advice = f"it was trained on --dataset_name {self.info.dataset_name}"
         if not known and self.network is not None:  # an .hdf5 file does not name its classes

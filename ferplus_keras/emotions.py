@@ -3,7 +3,7 @@
 FER2013 and FER+ number the emotions differently; the names here are FER+'s for both.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ferplus_keras.errors import InputError
 from ferplus_keras.inputs import FORMULA
@@ -47,6 +47,13 @@ def usual_name(name: object) -> str:
     """Return a class name as it is spelled here: "anger" for "Angry"; others in lower case."""
     folded = str(name).strip().casefold()
     return SPELLINGS.get(folded, folded)
+
+
+def places_in(held: Sequence[str], names: Sequence[str]) -> tuple[int, ...] | None:
+    """Return where `held` has each of the names, whatever their spelling; None if it has others."""
+    spelt = str if sorted(held) == sorted(names) else usual_name
+    there, wanted = ([*map(spelt, each)] for each in (held, names))
+    return tuple(map(there.index, wanted)) if sorted(there) == sorted(wanted) else None
 
 
 def check_class_names(names: Iterable[str], source: str) -> None:

@@ -35,10 +35,8 @@ def write_report_page(
     _, side, _, *channels = next(iter(evaluations.values())).split.images.shape
     spec = MODELS.get(networks[0]["model"])
     training = []
-    runs = {Path(of["checkpoint"]).parent: of["epoch"] for of in networks}
-    if "not_known" in report:
-        runs = {}  # what lies beside predictions need not be their model's
-    for folder, epoch in runs.items():
+    own = () if "not_known" in report else networks  # what lies beside predictions may be others'
+    for folder, epoch in {Path(of["checkpoint"]).parent: of["epoch"] for of in own}.items():
         plots, fault = [], ""
         try:
             plots = plot_history(Run(folder).history(), epoch)

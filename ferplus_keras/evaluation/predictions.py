@@ -109,12 +109,11 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
     reading = {name: getattr(arguments, name) for name in READING}
     source = open_source(arguments.data_dir, dataset_name, arguments.cache_dir, **reading)
     if source.label_set.own_pictures:
-        source = replace(source, class_map=respelled(source.class_map, [*table]))
-    if source.label_set.own_pictures and {*source.class_names, *COLUMNS[:5]} <= {*table}:
-        # They may lack classes that test.py's file has.
-        names = [*table][table.columns.get_loc("predicted") + 1 : table.columns.get_loc("path")]
-        names = names or [name for name in table if name not in COLUMNS]
-        classes = {name: source.class_map.get(name, ()) for name in names}
+        classes = respelled(source.class_map, [*table])
+        if {*classes, *COLUMNS[:5]} <= {*table}:  # they may lack classes that test.py's file has
+            names = [*table][table.columns.get_loc("predicted") + 1 : table.columns.get_loc("path")]
+            names = names or [name for name in table if name not in COLUMNS]
+            classes = {name: classes.get(name, ()) for name in names}
         source = replace(source, class_map=classes)
     values = _values(table, columns, source, path, not_known)
     rows, lines = _rows(table, source, rule, arguments.splits, path, not_known)

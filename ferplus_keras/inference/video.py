@@ -242,7 +242,6 @@ class Tracker:
     def follow(self, grey: np.ndarray) -> None:
         """Find each face in the next frame, (h, w) uint8; one that is not there is hidden."""
         before = len(self.visible)
-        cut = bool(self.tracks) and _is_cut(self._before, grey)
         for track in self.tracks:
             moved = None if track.hidden else _moved(track.face, self._before, grey)
             if moved:
@@ -250,7 +249,10 @@ class Tracker:
                 track.similarity = _correlation(_patch(grey, moved.box), track.template)
             if not moved or track.similarity < SIMILAR:
                 track.hidden += 1
-                track.cut |= cut
+        hidden = [track for track in self.tracks if track.hidden]
+        if hidden and _is_cut(self._before, grey):
+            for track in hidden:
+                track.cut = True
         for track in sorted(self.visible, key=lambda track: track.similarity):
             others = (other.face.box for other in self.visible if other is not track)
             if any(overlap(track.face.box, box) > 0.5 for box in others):
@@ -325,9 +327,8 @@ def _moved(face: DetectedFace, before: np.ndarray, grey: np.ndarray) -> Detected
 
 
 def _is_cut(before: np.ndarray, grey: np.ndarray) -> bool:
-    if before.shape != grey.shape:
-        return True
-    return _correlation(*(shrink(frame, 16)[0] for frame in (before, grey))) < SAME_SHOT
+    small = (shrink(frame, 16)[0] for frame in (before, grey))
+    return before.shape != grey.shape or _correlation(*small) < SAME_SHOT
 
 
 def _patch(grey: np.ndarray, box: Box) -> np.ndarray:

@@ -17,7 +17,7 @@ import h5py
 import keras
 import numpy as np
 
-from ferplus_keras.emotions import usual_name
+from ferplus_keras.emotions import places_in
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import sha256
 from ferplus_keras.models import dlib_files
@@ -83,7 +83,7 @@ def load_weights(
         head_fits = HEAD in stored and not _misfits({HEAD: targets[HEAD]}, stored)
         if head_fits and places is not None:
             head_fits = bool(places)
-            stored = stored | {HEAD: {k: v[..., places] for k, v in stored[HEAD].items()}}
+            stored = stored | {HEAD: {k: v[..., list(places)] for k, v in stored[HEAD].items()}}
         if not head_fits:
             del targets[HEAD]
             ignored.add(HEAD)
@@ -139,16 +139,13 @@ def layer_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
     return {v.path.rpartition(f"{layer.name}/")[2]: v for v in layer.weights}
 
 
-def _places(path: Path, class_names: Sequence[str]) -> list[int] | None:
-    """Return where a checkpoint has each class's output; [] if it has others, None if unknown."""
-    held: list[str] = []
+def _places(path: Path, class_names: Sequence[str]) -> tuple[int, ...] | None:
+    """Return where a checkpoint has each class's output; () if it has others, None if unknown."""
     if path.suffix == ".keras" and class_names:
         with suppress(InputError):  # of another project
-            held = [*map(usual_name, info_from_zip(path, "a .keras checkpoint").class_names)]
-    names = [*map(usual_name, class_names)]
-    if not held:
-        return None
-    return [*map(held.index, names)] if sorted(held) == sorted(names) else []
+            held = info_from_zip(path, "a .keras checkpoint").class_names
+            return places_in(held, class_names) or () if held else None
+    return None
 
 
 def _weighted(model: keras.Model) -> dict[str, dict[str, keras.Variable]]:

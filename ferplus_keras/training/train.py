@@ -187,9 +187,9 @@ def _resumed(config: TrainConfig) -> TrainConfig:
     given, was = to_plain(config), to_plain(before)
     kept = {key: value for key, value in was.items() if given[key] in (None, "auto")}
     config = dataclasses.replace(config, **kept)
-    fixed = config.stages or spans_all_epochs(config.lr_policy)
-    moved = {"exclude", "teacher"}  # files, which are known by what is in them
-    free = PLACES | moved if fixed else PLACES | moved | {"nepochs"}
+    free = PLACES | {"exclude", "teacher"}  # files, which are known by what is in them
+    if not (config.stages or spans_all_epochs(config.lr_policy)):
+        free |= {"nepochs"}
     for key, value in to_plain(config).items():
         if key not in free and value != was[key]:
             raise UsageError(
