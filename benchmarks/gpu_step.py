@@ -37,6 +37,7 @@ from ferplus_keras.models.registry import build_model
 from ferplus_keras.training.devices import compute_dtype, use_xla
 
 LOSS = "categorical_crossentropy"
+PARTS = ("training", "evaluation")
 
 
 def build(arguments: argparse.Namespace) -> keras.Model:
@@ -119,6 +120,7 @@ def main() -> int:
     parser.add_argument("--batch_size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=50, help="per round")
     parser.add_argument("--rounds", type=int, default=5, help="of both in turns")
+    parser.add_argument("--measure", nargs="+", choices=PARTS, default=PARTS, help="default: both")
     parser.add_argument("--workers", type=int, help="threads that prepare batches, as train.py's")
     parser.add_argument("--augmentation", default="none", help="of fit's batches")
     parser.add_argument("--peak_tflops", type=float, help="of the device in this precision")
@@ -177,8 +179,10 @@ def main() -> int:
     def evaluate() -> None:
         classifier.probabilities(faces, batch_size=arguments.batch_size)
 
-    compare("fit", fit, "bare step", *bare_step(model, faces[one], targets[one]))
-    compare("probabilities", evaluate, "bare forward", *bare_forward(model, faces[one]))
+    if "training" in arguments.measure:
+        compare("fit", fit, "bare step", *bare_step(model, faces[one], targets[one]))
+    if "evaluation" in arguments.measure:
+        compare("probabilities", evaluate, "bare forward", *bare_forward(model, faces[one]))
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return 0
