@@ -64,7 +64,7 @@ lr_finder.png in checkpoints/trial/."""
 PRETRAIN = """\
 Train a network's backbone on all training faces without their labels (SimCLR).
 
-  python -m ferplus_keras pretrain --model_name CompactFER --name pretrained
+  python -m ferplus_keras pretrain --model_name CompactFER --weights none --name pretrained
 
 takes train.py's settings, but --augmentation strong unless it is given, and leaves
 checkpoints/pretrained/final_model.keras, from which train.py --weights starts. Settings of

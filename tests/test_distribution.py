@@ -24,6 +24,7 @@ WANTED = (
     "layer_lists/ResNet50.txt",
     "inference/dlib_resnet.onnx",
     "inference/fast_fer.onnx",
+    "models/trained/compact_fer.keras",
     "models/trained/dlib_resnet.keras",
     "serve/page/index.html",
     "templates/report.html",

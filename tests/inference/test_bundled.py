@@ -65,7 +65,9 @@ def test_processors_without_exact_sums_give_the_same_answers(monkeypatch):
     assert (elsewhere.argmax(axis=1) == there.argmax(axis=1)).mean() > 0.95
 
 
-@pytest.mark.parametrize(("name", "accuracy"), [("FastFER", 0.8747), ("DlibResNet", 0.8844)])
+@pytest.mark.parametrize(
+    ("name", "accuracy"), [("FastFER", 0.8747), ("CompactFER", 0.8784), ("DlibResNet", 0.8844)]
+)
 def test_weights_to_start_from_are_those_of_the_results(real_data, name, accuracy):
     """On the first of the validation faces; the whole split would take minutes."""
     validation = load_split(real_data, "validation").take(np.arange(600))

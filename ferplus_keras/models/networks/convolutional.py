@@ -11,6 +11,9 @@ from ferplus_keras.models.registry import network, shipped
     std=(64.0,),
     image_size=48,
     dropout_rate=0.2,
+    weights=shipped(
+        "compact_fer", "f55a076f05af29b270d4dfa4ccfe4f353563c71d1ca8035faf71b0a15d118e83"
+    ),
 )
 def compact_fer(images):
     """Return features (b, 256) of images (b, s, s, 1), s a multiple of 8 best.
