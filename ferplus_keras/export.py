@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     add = parser.add_argument
     text = "file, or a run folder: its best model"
-    add("--checkpoint_path", type=Path, required=True, help=text)
+    add("--checkpoint_path", required=True, help=text)
     add("--format", choices=EXPORTS, required=True)
     text = "store weights smaller; bfloat16 (OpenVINO) and int8 also compute faster [float32]"
     add("--quantize", choices=PRECISIONS[1:], help=text)

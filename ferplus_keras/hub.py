@@ -4,40 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
 
-_SCHEME = "hf:/"  # what pathlib leaves of hf://
+SCHEME = "hf://"
 
 
 def is_address(path: object) -> bool:
-    """Return whether a path, text or `Path`, is hf://user/name."""
-    return _text(path).startswith(_SCHEME)
+    """Return whether a path is hf://user/name, as text: pathlib would change it."""
+    return str(path).startswith(SCHEME)
 
 
-def _text(path: object) -> str:
-    return path.as_posix() if isinstance(path, PurePath) else str(path)  # Windows writes hf:\\
-
-
-def fetch(address: str | Path, name: str) -> Path:
+def fetch(address: str, name: str) -> Path:
     """Return the file `name` of hf://user/name or hf://user/name@revision, in the Hub's own cache.
 
     Raises:
         InputError: huggingface_hub is not installed, or there is no such model or connection.
     """
-    repository, _, revision = _text(address).removeprefix(_SCHEME).lstrip("/").partition("@")
+    repository, _, revision = address.removeprefix(SCHEME).partition("@")
     with _talking(f"cannot get {name} of hf://{repository}"):
         from huggingface_hub import hf_hub_download
 
         return Path(hf_hub_download(repository, name, revision=revision or None))
-
-
-def shown(path: object) -> str:
-    """Return a path as users type it: pathlib changes addresses."""
-    name = _text(path).removeprefix(_SCHEME).lstrip("/")
-    return f"hf://{name}" if is_address(path) else str(path)
 
 
 def push(repository: str, files: Mapping[str, Path], message: str) -> str:

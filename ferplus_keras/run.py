@@ -300,7 +300,7 @@ def find_checkpoint(path: str | Path) -> Path:
     """
     best = LIGHT if find_spec("keras") is None else MAX_ACCURACY
     if hub.is_address(path):
-        return hub.fetch(path, best)
+        return hub.fetch(str(path), best)
     path = locate(path)
     if path.is_dir() and not (path / "saved_model.pb").is_file():
         path = path / (best if (path / best).is_file() else MAX_ACCURACY)
@@ -312,4 +312,4 @@ def find_checkpoint(path: str | Path) -> Path:
 def require_place(path: Any, given: object, flag: str) -> None:
     """Refuse a checkpoint on the Hub or in the package without `flag`: nothing is written there."""
     if not given and (hub.is_address(path) or _PACKAGE in find_checkpoint(path).resolve().parents):
-        raise UsageError(f"expected {flag} for what is written of {hub.shown(path)}")
+        raise UsageError(f"expected {flag} for what is written of {path}")

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -41,7 +42,7 @@ WHERE_TO_GET_IT = (
 _PIXELS = FACE_SIZE * FACE_SIZE
 _USAGES = tuple(SPLITS.values())
 _COLUMNS = ("emotion", "pixels", "Usage")
-_BLOCK_LENGTH = 1 << 17  # the intermediate arrays of a block stay in the processor's cache
+_BLOCK_ROWS = 16  # so that the intermediate arrays of a block stay in the processor's cache
 _LONGEST_LINE = 1 << 16  # a longer one, as a small archive may hold, is a fault
 _BUFFER_BYTES = 1 << 20
 _DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
@@ -210,36 +211,30 @@ def parse_rows(
     """
     source = io.TextIOWrapper(stream, text_encoding(stream.peek(2)), "replace")
     names, delimiter = _read_header(source.readline(_LONGEST_LINE), name)
-    blocks: list[FaceRows] = []
-    line = 2
-    while lines := _read_block(source):
-        if not lines[-1].strip():  # empty lines are accepted at the end only
-            left = iter(partial(source.read, _BUFFER_BYTES), "")
-            while lines and not lines[-1].strip() and not any(map(str.strip, left)):
-                lines.pop()
-            if not lines:
-                break
-        rows = [_fields(text, delimiter) for text in lines]
-        block = _parse_block(rows, names)
-        if block is None:
-            wrong = next(i for i, row in enumerate(rows) if _parse_block([row], names) is None)
-            fault = f"{at_line(name, line + wrong)}: {_fault(rows[wrong], names)}"
-            raise InputError(f"{fault}; the file may be cut off or damaged")
-        blocks.append(block)
-        line += len(lines)
+    lines, blocks, number = _lines(source), [], 2
+    while texts := list(islice(lines, _BLOCK_ROWS)):
+        try:
+            blocks.append(_parse_block(texts, names, delimiter))
+        except ValueError:
+            for place, text in enumerate(texts, start=number):
+                try:
+                    _parse_block([text], names, delimiter)
+                except ValueError as fault:
+                    where = f"{at_line(name, place)}: {fault}"
+                    raise InputError(f"{where}; the file may be cut off or damaged") from None
+        number += len(texts)
         after_block()
     if not blocks:
         raise InputError(f"{name} has a header but no rows; download or copy it again")
     return tuple(map(np.concatenate, zip(*blocks, strict=True)))
 
 
-def _read_block(source: io.TextIOWrapper) -> list[str]:
-    """Return the next lines, some 100 kB of them; none at the end."""
-    lines, length = [], 0
-    while length < _BLOCK_LENGTH and (text := source.readline(_LONGEST_LINE)):
-        lines.append(text)
-        length += len(text)
-    return lines
+def _lines(source: io.TextIOWrapper) -> Iterator[str]:
+    """Yield the lines of a file; empty ones at its end are left out."""
+    while text := source.readline(_LONGEST_LINE):
+        left = iter(partial(source.read, _BUFFER_BYTES), "")
+        if text.strip() or any(map(str.strip, left)):
+            yield text
 
 
 def _read_header(header: str, name: str) -> tuple[list[str], str]:
@@ -273,21 +268,24 @@ def _fields(line: str, delimiter: str) -> list[str]:
     return line.split(delimiter)
 
 
-def _parse_block(rows: list[list[str]], names: list[str]) -> FaceRows | None:
-    """Return the faces of rows of fields, or None when any of them has a fault."""
-    if any(len(row) != len(names) for row in rows):
-        return None
-    emotion, pixels, usage = ([row[place].strip() for row in rows] for place in _places(names))
-    try:
-        emotions = np.array([_EMOTION_CODES[field] for field in emotion], np.int8)
-        usages = np.array([_USAGES.index(field) for field in usage], np.uint8)
-        return _parse_pixels(pixels), emotions, usages
-    except (KeyError, ValueError):
-        return None
-
-
-def _places(names: list[str]) -> list[int]:
-    return [names.index(column.casefold()) for column in _COLUMNS]
+def _parse_block(lines: list[str], names: list[str], delimiter: str) -> FaceRows:
+    """Return the faces of lines; raises ValueError, which says what is wrong with a single one."""
+    emotions, pixels, usages = [], [], []
+    for line in lines:
+        fields = [field.strip() for field in _fields(line, delimiter)]
+        if fields == [""]:
+            raise ValueError("the line is empty")
+        if len(fields) != len(names):
+            raise ValueError(f"expected {len(names)} columns, found {len(fields)}")
+        emotion, pixel, usage = (fields[names.index(column.casefold())] for column in _COLUMNS)
+        if emotion not in _EMOTION_CODES:
+            raise ValueError(f"expected an emotion from 0 to 6, found {emotion[:20]!r}")
+        if usage not in _USAGES:
+            raise ValueError(f"expected the Usage {', '.join(_USAGES)}, found {usage[:20]!r}")
+        emotions.append(_EMOTION_CODES[emotion])
+        pixels.append(pixel)
+        usages.append(_USAGES.index(usage))
+    return _parse_pixels(pixels), np.array(emotions, np.int8), np.array(usages, np.uint8)
 
 
 def _parse_pixels(fields: list[str]) -> np.ndarray:
@@ -301,39 +299,21 @@ def _parse_pixels(fields: list[str]) -> np.ndarray:
     row_ends = np.cumsum([len(field) + 1 for field in fields])
     digits = text - np.uint8(ord("0"))  # wraps round: whatever is no digit becomes 10 or more
     ends, lengths = blanks[1:], np.diff(blanks) - 1
-    if not (
+    if (
         np.array_equal(blanks[::_PIXELS], [0, *row_ends])
         and blanks.size == 1 + _PIXELS * len(fields)
         and np.count_nonzero(digits < 10) == text.size - blanks.size
         and lengths.min() >= 1
         and lengths.max() <= 3
     ):
-        raise ValueError
-    values = digits[ends - 1].astype(np.uint16)
-    values += (digits[ends - 2] * (lengths > 1)).astype(np.uint16) * 10
-    values += (digits[ends - 3] * (lengths > 2)).astype(np.uint16) * 100
-    if values.max() > 255:
-        raise ValueError
-    return values.astype(np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE)
-
-
-def _fault(row: list[str], names: list[str]) -> str:
-    """Say what is wrong with a row that `_parse_block` refuses."""
-    fields = [field.strip() for field in row]
-    if fields == [""]:
-        return "the line is empty"
-    if len(fields) != len(names):
-        return f"expected {len(names)} columns, found {len(fields)}"
-    emotion, pixels, usage = (fields[place] for place in _places(names))
-    if emotion not in _EMOTION_CODES:
-        return f"expected an emotion from 0 to 6, found {emotion[:20]!r}"
-    if usage not in _USAGES:
-        return f"expected the Usage {', '.join(_USAGES)}, found {usage[:20]!r}"
-    numbers = pixels.split(" ") if pixels else []
-    for place, number in enumerate(numbers, start=1):
-        if not re.fullmatch("[0-9]{1,3}", number) or int(number) > 255:
-            return (
-                "expected whole numbers from 0 to 255 with one blank between them, found "
-                f"{number[:20]!r} as pixel {place}"
-            )
-    return f"expected {_PIXELS} pixels, found {len(numbers)}"
+        values = digits[ends - 1].astype(np.uint16)
+        values += (digits[ends - 2] * (lengths > 1)).astype(np.uint16) * 10
+        values += (digits[ends - 3] * (lengths > 2)).astype(np.uint16) * 100
+        if values.max() <= 255:
+            return values.astype(np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE)
+    words = fields[0].split()
+    wrong = (word for word in words if not re.fullmatch("[0-9]{1,3}", word) or int(word) > 255)
+    found = next(wrong, f"{len(words)} of them")[:20]
+    raise ValueError(
+        f"expected {_PIXELS} whole numbers from 0 to 255 with one blank between them, found {found}"
+    )

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     add = parser.add_argument
     text = "file, or a run folder: its best model"
-    add("--checkpoint_path", type=Path, required=True, help=text)
+    add("--checkpoint_path", required=True, help=text)
     faces = parser.add_mutually_exclusive_group(required=True).add_argument
     text = "pictures of faces, folders or glob patterns"
     faces("--images", nargs="+", metavar="PATH", help=text)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from http.client import HTTPException
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import numpy as np
 
 from ferplus_keras.data.cache import cache_folder
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import require
-from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.inference.crop import LONGEST_SIDE, Box, DetectedFace, middle_of, shrink
+from ferplus_keras.models.download import digest_fault, download
 from ferplus_keras.progress import say_once
 from ferplus_keras.registry import Registry
 
@@ -27,7 +24,6 @@ CLOSE_UP = 480
 """Longest side of a second, smaller copy: YuNet mistakes parts of very large faces for faces."""
 
 YUNET = "face_detection_yunet_2023mar.onnx"
-YUNET_BYTES = 232_589
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 YUNET_URL = (
     "https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/"
@@ -198,35 +194,14 @@ def find_yunet(fetch: bool = True) -> Path:
         cache = None
     for folder in filter(None, (own and Path(own), cache)):
         if (folder / YUNET).is_file():
-            _check((folder / YUNET).read_bytes(), str(folder / YUNET))
+            if wrong := digest_fault(folder / YUNET, YUNET_SHA256):
+                raise InputError(f"{folder / YUNET} is not YuNet's published file: {wrong}")
             return folder / YUNET
     if not fetch:
         raise InputError(f"{YUNET} is not here; python -m ferplus_keras fetch downloads it")
     if cache is None:
         raise InputError("no home folder to keep YuNet's file in: set $FERPLUS_CACHE_DIR")
-    try:
-        request = Request(YUNET_URL, headers={"User-Agent": "ferplus-keras"})
-        with urlopen(request, timeout=TIMEOUT) as response:
-            content = response.read(YUNET_BYTES + 1)
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise InputError(
-            f"cannot download {YUNET_URL} ({reason}); put the file into {own or cache} by hand"
-        ) from None
-    _check(content, YUNET_URL)
-    require_writable(cache, "place by $FERPLUS_CACHE_DIR")
-    with replacing(cache / YUNET) as temporary:
-        temporary.write_bytes(content)
-    return cache / YUNET
-
-
-def _check(content: bytes, where: str) -> None:
-    if hashlib.sha256(content).hexdigest() != YUNET_SHA256:
-        size = f"{'more than ' * (len(content) > YUNET_BYTES)}{min(len(content), YUNET_BYTES):,}"
-        raise InputError(
-            f"{where} is not YuNet's published file: got {size} bytes, expected {YUNET_BYTES:,} "
-            f"with SHA-256 {YUNET_SHA256}"
-        )
+    return download(YUNET_URL, cache / YUNET, digest=YUNET_SHA256, timeout=TIMEOUT)
 
 
 @DETECTORS.register("mtcnn")

@@ -11,6 +11,7 @@ from ferplus_keras.errors import InputError, one_line, unknown
 from ferplus_keras.files import replacing, require_writable, sha256
 from ferplus_keras.hub import is_address
 from ferplus_keras.models.download import download
+from ferplus_keras.models.hdf5 import hdf5_fault
 from ferplus_keras.run import find_checkpoint, locate
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def find_weights(spec: ModelSpec, kind: str | os.PathLike | None) -> Path | None
         return None
     if kind not in spec.weights:
         path, known = Path(kind), [*spec.weights, "none"]
-        if locate(path).exists() or is_address(path):
-            return find_checkpoint(path)
+        if locate(path).exists() or is_address(kind):
+            return find_checkpoint(kind)
         if path.suffix or len(path.parts) > 1:
             expected = " or ".join(map(repr, known))
             raise InputError(f"no weights at {path}: expected {expected}, a file or a run folder")
@@ -60,7 +61,7 @@ def find_weights(spec: ModelSpec, kind: str | os.PathLike | None) -> Path | None
             return _packaged(published, cache)
         if published.preset:
             return fetch_preset(published.preset, destination)
-        return download(published.urls[0], destination, digest=published.digest)
+        return download(published.urls[0], destination, digest=published.digest, fault=hdf5_fault)
     except InputError as error:
         raise InputError(f"{error}, or start from random weights with --weights none") from None
 

@@ -427,7 +427,7 @@ class TestFinding:
     def downloads(self, monkeypatch):
         asked = []
 
-        def download(url, destination, digest):
+        def download(url, destination, digest, fault):
             asked.append((url, destination, digest))
             return destination
 
@@ -473,7 +473,7 @@ class TestFinding:
         assert find_weights(self.SPEC, str(tmp_path)) == tmp_path / "model_max_acc.keras"
 
     def test_failed_download_offers_random_weights(self, folders, monkeypatch):
-        def download(url, destination, digest):
+        def download(url, destination, digest, fault):
             raise InputError("cannot download")
 
         monkeypatch.setattr(published_module, "download", download)
