@@ -9,11 +9,10 @@ from typing import Any
 
 from ferplus_keras.arguments import as_words, to_plain
 from ferplus_keras.config import TrainConfig, read_config
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.files import replacing, sha256
-from ferplus_keras.run import CONFIG, MAX_ACCURACY, PLACES, REPORT, Run
-from ferplus_keras.run import RECORD as RUN_RECORD
-from tools.kept import BRIEF, read_result, require
+from ferplus_keras.inputs import read_mapping
+from ferplus_keras.run import CONFIG, MAX_ACCURACY, PLACES, RECORD, REPORT, Run
 
 CHECKPOINTS = "checkpoints/"
 """How recipes, plans and kept commands name the folder of all runs."""
@@ -35,28 +34,6 @@ SCORES = (
 
 KEPT = ("commit", "hardware", "backend", "versions", "data")
 """Parts of run.json that are kept as they are."""
-
-EVALUATION = {
-    **dict.fromkeys(("dataset_name", "label_rule", "tta", "average"), str),
-    **{"temperature": (float, dict, list, None), "seconds": {"total": float}},
-    "splits": {
-        str: {
-            **dict.fromkeys(SCORES, (float, list, None)),
-            **{"leak_free": BRIEF, "label_rules": {str: BRIEF}},
-            "per_class": {str: {"f1": (float, None)}},
-        }
-    },
-}
-MEMBER = {"checkpoint": str, "checkpoint_sha256": str, "epoch": (int, None)}
-SETTINGS = dict.fromkeys(("name", "checkpoints_dir", "model_name", "label_rule"), str)
-RECORD = {
-    **dict.fromkeys(("train_rows", "seed", "epochs"), int),
-    **dict.fromkeys(("seconds", "images_per_second"), float),
-    **dict.fromkeys(KEPT, object),
-    "freeze_before": {"trainable_params": int, "frozen_params": int},
-    "weights": ({"path": str, "sha256": str}, None),
-}
-"""What is used of report.json, of each of its members, of config.yaml and of run.json."""
 
 
 def write_result(
@@ -84,11 +61,25 @@ def write_result(
     """
     if not (evaluation / REPORT).is_file():
         raise InputError(f"no {evaluation / REPORT}; expected the folder of an evaluation")
+    try:
+        result = _result(evaluation, results_dir, name, recipe)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        files = f"{REPORT}, {RECORD} or {CONFIG} of {evaluation} or its networks"
+        raise InputError(f"{files} was edited or damaged: {one_line(error)}") from None
+    results_dir.mkdir(parents=True, exist_ok=True)
+    path = results_dir / f"{result['name']}.json"
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def _result(
+    evaluation: Path, results_dir: Path, name: str | None, recipe: Path | None
+) -> dict[str, Any]:
+    """Return what `write_result` writes."""
     report = Run(evaluation).report()
-    require(report, EVALUATION, evaluation / REPORT, "a report of test.py")
     members = report.get("members") or [report]
-    require(members, [MEMBER], evaluation / REPORT, "a report of test.py")
-    networks = [_network(found, recipe, results_dir) for found in members]
+    networks = [_network(found, recipe, results_dir, evaluation) for found in members]
     kept = {key: report[key] for key in ("dataset_name", "label_rule", "tta", "average")}
     kept |= {
         "temperature": report["temperature"],
@@ -99,12 +90,7 @@ def write_result(
         raise InputError(f"{evaluation} is of {len(networks)} networks: use --name NAME")
     name = name or networks[0]["name"]
     command = {"command": _test_command(report, networks, name)}
-    result = {"name": name, "evaluation": command | kept, "networks": networks}
-    results_dir.mkdir(parents=True, exist_ok=True)
-    path = results_dir / f"{name}.json"
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return path
+    return {"name": name, "evaluation": command | kept, "networks": networks}
 
 
 def changed_settings(config: dict[str, Any], recipe: Path) -> dict[str, Any]:
@@ -147,21 +133,23 @@ def _weights(loaded: dict[str, str] | None) -> dict[str, str] | None:
     return loaded and {"file": Path(loaded["path"]).name, "sha256": loaded["sha256"]}
 
 
-def _network(found: dict[str, Any], recipe: Path | None, results_dir: Path) -> dict[str, Any]:
+def _network(
+    found: dict[str, Any], recipe: Path | None, results_dir: Path, evaluation: Path
+) -> dict[str, Any]:
     """Return what is kept of one network of a report."""
     checkpoint = Path(found["checkpoint"])
-    run = Run(checkpoint.parent)
+    beside = evaluation.absolute().parent / checkpoint.parent.name  # where runs were copied to
+    run = Run(beside if (beside / RECORD).is_file() else checkpoint.parent)
     record = run.record()
-    if not run.is_trained:
+    if "best" not in record:
         raise InputError(f"{run.folder} is not trained to its end; continue it with --resume")
-    if sha256(checkpoint) != found["checkpoint_sha256"]:
-        raise InputError(f"{checkpoint} is not what was evaluated; run test.py again")
-    require(record, RECORD, run / RUN_RECORD, "a run's record")
+    file = run / checkpoint.name
+    same = found["epoch"] == record["best"]["epoch"]  # a large file may stay where it was trained
+    if sha256(file) != found["checkpoint_sha256"] if file.is_file() else not same:
+        raise InputError(f"{file} is not what was evaluated; run test.py again")
     config = run.settings()
-    require(config, SETTINGS, run / CONFIG, "a run's settings")
-    kept = results_dir / f"{config['name']}.json"
-    if recipe is None and kept.is_file():
-        network = read_result(kept)["networks"][0]
+    for kept in [] if recipe else results_dir.rglob(f"{config['name']}.json"):
+        network = read_mapping(kept)["networks"][0]
         if network["checkpoint_sha256"] == found["checkpoint_sha256"]:
             return network
     recipe = recipe or Path("recipes") / f"{config['name']}.yaml"

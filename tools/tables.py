@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ferplus_keras.arguments import as_words
-from ferplus_keras.errors import InputError, unknown
+from ferplus_keras.errors import InputError, one_line, unknown
+from ferplus_keras.inputs import read_mapping
 from ferplus_keras.registry import Registry
 from tools import marks
-from tools.kept import PEER, RESULT, read_result
 from tools.plan import read_plan
 
 MARK = marks.pattern("results")
@@ -44,20 +44,30 @@ def fill(text: str, sources: Sources) -> str:
     """Return a Markdown text with every marked table regenerated.
 
     Raises:
-        InputError: a mark names an unknown table or has no end, or a result cannot be read.
+        InputError: a mark names an unknown table or has no end, or a result cannot be read or
+            lacks something.
     """
-    return marks.fill(text, "results", lambda kind, name: TABLES[kind](sources, name))
+    try:
+        return marks.fill(text, "results", lambda kind, name: TABLES[kind](sources, name))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        found = f"{type(error).__name__}: {one_line(error)}"
+        raise InputError(f"a result in {sources.results} was edited or damaged: {found}") from None
 
 
-def read_results(folder: Path, kind: dict[Any, Any] = RESULT) -> dict[str, Result]:
+def read_results(folder: Path) -> dict[str, Result]:
     """Return the results of a folder by name, in the order of the names.
 
     Raises:
-        InputError: there is none, or as `read_result`.
+        InputError: there is none, one cannot be read or has another name than its file.
     """
-    found = {path.stem: read_result(path, kind) for path in sorted(folder.glob("*.json"))}
+    found = {path.stem: read_mapping(path) for path in sorted(folder.glob("*.json"))}
     if not found:
         raise InputError(f"no results (*.json) in {folder}")
+    for stem, result in found.items():
+        if result.get("name") != stem:
+            raise InputError(
+                f"{folder / stem}.json holds the result {result.get('name')}: rename one of them"
+            )
     return found
 
 
@@ -156,10 +166,8 @@ def _rules(sources: Sources, name: str) -> str:
         f"`{evaluation['label_rule']}`": splits.values(),
         "– without leaks": [split["leak_free"] for split in splits.values()],
     }
-    if len({frozenset(split["label_rules"]) for split in splits.values()}) > 1:
-        path = sources.results / f"{name}.json"
-        raise InputError(f"{path} is not a result: its splits have different label_rules")
-    for rule in next(iter(splits.values()))["label_rules"]:
+    first, *_ = splits.values()
+    for rule in first["label_rules"]:
         found[f"`{rule}`"] = [split["label_rules"][rule] for split in splits.values()]
     rows = [
         " | ".join([head, *(f"{_percent(row['accuracy'])} of {row['n']:,}" for row in scores)])
@@ -231,7 +239,7 @@ def _without_seed(name: str) -> str:
 def _peers(sources: Sources, _: str) -> str:
     """Return a row per package that carries a model, what benchmarks/peers wrote of it."""
     rows = []
-    results = read_results(sources.results / "peers", PEER).values()
+    results = read_results(sources.results / "peers").values()
     for peer in sorted(results, key=lambda peer: -_seven(peer, "validation")["accuracy"]):
         validation, test = (_seven(peer, split) for split in ("validation", "test"))
         megabytes = sum(file["bytes"] for file in peer["weights"].values()) / 1e6
