@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     add = parser.add_argument
     text = "run folders, checkpoints and exports to choose from, beside the two bundled"
-    add("--checkpoint_path", type=Path, nargs="+", default=[], metavar="PATH", help=text)
+    add("--checkpoint_path", nargs="+", default=[], metavar="PATH", help=text)
     add("--faces", choices=list(DETECTORS), help="default face detector [the first usable one]")
     add("--faces_weights", type=Path, help="YuNet's file [the one that fetch downloaded]")
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all [127.0.0.1]")
@@ -97,7 +97,7 @@ def serve(arguments: argparse.Namespace) -> None:
         make_server(Guard(app, limits, hosts, token, metrics), limits).run(sockets=[taken])
 
 
-def find_models(paths: Sequence[Path]) -> dict[str, Path]:
+def find_models(paths: Sequence[str]) -> dict[str, Path | str]:
     """Return models by name: those at `paths`, as `find_checkpoint` takes them, then our own."""
     from ferplus_keras.inference.predictor import BUNDLED
 
@@ -105,7 +105,7 @@ def find_models(paths: Sequence[Path]) -> dict[str, Path]:
         if not is_address(path):
             find_checkpoint(path)
     places = [path if is_address(path) else locate(path).resolve() for path in paths]
-    models = {f"{place.parent.name}/{place.name}": place for place in places}
+    models = {"/".join(Path(place).parts[-2:]): place for place in places}
     if len(models) < len(places):
         models = {str(place): place for place in places}
     if not paths or (BUNDLED.is_file() and find_spec("onnxruntime")):
@@ -212,6 +212,6 @@ def make_server(app: Any, limits: Limits) -> uvicorn.Server:
         server_header=False,
         limit_concurrency=limits.connections,
         timeout_keep_alive=5,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=5,
     )
     return uvicorn.Server(config)

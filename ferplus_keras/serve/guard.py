@@ -103,6 +103,7 @@ class Guard:
 
     def __post_init__(self) -> None:
         self.hosts = {host.lower() for host in self.hosts} - {"localhost"}
+        self.routes = {route.path for route in getattr(self.app, "routes", ())}
         for name in ("active", "streams", "held"):
             getattr(self.metrics, name).set_function(partial(getattr, self, name))
 
@@ -148,7 +149,7 @@ class Guard:
                 await _refuse(answer, Refused(500, "internal error"))
         finally:
             self.held -= len(body)
-            route = getattr(scope.get("route"), "path", "other")
+            route = scope["path"] if scope["path"] in self.routes else "other"
             self.metrics.requests.labels(route, status).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
 
@@ -185,12 +186,20 @@ class Guard:
         if counted and self.active >= self.limits.concurrent:
             raise Refused(503, f"{self.active} requests are in progress; try again")
         self.active += counted
+        working = asyncio.create_task(self.app(scope, replay, send))
+        gone = asyncio.create_task(receive())  # the body is read: all that comes is the end
+        gone.add_done_callback(lambda _: working.cancel())
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
-                await self.app(scope, replay, send)
+                await working
         except TimeoutError:
             raise Refused(503, "the answer took too long; send fewer or smaller pictures") from None
+        except asyncio.CancelledError:
+            left = gone.done() and not gone.cancelled()
+            why = (400, "the client has gone") if left else (503, "the server ends; try again")
+            raise Refused(*why) from None
         finally:
+            gone.cancel()
             self.active -= counted
 
     async def _websocket(self, scope: dict, receive: Receive, send: Send) -> None:

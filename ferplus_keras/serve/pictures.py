@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from ferplus_keras.data.pictures import read_picture
+from ferplus_keras.data.pictures import MOST_PIXELS, read_picture
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.serve.guard import Limits, Refused
 
@@ -56,6 +56,7 @@ def decode(content: bytes, most_pixels: int) -> np.ndarray:
     Raises:
         Refused: 415 no picture, 413 too many pixels by its header, 422 damaged.
     """
+    most_pixels = min(most_pixels, MOST_PIXELS)
     too_large = f"expected at most {most_pixels / 1e6:g} million pixels"
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:

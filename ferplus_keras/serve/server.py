@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 import fastapi_offline
 from fastapi import FastAPI, Query, Request, Security, WebSocket, WebSocketDisconnect
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
 from prometheus_client import generate_latest
@@ -20,6 +20,7 @@ from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.errors import InputError
 from ferplus_keras.explain.explanations import methods_of
 from ferplus_keras.explain.methods import METHODS
+from ferplus_keras.hardware import cores
 from ferplus_keras.inference.detectors import WHOLE
 from ferplus_keras.serve.engine import Engine
 from ferplus_keras.serve.guard import Limits, Metrics, Refused
@@ -200,8 +201,13 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
 
     async def answer(request: Request, asked: Asked) -> Answer:
         files = await uploads(request, limits)
-        work = [classified(*file, asked) for file in files]
-        pictures = await asyncio.gather(*work, return_exceptions=True)
+        turns = asyncio.Semaphore(cores())  # many pictures leave room for those of others
+
+        async def one(name: str, content: bytes) -> Picture:
+            async with turns:
+                return await classified(name, content, asked)
+
+        pictures = await asyncio.gather(*(one(*file) for file in files), return_exceptions=True)
         wrong = [each for each in pictures if isinstance(each, Exception)]
         for error in wrong:
             if not isinstance(error, Refused) or len(wrong) == len(files):
@@ -222,6 +228,11 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
         Refused, lambda _, error: JSONResponse({"detail": str(error)}, error.status)
     )
     app.add_exception_handler(RequestValidationError, _wrong_setting)
+
+    @app.exception_handler(WebSocketRequestValidationError)
+    async def deny(socket: WebSocket, error: WebSocketRequestValidationError) -> None:
+        await socket.send_denial_response(_wrong_setting(socket, error))
+
     refusals = {code: {"model": Problem, "description": why} for code, why in REFUSALS.items()}
     documented = {"responses": refusals}
     if token:  # else a document that asks for one would not hold

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from starlette.testclient import WebSocketDenialResponse
 
+from ferplus_keras.hardware import cores
 from ferplus_keras.serve import guard
 from tests.serve.conftest import encoded, two_faces
 
@@ -127,6 +128,68 @@ def test_requests_at_a_time_are_limited(serve, engine, monkeypatch):
     first.join(60)
     assert statuses == [200]
     assert client.guard.active == 0
+
+
+@pytest.mark.parametrize("ending", ["client", "server"])
+def test_nobody_works_on_for_who_has_gone_or_is_ended(ending, serve, engine, monkeypatch):
+    ended, sent = [], []
+
+    async def find(*_):
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.append(time.monotonic())
+
+    async def ask():
+        events = [{"type": "http.request", "body": b"x"}]
+
+        async def receive():
+            if not events:
+                await asyncio.sleep(0.1 if ending == "client" else 30)
+            return events.pop() if events else {"type": "http.disconnect"}
+
+        async def send(event):
+            sent.append(event)
+
+        headers = [(b"host", b"localhost"), (b"content-type", b"image/png")]
+        scope = {"type": "http", "method": "POST", "path": "/v1/predict", "query_string": b""}
+        task = asyncio.create_task(client.guard(scope | {"headers": headers}, receive, send))
+        await asyncio.sleep(0.3)
+        if ending == "server":
+            task.cancel()
+        await task
+
+    monkeypatch.setattr(engine, "find", find)
+    client, begun = serve(), time.monotonic()
+    asyncio.run(ask())
+    assert len(ended) == 1
+    assert ended[0] - begun < 20
+    assert sent[0]["status"] == {"client": 400, "server": 503}[ending]
+    assert client.guard.active == 0
+
+
+def test_pictures_of_one_request_leave_room_for_others(serve, engine, monkeypatch):
+    now, most = [], []
+
+    async def find(*_):
+        now.append(None)
+        most.append(len(now))
+        await asyncio.sleep(0.01)
+        now.pop()
+        return (1, 1), [], np.empty((0, 48, 48), np.uint8)
+
+    monkeypatch.setattr(engine, "find", find)
+    files = [("files", encoded(two_faces()))] * 40
+    assert serve().post("/v1/predict", files=files).status_code == 200
+    assert len(most) == 40
+    assert max(most) == cores()
+
+
+def test_a_wrong_setting_of_a_camera_is_named(client):
+    with pytest.raises(WebSocketDenialResponse) as refused:
+        client.websocket_connect("ws://localhost/v1/stream?detector=nope").__enter__()
+    assert refused.value.status_code == 422
+    assert refused.value.json()["detail"].startswith("detector: Input should be")
 
 
 def test_an_answer_may_take_so_long(serve, engine, monkeypatch):

@@ -124,6 +124,11 @@ def test_metrics_count_and_name_no_picture(client):
     assert 'ferplus_requests_total{route="/v1/predict",status="200"} 1.0' in text
     assert 'ferplus_faces_total{model="bundled"} 2.0' in text
     assert "secret" not in text
+    client.post("/v1/predict", headers={"origin": "https://evil.example"})
+    client.get("/.env")
+    text = client.get("/metrics").text
+    assert 'ferplus_requests_total{route="/v1/predict",status="403"} 1.0' in text
+    assert 'ferplus_requests_total{route="other",status="404"} 1.0' in text
 
 
 def test_requests_that_come_together_share_a_batch(engine, batches):

@@ -245,7 +245,7 @@ def test_models_are_called_by_their_folder_and_file(tmp_path):
     for path in paths:
         path.parent.mkdir(parents=True)
         path.touch()
-    hub = Path("hf://user/name")
+    hub = "hf://user/name"
     names = ("fast_fer", "dlib_resnet")
     bundled = {f"{name} (bundled)": BUNDLED.with_name(f"{name}.onnx") for name in names}
     assert list(find_models([])) == list(bundled)
