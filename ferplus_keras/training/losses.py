@@ -53,8 +53,12 @@ ACCURACIES = {"categorical_accuracy": "accuracy", "multi_target_accuracy": accur
 """`TargetKind.accuracy` -> the metric, as `compile` takes it."""
 
 
-def find_loss(name: str, activation: str = "softmax") -> Callable | keras.losses.Loss:
+def find_loss(
+    name: str, activation: str = "softmax", *, shares: bool = True
+) -> Callable | keras.losses.Loss:
     """Return the loss called `name`, this project's or one of Keras', for a head's activation.
+
+    `shares` says that targets add up to 1: of others, TensorFlow's gradient is a wrong one.
 
     Raises:
         UsageError: there is none of that name that takes targets (b, C).
@@ -62,7 +66,7 @@ def find_loss(name: str, activation: str = "softmax") -> Callable | keras.losses
     examples = "categorical_crossentropy, categorical_focal_crossentropy or multi_target"
     found = multi_target if name == "multi_target" else _get(keras.losses, "loss", name, examples)
     function = getattr(found, "fn", found)  # of a class, such as CategoricalCrossentropy
-    keras_own = keras.backend.backend() == "tensorflow" and activation == "softmax"
+    keras_own = keras.backend.backend() == "tensorflow" and activation == "softmax" and shares
     if function is keras.losses.categorical_crossentropy and not keras_own:
         return crossentropy
     if activation == "sigmoid" and function is keras.losses.kl_divergence:

@@ -85,7 +85,7 @@ def build_network(
 def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
     """Return the network with its starting weights, and the batches it is trained on."""
     split, validation = dataset.splits["train"], dataset.splits["validation"]
-    loss = find_loss(config.loss or split.kind.loss, config.activation)
+    loss = find_loss(config.loss or split.kind.loss, config.activation, shares=split.kind.mixable)
     kinds = (split.kind, validation.kind)  # where either is of sets, it counts all right classes
     accuracy = next((kind for kind in kinds if not kind.mixable), split.kind).accuracy
     metrics = find_metrics(config.metrics, accuracy, len(split.class_names))
@@ -163,6 +163,9 @@ def compile_stage(
         # Built by the optimiser that float16 puts around it, Nadam would lose a variable.
         optimizer.build(network.trainable_variables)
         xla = devices.use_xla()
+        for metric in prepared.metrics:  # what the last stage's validation left in it
+            if isinstance(metric, keras.Metric):
+                metric.reset_state()
         network.compile(optimizer, prepared.loss, metrics=prepared.metrics, jit_compile=xla)
         network.optimizer.build(network.trainable_variables)
     if config.num_gpus > 1 and keras.backend.backend() == "tensorflow":

@@ -86,7 +86,7 @@ def pretrain(config: TrainConfig) -> Path:
             x = model.get_layer("dropout_layer").input
             x = keras.layers.Dense(PROJECTION[0], activation="relu", name="projection")(x)
             x = keras.layers.Dense(PROJECTION[1], dtype="float32", name="projection_out")(x)
-        projector = keras.Model(model.input, x)
+            projector = keras.Model(model.input, x)  # whose policy decides on scaling the loss
         prepared = Prepared(model, loaded, batches, validation, nt_xent, [accuracy])
         boundary = compile_stage(config, prepared, stage, network=projector)
         if config.overwrite:

@@ -108,6 +108,7 @@ def train(config: TrainConfig) -> Path:
             hooks.SaveBest(run / MAX_ACCURACY, "val_accuracy", info, model),
             hooks.SaveBest(run / MIN_LOSS, "val_loss", info, model),
         ]
+        begun = bool(done)
         named = config.loggers if run.folder == config.run_dir else ()  # one process logs
         logging = [logger for name in named for logger in LOGGERS[name](run, settings)]
         try:
@@ -131,6 +132,7 @@ def train(config: TrainConfig) -> Path:
                             run.clear()
                         run.write_settings(settings)
                         run.write_record(first_record(config, dataset, prepared, boundary))
+                        begun = True
                     average = [hooks.AverageWeights()] if config.ema else []
                     watched = [progress, *waiting(stage.plan), *saving, history]
                     if patience := stage.early_stopping:
@@ -166,11 +168,10 @@ def train(config: TrainConfig) -> Path:
                         )
         except KeyboardInterrupt:
             words = ["--checkpoints_dir", config.checkpoints_dir, "--name", config.name]
-            print(
-                f"\nstopped; finished epochs: {len(history.rows)}; continue with: python "
-                f"train.py {shlex.join(words)} --resume",
-                file=sys.stderr,
-            )
+            said = f"\nstopped; finished epochs: {len(history.rows)}"
+            if begun:
+                said += f"; continue with: python train.py {shlex.join(words)} --resume"
+            print(said, file=sys.stderr)
             history.draw()
             raise
         if len(history.rows) < ends[-1]:

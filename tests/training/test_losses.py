@@ -45,6 +45,18 @@ def test_a_sigmoids_answers_are_divided_by_their_sum():
         np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, rtol=1e-4)
 
 
+def test_of_sets_of_right_classes_too_the_gradient_is_that_of_the_loss():
+    targets, answers = np.array([[1, 1, 0]], "float32"), np.array([[0.2, 0.3, 0.5]], "float32")
+    layer = keras.layers.Dense(3, "softmax", use_bias=False)
+    model = keras.Sequential([keras.Input((1,)), layer])
+    layer.set_weights([np.log(answers)])
+    loss = find_loss("categorical_crossentropy", shares=False)
+    model.compile(keras.optimizers.SGD(1.0), loss, jit_compile=False)
+    model.train_on_batch(np.ones((1, 1), "float32"), targets)
+    moved = np.log(answers) - layer.get_weights()[0]
+    np.testing.assert_allclose(moved, 2 * answers - targets, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["kl_divergence", "KLDivergence", "kld"])
 def test_divergence_needs_a_softmax(name):
     find_loss(name)

@@ -57,6 +57,19 @@ def test_the_loss_equals_a_plain_loop():
     np.testing.assert_array_equal(np.asarray(accuracy(partners, rows)), found)
 
 
+def test_half_precision_scales_the_loss(config, monkeypatch):
+    compiled = []
+
+    def watch(*arguments, network, **more):
+        found = prepare.compile_stage(*arguments, network=network, **more)
+        compiled.append(type(network.optimizer).__name__)
+        return found
+
+    monkeypatch.setattr(module, "compile_stage", watch)
+    pretrain(dataclasses.replace(config, nepochs=1, limit_train=32, mixed_precision="float16"))
+    assert compiled == ["LossScaleOptimizer"]
+
+
 def test_a_batch_holds_two_different_views_of_each_face(sample_data):
     split = load_split(str(sample_data), "train")
     batches = ViewPairs(split, 10, augmentation="strong", sampling="shuffled", seed=4)

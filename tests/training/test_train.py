@@ -29,7 +29,7 @@ from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, rea
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.run import Run
-from ferplus_keras.training import callbacks, loggers
+from ferplus_keras.training import callbacks, loggers, prepare
 from ferplus_keras.training.schedules import POLICIES, plan_stages, planned_rates
 from ferplus_keras.training.settle import read_dataset, resolve
 from ferplus_keras.training.train import train
@@ -286,6 +286,29 @@ def test_stages_train_only_what_lies_behind_their_boundary(config, monkeypatch):
         for name, weights in begin.items():
             same = [np.array_equal(was, now) for was, now in zip(weights, end[name], strict=True)]
             assert not any(same) if name in trained else all(same), name
+
+
+def test_a_stage_does_not_go_on_with_the_numbers_of_the_one_before(config, monkeypatch):
+    config = dataclasses.replace(
+        config, stages=("1:dense:0.1", "1:0:0.1"), metrics=("F1Score",), limit_train=96
+    )
+    unbroken = rows(train(config))
+    again = dataclasses.replace(config, name="again")
+    with monkeypatch.context() as patch:
+        interrupt_in(patch, epoch=1, batch=1)
+        with pytest.raises(KeyboardInterrupt):
+            train(again)
+    assert rows(train(dataclasses.replace(again, resume=True))) == unbroken
+
+
+def test_a_run_stopped_before_it_begins_is_not_to_be_resumed(config, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepare, "compile_stage", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    assert capsys.readouterr().err.endswith("stopped; finished epochs: 0\n")
 
 
 def test_an_unknown_boundary_of_a_later_stage_is_refused_at_once(config):
@@ -825,7 +848,11 @@ def test_a_run_is_resumed_without_the_weights_that_it_began_with(config, tmp_pat
         ({"resume": True, "overwrite": True}, InputError, "choose one"),
         ({"weights": "nowhere.h5"}, InputError, "no weights at nowhere.h5"),
         ({"image_size": 47, "data_dir": "nowhere"}, UsageError, "must be 48 or more, not 47"),
-        ({"weights": "ferplus"}, UsageError, "belongs to --model_name FastFER or DlibResNet"),
+        (
+            {"weights": "ferplus"},
+            UsageError,
+            "belongs to --model_name CompactFER or FastFER or DlibR",
+        ),
         ({"weights": "/"}, InputError, "no checkpoint at /model_max_acc.keras"),
         ({"weights": "a", "checkpoint_path": "b"}, UsageError, "both say where"),
         ({"weights": ""}, UsageError, "expected a name or a path, got ''"),
