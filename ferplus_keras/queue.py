@@ -138,7 +138,11 @@ def train_words(run: Run, settings: dict[str, Any]) -> list[str]:
     """Return the arguments of train.py that start a run, or resume it under its own settings."""
     own = {"name": run.folder.name, "checkpoints_dir": str(run.folder.parent)}
     if run.is_interrupted:
-        settings = {flag: value for flag, value in settings.items() if flag in PLACES}
+        settings = {
+            flag: value
+            for flag, value in settings.items()
+            if flag in PLACES | {"exclude", "teacher"}
+        }
         own["resume"] = True
     elif run.exists:
         own["overwrite"] = True

@@ -25,6 +25,7 @@ from ferplus_keras.config import TrainConfig, read_config
 from ferplus_keras.errors import InputError
 from ferplus_keras.extras import require
 from ferplus_keras.files import replacing, require_writable
+from ferplus_keras.inputs import read_mapping
 from ferplus_keras.queue import TRAIN, Job, Queue, lock_log, read_error, train_words
 from ferplus_keras.run import PLACES, Run
 from ferplus_keras.sweep_plan import METRICS, Plan, read_plan
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(arguments: argparse.Namespace, train_flags: Sequence[str]) -> None:
     """Run `sweep`; `train_flags` are the words that `add_arguments` does not know."""
-    require(("optuna", "pandas", "matplotlib"), "a sweep", "sweep")
+    require(("optuna", "filelock", "pandas", "matplotlib"), "a sweep", "sweep")
     from ferplus_keras.training.settle import read_dataset, resolve
 
     plan = read_plan(arguments.config, train_flags, arguments.trials)
@@ -124,12 +125,13 @@ class Trials:
         require_writable(folder / "trials", "--sweep_dir")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.plan, self.folder, self.program = plan, folder, program
-        self._lock = FileLock(folder / ".lock")  # for claiming trials and writing results
+        self._lock = FileLock(folder / ".lock")  # for what is written
         journal = str((folder / "journal.log").resolve())
         with self._lock:
             _keep_plan(plan, folder / "sweep.yaml")
             # Unlike SQLite's, the journal's lock also holds over NFS.
             backend = JournalFileBackend(journal, JournalFileOpenLock(journal))
+            os.truncate(journal, Path(journal).read_bytes().rfind(b"\n") + 1)  # less a torn line
             self.study = optuna.create_study(
                 storage=optuna.storages.JournalStorage(backend),
                 study_name="sweep",
@@ -208,7 +210,8 @@ class Trials:
         if stopped and not run.is_trained:
             return
         best = self._best_epoch(run)
-        self.study.tell(number, best and best[metric], state=None if best else TrialState.FAIL)
+        with self._lock:
+            self.study.tell(number, best and best[metric], state=None if best else TrialState.FAIL)
         table = self.write_results(last=False)
         done = table["state"].isin(["complete", "failed"]).sum()
         outcome = f"failed: {read_error(run / LOG)}"
@@ -324,7 +327,7 @@ def _keep_plan(plan: Plan, path: Path) -> None:
         return own | {f: v for f, v in plain["base"].items() if f not in PLACES} | plain["search"]
 
     now = vars(plan) | {"search": {flag: space.plain for flag, space in plan.search.items()}}
-    before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else now
+    before = read_mapping(path, yaml.safe_load, yaml.YAMLError) if path.is_file() else now
     for key in shared(before) | shared(now):
         was, given = (shared(plain).get(key, "the default") for plain in (before, now))
         if was != given:

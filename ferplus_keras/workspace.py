@@ -16,6 +16,8 @@ except ImportError:  # Windows, where nothing is swept or locked
 WORK = ".partial-"
 """Start of the name of a folder in which something is written before it is moved to its place."""
 
+LOCK, NEW = ".lock", os.O_RDWR | os.O_CREAT  # NFS tells other machines of locks on files only
+
 
 @contextmanager
 def workspace(folder: Path) -> Iterator[Path]:
@@ -28,19 +30,19 @@ def workspace(folder: Path) -> Iterator[Path]:
     held = None
     while held is None:
         work = Path(tempfile.mkdtemp(prefix=WORK, dir=folder))
-        held = lock(work)  # None if another process has just swept it away
+        held = lock(work / LOCK, NEW)  # None if another process has just swept it away
     try:
         yield work
     finally:
+        os.close(held)  # first: NFS keeps what is open
         shutil.rmtree(work, ignore_errors=True)
-        os.close(held)
 
 
 @cache
 def _sweep(folder: Path) -> None:
     for work in folder.glob(f"{WORK}*") if fcntl else ():  # else the living look like the dead
         with suppress(PermissionError):
-            if (held := lock(work)) is not None:
+            if (held := lock(work / LOCK, NEW)) is not None:
                 with suppress(OSError):
                     put_back(work, folder)
                     shutil.rmtree(work)

@@ -16,7 +16,7 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.inputs import cell, open_zip, plain
 from ferplus_keras.run import Run
-from ferplus_keras.workspace import workspace
+from ferplus_keras.workspace import lock, workspace
 
 
 def write(path: Path, text: str) -> None:
@@ -117,6 +117,13 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_is_le
     finally:
         living.send_signal(signal.SIGKILL)
         living.wait()
+
+
+def test_a_folder_at_work_is_locked_by_a_file_in_it(tmp_path):
+    """NFS tells other machines of no lock on a folder."""
+    with workspace(tmp_path) as work:
+        assert lock(work / ".lock") is None
+        os.close(lock(work))
 
 
 def test_without_locks_as_on_windows_nothing_is_swept(tmp_path, monkeypatch):

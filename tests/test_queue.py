@@ -183,12 +183,13 @@ def test_a_run_begins_begins_anew_or_resumes(tmp_path):
     run = Run(tmp_path / "one")
     run.folder.mkdir()
     own = ["--name", "one", "--checkpoints_dir", str(tmp_path)]
-    settings = {"init_lr": 0.1, "data_dir": "D", "weights": None}
-    assert train_words(run, settings) == ["--init_lr", "0.1", "--data_dir", "D", *own]
+    settings = {"init_lr": 0.1, "data_dir": "D", "weights": None, "teacher": ("T",)}
+    kept = ["--data_dir", "D", "--teacher", "T"]  # which a resumed run may find elsewhere
+    assert train_words(run, settings) == ["--init_lr", "0.1", *kept, *own]
     (run / CONFIG).touch()
     assert train_words(run, settings)[-2:] == ["--overwrite", "True"]
     (run / STATE).touch()
-    assert train_words(run, settings) == ["--data_dir", "D", *own, "--resume", "True"]
+    assert train_words(run, settings) == [*kept, *own, "--resume", "True"]
     (run / FINAL).touch()
     (run / RECORD).write_text("{}")  # stopped after its last epoch: train.py completes it
     assert train_words(run, settings)[-2:] == ["--resume", "True"]

@@ -213,6 +213,16 @@ def test_tpe_stays_in_range_and_is_decided_by_the_seed(tmp_path):
     assert len(table(tmp_path / "a")) == 13
 
 
+def test_a_line_that_a_full_disk_cut_is_dropped_from_the_journal(tmp_path):
+    grid = plan(tmp_path)
+    sweep(grid, tmp_path / "s", 1, FAKE)
+    journal = tmp_path / "s" / "journal.log"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[: whole.rstrip(b"\n").rfind(b"\n") + 20])
+    sweep(grid, tmp_path / "s", 1, FAKE)
+    assert [row["state"] for row in table(tmp_path / "s")] == ["complete"] * 6
+
+
 def test_a_folder_keeps_to_its_plan(tmp_path):
     folder = tmp_path / "sweep"
     Trials(plan(tmp_path), folder)
