@@ -90,8 +90,8 @@ def ferplus_votes(data_dir: str | Path) -> FileRows:
     source = (path.parent if path.is_file() else path) / VOTES_FILE
     if not source.is_file():
         raise InputError(
-            f"no {VOTES_FILE} in '{source.parent}'; {WHERE_TO_GET_IT}; for a folder of pictures, "
-            "use --dataset_name Folder"
+            f"no {VOTES_FILE} in '{source.parent}'; {WHERE_TO_GET_IT}; train.py and test.py read a "
+            "folder of pictures with --dataset_name Folder"
         )
     table, sha256 = read_table(source, ("Usage", *VOTE_COLUMNS), errors="strict")
     if not table:

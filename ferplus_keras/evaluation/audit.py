@@ -95,7 +95,7 @@ def examine(source: Source, labels: Labels, fer: np.ndarray | None = None) -> pa
             "entropy": entropy,
             "group": source.groups,
             "leaked": source.leaked,
-            "constant": [np.ptp(image) == 0 for image in images],
+            "constant": [not np.ptp(image, axis=(0, 1)).any() for image in images],
         }
     )
 

@@ -71,6 +71,7 @@ def draw_comparison(found: dict[str, Any], path: Path) -> None:
     runs, pairs, classes = found["runs"], found["pairs"], found["class_names"]
     colours = [colormaps["tab10"](index % 10) for index in range(len(runs))]
     width = max(9.0, 0.7 + len(classes) * max(0.8, 0.2 * len(runs)))
+    width += 0.15 * max(0, max(len(run["name"]) for run in runs) - 20)
     figure = Figure(figsize=(width, 4.2 + 0.4 * len(runs)), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=(0.9 + 0.4 * len(runs), 3))
 
@@ -82,21 +83,23 @@ def draw_comparison(found: dict[str, Any], path: Path) -> None:
     axes.axvline(0, color="#555555", linewidth=1)
     names = [f"{pair['second']}\np = {pair['p_holm']:.2g}" for pair in pairs]
     _whiskers(axes, names, pairs, "difference", colours[1:])
-    axes.set_title(f"difference from {runs[0]['name']} on common rows", fontsize=10)
+    axes.set_title(f"difference from {runs[0]['name']}\non common rows", fontsize=10)
 
     axes = figure.add_subplot(grid[1, :])
     f1 = pandas.DataFrame({run["name"]: run["per_class_f1"] for run in runs}, dtype=float)
     f1.loc[classes].plot.bar(
-        ax=axes, color=colours, edgecolor="white", width=0.8, ylabel="F1", ylim=(0, 1), rot=0
+        ax=axes, color=colours, edgecolor="white", width=0.8, ylabel="F1", ylim=(0, 1)
     )
-    axes.set_xticks(range(len(classes)), classes)
+    turned = {"rotation": 30, "ha": "right"} if len(max(classes, key=len)) > 10 else {"rotation": 0}
+    axes.set_xticks(range(len(classes)), classes, **turned)
     for bar, known in zip(axes.patches, f1.loc[classes].notna().T.to_numpy().flat, strict=True):
         if not known:  # its bar has no height, as that of 0
             place = bar.get_x() + bar.get_width() / 2
             axes.text(place, 0.01, "not defined", rotation=90, ha="center", fontsize=7)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
-    axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    columns = 3 if len(max(f1.columns, key=len)) < 35 else 1
+    axes.legend(frameon=False, fontsize=9, ncols=columns, loc="lower left", bbox_to_anchor=(0, 1))
     differ = "; protocols differ" if found["protocol_differences"] else ""
     _save(figure, f"{found['split']}{differ}", path)
 

@@ -70,7 +70,8 @@ def find_sources(words: Sequence[str], copies: Path | None = None) -> list[Path 
     for word in words:
         names = [word]
         if word == "-":
-            lines = filter(str.strip, sys.stdin.read().splitlines())
+            text = sys.stdin.read()
+            lines = filter(str.strip, text.split("\0" if "\0" in text else "\n"))
             names = [line if os.path.lexists(line) else line.strip() for line in lines]
         for name in names:
             found.update(dict.fromkeys(_files(name, copies)))

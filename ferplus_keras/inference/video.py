@@ -154,7 +154,9 @@ def predict_video(
                 lost = video.count - summary.frames
                 wanted = (seconds or 0) if video.live else video.count / video.rate
                 early = wanted - moment > max(2.5 / video.rate, wanted / 50)
-                if early and (video.live or lost > 2):
+                if video.live and not seconds:
+                    summary.problem = f"{video.name} ended by itself after {moment:.1f} s"
+                elif early and (video.live or lost > 2):
                     summary.problem = f"{video.name} ends after {moment:.1f} of {wanted:.1f} s"
                     if lost > 0:
                         summary.problem += (

@@ -178,6 +178,20 @@ def test_names_of_pictures_need_not_be_utf8(tmp_path):
     assert b",b/caf\xe9.png\n" in (tmp_path / "rows.csv").read_bytes()
 
 
+def test_a_picture_of_one_colour_is_blank(tmp_path):
+    rng = np.random.default_rng(0)
+    face = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    for place in ("train/a", "train/b", "validation/a", "validation/b"):
+        (tmp_path / "own" / place).mkdir(parents=True)
+        for name, picture in (("red", np.full_like(face, (30, 30, 200))), ("face", face)):
+            cv2.imwrite(str(tmp_path / "own" / place / f"{name}.png"), picture)
+    words = ["--dataset_name", "Folder", "--data_dir", str(tmp_path / "own")]
+    assert main(["audit", *words, "--output_dir", str(tmp_path)]) == 0
+    blank = (tmp_path / "constant.csv").read_text()
+    assert blank.count("red") == 4
+    assert "face" not in blank
+
+
 def test_pictures_of_microsofts_script_have_votes_but_no_label_of_fer2013(tmp_path):
     rng = np.random.default_rng(0)
     for part in ("Train", "Valid", "Test"):

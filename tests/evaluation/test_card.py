@@ -8,7 +8,7 @@ import shutil
 import sys
 import threading
 from http.server import ThreadingHTTPServer
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -25,7 +25,6 @@ from ferplus_keras.evaluation.card import make_card
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.evaluation.metrics import wilson
 from ferplus_keras.formats import KEY
-from ferplus_keras.hub import is_address
 from ferplus_keras.inference.predictor import BUNDLED
 from ferplus_keras.models.checkpoint import read_info
 from ferplus_keras.models.info import info_to_json
@@ -74,7 +73,7 @@ def hub(monkeypatch, tmp_path):
 
 
 def test_a_card_names_the_owners_of_the_data(run, monkeypatch):
-    report = Run(run).report()
+    report, record = Run(run).report(), Run(run).record()
     for name, files, pictures, votes in (
         ("FERPlus", report["data"], True, True),
         ("FER", {"fer2013.csv": "12"}, True, False),
@@ -83,6 +82,8 @@ def test_a_card_names_the_owners_of_the_data(run, monkeypatch):
         (rule, *_) = DATASETS[name].rules
         changed = report | {"dataset_name": name, "label_rule": rule, "data": files}
         monkeypatch.setattr(Run, "report", lambda self, changed=changed: changed)
+        trained = record | {"label_counts": {"dataset_name": name}}
+        monkeypatch.setattr(Run, "record", lambda self, trained=trained: trained)
         card = make_card(Run(run))
         assert ("FER2013's pictures belong to their owners" in card) is pictures
         assert ("FER+'s votes are under the MIT licence" in card) is votes
@@ -193,7 +194,7 @@ def test_a_run_without_a_report_of_its_model_is_refused(run, tmp_path, capsys):
     assert "run.json" in capsys.readouterr().err
     other = tmp_path / "other"
     other.mkdir()
-    for name in ("run.json", "config.yaml", "model_max_acc.keras"):
+    for name in ("run.json", "config.yaml", "model_max_acc.keras", "final_model.keras"):
         (other / name).write_bytes((run / name).read_bytes())
     assert main(["card", str(other)]) == 1
     assert "test.py first" in capsys.readouterr().err
@@ -201,6 +202,15 @@ def test_a_run_without_a_report_of_its_model_is_refused(run, tmp_path, capsys):
     (other / "report.json").write_text(json.dumps(report))
     assert main(["card", str(other)]) == 1
     assert "test.py again" in capsys.readouterr().err
+    own = json.loads((run / "report.json").read_text()) | {"dataset_name": "Folder"}
+    (other / "report.json").write_text(json.dumps(own))
+    assert main(["card", str(other)]) == 1
+    assert "is not of FERPlus, on which the run was trained" in capsys.readouterr().err
+    record = json.loads((run / "run.json").read_text())
+    del record["best"]
+    (other / "run.json").write_text(json.dumps(record))
+    assert main(["card", str(other)]) == 1
+    assert "not trained to its end: continue it by --resume" in capsys.readouterr().err
     assert not (other / "model_card.md").exists()
 
 
@@ -252,9 +262,8 @@ def test_a_run_goes_to_the_hub_and_comes_back(run, hub, tmp_path, capsys, monkey
 
 
 def test_an_address_is_one_on_windows_too():
-    assert is_address(PureWindowsPath("hf://user/faces"))
     with pytest.raises(UsageError, match="of hf://user/faces"):
-        require_place(PureWindowsPath("hf://user/faces"), None, "--output")
+        require_place("hf://user/faces", None, "--output")
 
 
 def test_what_the_hub_refuses_is_one_line(run, hub, capsys, monkeypatch):

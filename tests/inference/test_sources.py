@@ -43,6 +43,12 @@ def test_standard_input_names_a_file_a_line(folder, monkeypatch):
         "b.jpg",
         "below/c.webp",
     ]
+    monkeypatch.setattr("sys.stdin", io.StringIO("b.jpg\0below\0"))  # of find -print0
+    assert [path.as_posix() for path in find_sources(["-"])] == ["b.jpg", "below/c.webp"]
+    odd = Path("a\u2028\nb.jpg")
+    odd.touch()
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{odd}\0"))
+    assert find_sources(["-"]) == [odd]
     monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
     with pytest.raises(InputError, match="standard input named none"):
         find_sources(["-"])

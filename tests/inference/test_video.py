@@ -413,7 +413,8 @@ def test_a_camera_that_stops_before_its_time_is_named(light, monkeypatch):
             return good and self.index < 9, image
 
     monkeypatch.setattr(cv2, "VideoCapture", Unplugged)
-    assert predict_video(0, Predictor()).problem is None
+    ended = predict_video(0, Predictor()).problem
+    assert re.match(r"camera 0 ended by itself after 0\.\d s$", ended)
     assert re.match(
         r"camera 0 ends after 0\.\d of 60\.0 s$", predict_video(0, Predictor(), seconds=60).problem
     )
