@@ -33,7 +33,11 @@ CLASSES = {
     "unpleasant": ("anger", "sadness", "fear", "disgust"),
     "other": ("surprise", "neutral"),
 }
-STARTS = {"FastFER": ("ferplus", "none"), "DlibResNet": ("ferplus", "dlib", "none")}
+STARTS = {
+    "FastFER": ("ferplus", "none"),
+    "CompactFER": ("ferplus", "none"),
+    "DlibResNet": ("ferplus", "dlib", "none"),
+}
 SETTINGS = {
     "dataset_name": "Folder",
     "augmentation": "strong",

@@ -83,7 +83,7 @@ def draw_comparison(found: dict[str, Any], path: Path) -> None:
     axes.axvline(0, color="#555555", linewidth=1)
     names = [f"{pair['second']}\np = {pair['p_holm']:.2g}" for pair in pairs]
     _whiskers(axes, names, pairs, "difference", colours[1:])
-    axes.set_title(f"difference from {runs[0]['name']}\non common rows", fontsize=10)
+    axes.set_title("difference from the first, on common rows", fontsize=10)
 
     axes = figure.add_subplot(grid[1, :])
     f1 = pandas.DataFrame({run["name"]: run["per_class_f1"] for run in runs}, dtype=float)
