@@ -31,10 +31,11 @@ def replace_statistics(model: keras.Model, faces: np.ndarray) -> dict[str, float
     for norm in model.layers:
         if isinstance(norm, keras.layers.BatchNormalization):
             values = keras.Model(model.input, norm.input).predict(faces, verbose=0)
-            values = values.reshape(-1, values.shape[-1]).astype(np.float64)
+            values = values.reshape(-1, values.shape[-1])
+            mean, variance = (of(values, axis=0, dtype=np.float64) for of in (np.mean, np.var))
             *scale, _, old = norm.get_weights()
-            norm.set_weights([*scale, values.mean(axis=0), values.var(axis=0)])
-            ratios[norm.name] = float(np.median(values.var(axis=0) / old))
+            norm.set_weights([*scale, mean, variance])
+            ratios[norm.name] = float(np.median(variance / old))
     return ratios
 
 

@@ -41,12 +41,13 @@ def workspace(folder: Path) -> Iterator[Path]:
 @cache
 def _sweep(folder: Path) -> None:
     for work in folder.glob(f"{WORK}*") if fcntl else ():  # else the living look like the dead
-        with suppress(PermissionError):
+        with suppress(OSError):
             if (held := lock(work / LOCK, NEW)) is not None:
-                with suppress(OSError):
+                try:
                     put_back(work, folder)
                     shutil.rmtree(work)
-                os.close(held)
+                finally:
+                    os.close(held)
 
 
 def put_back(work: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ferplus_keras.arguments import as_words
-from ferplus_keras.errors import InputError, one_line, unknown
+from ferplus_keras.errors import InputError, unknown
 from ferplus_keras.inputs import read_mapping
 from ferplus_keras.registry import Registry
 from tools import marks
@@ -44,14 +44,10 @@ def fill(text: str, sources: Sources) -> str:
     """Return a Markdown text with every marked table regenerated.
 
     Raises:
-        InputError: a mark names an unknown table or has no end, or a result cannot be read or
-            lacks something.
+        InputError: a mark names an unknown table or has no end, or a result cannot be read.
+        LookupError, TypeError, ValueError, AttributeError: a result was edited or damaged.
     """
-    try:
-        return marks.fill(text, "results", lambda kind, name: TABLES[kind](sources, name))
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        found = f"{type(error).__name__}: {one_line(error)}"
-        raise InputError(f"a result in {sources.results} was edited or damaged: {found}") from None
+    return marks.fill(text, "results", lambda kind, name: TABLES[kind](sources, name))
 
 
 def read_results(folder: Path) -> dict[str, Result]:

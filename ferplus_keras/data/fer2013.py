@@ -311,9 +311,9 @@ def _parse_pixels(fields: list[str]) -> np.ndarray:
         values += (digits[ends - 3] * (lengths > 2)).astype(np.uint16) * 100
         if values.max() <= 255:
             return values.astype(np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE)
-    words = fields[0].split()
+    words = fields[0].split(" ") if fields[0] else []
     wrong = (word for word in words if not re.fullmatch("[0-9]{1,3}", word) or int(word) > 255)
-    found = next(wrong, f"{len(words)} of them")[:20]
+    found = next((repr(word[:20]) for word in wrong), f"{len(words)} of them")
     raise ValueError(
         f"expected {_PIXELS} whole numbers from 0 to 255 with one blank between them, found {found}"
     )

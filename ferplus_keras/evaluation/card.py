@@ -77,7 +77,7 @@ def make_card(run: Run, licence: str = "other", address: str | None = None) -> s
         raise InputError(f"no {REPORT} in {run.folder}: evaluate it by test.py first")
     if "members" in report or report["checkpoint_sha256"] != sha256(model):
         raise InputError(f"{run / REPORT} is not of {model} alone: evaluate it by test.py again")
-    if not run.is_trained:
+    if "best" not in record:
         raise InputError(f"{run.folder} is not trained to its end: continue it by --resume")
     if (own := record["label_counts"].get("dataset_name")) != report["dataset_name"]:
         raise InputError(f"{run / REPORT} is not of {own}, on which the run was trained")

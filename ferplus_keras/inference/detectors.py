@@ -31,8 +31,6 @@ YUNET_URL = (
 )
 """OpenCV's model zoo (MIT licence); the file lies in Git LFS."""
 
-TIMEOUT = 5  # seconds to wait for the server's answer
-
 SMALLEST = 20  # side of the smallest face that is looked for, in pixels
 PYRAMID = 0.709  # size of each picture of the pyramid as a share of the one before
 THRESHOLDS = (0.6, 0.7, 0.9)
@@ -201,7 +199,7 @@ def find_yunet(fetch: bool = True) -> Path:
         raise InputError(f"{YUNET} is not here; python -m ferplus_keras fetch downloads it")
     if cache is None:
         raise InputError("no home folder to keep YuNet's file in: set $FERPLUS_CACHE_DIR")
-    return download(YUNET_URL, cache / YUNET, digest=YUNET_SHA256, timeout=TIMEOUT)
+    return download(YUNET_URL, cache / YUNET, digest=YUNET_SHA256, timeout=5)
 
 
 @DETECTORS.register("mtcnn")

@@ -10,7 +10,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from ferplus_keras.errors import InputError, one_line
-from ferplus_keras.files import sha256
+from ferplus_keras.files import require_writable, sha256
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.workspace import workspace
 
@@ -26,7 +26,7 @@ def download(
     *,
     digest: str = "",
     fault: Callable[[Path], str] = lambda path: "",
-    timeout: float | None = None,
+    timeout: float = TIMEOUT,
 ) -> Path:
     """Fetch a file into place, unless it is there.
 
@@ -35,7 +35,7 @@ def download(
         destination: the file to make; its folder is made too.
         digest: hexadecimal MD5 or SHA-256 that the file must have; empty where none is known.
         fault: from the file to what is wrong with it, an empty string for nothing.
-        timeout: as `TIMEOUT`, which is the default.
+        timeout: as `TIMEOUT`.
 
     Returns:
         The destination.
@@ -46,11 +46,11 @@ def download(
     """
     if destination.exists():
         return destination
+    require_writable(destination.parent, "place by $FERPLUS_CACHE_DIR or $KERAS_HOME")
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
         with workspace(destination.parent) as work:
             partial = work / destination.name
-            wrong = _fetch(url, partial, timeout or TIMEOUT)
+            wrong = _fetch(url, partial, timeout)
             if not wrong and (kind := fault(partial)):
                 wrong = f"the answer is {kind}"
             wrong = wrong or digest_fault(partial, digest)

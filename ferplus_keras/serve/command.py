@@ -105,7 +105,7 @@ def find_models(paths: Sequence[str]) -> dict[str, Path | str]:
         if not is_address(path):
             find_checkpoint(path)
     places = [path if is_address(path) else locate(path).resolve() for path in paths]
-    models = {"/".join(Path(place).parts[-2:]): place for place in places}
+    models = {"/".join(re.split(r"[\\/]", str(place))[-2:]): place for place in places}
     if len(models) < len(places):
         models = {str(place): place for place in places}
     if not paths or (BUNDLED.is_file() and find_spec("onnxruntime")):

@@ -194,7 +194,7 @@ def test_a_run_without_a_report_of_its_model_is_refused(run, tmp_path, capsys):
     assert "run.json" in capsys.readouterr().err
     other = tmp_path / "other"
     other.mkdir()
-    for name in ("run.json", "config.yaml", "model_max_acc.keras", "final_model.keras"):
+    for name in ("run.json", "config.yaml", "model_max_acc.keras"):
         (other / name).write_bytes((run / name).read_bytes())
     assert main(["card", str(other)]) == 1
     assert "test.py first" in capsys.readouterr().err

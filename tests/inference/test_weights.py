@@ -80,7 +80,7 @@ def test_another_file_is_refused_and_not_kept(server, tmp_path, content):
 
 def test_a_cache_that_cannot_be_written_is_one_line(server, tmp_path):
     (tmp_path / "cache").touch()
-    with pytest.raises(InputError, match=r"cannot download .*cannot write"):
+    with pytest.raises(InputError, match=r"cannot write to .*cache: .*FERPLUS_CACHE_DIR"):
         find_yunet()
 
 

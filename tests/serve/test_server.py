@@ -251,6 +251,7 @@ def test_models_are_called_by_their_folder_and_file(tmp_path):
     assert list(find_models([])) == list(bundled)
     named = {"one/model.onnx": paths[0], "two/model.onnx": paths[1], "user/name": hub}
     assert find_models([*paths[:2], hub]) == named | bundled
+    assert next(iter(find_models([*paths[:1], "hf://a/b@main"][1:]))) == "a/b@main"
     assert find_models(paths[::2]) == {str(path): path for path in paths[::2]} | bundled
 
 

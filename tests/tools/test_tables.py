@@ -359,5 +359,5 @@ def test_an_edited_result_is_refused_in_one_line(sources, place, value, tmp_path
     words = ["tables", str(page), "--results_dir", str(sources.results)]
     assert main([*words, "--published", str(sources.published)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: a result in {sources.results} was edited or damaged: ")
+    assert line.startswith(f"error: a result in {sources.results} was edited: ")
     assert page.read_text() == text
