@@ -49,7 +49,7 @@ def swap_usage(lines):
 
 DAMAGES = {
     "missing pixels file": ("fer2013.csv", None, "fer2013.csv"),
-    "missing votes": ("fer2013new.csv", None, "use --dataset_name Folder"),
+    "missing votes": ("fer2013new.csv", None, "with --dataset_name Folder"),
     "web page": ("fer2013.csv", lambda _: "<!DOCTYPE html><html></html>", "web page"),
     "empty": ("fer2013.csv", lambda _: "", "empty"),
     "wrong columns": (

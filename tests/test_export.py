@@ -427,7 +427,7 @@ def test_the_next_export_clears_what_a_killed_one_left(
         (tmp_path / "model.tflite").write_bytes(b"newer")
     busy = tmp_path / ".partial-busy"
     busy.mkdir()
-    descriptor = os.open(busy, os.O_RDONLY)
+    descriptor = os.open(busy / ".lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)  # as by another process at work
     try:
         target = tmp_path / exported("onnx").path.name

@@ -353,15 +353,16 @@ READERS["scored_parquet"] = scored(
 @reader
 def result(folder):
     pytest.importorskip("sklearn")
-    from tools.tables import TABLES, Sources
+    from tools.tables import TABLES, Sources, edits_refused
 
     recipes = REPOSITORY / "recipes"
     sources = Sources(folder, recipes, REPOSITORY / "docs" / "recipes.md")
 
     def read(path):
-        for kind in ("recipes", "evaluations", "runs", "commands"):
-            TABLES[kind](sources, "")
-        TABLES["rules"](sources, path.stem)
+        with edits_refused(folder):
+            for kind in ("recipes", "evaluations", "runs", "commands"):
+                TABLES[kind](sources, "")
+            TABLES["rules"](sources, path.stem)
 
     return Reader((REPOSITORY / "results/fast_fer.json").read_bytes(), "fast_fer.json", read, 40)
 

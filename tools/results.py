@@ -21,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ferplus_keras import cli
 from ferplus_keras.arguments import LineParser
-from ferplus_keras.errors import InputError, one_line
+from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
 from tools.record import write_result
-from tools.tables import Sources, fill, read_results
+from tools.tables import Sources, edits_refused, fill, read_results
 
 
 @cli.exit_code
@@ -48,11 +48,8 @@ def main(argv: Sequence[str]) -> None:
     for action in (add, tables, curves):
         action.add_argument("--results_dir", type=Path, default=Path("results"))
     arguments = parser.parse_args(argv)
-    try:
+    with edits_refused(arguments.results_dir):
         arguments.action(arguments)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        found = f"{type(error).__name__}: {one_line(error)}"
-        raise InputError(f"a result in {arguments.results_dir} was edited: {found}") from None
 
 
 def _add(arguments: argparse.Namespace) -> None:

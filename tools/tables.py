@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ferplus_keras.arguments import as_words
-from ferplus_keras.errors import InputError, unknown
+from ferplus_keras.errors import InputError, one_line, unknown
 from ferplus_keras.inputs import read_mapping
 from ferplus_keras.registry import Registry
 from tools import marks
@@ -50,6 +51,16 @@ def fill(text: str, sources: Sources) -> str:
     return marks.fill(text, "results", lambda kind, name: TABLES[kind](sources, name))
 
 
+@contextmanager
+def edits_refused(folder: Path) -> Iterator[None]:
+    """Say in one line, as an InputError, that a result lacks something or holds something else."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        found = f"{type(error).__name__}: {one_line(error)}"
+        raise InputError(f"a result in {folder} was edited: {found}") from None
+
+
 def read_results(folder: Path) -> dict[str, Result]:
     """Return the results of a folder by name, in the order of the names.
 
@@ -61,9 +72,8 @@ def read_results(folder: Path) -> dict[str, Result]:
         raise InputError(f"no results (*.json) in {folder}")
     for stem, result in found.items():
         if result.get("name") != stem:
-            raise InputError(
-                f"{folder / stem}.json holds the result {result.get('name')}: rename one of them"
-            )
+            name = one_line(result.get("name"))
+            raise InputError(f"{folder / stem}.json holds the result {name}: rename one of them")
     return found
 
 
