@@ -247,7 +247,8 @@ class MTCNN:
             squares, scores = boxes[sure], scores[sure, 1]
             sides = squares[:, 2:] - squares[:, :2]
             boxes = squares + offsets[sure] * np.tile(sides, 2)
-            kept = _suppress(boxes, scores, 0.7, smaller=number == 2)
+            # As published, only the last network's boxes are compared where it moved them to.
+            kept = _suppress((squares, boxes)[number - 1], scores, 0.7, smaller=number == 2)
             boxes, scores = boxes[kept], scores[kept]
         points = points[0][sure][kept].reshape(-1, 2, 5).transpose(0, 2, 1)
         points = squares[kept, None, :2] + points * sides[kept, None]
@@ -265,7 +266,7 @@ class MTCNN:
         """Return (n, 4) left, top, right, bottom of boxes that may hold faces."""
         import cv2
 
-        found = [np.empty((0, 5))]
+        found = [np.empty((0, 9))]
         scale = 12 / SMALLEST
         while min(image.shape[:2]) * scale >= 12:
             size = [int(np.ceil(side * scale)) for side in image.shape[1::-1]]
@@ -273,13 +274,13 @@ class MTCNN:
             offsets, scores = self._run(0, small[None])
             columns, rows = np.nonzero(scores[0, ..., 1] >= THRESHOLDS[0])
             corners = 2 * np.stack([columns, rows], axis=1)
-            boxes = np.hstack([corners, corners + 12]) + 12 * offsets[0, columns, rows]
-            scores = scores[0, columns, rows, 1]
+            boxes, scores = np.hstack([corners, corners + 12]), scores[0, columns, rows, 1]
+            moved = boxes + 12 * offsets[0, columns, rows]
             kept = _suppress(boxes, scores, 0.5)
-            found.append(np.column_stack([boxes / scale, scores])[kept])
+            found.append(np.column_stack([boxes / scale, moved / scale, scores])[kept])
             scale *= PYRAMID
         boxes = np.concatenate(found)
-        return boxes[_suppress(boxes[:, :4], boxes[:, 4], 0.7), :4]
+        return boxes[_suppress(boxes[:, :4], boxes[:, 8], 0.7), 4:8]
 
 
 def _suppress(
