@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ferplus_keras.arguments import as_words
-from ferplus_keras.run import PLACES, Run
+from ferplus_keras.run import MOVABLE, Run
 from ferplus_keras.workspace import lock
 
 TRAIN = (sys.executable, "-m", "ferplus_keras", "train")
@@ -138,11 +138,7 @@ def train_words(run: Run, settings: dict[str, Any]) -> list[str]:
     """Return the arguments of train.py that start a run, or resume it under its own settings."""
     own = {"name": run.folder.name, "checkpoints_dir": str(run.folder.parent)}
     if run.is_interrupted:
-        settings = {
-            flag: value
-            for flag, value in settings.items()
-            if flag in PLACES | {"exclude", "teacher"}
-        }
+        settings = {flag: value for flag, value in settings.items() if flag in MOVABLE}
         own["resume"] = True
     elif run.exists:
         own["overwrite"] = True

@@ -21,7 +21,7 @@ from ferplus_keras.arguments import as_settings
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.files import replacing, require_writable, write_json
 from ferplus_keras.inputs import DAMAGED_ARRAY, open_zip, plain, read_json, read_mapping
-from ferplus_keras.workspace import lock
+from ferplus_keras.workspace import LOCK, NEW, lock
 
 CONFIG = "config.yaml"
 RECORD = "run.json"
@@ -56,13 +56,15 @@ _EXPORTS = tuple(
     for ending in (".onnx", ".tflite", ".xml", ".bin", "")
 )
 _EXPLAINED = ("explanations*.png", "explanations.npz", "class_means.npz", "class_means.png")
-_LOCK = ".lock"
 _PACKAGE = Path(__file__).resolve().parent
 PLACES = frozenset(
     {"data_dir", "cache_dir", "checkpoints_dir", "name", "workers", "num_gpus", "loggers"}
     | {"coordinator", "num_processes", "process_id", "resume", "overwrite"}
 )
 """Settings that say where and with how many hands a run is made, not what comes out."""
+
+MOVABLE = PLACES | {"exclude", "teacher"}
+"""Settings that a resumed run may change: the last two name files, known by what is in them."""
 
 READING = ("group", "skip_unreadable")
 """Settings that say how own pictures are read."""
@@ -256,8 +258,8 @@ class Run:
             InputError: another process holds it; the message names that process.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self / _LOCK
-        while (held := lock(path, os.O_RDWR | os.O_CREAT)) is None:
+        path = self / LOCK
+        while (held := lock(path, NEW)) is None:
             with suppress(FileNotFoundError):  # its last holder has just removed it
                 holder = path.read_text("utf-8", "replace").strip()
                 raise InputError(

@@ -353,13 +353,14 @@ READERS["scored_parquet"] = scored(
 @reader
 def result(folder):
     pytest.importorskip("sklearn")
-    from tools.tables import TABLES, Sources, edits_refused
+    from tools.record import edits_refused
+    from tools.tables import TABLES, Sources
 
     recipes = REPOSITORY / "recipes"
     sources = Sources(folder, recipes, REPOSITORY / "docs" / "recipes.md")
 
     def read(path):
-        with edits_refused(folder):
+        with edits_refused(f"a result in {folder}"):
             for kind in ("recipes", "evaluations", "runs", "commands"):
                 TABLES[kind](sources, "")
             TABLES["rules"](sources, path.stem)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +63,23 @@ def write_result(
     """
     if not (evaluation / REPORT).is_file():
         raise InputError(f"no {evaluation / REPORT}; expected the folder of an evaluation")
-    try:
+    with edits_refused(f"{REPORT}, {RECORD} or {CONFIG} of {evaluation} or its networks"):
         result = _result(evaluation, results_dir, name, recipe)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        files = f"{REPORT}, {RECORD} or {CONFIG} of {evaluation} or its networks"
-        raise InputError(f"{files} was edited or damaged: {one_line(error)}") from None
     results_dir.mkdir(parents=True, exist_ok=True)
     path = results_dir / f"{result['name']}.json"
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+@contextmanager
+def edits_refused(what: str) -> Iterator[None]:
+    """Say in one line, as an InputError, that JSON lacks something or holds something else."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        found = f"{type(error).__name__}: {one_line(error)}"
+        raise InputError(f"{what} was edited: {found}") from None
 
 
 def _result(

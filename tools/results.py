@@ -23,8 +23,8 @@ from ferplus_keras import cli
 from ferplus_keras.arguments import LineParser
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
-from tools.record import write_result
-from tools.tables import Sources, edits_refused, fill, read_results
+from tools.record import edits_refused, write_result
+from tools.tables import Sources, fill, read_results
 
 
 @cli.exit_code
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
     for action in (add, tables, curves):
         action.add_argument("--results_dir", type=Path, default=Path("results"))
     arguments = parser.parse_args(argv)
-    with edits_refused(arguments.results_dir):
+    with edits_refused(f"a result in {arguments.results_dir}"):
         arguments.action(arguments)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,16 +48,6 @@ def fill(text: str, sources: Sources) -> str:
         LookupError, TypeError, ValueError, AttributeError: a result was edited or damaged.
     """
     return marks.fill(text, "results", lambda kind, name: TABLES[kind](sources, name))
-
-
-@contextmanager
-def edits_refused(folder: Path) -> Iterator[None]:
-    """Say in one line, as an InputError, that a result lacks something or holds something else."""
-    try:
-        yield
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        found = f"{type(error).__name__}: {one_line(error)}"
-        raise InputError(f"a result in {folder} was edited: {found}") from None
 
 
 def read_results(folder: Path) -> dict[str, Result]:

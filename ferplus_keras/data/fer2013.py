@@ -232,8 +232,7 @@ def parse_rows(
 def _lines(source: io.TextIOWrapper) -> Iterator[str]:
     """Yield the lines of a file; empty ones at its end are left out."""
     while text := source.readline(_LONGEST_LINE):
-        left = iter(partial(source.read, _BUFFER_BYTES), "")
-        if text.strip() or any(map(str.strip, left)):
+        if text.strip() or any(map(str.strip, iter(partial(source.read, _BUFFER_BYTES), ""))):
             yield text
 
 
@@ -270,6 +269,7 @@ def _fields(line: str, delimiter: str) -> list[str]:
 
 def _parse_block(lines: list[str], names: list[str], delimiter: str) -> FaceRows:
     """Return the faces of lines; raises ValueError, which says what is wrong with a single one."""
+    places = [names.index(column.casefold()) for column in _COLUMNS]
     emotions, pixels, usages = [], [], []
     for line in lines:
         fields = [field.strip() for field in _fields(line, delimiter)]
@@ -277,7 +277,7 @@ def _parse_block(lines: list[str], names: list[str], delimiter: str) -> FaceRows
             raise ValueError("the line is empty")
         if len(fields) != len(names):
             raise ValueError(f"expected {len(names)} columns, found {len(fields)}")
-        emotion, pixel, usage = (fields[names.index(column.casefold())] for column in _COLUMNS)
+        emotion, pixel, usage = (fields[place] for place in places)
         if emotion not in _EMOTION_CODES:
             raise ValueError(f"expected an emotion from 0 to 6, found {emotion[:20]!r}")
         if usage not in _USAGES:

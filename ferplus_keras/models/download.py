@@ -53,7 +53,7 @@ def download(
             wrong = _fetch(url, partial, timeout)
             if not wrong and (kind := fault(partial)):
                 wrong = f"the answer is {kind}"
-            wrong = wrong or digest_fault(partial, digest)
+            wrong = wrong or (digest and digest_fault(partial, digest))
             if not wrong:
                 print(f"downloaded {url}, SHA-256 {sha256(partial)}", file=sys.stderr)
                 os.replace(partial, destination)
@@ -89,9 +89,10 @@ def _fetch(url: str, partial: Path, timeout: float) -> str:
 
 
 def digest_fault(path: Path, digest: str) -> str:
-    """Say that a file has another MD5 or SHA-256 than was published; an empty string if not."""
+    """Say that a file has another MD5 or SHA-256 than the published; an empty string if not."""
     kind = "sha256" if len(digest) == 64 else "md5"
     with path.open("rb") as file:
         found = hashlib.file_digest(file, kind).hexdigest()
-    wrong = digest and found != digest
-    return f"its {kind.upper()} is {found} instead of the published {digest}" if wrong else ""
+    if found == digest:
+        return ""
+    return f"its {kind.upper()} is {found} instead of the published {digest}"

@@ -21,7 +21,7 @@ from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.hardware import hardware
 from ferplus_keras.models.checkpoint import save_checkpoint
 from ferplus_keras.provenance import source_commit, versions
-from ferplus_keras.run import CURVES, FINAL, MAX_ACCURACY, MIN_LOSS, PLACES, RECORD, STATE, Run
+from ferplus_keras.run import CURVES, FINAL, MAX_ACCURACY, MIN_LOSS, MOVABLE, RECORD, STATE, Run
 from ferplus_keras.training.distillation import describe_teachers
 from ferplus_keras.training.loggers import LOGGERS, check_loggers
 from ferplus_keras.training.schedules import Stage, plan_stages, spans_all_epochs, waiting
@@ -188,7 +188,7 @@ def _resumed(config: TrainConfig) -> TrainConfig:
     given, was = to_plain(config), to_plain(before)
     kept = {key: value for key, value in was.items() if given[key] in (None, "auto")}
     config = dataclasses.replace(config, **kept)
-    free = PLACES | {"exclude", "teacher"}  # files, which are known by what is in them
+    free = MOVABLE
     if not (config.stages or spans_all_epochs(config.lr_policy)):
         free |= {"nepochs"}
     for key, value in to_plain(config).items():
