@@ -20,6 +20,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin, g
 
 from ferplus_keras.errors import UsageError, one_line, unknown
 from ferplus_keras.inputs import plain
+from ferplus_keras.lazy import yaml
 
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -253,7 +254,6 @@ def read_yaml(path: Path, absent: str) -> Any:
     Raises:
         UsageError: it is not there, not YAML, or names a key twice.
     """
-    import yaml
 
     class Loader(yaml.SafeLoader):
         """Refuses a repeated key, of which YAML keeps the last, and aliases, which multiply.

@@ -18,12 +18,12 @@ from ferplus_keras.emotions import FERPLUS_CLASSES, places_in
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.formats import Predict, digest, one_at_a_time, open_network
 from ferplus_keras.hardware import announce
+from ferplus_keras.lazy import keras
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.run import find_checkpoint
 
 if TYPE_CHECKING:
-    import keras
     from numpy.typing import ArrayLike
 
 AVERAGES = ("probabilities", "logits")
@@ -94,8 +94,6 @@ class Classifier:
             )
         info = _own_info(model.name, class_names, side, colour=face[2:] == (3,))
         if face[2:] == (1,):
-            import keras
-
             faces = keras.Input((side, side), dtype="uint8")
             model = keras.Model(
                 faces, model(keras.layers.Reshape((side, side, 1))(faces)), name=model.name
@@ -276,7 +274,7 @@ class Classifier:
 
     def announce(self, doing: str) -> None:
         """Say on standard error where it computes, such as "evaluating on 2 processor cores"."""
-        announce(doing, keras=self.network is not None)
+        announce(doing, on_keras=self.network is not None)
 
     def describe(self) -> dict[str, Any]:
         """Return what a report says of the classifier, JSON-ready."""

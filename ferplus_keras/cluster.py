@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ferplus_keras.backend import choose_backend
 from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.lazy import jax
 from ferplus_keras.run import CONFIG, HISTORY, RECORD, STATE, Run
 
 SIZES = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
@@ -49,8 +50,6 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
             f"several processes need KERAS_BACKEND=jax; this is {backend} (--num_processes 1 "
             "ignores the cluster)"
         )
-    import jax
-
     if not jax.distributed.is_initialized():
         try:
             jax.distributed.initialize(*given, shutdown_timeout_seconds=60)  # the wait at the end

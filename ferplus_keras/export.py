@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,12 +21,10 @@ from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.files import require_writable
 from ferplus_keras.formats import FORMATS
+from ferplus_keras.lazy import cv2, keras
 from ferplus_keras.models.checkpoint import CheckpointInfo, read_info
 from ferplus_keras.run import PRECISIONS, Run, default_data_dir, find_checkpoint, require_place
 from ferplus_keras.workspace import put_back, workspace
-
-if TYPE_CHECKING:
-    import keras
 
 DESCRIPTION = """\
 Write a checkpoint in another format and compare its predictions with the checkpoint's.
@@ -120,8 +118,6 @@ def read_faces(
 
 def draw_faces(info: CheckpointInfo, rows: int) -> ExportFaces:
     """Return drawn faces: they show whether an export predicts the same, not how well."""
-    import cv2
-
     size = (info.face_size, info.face_size)
     images, calibration = (
         np.stack([cv2.resize(drawing.pixels, size) for drawing in draw_rows(count, seed)[1]])
@@ -191,14 +187,12 @@ def check_export(checkpoint: Path, target: Path, kind: str, precision: str) -> N
     if target.is_dir() and any(target.iterdir()) and not (target / "saved_model.pb").is_file():
         raise InputError(f"the folder {target} does not hold a SavedModel: choose another --output")
     require((*form.modules, *form.runtime), f"exporting to {kind}", extra="export")
-    if "keras" in sys.modules:  # a new process chooses its backend itself
-        from keras.backend import backend
-
-        if backend() != "tensorflow":
-            raise InputError(
-                f"exporting needs Keras on TensorFlow, but it runs on {backend()} in this process: "
-                "use python -m ferplus_keras export"
-            )
+    # A new process chooses its backend itself.
+    if "keras" in sys.modules and (used := keras.backend.backend()) != "tensorflow":
+        raise InputError(
+            f"exporting needs Keras on TensorFlow, but it runs on {used} in this process: "
+            "use python -m ferplus_keras export"
+        )
 
 
 def export(
@@ -273,8 +267,6 @@ def exportable(network: keras.Model) -> keras.Model:
 
     That one is in inference mode: Keras exports augmentation, such as RandomFlip, as in training.
     """
-    import keras
-
     from ferplus_keras.models.layers import FacePreprocessing
 
     if any(isinstance(layer, FacePreprocessing) for layer in network.layers):

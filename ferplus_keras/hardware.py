@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ferplus_keras.lazy import jax, keras, tf, torch
+
 GPU_INSTALL = {
     "tensorflow": "pip install 'ferplus-keras[tensorflow-gpu]'",
     "jax": "pip install 'ferplus-keras[jax-gpu]'",
@@ -28,7 +30,9 @@ def hardware() -> dict[str, Any]:
     return {"processor": processor, "cores": cores(), "gpus": _gpus()}
 
 
-def announce(doing: str, precision: str = "float32", *, keras: bool = True, gpus: int = 1) -> None:
+def announce(
+    doing: str, precision: str = "float32", *, on_keras: bool = True, gpus: int = 1
+) -> None:
     """Say on standard error where the numbers are computed, such as "training on NVIDIA H100".
 
     A second line warns of an NVIDIA GPU that the Keras backend does not see, unless it is hidden
@@ -37,21 +41,20 @@ def announce(doing: str, precision: str = "float32", *, keras: bool = True, gpus
     Args:
         doing: the first word.
         precision: of the network's layers.
-        keras: False for a model that another runtime runs, on the processor.
+        on_keras: False for a model that another runtime runs, on the processor.
         gpus: how many are used at most.
     """
-    found, count = _gpus()[:gpus] if keras else [], cores()
+    found, count = _gpus()[:gpus] if on_keras else [], cores()
     processor = "1 processor core" if count == 1 else f"{count} processor cores"
-    computed = f", {precision}" if keras else ""  # an export may compute in bfloat16 or int8
+    computed = f", {precision}" if on_keras else ""  # an export may compute in bfloat16 or int8
     print(f"{doing} on {' and '.join(found) or processor}{computed}", file=sys.stderr)
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     hidden = hidden or os.environ.get("JAX_PLATFORMS") == "cpu"
-    if keras and not found and not hidden and _has_nvidia_device():
-        from keras.backend import backend
-
+    if on_keras and not found and not hidden and _has_nvidia_device():
+        used = keras.backend.backend()
         print(
-            f"warning: this machine has an NVIDIA GPU, which {backend()} does not see; run: "
-            f"{GPU_INSTALL[backend()]} (docs/gpu.md), or decline it: CUDA_VISIBLE_DEVICES=-1",
+            f"warning: this machine has an NVIDIA GPU, which {used} does not see; run: "
+            f"{GPU_INSTALL[used]} (docs/gpu.md), or decline it: CUDA_VISIBLE_DEVICES=-1",
             file=sys.stderr,
         )
 
@@ -74,17 +77,10 @@ def _has_nvidia_device() -> bool:
 
 def _gpus() -> list[str]:
     """Return the makers' names of the GPUs that the Keras backend sees."""
-    from keras.backend import backend
 
-    if backend() == "torch":
-        import torch
-
+    if keras.backend.backend() == "torch":
         return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    if backend() == "jax":
-        import jax
-
+    if keras.backend.backend() == "jax":
         return [device.device_kind for device in jax.local_devices() if device.platform == "gpu"]
-    import tensorflow as tf
-
     details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
     return [found.get("device_name", "GPU") for found in details]

@@ -21,6 +21,7 @@ from ferplus_keras.arguments import as_settings
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.files import replacing, require_writable, write_json
 from ferplus_keras.inputs import DAMAGED_ARRAY, open_zip, plain, read_json, read_mapping
+from ferplus_keras.lazy import yaml
 from ferplus_keras.workspace import LOCK, NEW, lock
 
 CONFIG = "config.yaml"
@@ -101,8 +102,6 @@ class Run:
         Raises:
             InputError: it is missing or damaged.
         """
-        import yaml
-
         return read_mapping(self / CONFIG, yaml.safe_load, yaml.YAMLError)
 
     def began_with(self, config_class: type) -> dict[str, Any]:
@@ -120,8 +119,6 @@ class Run:
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write config.yaml without what belongs to one start: resume, overwrite, processes."""
-        import yaml
-
         kept = {**settings, "resume": False, "overwrite": False}
         kept |= dict.fromkeys(("coordinator", "num_processes", "process_id"))
         with replacing(self / CONFIG) as temporary:

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ferplus_keras.arguments import Number, as_words
 from ferplus_keras.config import TrainConfig, read_config
@@ -26,12 +26,10 @@ from ferplus_keras.errors import InputError
 from ferplus_keras.extras import require
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.inputs import read_mapping
+from ferplus_keras.lazy import optuna, pandas, yaml
 from ferplus_keras.queue import TRAIN, Job, Queue, lock_log, read_error, train_words
 from ferplus_keras.run import PLACES, Run
 from ferplus_keras.sweep_plan import METRICS, Plan, read_plan
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 DESCRIPTION = """\
 Search over any settings of train.py, one training process per trial.
@@ -118,7 +116,6 @@ class Trials:
     """
 
     def __init__(self, plan: Plan, folder: Path, program: Sequence[str] = TRAIN) -> None:
-        import optuna
         from filelock import FileLock
         from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
@@ -183,8 +180,6 @@ class Trials:
 
     def _draw(self, trials: list, space: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters of the next trial, decided by the seed and the trials so far."""
-        import optuna
-
         if self.plan.sampler == "grid":  # Optuna's visits a grid in random order
             return self.plan.grid()[len(trials)]
         samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
@@ -227,7 +222,7 @@ class Trials:
         finite = [epoch for epoch in epochs if math.isfinite(epoch[metric])]
         return better(finite, key=lambda epoch: epoch[metric], default=None)
 
-    def write_results(self, *, last: bool) -> pd.DataFrame:
+    def write_results(self, *, last: bool) -> pandas.DataFrame:
         """Write sweep.csv and, once a trial is complete, best.yaml and sweep.png.
 
         Args:
@@ -237,8 +232,6 @@ class Trials:
             What sweep.csv holds, one row per trial by number: number, state (complete, failed,
             running or interrupted), the searched flags, the metric, best_epoch, seconds, error.
         """
-        import pandas as pd
-
         metric = self.plan.metric
         columns = ["number", "state", *self.plan.search, metric, "best_epoch", "seconds", "error"]
         rows = []
@@ -255,7 +248,7 @@ class Trials:
                     if best := self._best_epoch(run):
                         row |= {"best_epoch": best["epoch"], "seconds": run.record().get("seconds")}
                 rows.append(row)
-            table = pd.DataFrame(rows, columns=columns)
+            table = pandas.DataFrame(rows, columns=columns)
             table = table.astype({metric: float, "best_epoch": "Int64", "seconds": float})
             with replacing(self.folder / "sweep.csv") as temporary:
                 table.round({"seconds": 1}).to_csv(temporary, index=False)
@@ -268,16 +261,14 @@ class Trials:
                     self._plot(picture)
         return table
 
-    def ranked(self, table: pd.DataFrame) -> pd.DataFrame:
+    def ranked(self, table: pandas.DataFrame) -> pandas.DataFrame:
         """Return the complete trials of what `write_results` returned, the best first."""
         complete = table[table["state"] == "complete"]
         ascending = METRICS[self.plan.metric] == "minimize"
         return complete.sort_values(self.plan.metric, ascending=ascending, kind="stable")
 
-    def _write_best(self, ranked: pd.DataFrame) -> None:
+    def _write_best(self, ranked: pandas.DataFrame) -> None:
         """Write the settings of the best trial as a recipe."""
-        import yaml
-
         best, name, metric = ranked.iloc[0], self.folder.resolve().name, self.plan.metric
         settings = self.plan.settings(self.study.trials[best["number"]].params)
         recipe = yaml.safe_dump(settings, sort_keys=False)
@@ -319,7 +310,6 @@ class Trials:
 
 def _keep_plan(plan: Plan, path: Path) -> None:
     """Write the plan, or refuse one that is not the one that the folder's trials followed."""
-    import yaml
 
     def shared(plain: dict[str, Any]) -> dict[str, Any]:
         order = ", ".join(plain["search"])  # gives a grid's trials their numbers

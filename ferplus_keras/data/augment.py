@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ferplus_keras.lazy import cv2
 from ferplus_keras.registry import Registry
 
 Augmentation = Callable[..., np.ndarray]
@@ -117,7 +118,6 @@ def flip(*, p: float) -> Step:
 
 def light(brightness: float, contrast: float, *, p: float) -> Step:
     """Multiply by 1 ± `contrast` and add ± `brightness` of the whole range."""
-    import cv2
 
     def step(images: np.ndarray, rng: np.random.Generator, own: np.ndarray) -> None:
         rows = _chosen(images, rng, p)
@@ -136,7 +136,6 @@ def crop(scale: tuple[float, float], ratio: tuple[float, float], *, attempts: in
 
     The first of `attempts` random boxes that fits into the face is taken, else the whole face.
     """
-    import cv2
 
     def step(images: np.ndarray, rng: np.random.Generator, own: np.ndarray) -> None:
         count, size = images.shape[:2]
@@ -177,8 +176,6 @@ def affine(
         repeat_border: repeat the border pixels outwards instead of showing black there.
         p: probability.
     """
-    import cv2
-
     border = cv2.BORDER_REPLICATE if repeat_border else cv2.BORDER_CONSTANT
 
     def step(images: np.ndarray, rng: np.random.Generator, own: np.ndarray) -> None:

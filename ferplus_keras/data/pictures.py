@@ -18,6 +18,7 @@ from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.inputs import plain
+from ferplus_keras.lazy import Image, cv2
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".avif", ".heic", ".heif"),
@@ -88,8 +89,6 @@ def as_face(picture: np.ndarray, shape: tuple[int, ...] = (FACE_SIZE, FACE_SIZE)
     Grey is 0.299 R + 0.587 G + 0.114 B. The face is resized, squeezed where it is not square: by
     area where it is larger (cv2.INTER_AREA), else bilinearly.
     """
-    import cv2
-
     face = picture if len(shape) == 3 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     if face.shape == shape:
         return face
@@ -176,8 +175,6 @@ def too_large(*sides: int) -> str:
 @cache
 def _decoders() -> list[str]:
     """Return those of `DECODERS` that are installed; HEIF is read by a package of its own."""
-    from PIL import Image
-
     if find_spec("pillow_heif"):
         import pillow_heif
 
@@ -203,8 +200,6 @@ def _unidentified(start: bytes) -> str:
 
 def _as_rgb(picture: Any) -> np.ndarray:
     """Return one of Pillow's pictures as RGB."""
-    from PIL import Image
-
     deep = ";16" in str(getattr(picture, "tile", ""))  # Pillow keeps the upper byte of colours
     picture.load()
     # Not by Pillow's exif_transpose: it also writes the EXIF data again, which odd ones prevent.

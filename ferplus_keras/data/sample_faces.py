@@ -11,6 +11,7 @@ import numpy as np
 from ferplus_keras.emotions import FACE_SIZE, FER2013_CLASSES, FERPLUS_CLASSES, VOTE_COLUMNS
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import replacing, require_writable
+from ferplus_keras.lazy import cv2
 
 ANNOTATORS = 10
 MINIMUM_ROWS = 400
@@ -107,8 +108,6 @@ def _divide(rows: int, shares: dict[str, float]) -> list[tuple[str, int]]:
 
 def _draw_row(kind: str, rng: np.random.Generator) -> Drawing:
     """Draw one row of a kind of `_KIND_SHARES` and let the annotators vote."""
-    import cv2
-
     from ferplus_keras.data.drawn_face import EXPRESSIONS, blend, draw_face, draw_person
 
     chances = dict.fromkeys(VOTE_COLUMNS, 0.0)
@@ -150,8 +149,6 @@ def _draw_pattern(rng: np.random.Generator) -> np.ndarray:
 
 def _contact_sheet(drawings: list[Drawing]) -> bytes:
     """Return a PNG: a column per class with its name and its three clearest drawings, enlarged."""
-    import cv2
-
     side, font, columns = 96, (cv2.FONT_HERSHEY_SIMPLEX, 0.45), []
     for index, name in enumerate(FERPLUS_CLASSES):
         clear = sorted(drawings, key=lambda drawing: -drawing.votes[index])[:3]

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +18,9 @@ from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
 from ferplus_keras.evaluation.metrics import vote_entropy, vote_shares
 from ferplus_keras.files import replacing, require_writable, write_json
 from ferplus_keras.inputs import cell
+from ferplus_keras.lazy import pandas
 from ferplus_keras.run import READING
 from ferplus_keras.templates import png, render, write_page
-
-if TYPE_CHECKING:
-    import pandas
 
 SHOWN = 12  # samples of each class, and rows or groups of each kind, that are named or drawn
 
@@ -54,8 +52,6 @@ def audit(arguments: argparse.Namespace) -> None:
         title = "FER2013 and FER+"
     table = examine(source, source.label(rule), fer)
     if source.rows.paths is not None:
-        import pandas
-
         # As objects: pandas' strings must be UTF-8, file names need not be.
         table["path"] = pandas.Series(map(cell, source.rows.paths), dtype=object)
     findings = find(table, rule.name, source.class_names, votes)
@@ -77,8 +73,6 @@ def examine(source: Source, labels: Labels, fer: np.ndarray | None = None) -> pa
         emotions, in bits), group (the first row with the same pixels), leaked (whether a duplicate
         lies on the other side of training) and constant (whether all pixels are alike).
     """
-    import pandas
-
     images, names = source.rows.images, source.class_names
     agreement = entropy = np.nan
     if source.label_set.uses_votes:
@@ -147,7 +141,6 @@ def find(
         {"fer2013_classes"}. The table counts FER2013's label (rows) against the rule's (columns),
         both in the order of the classes.
     """
-    import pandas
 
     def count(names: pandas.Series) -> dict[str, int]:
         return names.value_counts().reindex(list(class_names), fill_value=0).to_dict()
@@ -257,8 +250,6 @@ def _mean(values: Any) -> float | None:
 
 def format_findings(findings: dict[str, Any]) -> str:
     """Return the summary as text."""
-    import pandas
-
     splits = pandas.DataFrame(findings["splits"]).T
     shown = {name: splits[name].map("{:,}".format) for name in ("rows", "kept", "leaked")}
     if "entropy" in findings:

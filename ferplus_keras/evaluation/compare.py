@@ -6,7 +6,7 @@ import argparse
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,11 +15,9 @@ from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.evaluation.metrics import RESAMPLES
 from ferplus_keras.evaluation.report import SHOWN, check_report, format_summary
 from ferplus_keras.files import require_writable, sha256, write_json
+from ferplus_keras.lazy import pandas
 from ferplus_keras.run import PREDICTIONS, REPORT, Run
 from ferplus_keras.templates import decimal, render
-
-if TYPE_CHECKING:
-    import pandas
 
 DESCRIPTION = """\
 Compare evaluations and test whether their difference could be chance.
@@ -138,8 +136,6 @@ def common_rows(first: Report, second: Report) -> pandas.DataFrame:
 
 
 def _read(folder: Path, name: str, split: str) -> Report:
-    import pandas
-
     run = Run(folder)
     for file in (REPORT, PREDICTIONS):
         if not (run / file).is_file():
@@ -182,8 +178,6 @@ def _read(folder: Path, name: str, split: str) -> Report:
 
 def format_comparison(found: dict[str, Any]) -> str:
     """Return what `compare_reports` found as text."""
-    import pandas
-
     names = [run["name"] for run in found["runs"]]
     scores = pandas.DataFrame(map(format_summary, found["runs"]), names)
     f1 = pandas.DataFrame([run["per_class_f1"] for run in found["runs"]], names, dtype=object).T

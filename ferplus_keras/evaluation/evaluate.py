@@ -28,6 +28,7 @@ from ferplus_keras.evaluation.report import format_report, write_predictions
 from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.files import require_writable, sha256, write_json
 from ferplus_keras.formats import find_format
+from ferplus_keras.lazy import keras
 from ferplus_keras.models.checkpoint import CheckpointInfo
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.provenance import versions
@@ -42,8 +43,6 @@ from ferplus_keras.run import (
 )
 
 if TYPE_CHECKING:
-    import keras
-
     from ferplus_keras.evaluation.predictions import Predictions
 
 
@@ -226,8 +225,6 @@ def _devices(config: EvaluateConfig, paths: Sequence[Path]) -> Iterator[None]:
         yield
         return
     load_keras(config.num_gpus)
-    import keras
-
     from ferplus_keras.training.devices import find_devices
 
     devices = find_devices(config.num_gpus)

@@ -14,6 +14,7 @@ import numpy as np
 from ferplus_keras import templates
 from ferplus_keras.evaluation.calibration import BINS
 from ferplus_keras.files import replacing
+from ferplus_keras.lazy import pandas
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -64,7 +65,6 @@ def draw_confusion(report: dict[str, Any], path: Path) -> None:
 
 def draw_comparison(found: dict[str, Any], path: Path) -> None:
     """Draw accuracies, differences and each class's F1, as `compare_reports` returns them."""
-    import pandas
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 

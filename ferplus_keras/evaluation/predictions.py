@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,10 +24,8 @@ from ferplus_keras.evaluation.probabilities import as_probabilities, named_colum
 from ferplus_keras.extras import EVALUATION, require
 from ferplus_keras.files import require_writable, sha256
 from ferplus_keras.inputs import DAMAGED_ARRAY, plain
+from ferplus_keras.lazy import pandas
 from ferplus_keras.run import PREDICTIONS, READING
-
-if TYPE_CHECKING:
-    import pandas
 
 DESCRIPTION = """\
 Score the predictions of any model, whatever made them, as test.py scores its own.
@@ -139,8 +137,6 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
 
 def _read(path: Path) -> pandas.DataFrame:
     """Return a file as a table; an array's columns are 0, 1 and so on, a nameless index is ""."""
-    import pandas
-
     try:
         if path.suffix == ".csv":
             lines = [line for _, line in read_table(path, ())[0]]  # a name may be no UTF-8
@@ -179,8 +175,6 @@ def _values(
     table: pandas.DataFrame, columns: dict[str, Any], source: Source, path: Path, notes: list[str]
 ) -> np.ndarray:
     """Return the probabilities (n, C) float32 of the source's classes; contempt may be lacking."""
-    import pandas
-
     names = source.class_names
     lacking = [name for name in names if usual_name(name) not in columns]
     if lacking not in ([], ["contempt"]):
@@ -219,8 +213,6 @@ def _rows(
     A line says so by the row's number or the image; else the lines are in the order of the rows.
     FER+ has image names that two rows with the same pixels share: one line is about both.
     """
-    import pandas
-
     spelt = {str(name).casefold().replace("_", "").replace(" ", ""): name for name in table}
     known, splits_of = source.rows.paths, source.rows.splits
     names = ("imagename", "image", "path", *(() if "row" in spelt else ("filename", "file")))

@@ -11,6 +11,7 @@ import numpy as np
 from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.files import replacing
 from ferplus_keras.inputs import cell
+from ferplus_keras.lazy import pandas
 from ferplus_keras.templates import decimal, render
 
 DIGITS = "%.9g"
@@ -28,8 +29,6 @@ def write_predictions(evaluations: Mapping[str, Evaluation], path: Path) -> None
     the one that the prediction is scored against, and `right_classes` lists them all, with |
     between them. Every score can be recomputed exactly.
     """
-    import pandas
-
     tables = []
     for name, found in evaluations.items():
         split, names = found.split, np.array(found.split.class_names)
@@ -57,8 +56,6 @@ def write_predictions(evaluations: Mapping[str, Evaluation], path: Path) -> None
 
 def format_report(report: dict[str, Any]) -> str:
     """Return the scores as tables: splits, label rules and members, then each class."""
-    import pandas
-
     rows, f1 = [], {}
     for name, split in report["splits"].items():
         rows.append((name, split))

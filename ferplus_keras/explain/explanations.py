@@ -15,6 +15,7 @@ from ferplus_keras.data.dataset import Split
 from ferplus_keras.errors import unknown
 from ferplus_keras.explain.methods import METHODS, Method, Scores
 from ferplus_keras.files import replacing
+from ferplus_keras.lazy import cv2
 from ferplus_keras.progress import progress_bar
 
 FOR, AGAINST = (0.85, 0.25, 0.0), (0.0, 0.35, 0.85)
@@ -181,8 +182,6 @@ def heat_overlay(face: np.ndarray, values: np.ndarray) -> np.ndarray:
     strength = np.abs(values)
     scaled = values / (np.percentile(strength, FULL_COLOUR) or strength.max() or 1.0)
     if scaled.shape != face.shape[:2]:
-        import cv2
-
         scaled = cv2.resize(scaled, face.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     picture = np.asarray(face, float).reshape(*face.shape[:2], -1) / 255
     opacity = OPACITY * np.minimum(np.abs(scaled), 1)[..., None]

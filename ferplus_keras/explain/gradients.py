@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from ferplus_keras.errors import InputError
+from ferplus_keras.lazy import jax, tf, torch
 
 
 def gradient_of(model: keras.Model) -> Callable[..., np.ndarray]:
@@ -38,8 +39,6 @@ def gradient_of(model: keras.Model) -> Callable[..., np.ndarray]:
 
 
 def _tensorflow(model: keras.Model, score: Callable):
-    import tensorflow as tf
-
     @tf.function(reduce_retracing=True)
     def compute(inputs, chosen):
         with tf.GradientTape() as tape:
@@ -51,8 +50,6 @@ def _tensorflow(model: keras.Model, score: Callable):
 
 
 def _jax(model: keras.Model, score: Callable):
-    import jax
-
     def total(first, others, chosen, *weights):
         # Weights travel as arguments: as constants they would be compiled into the program.
         def call(given, training):
@@ -71,8 +68,6 @@ def _jax(model: keras.Model, score: Callable):
 
 
 def _torch(model: keras.Model, score: Callable):
-    import torch
-
     def differentiate(inputs, chosen):
         inputs = [keras.ops.convert_to_tensor(x) for x in inputs]
         inputs[0].requires_grad_(True)

@@ -17,6 +17,7 @@ import numpy as np
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import InputError
+from ferplus_keras.lazy import cv2
 from ferplus_keras.registry import Registry
 from ferplus_keras.run import MAX_ACCURACY, PRECISIONS
 
@@ -173,8 +174,6 @@ def grad_cam(network: Network, faces: np.ndarray, classes: np.ndarray) -> np.nda
     The map is as coarse as the features (6x6 in CompactFER, 2x2 in ResNet50 at 48 pixels) and is
     enlarged bilinearly to the part of the face that the network looks at.
     """
-    import cv2
-
     maps, derivatives = network.feature_maps(faces, classes)
     weights = derivatives.mean(axis=(1, 2), keepdims=True)
     coarse = np.maximum((maps * weights).sum(axis=-1), 0)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,11 +20,9 @@ from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.files import sha256
 from ferplus_keras.inputs import plain
+from ferplus_keras.lazy import keras
 from ferplus_keras.models.info import MEMBER, CheckpointInfo
 from ferplus_keras.registry import Registry
-
-if TYPE_CHECKING:
-    import keras
 
 KEY = MEMBER.removesuffix(".json")
 """Name under which an exported file carries its `CheckpointInfo`."""

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from ferplus_keras.backend import load_keras
 from ferplus_keras.errors import InputError
 from ferplus_keras.formats import FORMATS, Format, Opened, Predict, one_at_a_time
+from ferplus_keras.lazy import jax, keras
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
 from ferplus_keras.models.registry import MODELS, build_model
 
 if TYPE_CHECKING:
-    import jax
-    import keras
     import numpy as np
 
 
@@ -64,17 +63,17 @@ def predictor(model: keras.Model) -> Predict:
 
     On JAX it does not wait for the result, so that the next batch can be prepared meanwhile.
     """
-    from keras.backend import backend
     from keras.distribution import distribution
 
     if devices := distribution():
         return one_at_a_time(devices.predictor(model))
-    return one_at_a_time(_jitted(model) if backend() == "jax" else model.predict_on_batch)
+    return one_at_a_time(
+        _jitted(model) if keras.backend.backend() == "jax" else model.predict_on_batch
+    )
 
 
 def _jitted(model: keras.Model) -> Predict:
     """Return `predict_on_batch` on JAX, without what Keras does to the weights after each batch."""
-    import jax
 
     @jax.jit
     def forward(weights, others, faces):

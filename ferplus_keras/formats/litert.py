@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 from ferplus_keras.formats import FORMATS, Format, Opened, one_at_a_time
+from ferplus_keras.lazy import tf
 from ferplus_keras.models.info import append_info, info_from_json, info_from_zip
 
 
@@ -37,8 +38,6 @@ class LiteRT(Format):
     @staticmethod
     def write(model, info, path, precision, faces) -> None:
         """Convert a SavedModel by TensorFlow."""
-        import tensorflow as tf
-
         with tempfile.TemporaryDirectory() as folder:
             model.export(folder, format="tf_saved_model", verbose=False)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)

@@ -8,15 +8,12 @@ import tempfile
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ferplus_keras.formats import FORMATS, KEY, Format, Opened
+from ferplus_keras.lazy import onnx, onnxruntime
 from ferplus_keras.models.info import info_from_json, info_to_json
-
-if TYPE_CHECKING:
-    import onnx
 
 MIN_VALUES = 64
 """Tensors with fewer values stay float32: shapes, means and the like."""
@@ -39,8 +36,6 @@ class Onnx(Format):
     @staticmethod
     def open(path: Path) -> Opened:
         """Open a session, which serves any number of threads; a forked process opens its own."""
-        import onnxruntime
-
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         # Threads that wait actively take time from whatever else runs on a shared machine.
@@ -64,8 +59,6 @@ class Onnx(Format):
     @staticmethod
     def write(model, info, path, precision, faces) -> None:
         """Convert by tf2onnx, then shrink the weights."""
-        import onnx
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # Keras 3.15 asks NumPy for np.object
             model.export(path, format="onnx", verbose=False)
@@ -96,8 +89,6 @@ def _sums_int8_exactly() -> bool:
 
 def _spell_out_erfc(model: onnx.ModelProto) -> None:
     """Write TensorFlow's Erfc, which ONNX does not have, as 1 - Erf; GELU is computed with it."""
-    import onnx
-
     nodes = model.graph.node
     for index in reversed(range(len(nodes))):
         node = nodes[index]
@@ -125,8 +116,6 @@ def _store_as_float16(model: onnx.ModelProto) -> None:
 
     The runtime does so once, when it loads the file: half the size at the same speed.
     """
-    import onnx
-
     casts = []
     for tensor in model.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
@@ -141,7 +130,6 @@ def _store_as_float16(model: onnx.ModelProto) -> None:
 
 def _quantize_to_int8(model: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
     """Return a copy whose convolutions and products with weights compute in int8."""
-    import onnx
     from onnxruntime.quantization import QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

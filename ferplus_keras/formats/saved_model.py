@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ferplus_keras.formats import FORMATS, KEY, Format, Opened, one_at_a_time
+from ferplus_keras.lazy import tf
 from ferplus_keras.models.info import MEMBER, info_from_json, info_to_json
 
 _HALF = f"{KEY}_precision"  # marks files that may compute in bfloat16
@@ -73,8 +74,6 @@ class SavedModel(Format):
         """Load the function `serve`."""
         member = path / MEMBER
         info = info_from_json(member.read_text("utf-8") if member.is_file() else None, path)
-        import tensorflow as tf
-
         loaded = tf.saved_model.load(str(path))  # its variables live as long as it does
         return Opened(info, lambda faces: loaded.serve(faces).numpy())
 

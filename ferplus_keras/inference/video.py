@@ -22,6 +22,7 @@ from ferplus_keras.inference.crop import Box, DetectedFace, middle_of, overlap, 
 from ferplus_keras.inference.predictor import Prediction, Predictor
 from ferplus_keras.inference.sources import AHEAD, Frame, Source, open_video, video_writer
 from ferplus_keras.inference.tables import AddFaces
+from ferplus_keras.lazy import cv2
 from ferplus_keras.progress import progress_bar
 
 EVERY = 10  # frames from one detection to the next; a lost face is looked for at once
@@ -201,8 +202,6 @@ def _followed(
     frames: Iterable[Frame], predictor: Predictor, every: int
 ) -> Iterator[tuple[float, np.ndarray, list[tuple[int, DetectedFace]]]]:
     """Yield each frame's seconds, the frame, and the number and place of each face in it."""
-    import cv2
-
     tracker = Tracker()
     due = 0
     for index, (seconds, frame) in enumerate(frames):
@@ -302,8 +301,6 @@ class Tracker:
 
 def _moved(face: DetectedFace, before: np.ndarray, grey: np.ndarray) -> DetectedFace | None:
     """Return a face where the points on it went to, or None if too few are found again."""
-    import cv2
-
     if before.shape != grey.shape:
         return None
     x, y, width, height = face.box
@@ -335,8 +332,6 @@ def _is_cut(before: np.ndarray, grey: np.ndarray) -> bool:
 
 def _patch(grey: np.ndarray, box: Box) -> np.ndarray:
     """Return what is inside a box as (32, 32) uint8, the picture's edge repeated."""
-    import cv2
-
     x, y, width, height = box
     across, down = width / TEMPLATE, height / TEMPLATE
     matrix = np.array([[across, 0, x + across / 2 - 0.5], [0, down, y + down / 2 - 0.5]])
@@ -346,6 +341,4 @@ def _patch(grey: np.ndarray, box: Box) -> np.ndarray:
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    import cv2
-
     return float(cv2.matchTemplate(one, other, cv2.TM_CCOEFF_NORMED)[0, 0])

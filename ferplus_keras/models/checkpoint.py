@@ -6,24 +6,19 @@ Its network computes in float32 with channels last, whatever it was trained in.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.files import replacing
 from ferplus_keras.inputs import open_zip
+from ferplus_keras.lazy import keras
 from ferplus_keras.models.info import MEMBER, CheckpointInfo, append_info, info_from_zip
 from ferplus_keras.run import find_checkpoint
-
-if TYPE_CHECKING:
-    import keras
 
 
 def save_checkpoint(model: keras.Model, path: Path, info: CheckpointInfo) -> None:
     """Write `model`, without its optimiser, and `info` to `path`, whole or not at all."""
-    import keras
-
     # The same layers, not compiled: a third of the size under Adam. Resuming has its own file.
     network = keras.Model(model.input, model.output, name=model.name)
     with replacing(path) as temporary:
@@ -71,7 +66,6 @@ def load_checkpoint(path: str | Path) -> tuple[keras.Model, CheckpointInfo]:
 
 def in_float32(network: keras.Model) -> keras.Model:
     """Return a copy, not compiled, that computes in float32; the network itself if it does."""
-    import keras
 
     def is_half(layer: keras.layers.Layer) -> bool:
         return layer.compute_dtype.endswith("float16")
@@ -89,8 +83,6 @@ def in_float32(network: keras.Model) -> keras.Model:
 
 def load_keras_file(path: Path, purpose: str) -> keras.Model:
     """Return the network of any .keras file, not compiled; `purpose` is what an error says."""
-    import keras
-
     from ferplus_keras.models import layers  # noqa: F401  registers them
     from ferplus_keras.models.bounds import require_bounded_archive
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ferplus_keras.emotions import FACE_SIZE
 from ferplus_keras.errors import UsageError, unknown
+from ferplus_keras.lazy import keras
 from ferplus_keras.registry import Registry
-
-if TYPE_CHECKING:
-    import keras
 
 
 @dataclass(frozen=True)
@@ -162,8 +160,6 @@ def build_model(
 
 def _graph(spec, shape, image_size, num_classes, dropout_rate, activation) -> keras.Model:
     """Join input, preprocessing, backbone and head into one flat graph, weights random."""
-    import keras
-
     from ferplus_keras.models.layers import PREPROCESSING, FacePreprocessing, classify
 
     crop = round(spec.crop * shape[0] / FACE_SIZE)

@@ -6,14 +6,12 @@ import base64
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ferplus_keras.files import replacing
-
-if TYPE_CHECKING:
-    import jinja2
+from ferplus_keras.lazy import cv2, jinja2
 
 FOLDER = Path(__file__).parent
 
@@ -37,8 +35,6 @@ def render(template: str, **values: Any) -> str:
 @functools.cache
 def environment() -> jinja2.Environment:
     """Return the environment of all templates, with its filters."""
-    import jinja2
-
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=jinja2.select_autoescape(default_for_string=True),
@@ -76,7 +72,5 @@ def interval(bounds: Sequence[float] | None, shown: str = "percent") -> str:
 
 def png(image: np.ndarray) -> str:
     """Return a picture, (h, w) uint8 grey or (h, w, 3) uint8 RGB, as an address that holds it."""
-    import cv2
-
     _, encoded = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)
     return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

@@ -22,6 +22,7 @@ import keras
 from ferplus_keras.data.batches import Batches
 from ferplus_keras.errors import InputError, Terminated
 from ferplus_keras.files import replacing
+from ferplus_keras.lazy import pandas
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.run import CURVES, HISTORY, Run
@@ -232,13 +233,11 @@ class History(keras.callbacks.Callback):
         self.rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        import pandas as pd
-
         numbers = {name: float(value) for name, value in sorted(logs.items())}
         numbers.pop("learning_rate", None)
         self.rows.append({"epoch": epoch + 1, "learning_rate": self.rate, **numbers})
         with replacing(self.run / HISTORY) as temporary:
-            pd.DataFrame(self.rows).to_csv(temporary, index=False, lineterminator="\r\n")
+            pandas.DataFrame(self.rows).to_csv(temporary, index=False, lineterminator="\r\n")
         if time.monotonic() - self.drawn > 10:
             self.draw()
 

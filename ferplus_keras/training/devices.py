@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from ferplus_keras.errors import InputError, UsageError, is_out_of_memory
+from ferplus_keras.lazy import jax, tf, torch
 from ferplus_keras.models.layers import HEAD
 
 TENSORFLOW_GAIN = {
@@ -31,8 +32,6 @@ TENSORFLOW_GAIN = {
 def list_gpus() -> list[str]:
     """Return the GPUs that the Keras backend sees, such as ["gpu:0"]."""
     if keras.backend.backend() == "torch":  # for which Keras lists none
-        import torch
-
         return [f"gpu:{index}" for index in range(torch.cuda.device_count())]
     return [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
 
@@ -71,8 +70,6 @@ def find_devices(num_gpus: int) -> Devices | None:
         if number > 1 and (found := len(list_gpus())) < number:
             raise InputError(f"--num_gpus {number}: {backend} sees {found} GPU(s) here")
         return None
-    import jax
-
     found = len(jax.local_devices())
     if found < number:
         hint = f"; XLA_FLAGS=--xla_force_host_platform_device_count={number} makes virtual ones"
@@ -87,8 +84,6 @@ def find_devices(num_gpus: int) -> Devices | None:
 @cache
 def _sharing(number: int) -> Devices:
     """Return the one object for the first devices of each process: variables belong to it."""
-    import jax
-
     own = {process: jax.local_devices(process) for process in range(jax.process_count())}
     return Devices([f"{one.platform}:{one.id}" for all_ in own.values() for one in all_[:number]])
 
@@ -127,8 +122,6 @@ class Devices(keras.distribution.DataParallel):
 
     def place(self, share: tuple[np.ndarray, ...], rows: int) -> tuple:
         """Return a batch of so many rows on the devices, given what `own` chose of each array."""
-        import jax
-
         layout = self.shared if self._even(rows) else self.whole
         return tuple(jax.make_array_from_process_local_data(layout, array) for array in share)
 
@@ -232,8 +225,6 @@ def _free_memory() -> int:
 @cache
 def _mirrored(gpus: tuple[str, ...]):
     """Return the one strategy of these GPUs: an optimiser must belong to its weights' own."""
-    import tensorflow as tf  # the only backend whose fit shares short batches between devices
-
     return tf.distribute.MirroredStrategy([name.upper() for name in gpus])
 
 

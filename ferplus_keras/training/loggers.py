@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ferplus_keras.extras import require
+from ferplus_keras.lazy import keras
 from ferplus_keras.registry import Registry
 from ferplus_keras.run import LOGS, Run
 
@@ -29,8 +30,6 @@ def tensorboard(run: Run, settings: dict[str, Any]) -> list[Callback]:
     if missing:
         print(f"no TensorBoard logs without {' and '.join(missing)}; training.csv has the numbers")
         return []
-    import keras
-
     board = keras.callbacks.TensorBoard(run / LOGS, write_graph=False)
     board.async_safe = True  # it writes by epoch; its batch hook only counts
     return [board]
@@ -43,7 +42,6 @@ def wandb(run: Run, settings: dict[str, Any]) -> list[Callback]:
     $WANDB_PROJECT, $WANDB_MODE (offline keeps them on the machine) and so on are wandb's own. The
     identifier is kept in run.json, so stages and resumed trainings continue the same run there.
     """
-    import keras
 
     def begin(logs=None) -> None:
         import wandb

@@ -5,12 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ferplus_keras.errors import UsageError, one_line
-
-if TYPE_CHECKING:
-    import keras
+from ferplus_keras.lazy import keras, yaml
 
 OPTIMIZERS = (
     *("Adam", "SGD", "AdamW", "Adadelta", "Adafactor", "Adagrad", "Adamax", "Ftrl", "Lamb"),
@@ -53,8 +51,6 @@ def build_optimizer(
     Raises:
         UsageError: the optimiser does not take one of the arguments.
     """
-    import keras
-
     kind = getattr(keras.optimizers, name)
     settings: dict[str, Any] = {"beta_1": betas[0], "beta_2": betas[1]}
     if weight_decay is not None:
@@ -88,8 +84,6 @@ def build_optimizer(
 
 def _read_value(text: str) -> Any:
     """Return the number, truth or list that a text stands for; raises ValueError for any other."""
-    import yaml
-
     with suppress(yaml.YAMLError):
         value = yaml.safe_load(text)
         if not isinstance(value, str):

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ferplus_keras.errors import UsageError
+from ferplus_keras.lazy import keras
 from ferplus_keras.registry import Registry
 
 if TYPE_CHECKING:
-    import keras
-
     from ferplus_keras.config import TrainConfig
 
 
@@ -132,7 +131,6 @@ def learning_rate(
 
 def rate_per_step(rates: np.ndarray) -> keras.optimizers.schedules.LearningRateSchedule:
     """Return the schedule that takes the learning rate of each step from `rates`, (n,) float32."""
-    import keras
 
     class RatePerStep(keras.optimizers.schedules.LearningRateSchedule):
         # Past the end the last rate is kept.

@@ -14,6 +14,7 @@ import numpy as np
 
 from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
+from ferplus_keras.lazy import torch
 from ferplus_keras.run import STATE, Run
 
 COUNTERS = {
@@ -101,8 +102,6 @@ def _torch_generators() -> dict[str, np.ndarray]:
     """Return the states of Torch's generators, from which Keras' dropout draws on that backend."""
     if keras.backend.backend() != "torch":
         return {}
-    import torch
-
     states = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
     return {f"{TORCH}{index}": state.numpy() for index, state in enumerate(states)}
 
@@ -110,8 +109,6 @@ def _torch_generators() -> dict[str, np.ndarray]:
 def _restore_torch_generators(states: Sequence[np.ndarray]) -> None:
     if keras.backend.backend() != "torch" or not states:
         return
-    import torch
-
     cpu, *gpus = map(torch.from_numpy, states)
     torch.set_rng_state(cpu)
     if len(gpus) == torch.cuda.device_count():

@@ -19,6 +19,7 @@ from ferplus_keras.data.counts import format_label_counts
 from ferplus_keras.data.dataset import Dataset
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.hardware import hardware
+from ferplus_keras.lazy import keras
 from ferplus_keras.models.checkpoint import save_checkpoint
 from ferplus_keras.provenance import source_commit, versions
 from ferplus_keras.run import CURVES, FINAL, MAX_ACCURACY, MIN_LOSS, MOVABLE, RECORD, STATE, Run
@@ -28,8 +29,6 @@ from ferplus_keras.training.schedules import Stage, plan_stages, spans_all_epoch
 from ferplus_keras.training.settle import check_targets, read_dataset, resolve, starting_weights
 
 if TYPE_CHECKING:
-    import keras
-
     from ferplus_keras.config import TrainConfig
     from ferplus_keras.models.freeze import Boundary
     from ferplus_keras.training.prepare import Prepared
@@ -75,8 +74,6 @@ def train(config: TrainConfig) -> Path:
         done, stopped = _finished_epochs(config, run, dataset, stages)
 
         load_keras()
-        import keras
-
         from ferplus_keras.models.freeze import freeze_before
         from ferplus_keras.training import callbacks as hooks
         from ferplus_keras.training.features import cached, cut_network
@@ -204,14 +201,12 @@ def first_record(
     config: TrainConfig, dataset: Dataset, prepared: Prepared, boundary: Boundary
 ) -> dict[str, Any]:
     """Return run.json as it is when training begins."""
-    from keras.backend import backend
-
     weights, loaded = prepared.batches.class_weights, prepared.loaded
     return {
         "commit": source_commit(),
         "versions": versions(),
         "hardware": hardware(),
-        "backend": backend(),
+        "backend": keras.backend.backend(),
         "seed": config.seed,
         "data": dataset.hashes,
         "label_counts": dataset.counts,
@@ -269,12 +264,10 @@ def _digests(files: Any) -> list[str] | None:
 
 def _remark_changes(record: dict[str, Any]) -> None:
     """Say that a resumed run has another backend or number of cores: sums may round otherwise."""
-    from keras.backend import backend
-
     before = record.get("hardware")
     cores = before.get("cores") if isinstance(before, dict) else None
     for what, then, now in (
-        ("backend", record.get("backend"), backend()),
+        ("backend", record.get("backend"), keras.backend.backend()),
         ("number of cores", cores, hardware()["cores"]),
     ):
         if then not in (None, now):

@@ -1,5 +1,6 @@
 """Networks for expressions that are trained from scratch."""
 
+from ferplus_keras.lazy import layers
 from ferplus_keras.models.registry import network, shipped
 
 
@@ -21,8 +22,6 @@ def compact_fer(images):
     About 1.2 million parameters and 100 million multiply-adds per face. Widths double as the side
     halves, so that every stage costs the same: (24, 24, 64) -> (12, 12, 128) -> (6, 6, 256).
     """
-    from keras import layers
-
     x = _convolve(images, 32, "stem_1")
     x = _convolve(x, 32, "stem_2", strides=2)
     for stage, (filters, strides) in enumerate(((64, 1), (128, 2), (256, 2)), start=1):
@@ -46,8 +45,6 @@ def fast_fer(images):
     1.4 million parameters and 56 million multiply-adds per face. The first convolution halves the
     side already, and no layer waits for the whole map: (24, 24, 32) -> (12, 12, 96) -> (6, 6, 192).
     """
-    from keras import layers
-
     x = _convolve(images, 32, "stem", strides=2)
     for block, (filters, strides) in enumerate(((32, 1), (96, 2), (192, 2), (192, 1)), start=1):
         x = _residual_block(x, filters, strides, f"block_{block}", squeeze=False)
@@ -56,8 +53,6 @@ def fast_fer(images):
 
 def _residual_block(x, filters: int, strides: int, name: str, *, squeeze: bool = True):
     """Add two convolutions to their input, weighed by squeeze and excitation (Hu et al. 2018)."""
-    from keras import layers
-
     shortcut = x
     if strides > 1:
         # Averaged first, so that the 1x1 convolution sees every pixel (ResNet-D, He et al. 2019).
@@ -75,8 +70,6 @@ def _residual_block(x, filters: int, strides: int, name: str, *, squeeze: bool =
 
 
 def _convolve(x, filters: int, name: str, *, strides: int = 1, side: int = 3, relu: bool = True):
-    from keras import layers
-
     x = layers.Conv2D(
         filters,
         side,
@@ -105,8 +98,6 @@ def deep_face_cnn(images):
     After https://github.com/serengil/deepface. Overlapping pools and valid convolutions shrink a
     48x48 face to one pixel of 128 features: 48 -> 44 -> 20 -> 18 -> 16 -> 7 -> 5 -> 3 -> 1.
     """
-    from keras import layers
-
     x = layers.Conv2D(64, 5, activation="relu", name="conv1")(images)
     x = layers.MaxPooling2D(5, strides=2, name="pool1")(x)
     for stage, filters in ((2, 64), (3, 128)):
@@ -130,8 +121,6 @@ def face_emotion_cnn(images):
     After https://github.com/shangeth/Facial-Emotion-Recognition-PyTorch-ONNX. The first four pools
     have stride 1, so that the side shrinks slowly: 48 -> 45 -> 42 -> 39 -> 36 -> 17 -> 7 -> 2.
     """
-    from keras import layers
-
     x = images
     for i, filters in enumerate((8, 16, 32, 64, 128, 256, 256), start=1):
         x = layers.Conv2D(filters, 3, name=f"conv{i}")(x)
@@ -160,8 +149,6 @@ def fer_vgg(images):
     The VGG variant of Khaireddin & Chen 2021 (arXiv:2105.03588), after
     https://github.com/usef-kh/fer.
     """
-    from keras import layers
-
     x = images
     for stage, filters in enumerate((64, 128, 256, 512), start=1):
         for part in "ab":
@@ -189,8 +176,6 @@ enlarged to 224x224 pixels, so that nearly all parameters lie in the first dense
 )
 def scratch_cnn(images):
     """Return features (b, 512) of images (b, s, s, 3)."""
-    from keras import layers
-
     x = images
     for i, filters in enumerate((16, 32, 64), start=1):
         x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv{i}")(x)
@@ -228,8 +213,6 @@ def vgg13(images):
 
 def vgg_stages(x, stages, dropout=0.0):
     """Return the map behind VGG's stages, each (filters, number of convolutions) and a pool."""
-    from keras import layers
-
     for stage, (filters, repetitions) in enumerate(stages, start=1):
         for i in range(1, repetitions + 1):
             name = f"conv{stage}_{i}"
@@ -241,16 +224,12 @@ def vgg_stages(x, stages, dropout=0.0):
 
 
 def _normalise(x, name):
-    from keras import layers
-
     # PyTorch's defaults.
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
 
 def _fully_connected(x, widths, dropout=0.0, names=("fc1", "fc1_drop", "fc2")):
     """Return the features of one or two dense layers, with dropout between them if any."""
-    from keras import layers
-
     first, drop, second = names
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(widths[0], activation="relu", name=first)(x)

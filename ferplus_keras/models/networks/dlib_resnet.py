@@ -5,6 +5,7 @@ CC0 1.0 (https://github.com/davisking/dlib-models). The last block and the descr
 since the map before them tells expressions better.
 """
 
+from ferplus_keras.lazy import layers
 from ferplus_keras.models.dlib_files import DESCRIPTOR, EPSILON, STAGES
 from ferplus_keras.models.registry import PublishedWeights, network, shipped
 
@@ -36,16 +37,12 @@ _LAST = f"stage{len(STAGES)}_block1"
 )
 def dlib_resnet(images):
     """Return features (b, 256) of images (b, s, s, 3); 150 million multiply-adds at 112 pixels."""
-    from keras import layers
-
     x = feature_map(images, len(STAGES) - 1)
     return layers.GlobalAveragePooling2D(name="pool")(x)
 
 
 def feature_map(images, stages: int):
     """Return the map (b, h, w, c) behind so many stages; all of them are dlib's network."""
-    from keras import layers
-
     from ferplus_keras.models.layers import PaddedAdd
 
     def convolve(x, filters, name, side=3, strides=1):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ferplus_keras.lazy import layers
 from ferplus_keras.models.registry import PublishedWeights, network
 
 
@@ -69,8 +70,6 @@ def vit_base16(images):
     used, because they cannot be built again from their configuration (0.32), which a checkpoint
     has to; `hdf5.vit_layers` knows which layer of theirs is which here.
     """
-    from keras import layers
-
     from ferplus_keras.models.layers import PatchTokens
 
     def normalise(x, name):

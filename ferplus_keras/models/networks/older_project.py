@@ -8,6 +8,7 @@ that position there, and a checkpoint of the older project fits by name.
 from collections import Counter
 from collections.abc import Callable
 
+from ferplus_keras.lazy import layers
 from ferplus_keras.models.networks.convolutional import vgg_stages
 from ferplus_keras.models.registry import PublishedWeights, network
 
@@ -102,8 +103,6 @@ def _numbering() -> Callable[[str], str]:
 
 def _bottleneck_network(images, *, squeeze: bool, epsilon: float):
     """ResNet50 or SeNet50; `epsilon` is that of every BatchNormalization."""
-    from keras import layers
-
     numbered = _numbering()
 
     def conv_bn(x, filters, kernel, name, strides=1):

@@ -1,0 +1,41 @@
+"""Modules that are slow or optional: each is imported when one of its attributes is asked for.
+
+Files import them from here at their top, so that no command loads what it does not use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+
+class Lazy:
+    """Stands for a module, as `LazyModule` does in Keras itself."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(import_module(self._name), attribute)
+
+
+if TYPE_CHECKING:
+    import cv2 as cv2
+    import jax as jax
+    import jinja2 as jinja2
+    import keras as keras
+    import onnx as onnx
+    import onnxruntime as onnxruntime
+    import optuna as optuna
+    import pandas as pandas
+    import pyarrow as pyarrow
+    import tensorflow as tf
+    import torch as torch
+    import yaml as yaml
+    from keras import layers as layers
+    from PIL import Image as Image
+    from pyarrow import parquet as parquet
+else:
+    cv2, jax, jinja2, keras = map(Lazy, ("cv2", "jax", "jinja2", "keras"))
+    onnx, onnxruntime, optuna = map(Lazy, ("onnx", "onnxruntime", "optuna"))
+    pandas, pyarrow, tf = map(Lazy, ("pandas", "pyarrow", "tensorflow"))
+    torch, yaml = map(Lazy, ("torch", "yaml"))
+    layers, Image, parquet = map(Lazy, ("keras.layers", "PIL.Image", "pyarrow.parquet"))
