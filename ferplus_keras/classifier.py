@@ -199,15 +199,15 @@ class Classifier:
         known = self.info.class_names
         if (columns := places_in(known, class_names)) is not None:
             return replace(self, columns=columns)
-        own = f"{len(known)} classes ({', '.join(known)})"
+        own = f"{len(known)} ({', '.join(known)})"
         advice = f"it was trained on --dataset_name {self.info.dataset_name}"
         if not known and self.network is not None:  # an .hdf5 file does not name its classes
             count = self.network.output_shape[-1]
             if count == len(class_names):
                 return replace(self, info=replace(self.info, class_names=tuple(class_names)))
-            own, advice = f"{count} classes", "choose another --dataset_name"
-        data = f"the data {len(class_names)} ({', '.join(class_names)})"
-        raise InputError(f"{self.path} has {own}, {data}; {advice}")
+            own, advice = f"{count}", "choose another --dataset_name"
+        wanted = f"{len(class_names)} classes ({', '.join(class_names)})"
+        raise InputError(f"expected {wanted}, but {self.path} has {own}; {advice}")
 
     def probabilities(
         self,
@@ -297,6 +297,23 @@ def _own_info(name: str, classes: Sequence[str], side: int, colour: bool) -> Che
     return CheckpointInfo(
         name, side, tuple(classes), of.name, "unknown", rule, face_size=side, colour=colour
     )
+
+
+def alike(
+    members: Sequence[Classifier], class_names: Sequence[str] | None = None
+) -> list[Classifier]:
+    """Return an ensemble's members, all with `class_names`, or with the classes of the first one.
+
+    Raises:
+        InputError: they have other classes, or need different faces.
+    """
+    first = members[0]
+    found = [member.arranged(class_names or first.class_names) for member in members]
+    for member in found:
+        if member.face_shape != first.face_shape:
+            takes = (f"{one.path} takes {one.face_shape}" for one in (first, member))
+            raise InputError(f"the members of an ensemble need the same faces: {', '.join(takes)}")
+    return found
 
 
 def shares(answers: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The command `export`: a checkpoint in another format, kept if it predicts the same on faces."""
+"""The command `export`: checkpoints in another format, kept if it predicts the same on faces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from ferplus_keras.arguments import Number
 from ferplus_keras.backend import choose_backend, leaving_out
-from ferplus_keras.classifier import Classifier
+from ferplus_keras.classifier import Classifier, alike, mean_probabilities, shares
+from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.dataset import open_source
 from ferplus_keras.data.sample_faces import draw_rows
 from ferplus_keras.errors import InputError, UsageError, one_line
@@ -31,7 +32,8 @@ Write a checkpoint in another format and compare its predictions with the checkp
 
   python -m ferplus_keras export --checkpoint_path checkpoints/experiment_1 --format onnx
 
-writes model_max_acc.onnx beside the checkpoint (docs/export.md)."""
+writes model_max_acc.onnx beside the checkpoint. Several checkpoints become one file, which returns
+the mean of their probabilities (docs/export.md)."""
 
 ExportFaces = tuple[str, np.ndarray, Callable[[np.ndarray], np.ndarray] | None, np.ndarray]
 """The name of where faces come from; faces, labels and calibration as `export` takes them."""
@@ -58,12 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `export`."""
     parser.description = DESCRIPTION
     add = parser.add_argument
-    text = "file, or a run folder: its best model"
-    add("--checkpoint_path", required=True, help=text)
+    text = "file, or a run folder: its best model; several are averaged"
+    add("--checkpoint_path", required=True, nargs="+", metavar="PATH", help=text)
     add("--format", choices=EXPORTS, required=True)
     text = "store weights smaller; bfloat16 (OpenVINO) and int8 also compute faster [float32]"
     add("--quantize", choices=PRECISIONS[1:], help=text)
     add("--output", type=Path, help="what to write [beside the checkpoint, named like it]")
+    add("--tta", choices=VIEWS, default="none", help="views that the file averages over [none]")
     text = "data set whose validation faces are compared on "
     add("--data_dir", help=f"{text}[that of the run, $FERPLUS_DATA_DIR, ./data; else drawn faces]")
     add("--rows", type=Number(int, low=1), default=1000, help="faces to compare on [1000]")
@@ -71,12 +74,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(arguments: argparse.Namespace) -> None:
     """Run `export` and print what was written and how far its predictions differ."""
-    require_place(arguments.checkpoint_path, arguments.output, "--output")
-    checkpoint = find_checkpoint(arguments.checkpoint_path)
+    named, target = arguments.checkpoint_path, arguments.output
+    if not target and (named[1:] or arguments.tta != "none"):
+        raise UsageError("expected --output for what is written of several checkpoints or views")
+    require_place(named[0], target, "--output")
+    checkpoints = [*map(find_checkpoint, named)]
     kind, precision = arguments.format, arguments.quantize or PRECISIONS[0]
-    target = arguments.output or default_target(checkpoint, kind, precision)
-    check_export(checkpoint, target, kind, precision)
-    info, run, given = read_info(checkpoint), Run(checkpoint.parent), arguments.data_dir
+    target = target or default_target(checkpoints[0], kind, precision)
+    check_export(checkpoints, target, kind, precision)
+    first, given = checkpoints[0], arguments.data_dir
+    info, run = read_info(first), Run(first.parent)
     folders = [given] if given else [run.data_dir(), default_data_dir()]
     try:
         faces = read_faces(info, folders, arguments.rows, **run.reading())
@@ -86,7 +93,7 @@ def run_command(arguments: argparse.Namespace) -> None:
         print(f"no validation faces ({error}); comparing on drawn ones", file=sys.stderr)
         faces = draw_faces(info, arguments.rows)
     source, *compared = faces
-    print(export(checkpoint, target, kind, precision, *compared))
+    print(export(checkpoints, target, kind, precision, *compared, tta=arguments.tta))
     print(f"compared on {source}")
 
 
@@ -161,12 +168,12 @@ def default_target(checkpoint: Path, kind: str, precision: str) -> Path:
     return checkpoint.with_name(checkpoint.stem + ending + FORMATS[kind].suffixes[0])
 
 
-def check_export(checkpoint: Path, target: Path, kind: str, precision: str) -> None:
+def check_export(checkpoints: Sequence[Path], target: Path, kind: str, precision: str) -> None:
     """Refuse before any slow work what cannot be exported.
 
     Raises:
         UsageError: an unknown format, one without that precision, or a target of another kind.
-        InputError: the checkpoint cannot be used, a package is missing, or what is there stays.
+        InputError: a checkpoint cannot be used, a package is missing, or what is there stays.
     """
     form = FORMATS[kind]
     if precision not in form.precisions:
@@ -174,9 +181,10 @@ def check_export(checkpoint: Path, target: Path, kind: str, precision: str) -> N
         instead = f"; choose {' or '.join(others)}" if others else ""
         raise UsageError(f"{kind} has no precision {precision}{instead}")
     require(("keras", "tensorflow"), "exporting")
-    if checkpoint.suffix != ".keras":
-        raise InputError(f"{checkpoint} is not a .keras file, which is what can be exported")
-    read_info(checkpoint)
+    for checkpoint in checkpoints:
+        if checkpoint.suffix != ".keras":
+            raise InputError(f"{checkpoint} is not a .keras file, which is what can be exported")
+        read_info(checkpoint)
     suffix = form.suffixes[0]
     wanted = f"a file ending in {suffix}" if suffix else "a folder"
     endings = [ending for other in FORMATS.values() for ending in other.suffixes]
@@ -196,53 +204,58 @@ def check_export(checkpoint: Path, target: Path, kind: str, precision: str) -> N
 
 
 def export(
-    checkpoint: Path,
+    checkpoints: Sequence[Path],
     target: Path,
     kind: str,
     precision: str,
     faces: np.ndarray,
     labels: Callable[[np.ndarray], np.ndarray] | None = None,
     calibration: np.ndarray | None = None,
+    tta: str = "none",
 ) -> Exported:
-    """Write a checkpoint in another format, run it there, and keep it if it predicts the same.
+    """Write checkpoints in another format, run it there, and keep it if it predicts the same.
 
     Args:
-        checkpoint: .keras file, trained on any backend; TensorFlow reads it here.
+        checkpoints: .keras files, trained on any backend; TensorFlow reads them here. The file has
+            the mean probabilities of several, in the order of the first one's classes.
         target: file or folder to write. What is there is replaced once the new one has passed.
         kind, precision: row of `FORMATS` and one of its `precisions`.
         faces: (n, s, s) uint8 to compare on.
         labels: from probabilities (n, C) to the true class of each face, (n,) int, as
             `Split.labels`; None where not known.
         calibration: (m, s, s) uint8 on which int8 measures its ranges; other faces than `faces`.
+        tta: row of `augment.VIEWS`, over which the file averages, too.
 
     Raises:
         UsageError, InputError: as `check_export`; or the export predicts differently or cannot be
             written. Then the target is as it was and nothing is left behind.
     """
     target = Path(os.path.realpath(target)) if target.is_symlink() else target
-    check_export(checkpoint, target, kind, precision)
+    check_export(checkpoints, target, kind, precision)
     if precision == "int8" and calibration is None:
         raise UsageError("int8 needs faces to measure its ranges on")
     require_writable(target.parent, "--output")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     choose_backend(num_gpus=0)
     with Run(target.parent).writing(), workspace(target.parent) as work:
-        original = Classifier.open(checkpoint)
+        members = alike([Classifier.open(path) for path in checkpoints])
         # First, because Keras exports only what has been called.
-        expected = original.probabilities(faces, name="checkpoint")
+        answers = [each.probabilities(faces, tta=tta, name="checkpoint") for each in members]
+        expected = mean_probabilities([*map(shares, answers)] if answers[1:] else answers)
+        name = " + ".join(each.info.model_name for each in members)
+        name += f" ({tta})" if tta != "none" else ""
         made = work / "new" / target.name
         for folder in ("new", "old"):
             (work / folder).mkdir()
         with leaving_out(*NOISE):
             try:
-                network = exportable(original.network)
-                FORMATS[kind].write(network, original.info, made, precision, calibration)
+                info = replace(members[0].info, model_name=name)
+                FORMATS[kind].write(exportable(members, tta), info, made, precision, calibration)
             except (InputError, MemoryError):
                 raise
             except Exception as error:  # each converter has its own kinds
                 raise InputError(
-                    f"a {original.info.model_name} cannot be exported to {kind} as "
-                    f"{precision}: {one_line(error)}"
+                    f"a {name} cannot be exported to {kind} as {precision}: {one_line(error)}"
                 ) from error
             exported = replace(Classifier.open(made), path=target)
         found = exported.probabilities(faces, name=kind)
@@ -262,19 +275,34 @@ def export(
     return Exported(target, size, len(faces), difference, agreement, accuracy)
 
 
-def exportable(network: keras.Model) -> keras.Model:
-    """Return a network of `build_model` itself, and around any other one that takes uint8 faces.
+def exportable(members: Sequence[Classifier], tta: str = "none") -> keras.Model:
+    """Return one network from uint8 faces to the mean of the members' probabilities over views.
 
-    That one is in inference mode: Keras exports augmentation, such as RandomFlip, as in training.
+    A single network of `build_model` is returned as it is. Any other one is in inference mode:
+    Keras exports augmentation, such as RandomFlip, as in training.
     """
     from ferplus_keras.models.layers import FacePreprocessing
 
-    if any(isinstance(layer, FacePreprocessing) for layer in network.layers):
-        return network
-    shape = network.input_shape[1:]
-    faces = keras.Input(shape, dtype="uint8", name="faces")
-    around = keras.Model(faces, network(faces, training=False), name=network.name)
-    around.predict_on_batch(np.zeros((1, *shape), np.uint8))  # else Keras does not export it
+    ops, first = keras.ops, members[0].network
+    plain = not members[1:] and tta == "none"
+    if plain and any(isinstance(layer, FacePreprocessing) for layer in first.layers):
+        return first
+    faces = inputs = keras.Input(first.input_shape[1:], dtype="uint8", name="faces")
+    views = 1
+    if tta != "none":  # each view takes its pixels from those of the face, wherever they are there
+        shape = faces.shape[1:]
+        places = [of[0].ravel() for of in VIEWS[tta](np.arange(np.prod(shape)).reshape(1, *shape))]
+        flat, views = ops.reshape(faces, (-1, len(places[0]))), len(places)
+        inputs = ops.concatenate([ops.take(flat, of, axis=1) for of in places])
+        inputs = ops.reshape(inputs, (-1, *shape))
+    answers = []
+    for member in members:
+        found = member.network(inputs, training=False)
+        found = ops.mean(ops.reshape(found, (views, -1, found.shape[1])), axis=0)
+        found = ops.take(found, np.array(member.columns), axis=1)
+        answers.append(found / ops.sum(found, axis=1, keepdims=True) if members[1:] else found)
+    around = keras.Model(faces, ops.mean(ops.stack(answers), axis=0), name=first.name)
+    around.predict_on_batch(np.zeros((1, *faces.shape[1:]), np.uint8))  # else Keras exports nothing
     return around
 
 

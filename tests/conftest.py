@@ -132,7 +132,7 @@ def exported(tiny_checkpoint, tmp_path_factory):
             folder = tmp_path_factory.mktemp(f"{kind}-{precision}")
             target = folder / default_target(tiny_checkpoint, kind, precision).name
             made[kind, precision] = export(
-                tiny_checkpoint, target, kind, precision, faces[:70], calibration=faces[70:]
+                [tiny_checkpoint], target, kind, precision, faces[:70], calibration=faces[70:]
             )
         return made[kind, precision]
 

@@ -16,6 +16,7 @@ from ferplus_keras import export as export_module
 from ferplus_keras import extras
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.cli import main
+from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.dataset import load_split
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.export import CALIBRATION, EXPORTS, TOLERANCE, default_target, read_faces
@@ -187,7 +188,7 @@ def test_the_accuracy_is_by_the_rule_that_a_checkpoint_is_evaluated_by(sample_da
 
 def test_int8_without_faces_to_measure_on_is_refused(tiny_checkpoint, tmp_path):
     with pytest.raises(UsageError, match="int8 needs faces to measure its ranges on"):
-        export_module.export(tiny_checkpoint, tmp_path / "a.onnx", "onnx", "int8", drawn(5))
+        export_module.export([tiny_checkpoint], tmp_path / "a.onnx", "onnx", "int8", drawn(5))
 
 
 def test_calibration_has_no_face_that_the_export_is_judged_on(sample_data, tmp_path):
@@ -308,7 +309,7 @@ def test_a_link_stays_one(exported, tiny_checkpoint, tmp_path, monkeypatch):
     real.write_bytes(b"older")
     link.symlink_to(real)
     monkeypatch.setitem(FORMATS, "onnx", without_converting("onnx", exported("onnx")))
-    export_module.export(tiny_checkpoint, link, "onnx", "float32", drawn(20))
+    export_module.export([tiny_checkpoint], link, "onnx", "float32", drawn(20))
     assert link.is_symlink()
     assert Classifier.open(real).info == INFO
 
@@ -326,11 +327,11 @@ def test_an_older_export_is_replaced_whole_or_kept(
     with monkeypatch.context() as patch:
         patch.setitem(TOLERANCE, "float32", -1.0)
         with pytest.raises(InputError, match="nothing was written"):
-            export_module.export(tiny_checkpoint, target, kind, "float32", faces)
+            export_module.export([tiny_checkpoint], target, kind, "float32", faces)
     with monkeypatch.context() as patch:
         patch.setattr(export_module, "AGREEMENT", 1.01)
         with pytest.raises(InputError, match=r"keep their class .*; nothing was written"):
-            export_module.export(tiny_checkpoint, target, kind, "float32", faces)
+            export_module.export([tiny_checkpoint], target, kind, "float32", faces)
     assert contents(tmp_path) == older
 
     def full_disk(source, place, seen=os.replace):
@@ -343,11 +344,11 @@ def test_an_older_export_is_replaced_whole_or_kept(
         fresh = tmp_path / "fresh" / target.name
         for place in (target, fresh):
             with pytest.raises(InputError, match="No space left"):
-                export_module.export(tiny_checkpoint, place, kind, "float32", faces)
+                export_module.export([tiny_checkpoint], place, kind, "float32", faces)
     fresh.parent.rmdir()  # nothing was left behind in it
     assert contents(tmp_path) == older
 
-    export_module.export(tiny_checkpoint, target, kind, "float32", faces)
+    export_module.export([tiny_checkpoint], target, kind, "float32", faces)
     assert b"older" not in contents(tmp_path).values()
     assert Classifier.open(target).info == INFO
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -370,7 +371,7 @@ def test_a_checkpoint_trained_in_mixed_precision_is_exported(
         keras.config.set_dtype_policy("float32")
     for kind in EXPORTS:
         target = default_target(path, kind, "float32")
-        done = export_module.export(path, target, kind, "float32", drawn(20))
+        done = export_module.export([path], target, kind, "float32", drawn(20))
         assert done.difference < 1e-5
 
 
@@ -408,9 +409,57 @@ def test_an_own_network_that_takes_floats_and_augments_is_exported(kind, shape, 
     rng = np.random.default_rng(4)
     faces = rng.integers(0, 256, (9, *classifier.face_shape), dtype=np.uint8)
     target = default_target(path, kind, "float32")
-    assert export_module.export(path, target, kind, "float32", faces).difference < 1e-5
+    assert export_module.export([path], target, kind, "float32", faces).difference < 1e-5
     found = Classifier.open(target).probabilities(faces)
     np.testing.assert_allclose(found, classifier.probabilities(faces), atol=1e-5)
+
+
+def other_checkpoint(path, class_names=INFO.class_names[::-1]):
+    """Save a network whose classes are in another order, and whose answers are a sigmoid's."""
+    import keras
+
+    keras.utils.set_random_seed(6)
+    faces = keras.Input((48, 48))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(faces))
+    model = keras.Model(faces, keras.layers.Dense(len(class_names), activation="sigmoid")(x))
+    Classifier.from_model(model, class_names).save(path)
+    return path
+
+
+@pytest.mark.parametrize(("kind", "tta"), [("onnx", "ten_crop"), ("litert", "flip")])
+def test_an_ensemble_is_exported_with_its_views(kind, tta, exported, tiny_checkpoint, tmp_path):
+    exported("onnx")
+    other, target = other_checkpoint(tmp_path / "other.keras"), tmp_path / "made"
+    target = target.with_suffix(FORMATS[kind].suffixes[0])
+    files, faces = [tiny_checkpoint, other], drawn(20)
+    done = export_module.export(files, target, kind, "float32", faces, tta=tta)
+    assert done.difference < 1e-5
+    exported = Classifier.open(target)
+    name = Classifier.open(other).info.model_name
+    assert exported.info == replace(INFO, model_name=f"Tiny + {name} ({tta})")
+    one, two = (load_checkpoint(path)[0].predict for path in files)
+    views = VIEWS[tta](drawn(9, seed=4))
+    assert len(views) == {"flip": 2, "ten_crop": 10}[tta]
+    first, second = (
+        np.mean([ask(view, verbose=0) for view in views], axis=0) for ask in (one, two)
+    )
+    second = second[:, ::-1] / second.sum(axis=1, keepdims=True)
+    found = exported.probabilities(drawn(9, seed=4))
+    np.testing.assert_allclose(found, (first + second) / 2, atol=1e-5)
+
+
+def test_an_ensemble_needs_a_place_and_the_same_classes(tiny_checkpoint, tmp_path, capsys):
+    other = other_checkpoint(tmp_path / "other.keras", ("glad", "sad"))
+    line = f"export --checkpoint_path {tiny_checkpoint} {other} --format onnx"
+    assert main(line.split()) == 2
+    assert "expected --output" in capsys.readouterr().err
+    assert main([*line.split()[:3], "--tta", "flip", "--format", "onnx"]) == 2
+    assert "expected --output" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"expected 8 classes .*, but .* has 2 \(glad, sad\)"):
+        export_module.export(
+            [tiny_checkpoint, other], tmp_path / "a.onnx", "onnx", "float32", drawn(5)
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["other.keras"]
 
 
 @pytest.mark.parametrize("killed_while_moving", [False, True])
@@ -431,7 +480,7 @@ def test_the_next_export_clears_what_a_killed_one_left(
     fcntl.flock(descriptor, fcntl.LOCK_EX)  # as by another process at work
     try:
         target = tmp_path / exported("onnx").path.name
-        export_module.export(tiny_checkpoint, target, "onnx", "float32", drawn(20))
+        export_module.export([tiny_checkpoint], target, "onnx", "float32", drawn(20))
     finally:
         os.close(descriptor)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
@@ -444,7 +493,7 @@ def test_the_next_export_clears_what_a_killed_one_left(
 def test_an_export_into_a_run_that_is_written_is_refused(tiny_checkpoint, tmp_path):
     target = tmp_path / "model.onnx"
     with Run(tmp_path).writing(), pytest.raises(InputError, match="is in use by process"):
-        export_module.export(tiny_checkpoint, target, "onnx", "float32", drawn(20))
+        export_module.export([tiny_checkpoint], target, "onnx", "float32", drawn(20))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -460,7 +509,7 @@ write_checkpoint(Path(sys.argv[1]))
 from ferplus_keras.errors import InputError
 from ferplus_keras.export import check_export
 try:
-    check_export(Path(sys.argv[1]), Path("a.onnx"), "onnx", "float32")
+    check_export([Path(sys.argv[1])], Path("a.onnx"), "onnx", "float32")
 except InputError as error:
     print(error)
 """
@@ -480,7 +529,7 @@ def test_a_checkpoint_saved_by_jax_is_exported_by_tensorflow_only(exported, tmp_
     )
     assert "exporting needs Keras on TensorFlow, but it runs on jax" in saved.stdout
     faces = drawn(20)
-    done = export_module.export(path, tmp_path / "a.onnx", "onnx", "float32", faces)
+    done = export_module.export([path], tmp_path / "a.onnx", "onnx", "float32", faces)
     assert done.difference < 1e-5
 
 

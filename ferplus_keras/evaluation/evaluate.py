@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ferplus_keras.backend import hide_gpus, load_keras
-from ferplus_keras.classifier import Classifier, mean_probabilities, shares
+from ferplus_keras.classifier import Classifier, alike, mean_probabilities, shares
 from ferplus_keras.cluster import join, own_run, process_count
 from ferplus_keras.config import EvaluateConfig
 from ferplus_keras.data import cache
@@ -132,11 +132,7 @@ def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:
         if config.model_name and config.model_name != name:
             raise InputError(f"{member.path} is a {name}, not a {config.model_name}")
     source, protocol = read or _open_data(config, members[0].info, paths[0])
-    members = [member.arranged(source.class_names) for member in members]
-    for member in members:
-        if member.face_shape != members[0].face_shape:
-            takes = (f"{one.path} takes {one.face_shape}" for one in (members[0], member))
-            raise InputError(f"the members of an ensemble need the same faces: {', '.join(takes)}")
+    members = alike(members, source.class_names)
     splits, failures = {}, []
     for name in config.splits:
         try:
