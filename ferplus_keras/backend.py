@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -80,8 +81,9 @@ def load_keras(num_gpus: int = 1) -> None:
     choose_backend(num_gpus)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # advice on functions that are Keras'
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with leaving_out(b"absl::InitializeLog", b"oneDNN custom operations"):
-        import keras  # noqa: F401
+    if "keras" not in sys.modules:
+        with leaving_out(b"absl::InitializeLog", b"oneDNN custom operations"):
+            import keras  # noqa: F401
 
 
 @contextmanager
@@ -92,10 +94,10 @@ def leaving_out(*parts: bytes) -> Iterator[None]:
     process of its own reads those lines and passes the others on, so that the last words of a
     crash are not lost.
     """
-    sys.stderr.flush()
     command = [sys.executable, "-ISc", _FILTER, *(part.hex() for part in parts)]
-    shown = os.dup(2)
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=shown) as reader:
+    with _STDERR, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2) as reader:
+        sys.stderr.flush()
+        shown = os.dup(2)
         os.dup2(reader.stdin.fileno(), 2)
         try:
             yield
@@ -105,6 +107,7 @@ def leaving_out(*parts: bytes) -> Iterator[None]:
             os.close(shown)
 
 
+_STDERR = threading.RLock()  # threads that restored it crosswise would wait for each other
 _FILTER = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)

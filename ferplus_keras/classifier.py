@@ -14,7 +14,7 @@ import numpy as np
 
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.dataset import DATASETS
-from ferplus_keras.emotions import FERPLUS_CLASSES, places_in
+from ferplus_keras.emotions import FERPLUS_CLASSES, check_class_names, places_in
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.formats import Predict, digest, one_at_a_time, open_network
 from ferplus_keras.hardware import announce
@@ -83,14 +83,15 @@ class Classifier:
         Raises:
             InputError: the model has inputs or outputs of other shapes.
         """
-        face, answer = (tuple(shape)[1:] for shape in (model.input_shape, model.output_shape))
+        shapes = [getattr(model, name, None) for name in ("input_shape", "output_shape")]
+        face, answer = (tuple(shape or ())[1:] for shape in shapes)
         side = face[0] if face else None
         square = face in ((side, side), (side, side, 1), (side, side, 3))
         if not square or not isinstance(side, int) or answer != (len(class_names),):
             raise InputError(
                 f"expected a model from faces (n, s, s) or (n, s, s, 3) to {len(class_names)} "
-                "probabilities, one for each class; got one from "
-                f"{model.input_shape} to {model.output_shape}"
+                f"probabilities, one for each class; got one from {shapes[0]} to {shapes[1]} (of a "
+                "subclassed model, use Classifier.from_function(model.predict_on_batch, …))"
             )
         info = _own_info(model.name, class_names, side, colour=face[2:] == (3,))
         if face[2:] == (1,):
@@ -136,7 +137,8 @@ class Classifier:
                 or the file cannot be written; or as `named`.
         """
         if self.network is None:
-            raise InputError(f"{self.path} is no Keras network: copy the file instead")
+            advice = ": copy the file instead" if self.path else ""
+            raise InputError(f"{self.path or 'a function'} is no Keras network{advice}")
         if Path(path).suffix != ".keras":
             raise InputError(f"expected a file ending in .keras, got {path}")
         save_checkpoint(self.network, Path(path), self.named().info)
@@ -291,11 +293,13 @@ class Classifier:
 
 def _own_info(name: str, classes: Sequence[str], side: int, colour: bool) -> CheckpointInfo:
     """Return what is known of a network from elsewhere, evaluated where its classes are known."""
+    classes = tuple(map(str, classes))
+    check_class_names(classes, "class_names")
     known = (of for of in DATASETS.values() if sorted(of.class_names) == sorted(classes))
     of = next(known, DATASETS["Folder"])
     rule = of.rule("majority").name
     return CheckpointInfo(
-        name, side, tuple(classes), of.name, "unknown", rule, face_size=side, colour=colour
+        name, side, classes, of.name, "unknown", rule, face_size=side, colour=colour
     )
 
 

@@ -373,6 +373,6 @@ def read_config(
             written.pop(other, None)
     # `pretrain`, the command with defaults of its own, has no stages.
     idle = [flag for flag in ("nepochs", "freeze_before", "init_lr") if flag in given]
-    if written.get("stages") and idle and "stages" not in given and not defaults:
-        raise UsageError(f"--{idle[0]} has no effect on the stages of --config: give --stages")
+    if (written | given).get("stages") and idle and not defaults:
+        raise UsageError(f"--{idle[0]} has no effect on stages: change --stages instead")
     return config_class(**below | written | given)

@@ -57,12 +57,16 @@ def places_in(held: Sequence[str], names: Sequence[str]) -> tuple[int, ...] | No
 
 
 def check_class_names(names: Iterable[str], source: str) -> None:
-    """Refuse names that cannot be printed, or that a spreadsheet would run as a formula.
+    """Refuse names that repeat, cannot be printed, or that a spreadsheet would run as a formula.
 
     Raises:
         InputError: for the first such name; the message begins with `source`.
     """
+    seen: set[str] = set()
     for name in names:
+        if name in seen:
+            raise InputError(f"{source}: expected each class once, got {name!r} again")
+        seen.add(name)
         if not name.isprintable() or not name.strip():
             raise InputError(f"{source}: expected a class name that can be printed, got {name!r}")
         if name[0] in FORMULA and not name[1:].replace(".", "").isdecimal():

@@ -138,3 +138,26 @@ def test_jax_0_11_is_kept_off_its_broken_fusions(monkeypatch, version, flags, ex
     monkeypatch.setenv("XLA_FLAGS", flags or "")
     choose_backend()
     assert os.environ["XLA_FLAGS"] == (flags or "" if expected is None else expected)
+
+
+def test_blocks_of_two_threads_do_not_wait_for_each_other():
+    """Restored crosswise, one would wait for a reader of what is the process's standard error."""
+    done = run(
+        "import threading\n"
+        "from ferplus_keras.backend import leaving_out\n"
+        "within, first_is_over = threading.Event(), threading.Event()\n"
+        "def first():\n"
+        "    with leaving_out(b'noise'):\n"
+        "        within.set()\n"
+        "        first_is_over.wait(1)\n"
+        "    first_is_over.set()\n"
+        "def second():\n"
+        "    within.wait()\n"
+        "    with leaving_out(b'noise'):\n"
+        "        first_is_over.wait(1)\n"
+        "threads = [threading.Thread(target=each, daemon=True) for each in (first, second)]\n"
+        "[each.start() for each in threads]\n"
+        "[each.join(30) for each in threads]\n"
+        "print([each.is_alive() for each in threads])\n"
+    )
+    assert done.stdout == "[False, False]\n"

@@ -122,7 +122,7 @@ def test_arranged_columns_follow_the_names(faces):
     np.testing.assert_array_equal(found, same.probabilities(faces))
     spelt = straight.arranged(("Right ", "LEFT"))
     np.testing.assert_array_equal(spelt.probabilities(faces), swapped.probabilities(faces))
-    with pytest.raises(InputError, match=r"2 classes .* 7 .*--dataset_name FERPlus"):
+    with pytest.raises(InputError, match=r"expected 7 .* has 2 .*--dataset_name FERPlus"):
         straight.arranged(FERPLUS_CLASSES[:7])
 
 
@@ -275,6 +275,33 @@ for weights in (model.get_weights(), [0.01 * (1 + each) for each in model.get_we
 def test_classifiers_without_file_or_model_are_not_pickled():
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(left_right())
+
+
+def test_keras_does_not_run_in_a_fork_of_a_process_in_which_it_ran(network, tmp_path, monkeypatch):
+    network.save(tmp_path / "a.keras")
+    monkeypatch.setattr("ferplus_keras.formats.keras._USED_IN", {-1})
+    child = Classifier.open(tmp_path / "a.keras")  # where a pool's workers get an error, they die
+    with pytest.raises(InputError, match=r"does not run in a forked process: use .*'spawn'"):
+        child.probabilities(np.zeros((1, *child.face_shape), np.uint8))
+
+
+def test_names_and_models_that_no_file_can_hold_are_refused(network):
+    import keras
+
+    for names, words in ((("a", "a"), "each class once, got 'a' again"), (("", "b"), "printed")):
+        with pytest.raises(InputError, match=words):
+            Classifier.from_function(lambda faces: np.full((len(faces), 2), 0.5), names)
+
+    class Sub(keras.Model):
+        def call(self, faces):
+            return faces
+
+    for model in (Sub(), keras.Sequential([keras.layers.Flatten()])):
+        with pytest.raises(InputError, match=r"got one from None .*from_function\(model"):
+            Classifier.from_model(model, ("a", "b"))
+    function = Classifier.from_function(lambda faces: np.full((len(faces), 2), 0.5), "ab")
+    with pytest.raises(InputError, match=r"a function is no Keras network$"):
+        function.save("a.keras")
 
 
 def test_a_model_of_the_older_project(network, tiny_network, tmp_path):

@@ -51,7 +51,8 @@ class Batches(keras.utils.PyDataset):
             `place` of `training.devices.Devices`; None for one device.
 
     Raises:
-        UsageError: an unknown name, or targets of a kind that cannot be mixed are to be.
+        UsageError: an unknown name, a number out of range, or targets of a kind that cannot be
+            mixed are to be.
     """
 
     def __init__(
@@ -71,6 +72,15 @@ class Batches(keras.utils.PyDataset):
         shares: Any = None,
     ):
         super().__init__(workers=1)
+        shape, least = (split.targets.shape[1],), (batch_size - 1, seed, mixup_alpha, cutmix_alpha)
+        if min(least) < 0 or not 0 <= label_smoothing < 1:
+            raise UsageError(
+                "expected batch_size of at least 1, seed and alphas of at least 0, label_smoothing "
+                f"from 0 to below 1; got {batch_size}, {seed}, {mixup_alpha}, {cutmix_alpha}, "
+                f"{label_smoothing}"
+            )
+        if class_weights is not None and np.shape(class_weights) != shape:
+            raise UsageError(f"expected class_weights of shape {shape}, got {class_weights}")
         self.split = split
         self.batch_size = batch_size
         self.seed = seed

@@ -171,7 +171,7 @@ class FacesOnDisk:
 
 
 def take(faces: np.ndarray | FacesOnDisk, rows: np.ndarray) -> np.ndarray | FacesOnDisk:
-    """Return rows (m,) int of faces: a view where they follow one another, else a copy.
+    """Return rows (m,) int, from 0, of faces: a view where they follow one another, else a copy.
 
     Rows of more than 256 MB that are on disk stay there.
     """

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import os
 import re
 import tarfile
 import zipfile
@@ -88,7 +89,7 @@ def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> F
         InputError: it cannot be read, is damaged or cut off, changes while it is being read, is an
             archive without the CSV file, or `parse_rows` refuses it.
     """
-    source = _find(Path(data_dir)).resolve()
+    source = Path(os.path.realpath(_find(Path(data_dir))))
     folder = cache.cache_folder(cache_dir)
     try:
         stamp = cache.stamp(source)

@@ -1,6 +1,7 @@
 """Own pictures of faces: read as a layout finds them, kept in the cache, divided into splits."""
 
 import hashlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +53,7 @@ def read_folder(
         InputError: no pictures are there, some cannot be read (they are named), the layout has a
             fault, or there are training pictures, but of one class or not of every one.
     """
-    folder = Path(data_dir).resolve()
+    folder = Path(os.path.realpath(data_dir))
     if not folder.is_dir():
         raise InputError(
             f"expected a folder of pictures at {data_dir}, but there is none: give --data_dir"

@@ -10,6 +10,7 @@ from typing import Any
 
 from ferplus_keras.data.cache import stamp
 from ferplus_keras.data.layouts import LAYOUTS, FaceFile, Tree, split_of
+from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.inputs import plain, read_json
@@ -39,7 +40,8 @@ def _faces(folder: Path, shard: str) -> list[FaceFile]:
     with _reading(folder / shard) as opened:
         schema = opened.schema_arrow
         picture = _picture_column(schema)
-        label = next((name for name in LABELS if name in schema.names), None)
+        single = [field.name for field in schema if not field.type.num_fields]
+        label = next((name for name in LABELS if name in single), None)
         if label is None or picture is None:
             raise ValueError(
                 f"expected a column of picture bytes and one of {', '.join(LABELS)}, found "
@@ -47,7 +49,6 @@ def _faces(folder: Path, shard: str) -> list[FaceFile]:
             )
         about = read_json((schema.metadata or {}).get(b"huggingface", "{}"))
         names = about.get("info", {}).get("features", {}).get(label, {}).get("names") or ()
-        single = [field.name for field in schema if not field.type.num_fields]
         columns = [name for name in single if name != picture]
         for group in range(opened.num_row_groups):
             for row, values in enumerate(opened.read_row_group(group, columns).to_pylist()):
@@ -56,7 +57,9 @@ def _faces(folder: Path, shard: str) -> list[FaceFile]:
                 path = f"{shard}#{len(files):07}"
                 fields = {name: "" if cell is None else str(cell) for name, cell in values.items()}
                 found = str(names[code] if known else code).strip()
-                given = split or split_of(fields.get("split", ""))
+                given = split or split_of(named := fields.get("split", ""))
+                if not given and named:
+                    raise ValueError(f"expected a split of {', '.join(SPLITS)}, found {named!r}")
                 files.append(FaceFile(path, found, given, row=(group, row), fields=fields))
     return files
 

@@ -238,7 +238,7 @@ def _array_as_rgb(image: np.ndarray) -> np.ndarray:
         raise InputError(
             f"expected a picture as an array of shape (h, w), (h, w, 3) or (h, w, 4), got {given}"
         )
-    if image.dtype == np.uint16:
+    if image.dtype.kind == "u" and image.dtype.itemsize == 2:
         _refuse_shallow(image.max())
         image = np.rint(image / np.float32(257)).astype(np.uint8)
     elif image.dtype.kind == "f" and image.min() >= 0 and image.max() <= 1:  # false for NaN

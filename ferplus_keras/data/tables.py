@@ -24,8 +24,8 @@ def read_table(
         Line number in the file, and column name to text, of every row; the SHA-256 of the file.
 
     Raises:
-        InputError: the file cannot be read or is not CSV, the header lacks a column, or a row has
-            too few or too many fields.
+        InputError: the file cannot be read or is not CSV, the header lacks or repeats a column, or
+            a row has too few or too many fields.
     """
     name = name or str(path)
     try:
@@ -39,6 +39,8 @@ def read_table(
         raise InputError(f"cannot read {name}: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{name} is not CSV text ({error})") from None
+    if twice := [column for column in header if column and header.count(column) > 1]:
+        raise InputError(f"{name}: expected each column once in line 1, found {twice[0]} again")
     missing = [column for column in columns if column not in header]
     if missing:
         raise InputError(

@@ -134,7 +134,8 @@ class Split(NamedTuple):
         return self.kind.labels(self.targets, probabilities)
 
     def take(self, rows: np.ndarray) -> Split:
-        """Return the split's rows at these positions, (m,) int."""
+        """Return the split's rows at these positions, (m,) int, or under a mask, (n,) bool."""
+        rows = np.arange(len(self.row_ids))[rows]
         columns = self._replace(images=None)._asdict().items()
         taken = {k: v[rows] for k, v in columns if isinstance(v, np.ndarray)}
         return self._replace(images=cache.take(self.images, rows), **taken)

@@ -170,8 +170,8 @@ def _read(folder: Path, name: str, split: str) -> Report:
     if content.get("evaluation_id") not in (None, sha256(run / PREDICTIONS)) or not same_number:
         raise InputError(
             f"{REPORT} in {folder} has {scores['n']} {split} rows and accuracy "
-            f"{scores['accuracy']:.4f}, but {PREDICTIONS} belongs to another evaluation: "
-            f"{len(rows)} rows, {right} of them right; run test.py again"
+            f"{scores['accuracy']:.4f}, but {PREDICTIONS} was changed or belongs to another "
+            f"evaluation: {len(rows)} rows, {right} of them right; run test.py again"
         )
     return Report(name, folder, content, scores, rows)
 

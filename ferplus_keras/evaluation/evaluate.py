@@ -87,8 +87,14 @@ def evaluate(
             wanted = [*map(usual_name, split.class_names)]
             if lacking := [name for name in wanted if name not in columns]:
                 raise InputError(f"expected a column {lacking[0]}, found {', '.join(columns)}")
-            if "row" in columns and [*subject[columns["row"]]] != split.row_ids.tolist():
-                raise InputError("column row: expected the split's `row_ids`, in their order")
+            order = {"row": split.row_ids, "path": split.paths}
+            said = [name for name in order if name in columns and order[name] is not None]
+            for name in said:
+                if [*subject[columns[name]]] != order[name].tolist():
+                    raise InputError(f"column {name}: expected those of the split, in their order")
+            index = getattr(subject, "index", None)
+            if not said and index is not None and not index.is_monotonic_increasing:
+                raise InputError("expected an index in order, or a column row or path")
             others = other_classes(columns, wanted)
             subject = subject[[columns[name] for name in (*wanted, *others)]]
         found = as_probabilities(subject, split.targets.shape, len(others))

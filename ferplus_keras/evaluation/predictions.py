@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection
@@ -78,7 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     add = parser.add_argument
     add("predictions", type=Path, help=".csv, .parquet or .npy file")
-    add_settings(parser, TrainConfig, ("data_dir", "label_rule", "cache_dir", *READING))
+    add_settings(
+        parser, TrainConfig, ("data_dir", "label_rule", "cache_dir", *READING, "class_map")
+    )
     add("--dataset_name", choices=list(DATASETS), help="[FERPlus; without contempt FERPlus7]")
     add("--splits", nargs="+", choices=list(SPLITS), help="[what the file has, but for train]")
     add("--classes", choices=ORDERS, help="order of columns without names")
@@ -96,15 +99,18 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
     require(EVALUATION, "evaluation")
     path = arguments.predictions
     folder = arguments.output_dir or path.with_name(f"{path.stem}_report")
-    if (folder / PREDICTIONS).resolve() == path.resolve():
+    if os.path.realpath(folder / PREDICTIONS) == os.path.realpath(path):
         raise UsageError(f"{path} would be replaced: choose another --output_dir")
     if (table := _read(path)).empty:
         raise InputError(f"{path}: expected one line per face, found none")
     not_known = list(NOT_KNOWN)
     columns = _class_columns(table, arguments.classes, path, not_known)
-    dataset_name = arguments.dataset_name or ("FERPlus" if "contempt" in columns else "FERPlus7")
+    class_map = arguments.class_map
+    eight = "contempt" in columns or class_map
+    dataset_name = arguments.dataset_name or ("FERPlus" if eight else "FERPlus7")
     rule = DATASETS[dataset_name].rule(arguments.label_rule).name
     reading = {name: getattr(arguments, name) for name in READING}
+    reading["class_map"] = class_map
     source = open_source(arguments.data_dir, dataset_name, arguments.cache_dir, **reading)
     if source.label_set.own_pictures:
         classes = respelled(source.class_map, [*table])
@@ -130,7 +136,8 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
         name: evaluation.evaluate_split(source, name, by_rule, found.answers)
         for name, by_rule in by_split.items()
     }
-    report = evaluation.make_report(evaluation.protocol_of(source, rule), [found], evaluations)
+    protocol = evaluation.protocol_of(source, rule, class_map)
+    report = evaluation.make_report(protocol, [found], evaluations)
     report["not_known"] = not_known
     evaluation.write_evaluation(report, evaluations, folder, started)
 

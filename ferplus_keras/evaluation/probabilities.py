@@ -12,8 +12,15 @@ from ferplus_keras.errors import InputError
 
 
 def named_columns(columns: Iterable[Any]) -> dict[str, Any]:
-    """Return class -> column by its name, of other columns too; {} where they are numbered."""
-    found = {usual_name(str(name)): name for name in columns}
+    """Return class -> column by its name, of other columns too; {} where they are numbered.
+
+    Raises InputError where two columns name the same.
+    """
+    found: dict[str, Any] = {}
+    for name in columns:
+        if (usual := usual_name(str(name))) in found:
+            raise InputError(f"expected one column {usual}, found {found[usual]} and {name}")
+        found[usual] = name
     return {} if all(map(str.isdecimal, found)) else found
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ferplus_keras.backend import load_keras
 from ferplus_keras.errors import InputError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+_USED_IN: set[int] = set()  # processes, inherited by forks
 _ORDINARY = 150_000_000  # weights of a network that is built even if its file holds fewer
 
 
@@ -65,10 +67,21 @@ def predictor(model: keras.Model) -> Predict:
     """
     from keras.distribution import distribution
 
+    _USED_IN.add(os.getpid())
+    if len(_USED_IN) > 1:
+        return _refuse
     if devices := distribution():
         return one_at_a_time(devices.predictor(model))
     return one_at_a_time(
         _jitted(model) if keras.backend.backend() == "jax" else model.predict_on_batch
+    )
+
+
+def _refuse(faces: np.ndarray) -> NoReturn:
+    """Say at once what would wait for ever, for threads that only the parent has."""
+    raise InputError(
+        "Keras, which has run in this process's parent, does not run in a forked process: use "
+        "multiprocessing.get_context('spawn'), or an .onnx export"
     )
 
 

@@ -71,7 +71,7 @@ def find_sources(words: Sequence[str], copies: Path | None = None) -> list[Path 
     for word in words:
         names = [word]
         if word == "-":
-            text = sys.stdin.read()
+            text = sys.stdin.read().removeprefix("\ufeff")
             lines = filter(str.strip, text.split("\0" if "\0" in text else "\n"))
             names = [line if os.path.lexists(line) else line.strip() for line in lines]
         for name in names:
@@ -136,9 +136,15 @@ def _files(name: str, copies: Path | None) -> list[Path | str]:
     if path.exists():
         return [plain(path)]
     for pattern in (name, name.replace("[", "[[]")):  # a folder's name may have brackets
-        files = sorted(map(Path, glob.glob(pattern, recursive=True)))
-        if files := [file for file in files if file.is_file()]:
-            return files
+        found: list[Path] = []
+        for path in sorted(map(Path, glob.glob(pattern, recursive=True))):
+            if path.is_file():
+                found.append(path)
+            elif path.is_dir() and "**" not in name:
+                with suppress(InputError):  # it holds neither pictures nor videos
+                    found += _inside(path, copies)
+        if found:
+            return found
     raise InputError(f"no file, folder or pattern match for {name}")
 
 

@@ -44,7 +44,10 @@ async def uploads(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
         reason = getattr(error, "message", str(error))
         status = 413 if "Too many files" in reason else 422
         raise Refused(status, f"cannot read the form: {reason}") from None
-    files = [each for _, each in form.multi_items() if isinstance(each, UploadFile)]
+    for name, each in form.multi_items():
+        if not isinstance(each, UploadFile):
+            raise Refused(422, f"settings belong into the address, as in ?{name}=…, not the form")
+    files = [each for _, each in form.multi_items()]
     if not files:
         raise Refused(422, "the form holds no file; expected pictures in the field 'files'")
     return [(each.filename or "", await each.read()) for each in files]

@@ -54,18 +54,25 @@ ACCURACIES = {"categorical_accuracy": "accuracy", "multi_target_accuracy": accur
 
 
 def find_loss(
-    name: str, activation: str = "softmax", *, shares: bool = True
+    name: str, activation: str = "softmax", *, shares: bool = True, weighted: bool = False
 ) -> Callable | keras.losses.Loss:
     """Return the loss called `name`, this project's or one of Keras', for a head's activation.
 
     `shares` says that targets add up to 1: of others, TensorFlow's gradient is a wrong one.
+    `weighted` says that there are class weights, which need a loss per row.
 
     Raises:
-        UsageError: there is none of that name that takes targets (b, C).
+        UsageError: there is none of that name that takes targets (b, C), or it cannot be weighted.
     """
     examples = "categorical_crossentropy, categorical_focal_crossentropy or multi_target"
     found = multi_target if name == "multi_target" else _get(keras.losses, "loss", name, examples)
     function = getattr(found, "fn", found)  # of a class, such as CategoricalCrossentropy
+    one_hot = np.eye(3, 8, dtype="float32")
+    if weighted and keras.ops.shape(function(one_hot, one_hot)) != (3,):
+        raise UsageError(
+            f"--loss {name} has one value per batch, on which class weights have no effect: give "
+            "--class_weights none"
+        )
     keras_own = keras.backend.backend() == "tensorflow" and activation == "softmax" and shares
     if function is keras.losses.categorical_crossentropy and not keras_own:
         return crossentropy

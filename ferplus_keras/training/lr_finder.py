@@ -32,7 +32,7 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     """Ramp the learning rate up on real training batches and suggest one.
 
     Writes lr_finder.csv and lr_finder.png into the run's folder; no checkpoint is written and no
-    run is touched. With stages, the rate is for the first one.
+    run is touched. With stages, the rate is for the first one. Computed in float32 for float16.
 
     Args:
         config: settings of the run that the rate is for.
@@ -46,7 +46,9 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     """
     if config.coordinator or (config.num_processes or 1) > 1:
         raise UsageError("find-lr runs in one process; leave out --coordinator and --num_processes")
-    config = dataclasses.replace(resolve(config), overwrite=False)
+    half = config.mixed_precision  # float16's loss scale skips steps, and with them rates
+    half = "none" if half == "float16" else half
+    config = dataclasses.replace(resolve(config), overwrite=False, mixed_precision=half)
     stage = plan_stages(config)[0]
     check_targets(config)
     require_writable(config.run_dir, "--checkpoints_dir")

@@ -85,7 +85,6 @@ def build_network(
 def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
     """Return the network with its starting weights, and the batches it is trained on."""
     split, validation = dataset.splits["train"], dataset.splits["validation"]
-    loss = find_loss(config.loss or split.kind.loss, config.activation, shares=split.kind.mixable)
     kinds = (split.kind, validation.kind)  # where either is of sets, it counts all right classes
     accuracy = next((kind for kind in kinds if not kind.mixable), split.kind).accuracy
     metrics = find_metrics(config.metrics, accuracy, len(split.class_names))
@@ -96,6 +95,12 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
         validation = limit_split(validation, config.limit_validation, config.seed)
         print(f"validating on {len(validation.images)} rows (--limit_validation)")
     weighting = class_weights(config.class_weights, split, config.dataset_name, config.label_rule)
+    loss = find_loss(
+        config.loss or split.kind.loss,
+        config.activation,
+        shares=split.kind.mixable,
+        weighted=weighting is not None,
+    )
     if config.teacher:
         share = 0.5 if config.teacher_weight is None else config.teacher_weight
         split = distil(split, config.teacher, share)

@@ -195,9 +195,8 @@ def plan_stages(config: TrainConfig) -> list[Stage]:
     stages = []
     for epochs, boundary, rate in parts:
         if config.warmup_epochs >= epochs:
-            raise UsageError(
-                f"--warmup_epochs {config.warmup_epochs:g} leaves no epoch of --nepochs {epochs}"
-            )
+            of = f"a stage of {epochs}" if config.stages else f"--nepochs {epochs}"
+            raise UsageError(f"--warmup_epochs {config.warmup_epochs:g} leaves no epoch of {of}")
         stages.append(Stage(boundary, Plan(config.lr_policy, epochs, rate, **shared), 0))
     stages[-1] = dataclasses.replace(stages[-1], early_stopping=config.early_stopping)
     return stages

@@ -21,7 +21,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     """Return the configuration with the defaults filled in that depend on other settings.
 
     Raises:
-        UsageError: the images are too small for the network.
+        UsageError: the images are too small for the network, or layers are named for no penalty.
     """
     spec = MODELS[config.model_name]
     own = {
@@ -36,6 +36,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
         config, **{key: value for key, value in own.items() if getattr(config, key) is None}
     )
     spec.require_size(config.image_size)
+    if config.reg_layers and not config.reg_func:
+        raise UsageError("--reg_layers needs a penalty: give --reg_func l1 or l2")
     return config
 
 

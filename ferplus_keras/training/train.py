@@ -94,8 +94,11 @@ def train(config: TrainConfig) -> Path:
             )
         if done:
             run.write_settings(settings)
+            record = run.record()
+            record.pop("best", None)  # a finished run that goes on has not ended
+            run.write_record(record)
             print(f"resuming {run.folder} after epoch {done}")
-            _remark_changes(run.record())
+            _remark_changes(record)
 
         info = checkpoint_info(config, dataset)
         ends = list(accumulate(stage.plan.epochs for stage in stages))

@@ -198,3 +198,19 @@ def test_sets_of_right_classes_are_not_mixed(setting):
     with pytest.raises(UsageError, match="distributions; each of these is a set of right classes"):
         Batches(split, 4, **{setting: 0.1})
     assert len(Batches(split, 4, draw=False)) == 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"batch_size": 0},
+        {"seed": -1},
+        {"cutmix_alpha": -1},
+        {"label_smoothing": 1.0},
+        {"class_weights": [1, 2]},
+        {"class_weights": {0: 1.0}},
+    ],
+)
+def test_numbers_out_of_range_are_refused(settings):
+    with pytest.raises(UsageError, match="expected "):
+        Batches(numbered_split(8), **{"batch_size": 4} | settings)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ferplus_keras.data.dataset import load_split
 from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.errors import InputError
 from tests.data.csv_files import random_rows, text, votes_lines
@@ -64,6 +65,10 @@ def test_a_wrong_row_is_refused_by_its_number(tmp_path, row, expected):
         (b"<html>\n", "missing Usage"),
         (text(LINES[:1]), "has a header but no rows"),
         (text([line.rpartition(b",")[0] for line in LINES]), "missing NF"),
+        (
+            text([line + b",0" for line in (LINES[0].replace(b"NF", b"NF,NF"), *LINES[1:])])[:-3],
+            "each column once in line 1, found NF again",
+        ),
         (text([LINES[0], b"Training,\xff,0,0,0,0,0,0,0,0,0,0"]), "is not CSV text"),
         (text([LINES[0], b'Training,"a,0,0,0,0,0,0,0,0,0,0']), "is not CSV text"),
         (None, "https://github.com/microsoft/FERPlus"),
@@ -91,3 +96,19 @@ def test_another_file_is_refused(tmp_path, data, expected):
 def test_votes_that_a_spreadsheet_saved_are_read(tmp_path, data):
     (tmp_path / "fer2013new.csv").write_bytes(data)
     np.testing.assert_array_equal(ferplus_votes(tmp_path).opinions, ROWS.votes)
+
+
+def test_votes_that_were_sorted_are_refused(sample_data, tmp_path):
+    """Within the splits, where every other check holds, by a column with few values."""
+    lines = (sample_data / "fer2013new.csv").read_text().splitlines()
+    (tmp_path / "fer2013.csv").symlink_to(sample_data / "fer2013.csv")
+    order = sorted(
+        lines[1:],
+        key=lambda line: (
+            ["Training", "PublicTest", "PrivateTest"].index(line.split(",")[0]),
+            line.split(",")[3],
+        ),
+    )
+    (tmp_path / "fer2013new.csv").write_text("\n".join([lines[0], *order]))
+    with pytest.raises(InputError, match=r"rows of .* were sorted"):
+        load_split(tmp_path, "test")

@@ -525,3 +525,21 @@ def test_what_cannot_be_meant_is_refused_in_one_line(tmp_path, number):
 )
 def test_splits_under_their_usual_names(split, names):
     assert {name: split_of(name) for name in names.split()} == dict.fromkeys(names.split(), split)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"split": "holdout"}, "expected a split of train, validation, test, found 'holdout'"),
+        ({"label": [1]}, "expected a column of picture bytes and one of label"),
+    ],
+)
+def test_a_parquet_table_that_says_something_else_is_refused(tmp_path, change, expected):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as files
+
+    picture = cv2.imencode(".png", np.zeros((48, 48), np.uint8))[1].tobytes()
+    table = pyarrow.Table.from_pylist([{"image": picture, "label": "glad"} | change])
+    files.write_table(table, tmp_path / "faces.parquet")
+    with pytest.raises(InputError, match=expected):
+        read_folder(tmp_path, None)

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from ferplus_keras.data.dataset import duplicate_groups
 from ferplus_keras.data.targets import DISTRIBUTION, ONE_CLASS, RIGHT_SET, Split
@@ -43,3 +44,23 @@ def test_duplicates_are_found_in_faces_of_any_shape():
 def test_a_split_is_shown_in_one_line_without_its_pixels():
     split = Split(np.zeros((3, 48, 48), np.uint8), np.eye(3, 2), np.arange(3), ("calm", "cross"))
     assert repr(split) == ("<Split: images (3, 48, 48), one class of ('calm', 'cross')>")
+
+
+def test_rows_are_taken_as_numpy_takes_them():
+    faces = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    split = Split(faces, np.eye(5, dtype=np.float32), np.arange(5), tuple("abcde"))
+    for rows in (
+        [-1],
+        [-1, 0],
+        [-2, -1],
+        [1, 2],
+        [4, 1],
+        np.arange(5) > 2,
+        [False] * 5,
+        [True] * 5,
+    ):
+        taken = split.take(np.array(rows))
+        np.testing.assert_array_equal(taken.images, faces[rows])
+        np.testing.assert_array_equal(taken.images[:, 0, 0], taken.labels())
+    with pytest.raises(IndexError):
+        split.take(np.array([5]))

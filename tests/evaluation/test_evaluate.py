@@ -107,7 +107,7 @@ def test_another_rule_and_split_on_request(config):
 
 
 def test_classes_that_clash_are_refused(config):
-    with pytest.raises(InputError, match=r"8 classes .*7 .*--dataset_name FERPlus"):
+    with pytest.raises(InputError, match=r"expected 7 .* has 8 .*--dataset_name FERPlus"):
         evaluate(dataclasses.replace(config, dataset_name="FER"))
 
 

@@ -236,6 +236,9 @@ def test_what_cannot_be_used_is_named(table, sample_data, tmp_path, capsys):
     text = table.astype({"fear": object})
     text.loc[4, "fear"] = "much"
     assert "'much'" in said(text)
+    twice = pandas.concat([table, table[classes]], axis=1)
+    assert "each column once in line 1, found neutral again" in said(twice)
+    assert "found neutral and Neutral" in said(table.assign(Neutral=1.0))
     assert "expected a header that names each of neutral" in said(table[["row", "anger"]])
     assert "one line per face, found none" in said(table[:0])
     assert "column image, found none" in said(table.drop(columns="row").assign(image=""))
@@ -304,8 +307,14 @@ def test_evaluate_takes_probabilities_and_a_split(table, sample_data):
     assert evaluate(pandas.DataFrame(values), split) == found
     numbered = sorted_columns.assign(row=split.row_ids)
     assert evaluate(numbered, split) == found
-    with pytest.raises(InputError, match="row_ids"):
-        evaluate(numbered[::-1], split)
+    for lines, words in (
+        (numbered[::-1], "column row: expected"),
+        (sorted_columns[::-1], "an index"),
+    ):
+        with pytest.raises(InputError, match=words):
+            evaluate(lines, split)
+    with pytest.raises(InputError, match="one column happiness, found happiness and Happy"):
+        evaluate(sorted_columns.assign(Happy=0.0), split)
     without = load_split(sample_data, "test", "FERPlus7")
     kept = sorted_columns[np.isin(split.row_ids, without.row_ids)]
     shares = kept[list(without.class_names)]
@@ -386,3 +395,26 @@ def test_own_pictures_may_lack_classes_that_the_predictions_have(tmp_path, names
         assert again[name] == found.scores()[name]
     pandas.read_csv(tmp_path / "predictions.csv").assign(note="").to_csv(tmp_path / "index.csv")
     assert scored(tmp_path / "index.csv", data, "--dataset_name", "Folder")[0] == again
+
+
+def test_merged_classes_are_scored_by_their_map(table, sample_data, tmp_path):
+    names = {"good": ["happiness", "surprise"], "bad": ["anger", "sadness", "fear"]}
+    class_map = [f"{name}={'+'.join(parts)}" for name, parts in names.items()]
+    split = load_split(sample_data, "test", class_map=class_map)
+    values = pandas.DataFrame({name: table[parts].sum(axis=1) for name, parts in names.items()})
+    values = values.div(values.sum(axis=1), axis=0).assign(row=table["row"])
+    values.to_csv(tmp_path / "mine.csv", index=False)
+    found, _ = scored(tmp_path / "mine.csv", sample_data, "--class_map", *class_map)
+    kept = values.set_index("row").loc[split.row_ids, list(names)].to_numpy()
+    assert found["n"] == len(split.images) < len(table)
+    assert found["accuracy"] == np.mean(kept.argmax(axis=1) == split.labels())
+
+
+def test_a_table_of_own_pictures_goes_by_its_paths(tmp_path):
+    write_faces(tmp_path, {f"train/{name}": 4 for name in ("glad", "grim")})
+    split = load_split(tmp_path, "train", "Folder")
+    values = np.random.default_rng(0).dirichlet(np.ones(len(split.class_names)), len(split.images))
+    own = pandas.DataFrame(values, columns=split.class_names).assign(path=split.paths)
+    assert evaluate(own, split) == evaluate(values, split)
+    with pytest.raises(InputError, match="column path: expected those of the split"):
+        evaluate(own[::-1], split)

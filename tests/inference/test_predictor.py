@@ -5,6 +5,7 @@ import io
 import pickle
 
 import numpy as np
+import pandas
 import pytest
 from PIL import Image
 
@@ -56,6 +57,10 @@ def test_pictures_come_as_paths_arrays_and_pillow_images_one_or_many(light, pict
     assert predictor(np.stack([picture, empty])) == [expected, []]
     assert predictor(iter([empty])) == [[]]
     assert predictor([]) == []
+    assert predictor(np.array([str(tmp_path / "a.png")])) == [expected]
+    assert predictor(pandas.DataFrame({"path": [tmp_path / "a.png"]})["path"]) == [expected]
+    deep = picture.astype(np.uint16) * 257
+    assert predictor(deep.astype(">u2")) == predictor(deep) == [expected]
     with Image.open(tmp_path / "a.png") as opened, (tmp_path / "a.png").open("rb") as file:
         assert predictor([opened, file, io.BytesIO(content)]) == [expected] * 3
     assert predictor(content) == predictor(bytearray(content)) == [expected]
@@ -103,7 +108,7 @@ def test_a_tensor_is_one_array(light):
         (np.array(7), r"got \(\)"),
         (np.zeros((2, 2, 4, 5, 3), np.uint8), r"got \(2, 4, 5, 3\)"),
         (np.zeros((2, 3, 40, 50), np.uint8), r"got \(3, 40, 50\)"),
-        (np.array(["a.png"]), "got an array of <U5"),
+        (np.array([["a.png"]]), "got an array of <U5"),
         (Tensor(None), "cannot make an array of Tensor: can't convert cuda:0"),
     ],
 )

@@ -28,6 +28,7 @@ def folder(tmp_path, monkeypatch):
         (["."], ["a.PNG", "b.jpg", "below/c.webp", "clip.mp4"]),
         (["b.jpg", "notes.txt"], ["b.jpg", "notes.txt"]),  # what is named is tried
         (["*.jpg", "./b.jpg", "**/*.webp"], ["b.jpg", "below/c.webp"]),
+        (["b*"], ["b.jpg", "below/c.webp"]),  # as a shell expands it
         (["below", "b.jpg"], ["below/c.webp", "b.jpg"]),
         ([".hidden.jpg"], [".hidden.jpg"]),
     ],

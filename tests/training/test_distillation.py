@@ -167,7 +167,7 @@ def test_a_teacher_of_other_classes_is_refused_before_any_is_asked(config, teach
     monkeypatch.setattr(
         Classifier, "probabilities", lambda *_, **__: pytest.fail("a teacher is asked")
     )
-    with pytest.raises(InputError, match="7 classes"):
+    with pytest.raises(InputError, match="has 7"):
         train(dataclasses.replace(config, teacher=paths))
     assert not (config.run_dir / "config.yaml").exists()
 

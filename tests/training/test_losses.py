@@ -116,3 +116,12 @@ def test_accuracy_is_always_among_the_metrics():
     for name in ("f3", "sparse_categorical_accuracy", "MeanIoU", "Mean", "Sum"):
         with pytest.raises(UsageError, match=f"metric of one-hot targets, .*; got '{name}'"):
             find_metrics((name,), "categorical_accuracy")
+
+
+@pytest.mark.parametrize("name", ["dice", "tversky", "Dice"])
+def test_a_loss_of_the_whole_batch_takes_no_class_weights(name):
+    find_loss(name)
+    with pytest.raises(UsageError, match=f"--loss {name} has one value per batch"):
+        find_loss(name, weighted=True)
+    for other in ("multi_target", "categorical_focal_crossentropy", "mse", "KLDivergence"):
+        find_loss(other, weighted=True)

@@ -107,3 +107,12 @@ def test_suggestion_is_a_tenth_of_the_best_rate():
     assert suggest(rates, losses) == pytest.approx(best / 10)
     with pytest.raises(InputError, match="not a number"):
         suggest(rates, [float("nan")] * 3)
+
+
+def test_float16_skips_no_rate(config, tmp_path):
+    """Its loss scale would skip steps, and with them rates."""
+    tables = []
+    for half in ("none", "float16"):
+        find_learning_rate(dataclasses.replace(config, mixed_precision=half), steps=10)
+        tables.append((tmp_path / "trial" / "lr_finder.csv").read_text())
+    assert tables[0] == tables[1]

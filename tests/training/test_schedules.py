@@ -167,7 +167,11 @@ def test_a_malformed_stage_is_refused(text):
     ("settings", "said"),
     [
         ({"lr_policy": "plateau", "warmup_epochs": 1}, "needs a planned --lr_policy"),
-        ({"lr_policy": "cosine", "warmup_epochs": 5, "nepochs": 5}, "leaves no epoch"),
+        ({"lr_policy": "cosine", "warmup_epochs": 5, "nepochs": 5}, "no epoch of --nepochs 5"),
+        (
+            {"lr_policy": "cosine", "warmup_epochs": 1, "stages": ("9:0:1", "1:0:1")},
+            "leaves no epoch of a stage of 1",
+        ),
     ],
 )
 def test_refusals(settings, said):

@@ -889,3 +889,26 @@ def test_the_losses_of_the_curves_are_plain_numbers(losses, shown, tmp_path, mon
     labels = {label.get_text() for label in drawn[0].axes[1].get_yticklabels(which="both")}
     assert shown <= labels
     assert not any("$" in label for label in labels)
+
+
+def test_a_finished_run_that_goes_on_is_interrupted_until_its_end(config, monkeypatch):
+    config = dataclasses.replace(config, early_stopping=0, limit_train=96, nepochs=1)
+    run, more = Run(train(config)), dataclasses.replace(config, resume=True, nepochs=2)
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ferplus_keras.training.train._finish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(more)
+    assert run.is_interrupted
+    train(more)
+    assert run.is_trained
+    assert run.record()["epochs"] == 2
+    assert load_checkpoint(run / "final_model.keras")[1].epoch == 2
+
+
+def test_layers_that_are_named_for_no_penalty_are_refused(config):
+    with pytest.raises(UsageError, match="--reg_layers needs a penalty: give --reg_func l1 or l2"):
+        train(dataclasses.replace(config, reg_layers=("no_such_layer",)))
