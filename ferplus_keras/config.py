@@ -113,7 +113,7 @@ class TrainConfig(Config):
     model_name: str = setting("Network", "ResNet50", known=MODELS, group="network")
     weights: str | None = setting(
         "Starting weights: the name of published ones ('vggface2', 'imagenet', 'dlib' or, for "
-        "FastFER and DlibResNet, 'ferplus', looked for in $FERPLUS_WEIGHTS_DIR and "
+        "FastFER, CompactFER and DlibResNet, 'ferplus', looked for in $FERPLUS_WEIGHTS_DIR and "
         "~/.keras/models, else downloaded or read from their package), 'none' (random), "
         "hf://USER/NAME of the Hugging Face Hub, or the path of a run folder or of an .h5, .hdf5, "
         ".keras, .weights.h5, .dat or .bin file. Default: the network's own where there are any."

@@ -99,7 +99,7 @@ def sweep(plan: Plan, folder: Path, workers: int = 1, program: Sequence[str] = T
         print(f"all trials: {folder / 'sweep.csv'}, {folder / 'sweep.png'}")
         name = f"{folder.resolve().name}_best"
         words = ["--config", str(folder / "best.yaml"), "--name", name]
-        print(f"train the best: python train.py {shlex.join(words)}")
+        print(f"train the best: python -m ferplus_keras train {shlex.join(words)}")
     elif (table["state"] == "failed").all():
         raise InputError(
             f"every trial failed ({folder / 'sweep.csv'} says why); remove {folder} to start again"

@@ -46,9 +46,9 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     """
     if config.coordinator or (config.num_processes or 1) > 1:
         raise UsageError("find-lr runs in one process; leave out --coordinator and --num_processes")
-    half = config.mixed_precision  # float16's loss scale skips steps, and with them rates
-    half = "none" if half == "float16" else half
-    config = dataclasses.replace(resolve(config), overwrite=False, mixed_precision=half)
+    config = dataclasses.replace(resolve(config), overwrite=False)
+    if config.mixed_precision == "float16":  # its loss scale skips steps, and with them rates
+        config = dataclasses.replace(config, mixed_precision="none")
     stage = plan_stages(config)[0]
     check_targets(config)
     require_writable(config.run_dir, "--checkpoints_dir")

@@ -113,7 +113,8 @@ def pretrain(config: TrainConfig) -> Path:
         info = dataclasses.replace(checkpoint_info(config, dataset), epoch=stage.plan.epochs)
         save_checkpoint(model, run / FINAL, info)
         run.write_record(run.record() | progress.record())
-    print(f"train on: python train.py --model_name {config.model_name} --weights {run / FINAL}")
+    network = config.model_name
+    print(f"train on: python -m ferplus_keras train --model_name {network} --weights {run / FINAL}")
     return run.folder
 
 

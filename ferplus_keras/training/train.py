@@ -170,7 +170,7 @@ def train(config: TrainConfig) -> Path:
             words = ["--checkpoints_dir", config.checkpoints_dir, "--name", config.name]
             said = f"\nstopped; finished epochs: {len(history.rows)}"
             if begun:
-                said += f"; continue with: python train.py {shlex.join(words)} --resume"
+                said += f"; continue: python -m ferplus_keras train {shlex.join(words)} --resume"
             print(said, file=sys.stderr)
             history.draw()
             raise
@@ -290,5 +290,5 @@ def _finish(run: Run, model: keras.Model, info: Any, history: Any, progress: Any
     print(
         f"best validation accuracy {best['val_accuracy']:.4f} in epoch {best['epoch']}\n"
         f"curves: {run / CURVES}\n"
-        f"evaluate: python test.py --checkpoint_path {run / MAX_ACCURACY}"
+        f"evaluate: python -m ferplus_keras test --checkpoint_path {run / MAX_ACCURACY}"
     )
