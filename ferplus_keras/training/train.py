@@ -71,7 +71,7 @@ def train(config: TrainConfig) -> Path:
     with own_run(run) as run, run.writing():
         dataset, config = read_dataset(config)
         print(format_label_counts(dataset.counts), flush=True)
-        done, stopped = _finished_epochs(config, run, dataset, stages)
+        finished, ended_early = _finished_epochs(config, run, dataset, stages)
 
         load_keras()
         from ferplus_keras.models.freeze import freeze_before
@@ -86,18 +86,18 @@ def train(config: TrainConfig) -> Path:
             freeze_before(model, stage.freeze_before)
         found = {"data_dir": os.path.abspath(config.data_dir), "batch_size": batches.batch_size}
         settings = to_plain(config) | found
-        loaded = done and prepared.loaded  # for the frozen layers, which the state lacks
+        loaded = finished and prepared.loaded  # for the frozen layers, which the state lacks
         if loaded and _digests([run.record().get("weights")]) != [loaded.sha256]:
             raise InputError(
                 f"--resume: the weights in {loaded.path} are not the ones that {run.folder} "
                 f"began with (SHA-256 in {RECORD})"
             )
-        if done:
+        if finished:
             run.write_settings(settings)
             record = run.record()
             record.pop("best", None)  # a finished run that goes on has not ended
             run.write_record(record)
-            print(f"resuming {run.folder} after epoch {done}")
+            print(f"resuming {run.folder} after epoch {finished}")
             _remark_changes(record)
 
         info = checkpoint_info(config, dataset)
@@ -108,20 +108,20 @@ def train(config: TrainConfig) -> Path:
             hooks.SaveBest(run / MAX_ACCURACY, "val_accuracy", info, model),
             hooks.SaveBest(run / MIN_LOSS, "val_loss", info, model),
         ]
-        begun = bool(done)
+        begun = bool(finished)
         named = config.loggers if run.folder == config.run_dir else ()  # one process logs
         logging = [logger for name in named for logger in LOGGERS[name](run, settings)]
         try:
             with hooks.Interruptible() as interruptible, closing(progress):
                 for stage, begin, end in zip(stages, [0, *ends], ends, strict=False):
-                    if end < done:
+                    if end < finished:
                         continue
                     boundary = compile_stage(config, prepared, stage)
                     network, data = model, nullcontext((batches, prepared.validation))
                     if copies := config.cache_features:
                         frozen, network = cut_network(prepared, boundary)
                         data = cached(prepared, frozen, copies, cache_folder(config.cache_dir))
-                    if stage is stages[0] and not done:
+                    if stage is stages[0] and not finished:
                         if boundary.frozen_layers and not prepared.loaded:
                             print(
                                 f"warning: {boundary.frozen_layers} layers stay frozen at random "
@@ -139,8 +139,8 @@ def train(config: TrainConfig) -> Path:
                         watched.append(
                             keras.callbacks.EarlyStopping("val_accuracy", 0, patience, mode="max")
                         )
-                    state = SaveState(run, watched, restore=begin < done)
-                    if done == end or stopped:  # a complete stage only hands its weights on
+                    state = SaveState(run, watched, restore=begin < finished)
+                    if finished == end or ended_early:  # a complete stage only hands its weights on
                         state.set_model(network)
                         state.on_train_begin()
                         # As the end of `fit` does: a moving average becomes the weights.
@@ -151,7 +151,7 @@ def train(config: TrainConfig) -> Path:
                             training,
                             validation_data=validation,
                             epochs=end,
-                            initial_epoch=max(begin, done),
+                            initial_epoch=max(begin, finished),
                             # In the order in which they must see the end of an epoch.
                             callbacks=[
                                 interruptible,
