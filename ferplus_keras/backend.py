@@ -77,13 +77,30 @@ def hide_gpus() -> None:
 
 
 def load_keras(num_gpus: int = 1) -> None:
-    """Import Keras on the backend that `choose_backend` chooses, without TensorFlow's notices."""
+    """Import Keras on the backend that `choose_backend` chooses, without TensorFlow's notices.
+
+    Raises InputError in a fork of a process that has done so; or as `choose_backend`.
+    """
+    _loaded_in.append(os.getpid())
+    refuse_fork(_loaded_in[0])
     choose_backend(num_gpus)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # advice on functions that are Keras'
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "keras" not in sys.modules:
         with leaving_out(b"absl::InitializeLog", b"oneDNN custom operations"):
             import keras  # noqa: F401
+
+
+_loaded_in: list[int] = []  # processes, of which a fork inherits its parent
+
+
+def refuse_fork(owner: int) -> None:
+    """Refuse to go on in a fork of the process `owner`: it would wait for its parent's threads."""
+    if os.getpid() != owner:
+        raise InputError(
+            "a network does not run in a forked process, unless it is an .onnx export: use "
+            "multiprocessing.get_context('spawn')"
+        )
 
 
 @contextmanager

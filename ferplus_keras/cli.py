@@ -124,11 +124,13 @@ def _arguments(add_arguments: Callable[[LineParser], Callable[[Any], Any]]) -> P
 
 
 def _module(verb: str) -> Parse:
-    """Return a parser of a command whose module has `add_arguments(parser)`."""
+    """Return a parser of a command whose module has `add_arguments(parser)` and `DESCRIPTION`."""
 
     def add_arguments(parser: LineParser) -> Callable[[Any], Any]:
         function = _function(verb)
-        import_module(function.__module__).add_arguments(parser)
+        module = import_module(function.__module__)
+        parser.description = module.DESCRIPTION
+        module.add_arguments(parser)
         return function
 
     return _arguments(add_arguments)
@@ -208,9 +210,9 @@ def _sample_data(parser: LineParser) -> Callable[[Any], Any]:
 
 
 def _sweep(prog: str, argv: Sequence[str]) -> Parsed:
-    from ferplus_keras.sweep import add_arguments, run_command
+    from ferplus_keras.sweep import DESCRIPTION, add_arguments, run_command
 
-    parser = LineParser(prog=prog)
+    parser = LineParser(prog=prog, description=DESCRIPTION)
     add_arguments(parser)
     arguments, train_flags = parser.parse_known_args(argv)
     return partial(run_command, arguments), train_flags

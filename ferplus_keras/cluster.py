@@ -21,15 +21,10 @@ SIZES = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Join the other processes of a job, before JAX computes anything.
+    """Join the other processes of a job, before JAX computes anything; arguments as the flags.
 
     Without a coordinator, JAX detects Slurm, Open MPI and Kubernetes. From then on only process 0
     prints on standard output.
-
-    Args:
-        coordinator: host:port of process 0; None where the cluster says it.
-        num_processes: how many there are; 1 declines what the cluster says.
-        process_id: from 0.
 
     Raises:
         UsageError: a part is missing, or the backend is not JAX.

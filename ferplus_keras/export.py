@@ -38,11 +38,8 @@ the mean of their probabilities (docs/export.md)."""
 ExportFaces = tuple[str, np.ndarray, Callable[[np.ndarray], np.ndarray] | None, np.ndarray]
 """The name of where faces come from; faces, labels and calibration as `export` takes them."""
 
-CALIBRATION = 500
-"""Faces on which int8 measures its ranges."""
-
-EXPORTS = tuple(name for name, form in FORMATS.items() if form.precisions)
-"""Names of the formats that can be written."""
+CALIBRATION = 500  # faces on which int8 measures its ranges
+EXPORTS = tuple(name for name, form in FORMATS.items() if form.precisions)  # that can be written
 
 TOLERANCE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.3, "int8": 1.0}
 """Largest difference of a probability from the checkpoint's that an export may have: ten times the
@@ -58,7 +55,6 @@ NOISE = (b"fully_quantize:", b"XNNPACK delegate", b"absl::InitializeLog")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `export`."""
-    parser.description = DESCRIPTION
     add = parser.add_argument
     text = "file, or a run folder: its best model; several are averaged"
     add("--checkpoint_path", required=True, nargs="+", metavar="PATH", help=text)
@@ -296,8 +292,10 @@ def exportable(members: Sequence[Classifier], tta: str = "none") -> keras.Model:
         inputs = ops.concatenate([ops.take(flat, of, axis=1) for of in places])
         inputs = ops.reshape(inputs, (-1, *shape))
     answers = []
-    for member in members:
-        found = member.network(inputs, training=False)
+    for number, member in enumerate(members):
+        given, answer = member.network.inputs, member.network.outputs[0]
+        renamed = keras.Model(given, answer, name=f"member_{number}")  # two of a name clash
+        found = renamed(inputs, training=False)
         found = ops.mean(ops.reshape(found, (views, -1, found.shape[1])), axis=0)
         found = ops.take(found, np.array(member.columns), axis=1)
         answers.append(found / ops.sum(found, axis=1, keepdims=True) if members[1:] else found)

@@ -14,6 +14,8 @@ class Lazy:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("_"):  # what looks into objects asks for such names
+            raise AttributeError(attribute)
         return getattr(import_module(self._name), attribute)
 
 

@@ -7,11 +7,7 @@ from typing import Any
 
 
 def progress_bar(**options: Any):
-    """Return a tqdm bar that vanishes when done and does not flood a log file.
-
-    Args:
-        **options: as for `tqdm.tqdm`.
-    """
+    """Return a tqdm bar, with tqdm's options, that vanishes when done and floods no log file."""
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()

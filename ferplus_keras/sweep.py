@@ -48,7 +48,6 @@ PICTURE_SECONDS = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `sweep`; what it does not know are train.py's flags."""
-    parser.description = DESCRIPTION
     count = Number(int, low=1)
     parser.add_argument("--config", type=Path, required=True, metavar="YAML", help="the sweep")
     parser.add_argument("--sweep_dir", type=Path, help="its folder [sweeps/NAME of NAME.yaml]")
@@ -301,6 +300,7 @@ class Trials:
                 figure.set(figwidth=max(8, 2.6 * len(search)), figheight=4.8, dpi=120)
                 for axes in figure.axes:
                     plt.setp(axes.get_xticklabels(), rotation=30, ha="right")
+                    axes.tick_params(axis="x", which="minor", labelbottom=False)
                 figure.canvas.draw()
                 strips.append(np.array(figure.canvas.buffer_rgba()))
                 plt.close(figure)

@@ -279,10 +279,27 @@ def test_classifiers_without_file_or_model_are_not_pickled():
 
 def test_keras_does_not_run_in_a_fork_of_a_process_in_which_it_ran(network, tmp_path, monkeypatch):
     network.save(tmp_path / "a.keras")
-    monkeypatch.setattr("ferplus_keras.formats.keras._USED_IN", {-1})
-    child = Classifier.open(tmp_path / "a.keras")  # where a pool's workers get an error, they die
-    with pytest.raises(InputError, match=r"does not run in a forked process: use .*'spawn'"):
-        child.probabilities(np.zeros((1, *child.face_shape), np.uint8))
+    shown = np.zeros((1, *network.face_shape), np.uint8)
+    network.probabilities(shown)
+
+    def said(sender):
+        for attempt in (
+            lambda: network.probabilities(shown),
+            lambda: Classifier.open(network.path),
+        ):
+            with pytest.raises(InputError) as caught:
+                attempt()
+            sender.send(str(caught.value))
+
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(target=said, args=(sender,))
+    child.start()
+    try:
+        for _ in range(2):
+            assert receiver.poll(300), "the forked process does not answer"
+            assert "does not run in a forked process" in receiver.recv()
+    finally:
+        child.kill()
 
 
 def test_names_and_models_that_no_file_can_hold_are_refused(network):

@@ -448,6 +448,16 @@ def test_an_ensemble_is_exported_with_its_views(kind, tta, exported, tiny_checkp
     np.testing.assert_allclose(found, (first + second) / 2, atol=1e-5)
 
 
+def test_members_may_have_one_name_and_networks_of_one(exported, tiny_checkpoint, tmp_path):
+    exported("onnx")
+    files = [tiny_checkpoint, shutil.copy(tiny_checkpoint, tmp_path / "b.keras")]
+    target = tmp_path / "both.onnx"
+    assert (
+        export_module.export([*map(Path, files)], target, "onnx", "float32", drawn(9)).difference
+        < 1e-5
+    )
+
+
 def test_an_ensemble_needs_a_place_and_the_same_classes(tiny_checkpoint, tmp_path, capsys):
     other = other_checkpoint(tmp_path / "other.keras", ("glad", "sad"))
     line = f"export --checkpoint_path {tiny_checkpoint} {other} --format onnx"

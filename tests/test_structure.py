@@ -1,6 +1,7 @@
 """The architecture: imports go one way, modules stay readable, nothing slow is loaded early."""
 
 import ast
+import copy
 import graphlib
 import re
 import statistics
@@ -12,7 +13,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-LARGEST = 19_094
+LARGEST = 19_093
 """Lines of the package. Lower it when the package shrinks; the aim is 12,000."""
 
 PACKAGE = REPOSITORY / "ferplus_keras"
@@ -172,3 +173,12 @@ def test_what_is_public_has_types():
 @pytest.mark.parametrize("name", ["train.py", "test.py", "predict.py"])
 def test_scripts_at_the_top_are_a_few_lines(name):
     assert len(Path(REPOSITORY / name).read_text().splitlines()) <= 10
+
+
+def test_lazy_modules_can_be_looked_into_and_copied():
+    from ferplus_keras.lazy import Lazy
+
+    module = Lazy("colorsys")
+    assert module.rgb_to_hsv(1, 0, 0) == (0.0, 1.0, 1)
+    assert not hasattr(Lazy("not_installed_at_all"), "__wrapped__")
+    assert copy.deepcopy(module).rgb_to_hsv(1, 0, 0) == (0.0, 1.0, 1)

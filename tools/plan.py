@@ -158,10 +158,9 @@ class _Reader:
             raise unknown(f"recipe in {self.path}", entry["recipe"], known)
         config = _checked(recipe, settings)
         if self.pilot:
-            short = {"nepochs": 1, "limit_train": 256, "warmup_epochs": 0}
-            if config.stages:
-                short["stages"] = ["1:" + stage.split(":", 1)[1] for stage in config.stages]
-            settings = settings | short
+            stages = ["1:" + stage.split(":", 1)[1] for stage in config.stages or ()]
+            epochs = {"stages": stages} if stages else {"nepochs": 1}
+            settings = settings | epochs | {"limit_train": 256, "warmup_epochs": 0}
             config = _checked(recipe, settings)
         starts = {
             key: value

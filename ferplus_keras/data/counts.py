@@ -14,6 +14,7 @@ from ferplus_keras.data.fer2013 import Fer2013Missing
 from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.data.targets import Labels, find_class_map
 from ferplus_keras.emotions import FACE_SIZE, SPLITS
+from ferplus_keras.errors import InputError
 from ferplus_keras.files import replacing
 from ferplus_keras.inputs import cell
 from ferplus_keras.progress import aligned
@@ -53,12 +54,14 @@ def label_counts(
         source = Source(label_set, ferplus_votes(data_dir), classes)
     labels = source.label(rule)
     if output:
-        write_labels(output, source, labels, rule.kind.labels(labels.targets))
+        write_labels(output, source, labels, rule.kind.labels(labels.targets, source.votes()))
     return source.counts(rule, rule, labels)
 
 
 def write_labels(path: Path, source: Source, labels: Labels, best: np.ndarray) -> None:
     """Write the rows that are kept, so that any program can train on exactly these.
+
+    What `path` holds already is replaced if it was written here, else refused by InputError.
 
     A CSV file with a line per row: split, row (of fer2013.csv, from 0, or place in the sorted list
     of own pictures), image (its name in fer2013new.csv, or path), label (of the class `best`, (n,)
@@ -67,6 +70,9 @@ def write_labels(path: Path, source: Source, labels: Labels, best: np.ndarray) -
     names, given = source.class_names, source.rows
     images = given.names if given.paths is None else given.paths
     encoding = {"encoding": "utf-8", "errors": "surrogateescape"}
+    begins = "split,row,image,label,"
+    if path.is_file() and not path.open("rb").read(len(begins)) == begins.encode():
+        raise InputError(f"{path} would be replaced: choose another --output")
     with replacing(path) as temporary, temporary.open("w", newline="", **encoding) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["split", "row", "image", "label", *names])

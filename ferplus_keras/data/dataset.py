@@ -148,11 +148,11 @@ class Source:
         )
         return every_row.take(row_ids)
 
-    def votes(self, split: Split) -> np.ndarray | None:
-        """Return the votes for each class on a split's rows, (n, C) int; None without votes."""
+    def votes(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray | None:
+        """Return the votes for each class on rows (n,) int, (n, C) int; None without votes."""
         if not self.label_set.uses_votes:
             return None
-        votes = self.rows.opinions[split.row_ids]
+        votes = self.rows.opinions[rows]
         columns = [[VOTE_COLUMNS.index(name) for name in old] for old in self.class_map.values()]
         return np.stack([votes[:, chosen].sum(axis=1) for chosen in columns], axis=1)
 

@@ -4,7 +4,7 @@ Barsoum, Zhang, Canton Ferrer, Zhang: "Training Deep Networks for Facial Express
 with Crowd-Sourced Label Distribution", ICMI 2016.
 """
 
-import os
+import re
 import sys
 from pathlib import Path
 
@@ -28,7 +28,6 @@ WHERE_TO_GET_IT = (
 
 _SPLIT_OF = {usage: name for name, usage in SPLITS.items()}
 _VOTE_COUNTS = {text: count for count in range(11) for text in (str(count), f"{count}.0")}
-_NAMES_FALL = 4  # places where a row's image name is before that of the row above, as published
 _BY_VOTES = {"rules": LABEL_RULES, "uses_votes": True}
 _WITHOUT_CONTEMPT = [name for name in FERPLUS_CLASSES if name != "contempt"]
 
@@ -49,12 +48,11 @@ def ferplus(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
     Raises:
         InputError: a file is missing or damaged, or they do not belong together.
     """
-    folder = Path(os.path.realpath(data_dir))
+    folder = Path(data_dir).absolute()
     files = [] if (folder / VOTES_FILE).is_file() else written_by_microsoft(folder)
     if files:
         print(f"{folder.name}: {len(files):,} pictures, read as {MICROSOFT}", file=sys.stderr)
-        shape = (FACE_SIZE, FACE_SIZE)
-        pictures, _ = read_pictures(folder, files, shape, cache_folder(cache_dir))
+        pictures, _ = read_pictures(folder, files, (FACE_SIZE,) * 2, cache_folder(cache_dir))
         splits = np.array([file.split for file in files])
         paths = np.array([file.path for file in files])
         opinions = np.array([file.label.split() for file in files], int)
@@ -78,12 +76,10 @@ def ferplus(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
             f"{names} in {data_dir} have {counts[0]} and {counts[1]} rows: row {min(counts) + 1} "
             "is in only one of them; the shorter file may be cut off: download it again"
         )
-    named = votes.names[votes.names != ""]
-    if np.count_nonzero(named[1:] < named[:-1]) > _NAMES_FALL:
-        raise InputError(
-            f"{names} in {data_dir} do not match: the rows of {VOTES_FILE} were sorted, as its "
-            "'Image name' shows; download it again, with its rows in the original order"
-        )
+    digits = (re.sub(r"\D", "", name) for name in votes.names)
+    if (np.diff([int(number) for number in digits if number]) < 0).sum() > 4:  # as published
+        fault = f"{VOTES_FILE} was sorted, as 'Image name' shows; download it again, in its order"
+        raise InputError(f"{names} in {data_dir} do not match: {fault}")
     return votes._replace(images=fer.images, hashes=fer.hashes | votes.hashes)
 
 

@@ -39,14 +39,14 @@ def read_table(
         raise InputError(f"cannot read {name}: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{name} is not CSV text ({error})") from None
-    if twice := [column for column in header if column and header.count(column) > 1]:
-        raise InputError(f"{name}: expected each column once in line 1, found {twice[0]} again")
     missing = [column for column in columns if column not in header]
     if missing:
         raise InputError(
             f"{name}: expected the columns {', '.join(columns)} in line 1; missing "
             f"{', '.join(missing)}; found {', '.join(header) or 'nothing'}"
         )
+    if twice := [column for column in header if column and header.count(column) > 1]:
+        raise InputError(f"{name}: expected each column once in line 1, found {twice[0]} again")
     table = []
     for line, fields in rows:
         if any(fields):

@@ -31,8 +31,8 @@ class TargetKind:
         """Return the class against which each prediction is scored, (n,) int64.
 
         A prediction is right where its most probable class is this one; its log loss is that of
-        this class's probability. `probabilities` are (n, C), or None for the class that describes
-        the row best.
+        this class's probability. `probabilities` are (n, C), votes for the class that describes
+        the row best, or None.
         """
         return targets.argmax(axis=1)
 

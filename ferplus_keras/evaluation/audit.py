@@ -13,7 +13,7 @@ import numpy as np
 from ferplus_keras.arguments import add_settings
 from ferplus_keras.config import DATA, TrainConfig
 from ferplus_keras.data.dataset import Source, open_source
-from ferplus_keras.data.labels import Labels
+from ferplus_keras.data.labels import LabelRule
 from ferplus_keras.emotions import SPLITS, VOTE_COLUMNS
 from ferplus_keras.evaluation.metrics import vote_entropy, vote_shares
 from ferplus_keras.files import replacing, require_writable, write_json
@@ -22,12 +22,12 @@ from ferplus_keras.lazy import pandas
 from ferplus_keras.run import READING
 from ferplus_keras.templates import png, render, write_page
 
+DESCRIPTION = "Inspect votes, labels, duplicates and leaks; write audit.html and lists."
 SHOWN = 12  # samples of each class, and rows or groups of each kind, that are named or drawn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `audit`."""
-    parser.description = "Inspect votes, labels, duplicates and leaks; write audit.html and lists."
     add_settings(parser, TrainConfig, DATA)
     parser.add_argument("--output_dir", type=Path, default=Path("audit"), help="[audit]")
 
@@ -50,7 +50,7 @@ def audit(arguments: argparse.Namespace) -> None:
         fer2013 = open_source(arguments.data_dir, "FER", arguments.cache_dir).rows
         fer = np.take(fer2013.class_names, fer2013.opinions.argmax(axis=1))
         title = "FER2013 and FER+"
-    table = examine(source, source.label(rule), fer)
+    table = examine(source, rule, fer)
     if source.rows.paths is not None:
         # As objects: pandas' strings must be UTF-8, file names need not be.
         table["path"] = pandas.Series(map(cell, source.rows.paths), dtype=object)
@@ -62,10 +62,11 @@ def audit(arguments: argparse.Namespace) -> None:
     print(f"\naudit.html, audit.json, rows.csv and lists for --exclude are in {folder}")
 
 
-def examine(source: Source, labels: Labels, fer: np.ndarray | None = None) -> pandas.DataFrame:
+def examine(source: Source, rule: LabelRule, fer: np.ndarray | None = None) -> pandas.DataFrame:
     """Return what is known of every row, in file order, and its labels under a rule.
 
-    `fer` is FER2013's own label, (n,) str; None where there is no other label.
+    `fer` is FER2013's own label, (n,) str; None where there is no other label. Of several right
+    classes, the label is this one, else the one with the most votes.
 
     Returns:
         Columns row, split, fer2013_label, label ("" where the row is dropped), dropped_because,
@@ -74,6 +75,10 @@ def examine(source: Source, labels: Labels, fer: np.ndarray | None = None) -> pa
         lies on the other side of training) and constant (whether all pixels are alike).
     """
     images, names = source.rows.images, source.class_names
+    labels, votes = source.label(rule), source.votes()
+    if fer is not None:  # more than there are votes
+        votes = votes + 1000 * (np.array(fer)[:, None] == np.array(names))
+    best = rule.kind.labels(labels.targets, votes)
     agreement = entropy = np.nan
     if source.label_set.uses_votes:
         entropy = vote_entropy(source.rows.opinions[:, : VOTE_COLUMNS.index("unknown")])
@@ -83,7 +88,7 @@ def examine(source: Source, labels: Labels, fer: np.ndarray | None = None) -> pa
             "row": np.arange(len(images)),
             "split": source.rows.splits,
             "fer2013_label": "" if fer is None else fer,
-            "label": np.where(labels.keep, np.take(names, labels.targets.argmax(axis=1)), ""),
+            "label": np.where(labels.keep, np.take(names, best), ""),
             "dropped_because": labels.reasons,
             "agreement": agreement,
             "entropy": entropy,

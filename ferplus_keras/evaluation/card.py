@@ -30,7 +30,6 @@ where it was exported, model_max_acc.onnx (docs/share.md)."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `card`."""
-    parser.description = DESCRIPTION
     add = parser.add_argument
     add("run", type=Path, help="folder of a run that test.py has evaluated")
     add("--license", default="other", help="the Hub's identifier of the weights' licence [other]")
@@ -42,12 +41,14 @@ def card(arguments: argparse.Namespace) -> None:
     """Write the card and, with --push, upload it with the model.
 
     Raises:
-        UsageError: --push names no user/name.
+        UsageError: --push names no user/name, or --output no Markdown file.
         InputError: the run is not trained or evaluated, its report is of another checkpoint or an
             ensemble, or the Hub refuses.
     """
     run, address = Run(arguments.run), arguments.push
-    if address and [*map(bool, address.split("/"))] != [True, True]:
+    if arguments.output and arguments.output.suffix != ".md":
+        raise UsageError(f"--output: expected a file ending in .md, got {arguments.output}")
+    if address is not None and [*map(bool, address.split("/"))] != [True, True]:
         raise UsageError(f"--push: expected USER/NAME, got '{address}'")
     from jinja2 import TemplateError
 

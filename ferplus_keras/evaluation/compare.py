@@ -12,7 +12,6 @@ import numpy as np
 
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import InputError, UsageError, one_line
-from ferplus_keras.evaluation.metrics import RESAMPLES
 from ferplus_keras.evaluation.report import SHOWN, check_report, format_summary
 from ferplus_keras.files import require_writable, sha256, write_json
 from ferplus_keras.lazy import pandas
@@ -44,7 +43,6 @@ COLUMNS = ("split", "row", "label", "predicted", "path", "pixels", "right_classe
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `compare`."""
-    parser.description = DESCRIPTION
     add = parser.add_argument
     add("runs", nargs="+", type=Path, metavar="RUN", help="folder with report.json, two or more")
     add("--split", choices=SPLITS, default="test", help="split to compare [test]")
@@ -187,11 +185,7 @@ def format_comparison(found: dict[str, Any]) -> str:
 
 
 def compare_reports(reports: Sequence[Report], split: str) -> dict[str, Any]:
-    """Compare every report with the first.
-
-    Args:
-        reports: two or more with the same classes.
-        split: name of the split they were read for.
+    """Compare every report, two or more of one split with the same classes, with the first.
 
     Returns:
         JSON-ready: split, class_names, runs (name, folder, model, n, accuracy, accuracy_interval,
@@ -284,7 +278,7 @@ def difference_interval(only_first: int, only_second: int, rows: int) -> list[fl
     faces one alone gets right counts, and these counts are multinomial.
     """
     shares = np.array([only_first, only_second, rows - only_first - only_second]) / rows
-    drawn = np.random.default_rng(0).multinomial(rows, shares, RESAMPLES)
+    drawn = np.random.default_rng(0).multinomial(rows, shares, 100_000)
     return np.percentile((drawn[:, 1] - drawn[:, 0]) / rows, [2.5, 97.5]).tolist()
 
 

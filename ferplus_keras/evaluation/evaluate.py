@@ -28,7 +28,7 @@ from ferplus_keras.evaluation.report import format_report, write_predictions
 from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.files import require_writable, sha256, write_json
 from ferplus_keras.formats import find_format
-from ferplus_keras.lazy import keras
+from ferplus_keras.lazy import keras, pandas
 from ferplus_keras.models.checkpoint import CheckpointInfo
 from ferplus_keras.models.registry import MODELS
 from ferplus_keras.provenance import versions
@@ -89,11 +89,13 @@ def evaluate(
                 raise InputError(f"expected a column {lacking[0]}, found {', '.join(columns)}")
             order = {"row": split.row_ids, "path": split.paths}
             said = [name for name in order if name in columns and order[name] is not None]
-            for name in said:
-                if [*subject[columns[name]]] != order[name].tolist():
+            for name in said:  # a path may begin with its folder's
+                given = [str(value).replace("\\", "/") for value in subject[columns[name]]]
+                known = [*map(str, order[name])]
+                if len(given) != len(known) or not all(map(str.endswith, given, known)):
                     raise InputError(f"column {name}: expected those of the split, in their order")
-            index = getattr(subject, "index", None)
-            if not said and index is not None and not index.is_monotonic_increasing:
+            index = pandas.Index([0] if said else getattr(subject, "index", [0]))
+            if index.is_unique and not index.is_monotonic_increasing:  # not batches put together
                 raise InputError("expected an index in order, or a column row or path")
             others = other_classes(columns, wanted)
             subject = subject[[columns[name] for name in (*wanted, *others)]]
@@ -313,7 +315,7 @@ def evaluate_split(
     rows = np.searchsorted(every, main.split.row_ids)
     return replace(
         main,
-        votes=source.votes(main.split),
+        votes=source.votes(main.split.row_ids),
         rules=others,
         members=[answer[rows] for answer in answers],
     )

@@ -46,7 +46,8 @@ def draw_confusion(report: dict[str, Any], path: Path) -> None:
     from sklearn.metrics import ConfusionMatrixDisplay
 
     splits, names = report["splits"], report["class_names"]
-    figure = Figure(figsize=(6.2 * len(splits), 5.8), layout="constrained")
+    side = max(5.8, 0.42 * len(names) + 0.1 * max(map(len, names)))
+    figure = Figure(figsize=((side + 0.4) * len(splits), side), layout="constrained")
     subplots = figure.subplots(1, len(splits), squeeze=False)[0]
     for axes, (name, scores) in zip(subplots, splits.items(), strict=True):
         counts = np.array(scores["confusion_matrix"])
@@ -55,9 +56,11 @@ def draw_confusion(report: dict[str, Any], path: Path) -> None:
         limits, small = {"vmin": 0, "vmax": 1}, {"fontsize": 7.5}
         drawn.plot(cmap="Blues", ax=axes, colorbar=False, im_kw=limits, text_kw=small)
         for place, text in np.ndenumerate(drawn.text_):
-            text.set_text(f"{shares[place]:.0%}\n{counts[place]}" if counts[place] else "")
+            share = f"{shares[place]:.0%}" if shares[place] >= 0.005 else "<1%"
+            text.set_text(f"{share}\n{counts[place]:,}" if counts[place] else "")
+            text.set_color("white" if shares[place] > 0.65 else "black")
         axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
-        title = f"{name}: accuracy {scores['accuracy']:.4f}, n = {scores['n']}"
+        title = f"{name}: accuracy {scores['accuracy']:.4f}, n = {scores['n']:,}"
         axes.set(xlabel="predicted", ylabel="true", title=title)
     title = f"{report['model']} on {report['dataset_name']}, {report['label_rule']}"
     _save(figure, title, path, evaluation_id=report["evaluation_id"])

@@ -76,7 +76,6 @@ class Predictions:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `evaluate`."""
-    parser.description = DESCRIPTION
     add = parser.add_argument
     add("predictions", type=Path, help=".csv, .parquet or .npy file")
     add_settings(

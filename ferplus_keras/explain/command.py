@@ -45,7 +45,6 @@ maps. --split validation writes class_means.png instead: what the network looks 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `explain`."""
-    parser.description = DESCRIPTION
     add = parser.add_argument
     text = "file, or a run folder: its best model"
     add("--checkpoint_path", required=True, help=text)
@@ -188,7 +187,7 @@ def read_rows(rows: Sequence[int], source: Source, rule_name: str) -> Faces:
             raise InputError(f"expected rows of 0 to {len(images) - 1}, got {row}")
     rule = source.label_set.rule(rule_name)
     labels = source.label(rule)
-    classes = rule.kind.labels(labels.targets)
+    classes = rule.kind.labels(labels.targets, source.votes())
     return Faces(
         images[list(rows)],
         [f"row {row}" if paths is None else str(paths[row]) for row in rows],

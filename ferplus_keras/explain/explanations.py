@@ -291,4 +291,4 @@ def _draw(
     note = f"{absolute}: red is how much, for or against; " if absolute else ""
     figure.text(_MARGIN / width, 0.2 / height, f"{note}every map has its own scale", fontsize=9)
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+        figure.savefig(temporary, dpi=100, bbox_inches="tight")

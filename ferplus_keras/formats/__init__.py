@@ -6,6 +6,7 @@ To add one, write a module here with a decorated subclass of `Format` (docs/exte
 from __future__ import annotations
 
 import hashlib
+import os
 import pkgutil
 import threading
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ferplus_keras.backend import refuse_fork
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.files import sha256
@@ -119,10 +121,11 @@ def open_network(path: Path, **hints: str | int | None) -> Opened:
 
 
 def one_at_a_time(run: Predict) -> Predict:
-    """Return `run` behind a lock, for runtimes that serve one thread at a time."""
-    lock = threading.Lock()
+    """Return `run` behind a lock, for runtimes that serve one thread at a time, and no forks."""
+    lock, owner = threading.Lock(), os.getpid()
 
     def locked(faces: np.ndarray) -> ArrayLike:
+        refuse_fork(owner)
         with lock:
             return run(faces)
 

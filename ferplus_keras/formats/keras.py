@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from ferplus_keras.backend import load_keras
 from ferplus_keras.errors import InputError
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-_USED_IN: set[int] = set()  # processes, inherited by forks
 _ORDINARY = 150_000_000  # weights of a network that is built even if its file holds fewer
 
 
@@ -67,21 +65,10 @@ def predictor(model: keras.Model) -> Predict:
     """
     from keras.distribution import distribution
 
-    _USED_IN.add(os.getpid())
-    if len(_USED_IN) > 1:
-        return _refuse
     if devices := distribution():
         return one_at_a_time(devices.predictor(model))
     return one_at_a_time(
         _jitted(model) if keras.backend.backend() == "jax" else model.predict_on_batch
-    )
-
-
-def _refuse(faces: np.ndarray) -> NoReturn:
-    """Say at once what would wait for ever, for threads that only the parent has."""
-    raise InputError(
-        "Keras, which has run in this process's parent, does not run in a forked process: use "
-        "multiprocessing.get_context('spawn'), or an .onnx export"
     )
 
 

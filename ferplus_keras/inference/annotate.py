@@ -45,8 +45,7 @@ def _label(
     left = min(max(x, 0), max(image.shape[1] - wide, 0))
     base = y - below if y - high - 2 * below >= 0 else max(y, 0) + high + below
     cv2.rectangle(image, (left, base - high - below), (left + wide, base + below), colour, -1)
-    written = (0, 0, 0) if sum(colour) > 380 else (255, 255, 255)  # whichever is clearer
-    cv2.putText(image, text, (left, base), font, scale, written, thick, cv2.LINE_AA)
+    cv2.putText(image, text, (left, base), font, scale, (0, 0, 0), thick, cv2.LINE_AA)
 
 
 def write_picture(image: np.ndarray, path: Path) -> None:

@@ -51,7 +51,6 @@ CROPPED = 300  # longest side of a square picture that may be a face cut out alr
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of predict.py."""
-    parser.description = DESCRIPTION
     add = parser.add_argument
     text = "picture, video, folder, pattern or rtsp://, http:// … address of a video; "
     add("sources", nargs="*", metavar="SOURCE", help=f"{text}- reads them from standard input")

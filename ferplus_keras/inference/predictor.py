@@ -89,7 +89,6 @@ class Predictor:
         self.margin = margin
         self.tta = tta
         self.batch_size = batch_size
-        self._process = os.getpid()
 
     def __reduce__(self):
         """Pickle the arguments that build the copy, which may be used in another folder."""
@@ -169,12 +168,6 @@ class Predictor:
         Raises:
             InputError: the faces have another shape or type.
         """
-        path = self.classifier.path
-        if os.getpid() != self._process and (path is None or path.suffix != ".onnx"):
-            raise InputError(
-                f"{path or 'a network from memory'} does not run in a forked process; build the "
-                "Predictor in each process, or use an .onnx export"
-            )
         settings = {"batch_size": self.batch_size, "tta": self.tta}
         return self.classifier.probabilities(np.asarray(faces), **settings)
 

@@ -140,7 +140,7 @@ def _files(name: str, copies: Path | None) -> list[Path | str]:
         for path in sorted(map(Path, glob.glob(pattern, recursive=True))):
             if path.is_file():
                 found.append(path)
-            elif path.is_dir() and "**" not in name:
+            elif path.is_dir() and "**" not in name and not (copies and path.samefile(copies)):
                 with suppress(InputError):  # it holds neither pictures nor videos
                     found += _inside(path, copies)
         if found:

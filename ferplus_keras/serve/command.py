@@ -48,7 +48,6 @@ LIMITS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `serve`."""
-    parser.description = DESCRIPTION
     add = parser.add_argument
     text = "run folders, checkpoints and exports to choose from, beside the two bundled"
     add("--checkpoint_path", nargs="+", default=[], metavar="PATH", help=text)

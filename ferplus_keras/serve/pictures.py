@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 
 import numpy as np
 from PIL import Image
@@ -18,11 +19,14 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Pillow's decoders that a stranger may reach; some of the others start programs."""
 
 
-async def uploads(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
+async def uploads(
+    request: Request, limits: Limits, settings: Collection[str]
+) -> list[tuple[str, bytes]]:
     """Return name and content of each file of a request, multipart or raw.
 
     Raises:
-        Refused: 415 another content type, 422 no file or a damaged form, 413 too many files.
+        Refused: 415 another content type, 422 no file, a damaged form or one of the `settings` of
+            the address in it, 413 too many files.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/octet-stream" or kind.startswith("image/"):
@@ -44,10 +48,9 @@ async def uploads(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
         reason = getattr(error, "message", str(error))
         status = 413 if "Too many files" in reason else 422
         raise Refused(status, f"cannot read the form: {reason}") from None
-    for name, each in form.multi_items():
-        if not isinstance(each, UploadFile):
-            raise Refused(422, f"settings belong into the address, as in ?{name}=…, not the form")
-    files = [each for _, each in form.multi_items()]
+    if misplaced := [name for name in form if name in settings]:
+        raise Refused(422, f"{misplaced[0]} belongs into the address: ?{misplaced[0]}=…")
+    files = [each for _, each in form.multi_items() if isinstance(each, UploadFile)]
     if not files:
         raise Refused(422, "the form holds no file; expected pictures in the field 'files'")
     return [(each.filename or "", await each.read()) for each in files]

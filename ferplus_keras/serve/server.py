@@ -200,7 +200,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
         return Picture(name=name, width=width, height=height, faces=faces)
 
     async def answer(request: Request, asked: Asked) -> Answer:
-        files = await uploads(request, limits)
+        files = await uploads(request, limits, Pictures.model_fields)
         turns = asyncio.Semaphore(cores())  # many pictures leave room for those of others
 
         async def one(name: str, content: bytes) -> Picture:

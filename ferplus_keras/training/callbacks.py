@@ -278,11 +278,11 @@ def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:
         axes.set_xlabel("epoch")
         axes.legend(frameon=False)
     axes = figure.add_subplot(grid[1, :])
-    axes.step(epochs, table["learning_rate"], where="mid", color="#555555")
+    axes.step(epochs, table["learning_rate"], where="mid", color="#555555", marker=marker)
     axes.set(yscale="log", ylabel="learning rate")
     axes.tick_params(axis="y", which="both", labelsize=7)  # it is low
     for axes in figure.axes:
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)

@@ -25,16 +25,10 @@ def crossentropy(targets, probabilities):
 
 @keras.saving.register_keras_serializable(package="ferplus_keras")
 def multi_target(targets, probabilities):
-    """Return −log max_k(t_k p_k): any of a face's right classes will do.
+    """Return −log max_k(t_k p_k), (b,) float32: any of a face's right classes will do.
 
-    The multi-target loss of Barsoum et al. 2016 (arXiv 1608.01041).
-
-    Args:
-        targets: (b, C) float32, 1 for every right class, 0 elsewhere.
-        probabilities: (b, C) float32.
-
-    Returns:
-        (b,) float32 losses.
+    The multi-target loss of Barsoum et al. 2016 (arXiv 1608.01041). Targets, (b, C) float32, are 1
+    for every right class and 0 elsewhere.
     """
     return -ops.log(ops.maximum(ops.max(targets * _shares(probabilities), axis=-1), _TINY))
 
@@ -47,6 +41,11 @@ def accuracy(targets, probabilities):
     predicted = ops.expand_dims(ops.argmax(probabilities, axis=-1), axis=-1)
     right = ops.take_along_axis(ops.convert_to_tensor(targets), predicted, axis=-1)
     return ops.cast(ops.squeeze(right, axis=-1) >= ops.max(targets, axis=-1), "float32")
+
+
+def _of_probabilities(function: Callable) -> Callable:
+    """Return a function of the probabilities: TensorFlow's would take any activation's logits."""
+    return lambda targets, outputs, **options: function(targets, 1 * outputs, **options)
 
 
 ACCURACIES = {"categorical_accuracy": "accuracy", "multi_target_accuracy": accuracy}
@@ -67,15 +66,14 @@ def find_loss(
     examples = "categorical_crossentropy, categorical_focal_crossentropy or multi_target"
     found = multi_target if name == "multi_target" else _get(keras.losses, "loss", name, examples)
     function = getattr(found, "fn", found)  # of a class, such as CategoricalCrossentropy
-    one_hot = np.eye(3, 8, dtype="float32")
-    if weighted and keras.ops.shape(function(one_hot, one_hot)) != (3,):
-        raise UsageError(
-            f"--loss {name} has one value per batch, on which class weights have no effect: give "
-            "--class_weights none"
-        )
+    if weighted and ops.shape(function(*[np.eye(3, dtype="float32")] * 2)) != (3,):
+        effect = "on which class weights have no effect: give --class_weights none"
+        raise UsageError(f"--loss {name} has one value per batch, {effect}")
     keras_own = keras.backend.backend() == "tensorflow" and activation == "softmax" and shares
     if function is keras.losses.categorical_crossentropy and not keras_own:
         return crossentropy
+    if activation == "softmax" and "binary" in function.__name__:
+        return _of_probabilities(function)
     if activation == "sigmoid" and function is keras.losses.kl_divergence:
         raise UsageError(f"--loss {name} needs --activation softmax: answers of 1 cost it nothing")
     return found
@@ -100,10 +98,13 @@ def find_metrics(
     for name in dict.fromkeys(names):
         if name not in ("acc", "accuracy"):
             metric = _get(keras.metrics, "metric", name, "categorical_crossentropy", classes)
-            by_class = getattr(metric, "average", "macro") is None
-            if by_class:  # one number is logged
+            if getattr(metric, "average", "macro") is None:  # one number is logged
                 metric.average = "macro"
-            found.append(metric if by_class else name)
+            elif "crossentropy" in name.lower():
+                metric._fn = _of_probabilities(metric._fn)
+            else:
+                metric = name
+            found.append(metric)
     return found
 
 

@@ -380,5 +380,5 @@ def test_an_open_source_reads_each_file_once_for_all_rules_and_splits(folder, mo
     for rule in LABEL_RULES:
         for name in SPLITS:
             split = source.split(name, rule)
-            assert source.votes(split).shape == (len(split.images), 8)
+            assert source.votes(split.row_ids).shape == (len(split.images), 8)
     assert sorted(read) == ["_parse", "read_fer2013", "read_table", "sha256"]

@@ -267,7 +267,8 @@ def test_an_address_is_one_on_windows_too():
 
 
 def test_what_the_hub_refuses_is_one_line(run, hub, capsys, monkeypatch):
-    assert main(["card", str(run), "--push", "faces"]) == 2
+    for words in (["--push", "faces"], ["--push", ""], ["--output", str(run / "report.json")]):
+        assert main(["card", str(run), *words]) == 2
     assert "USER/NAME" in capsys.readouterr().err
     monkeypatch.setenv("HF_TOKEN", "hf_of_somebody")
     assert main(["card", str(run), "--push", "user/faces"]) == 1

@@ -236,6 +236,8 @@ def test_what_cannot_be_used_is_named(table, sample_data, tmp_path, capsys):
     text = table.astype({"fear": object})
     text.loc[4, "fear"] = "much"
     assert "'much'" in said(text)
+    table.to_csv(path, index=False, header=False)
+    assert "expected a header that names" in refused(path, sample_data, capsys)
     twice = pandas.concat([table, table[classes]], axis=1)
     assert "each column once in line 1, found neutral again" in said(twice)
     assert "found neutral and Neutral" in said(table.assign(Neutral=1.0))
@@ -289,7 +291,18 @@ def test_labels_writes_the_rows_of_the_protocol(rule, sample_data, tmp_path):
         np.testing.assert_array_equal(
             lines[list(FERPLUS_CLASSES)].to_numpy(np.float32), split.targets
         )
-        assert list(lines["label"]) == [split.class_names[label] for label in split.labels()]
+        best = [split.class_names.index(name) for name in lines["label"]]
+        np.testing.assert_array_equal(split.targets[range(len(best)), best], split.targets.max(1))
+
+
+def test_labels_replaces_only_what_it_wrote(sample_data, tmp_path, capsys):
+    path = tmp_path / "labels.csv"
+    for _ in range(2):
+        assert main(["labels", "--data_dir", str(sample_data), "--output", str(path)]) == 0
+    path.write_text("path,label\na.png,glad\n")
+    assert main(["labels", "--data_dir", str(sample_data), "--output", str(path)]) == 1
+    assert "labels.csv would be replaced: choose another --output" in capsys.readouterr().err
+    assert path.read_text() == "path,label\na.png,glad\n"
 
 
 def test_evaluate_takes_probabilities_and_a_split(table, sample_data):
@@ -313,6 +326,8 @@ def test_evaluate_takes_probabilities_and_a_split(table, sample_data):
     ):
         with pytest.raises(InputError, match=words):
             evaluate(lines, split)
+    batches = sorted_columns.set_axis(np.arange(len(values)) % 16)
+    assert evaluate(batches, split) == found
     with pytest.raises(InputError, match="one column happiness, found happiness and Happy"):
         evaluate(sorted_columns.assign(Happy=0.0), split)
     without = load_split(sample_data, "test", "FERPlus7")
@@ -416,5 +431,6 @@ def test_a_table_of_own_pictures_goes_by_its_paths(tmp_path):
     values = np.random.default_rng(0).dirichlet(np.ones(len(split.class_names)), len(split.images))
     own = pandas.DataFrame(values, columns=split.class_names).assign(path=split.paths)
     assert evaluate(own, split) == evaluate(values, split)
+    assert evaluate(own.assign(path="/d/" + own["path"]), split) == evaluate(values, split)
     with pytest.raises(InputError, match="column path: expected those of the split"):
         evaluate(own[::-1], split)

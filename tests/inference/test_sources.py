@@ -159,3 +159,10 @@ def test_copies_never_leave_their_folder(folder, monkeypatch):
 def test_copies_never_overwrite_each_other(sources):
     with pytest.raises(UsageError, match=r"--save_dir: the annotated copy of .* would overwrite"):
         copy_paths(sources, Path("out"))
+
+
+def test_a_pattern_does_not_take_the_copies(folder):
+    Path("annotated").mkdir()
+    Path("annotated/b.jpg").touch()
+    assert Path("annotated/b.jpg") in find_sources(["*"])
+    assert Path("annotated/b.jpg") not in find_sources(["*"], Path("annotated"))

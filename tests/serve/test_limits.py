@@ -32,7 +32,7 @@ FIELD = b'--a\r\nContent-Disposition: form-data; name="tta"\r\n\r\nflip\r\n--a--
         (b"x", "multipart/form-data", "", 422, "cannot read the form: Missing boundary"),
         (b"x", "multipart/form-data; boundary=a", "", 422, "cannot read the form"),
         (b"--a--\r\n", "multipart/form-data; boundary=a", "", 422, "the form holds no file"),
-        (FIELD, "multipart/form-data; boundary=a", "", 422, "settings belong into the address"),
+        (FIELD, "multipart/form-data; boundary=a", "", 422, "tta belongs into the address: ?tta=…"),
         ("cut", "image/png", "", 422, "the picture is damaged"),
         ("whole", "image/png", "?detector=wole", 422, "detector: Input should be 'halves'"),
         ("whole", "image/png", "?model=other", 422, "model: Input should be 'bundled'"),

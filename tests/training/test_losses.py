@@ -45,6 +45,24 @@ def test_a_sigmoids_answers_are_divided_by_their_sum():
         np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["binary_crossentropy", "BinaryCrossentropy"])
+def test_binary_losses_and_metrics_are_of_the_probabilities(name):
+    """TensorFlow's would take the logits of a softmax as those of sigmoids."""
+    targets, logits = np.eye(3, dtype="float32"), np.array([[1, 2, 4]] * 3, "float32")
+    outputs = keras.activations.softmax(keras.ops.convert_to_tensor(logits))
+    p = keras.ops.convert_to_numpy(outputs)
+    expected = -(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean(axis=1)
+    found = find_loss(name)(targets, outputs)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, rtol=1e-4)
+    _, metric = find_metrics((name,), "categorical_accuracy")
+    metric.update_state(targets, outputs)
+    assert float(metric.result()) == pytest.approx(expected.mean(), rel=1e-4)
+    _, metric = find_metrics(("categorical_crossentropy",), "categorical_accuracy")
+    metric.update_state(targets, keras.activations.sigmoid(keras.ops.convert_to_tensor(logits)))
+    shares = 1 / (1 + np.exp(-logits)) / (1 / (1 + np.exp(-logits))).sum(axis=1, keepdims=True)
+    assert float(metric.result()) == pytest.approx(-np.log(shares[targets > 0]).mean(), rel=1e-4)
+
+
 def test_of_sets_of_right_classes_too_the_gradient_is_that_of_the_loss():
     targets, answers = np.array([[1, 1, 0]], "float32"), np.array([[0.2, 0.3, 0.5]], "float32")
     layer = keras.layers.Dense(3, "softmax", use_bias=False)
