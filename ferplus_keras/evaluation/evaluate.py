@@ -87,16 +87,17 @@ def evaluate(
             wanted = [*map(usual_name, split.class_names)]
             if lacking := [name for name in wanted if name not in columns]:
                 raise InputError(f"expected a column {lacking[0]}, found {', '.join(columns)}")
-            order = {"row": split.row_ids, "path": split.paths}
-            said = [name for name in order if name in columns and order[name] is not None]
-            for name in said:  # a path may begin with its folder's
-                given = [str(value).replace("\\", "/") for value in subject[columns[name]]]
-                known = [*map(str, order[name])]
-                if len(given) != len(known) or not all(map(str.endswith, given, known)):
-                    raise InputError(f"column {name}: expected those of the split, in their order")
-            index = pandas.Index([0] if said else getattr(subject, "index", [0]))
-            if index.is_unique and not index.is_monotonic_increasing:  # not batches put together
-                raise InputError("expected an index in order, or a column row or path")
+            if "row" in columns:
+                order, right = "row", [*subject[columns["row"]]] == split.row_ids.tolist()
+            elif "path" in columns and split.paths is not None:  # it may begin with its folder's
+                given = ["/" + str(path).replace("\\", "/") for path in subject[columns["path"]]]
+                known = ["/" + path for path in split.paths]
+                order, right = "path", [*map(str.endswith, given, known)] == [True] * len(known)
+            else:  # of batches that were put together, each begins anew at 0
+                index = pandas.Index(getattr(subject, "index", [0]))
+                order, right = "index", not index.is_unique or index.is_monotonic_increasing
+            if not right:
+                raise InputError(f"expected a table in the order of the split, by its {order}")
             others = other_classes(columns, wanted)
             subject = subject[[columns[name] for name in (*wanted, *others)]]
         found = as_probabilities(subject, split.targets.shape, len(others))

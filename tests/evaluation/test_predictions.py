@@ -321,8 +321,8 @@ def test_evaluate_takes_probabilities_and_a_split(table, sample_data):
     numbered = sorted_columns.assign(row=split.row_ids)
     assert evaluate(numbered, split) == found
     for lines, words in (
-        (numbered[::-1], "column row: expected"),
-        (sorted_columns[::-1], "an index"),
+        (numbered[::-1], "by its row"),
+        (sorted_columns[::-1], "by its index"),
     ):
         with pytest.raises(InputError, match=words):
             evaluate(lines, split)
@@ -432,5 +432,5 @@ def test_a_table_of_own_pictures_goes_by_its_paths(tmp_path):
     own = pandas.DataFrame(values, columns=split.class_names).assign(path=split.paths)
     assert evaluate(own, split) == evaluate(values, split)
     assert evaluate(own.assign(path="/d/" + own["path"]), split) == evaluate(values, split)
-    with pytest.raises(InputError, match="column path: expected those of the split"):
+    with pytest.raises(InputError, match="order of the split, by its path"):
         evaluate(own[::-1], split)
