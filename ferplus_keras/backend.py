@@ -95,8 +95,11 @@ _loaded_in: list[int] = []  # processes, of which a fork inherits its parent
 
 
 def refuse_fork(owner: int) -> None:
-    """Refuse to go on in a fork of the process `owner`: it would wait for its parent's threads."""
-    if os.getpid() != owner:
+    """Refuse to go on in a fork of the process `owner`: it would wait for its parent's threads.
+
+    Torch alone does not.
+    """
+    if os.getpid() != owner and os.environ.get("KERAS_BACKEND") != "torch":
         raise InputError(
             "a network does not run in a forked process, unless it is an .onnx export: use "
             "multiprocessing.get_context('spawn')"

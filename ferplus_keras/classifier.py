@@ -125,7 +125,7 @@ class Classifier:
                 f"expected a function from faces (n, {', '.join(map(str, info.face_shape))}) to "
                 f"probabilities (n, {len(class_names)}); it returned {got} for one face"
             )
-        return cls(info, one_at_a_time(run))
+        return cls(info, one_at_a_time(run, forks=True))
 
     def save(self, path: str | Path) -> None:
         """Write the Keras network and its class names to a .keras file.

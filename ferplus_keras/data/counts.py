@@ -71,7 +71,7 @@ def write_labels(path: Path, source: Source, labels: Labels, best: np.ndarray) -
     images = given.names if given.paths is None else given.paths
     encoding = {"encoding": "utf-8", "errors": "surrogateescape"}
     begins = "split,row,image,label,"
-    if path.is_file() and not path.open("rb").read(len(begins)) == begins.encode():
+    if path.is_file() and path.open("rb").read(len(begins)) not in (b"", begins.encode()):
         raise InputError(f"{path} would be replaced: choose another --output")
     with replacing(path) as temporary, temporary.open("w", newline="", **encoding) as file:
         writer = csv.writer(file, lineterminator="\n")

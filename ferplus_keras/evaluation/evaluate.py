@@ -91,7 +91,7 @@ def evaluate(
                 order, right = "row", [*subject[columns["row"]]] == split.row_ids.tolist()
             elif "path" in columns and split.paths is not None:  # it may begin with its folder's
                 given = ["/" + str(path).replace("\\", "/") for path in subject[columns["path"]]]
-                known = ["/" + path for path in split.paths]
+                known = ["/" + path.replace("\\", "/") for path in split.paths]
                 order, right = "path", [*map(str.endswith, given, known)] == [True] * len(known)
             else:  # of batches that were put together, each begins anew at 0
                 index = pandas.Index(getattr(subject, "index", [0]))

@@ -120,12 +120,13 @@ def open_network(path: Path, **hints: str | int | None) -> Opened:
         raise InputError(f"cannot read {path} as {form.title}: {one_line(error)}") from error
 
 
-def one_at_a_time(run: Predict) -> Predict:
-    """Return `run` behind a lock, for runtimes that serve one thread at a time, and no forks."""
+def one_at_a_time(run: Predict, *, forks: bool = False) -> Predict:
+    """Return `run` behind a lock, for runtimes that serve one thread at a time, perhaps `forks`."""
     lock, owner = threading.Lock(), os.getpid()
 
     def locked(faces: np.ndarray) -> ArrayLike:
-        refuse_fork(owner)
+        if not forks:
+            refuse_fork(owner)
         with lock:
             return run(faces)
 

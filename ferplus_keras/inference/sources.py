@@ -136,11 +136,11 @@ def _files(name: str, copies: Path | None) -> list[Path | str]:
     if path.exists():
         return [plain(path)]
     for pattern in (name, name.replace("[", "[[]")):  # a folder's name may have brackets
-        found: list[Path] = []
+        found, made = [], copies and os.path.realpath(copies)
         for path in sorted(map(Path, glob.glob(pattern, recursive=True))):
             if path.is_file():
                 found.append(path)
-            elif path.is_dir() and "**" not in name and not (copies and path.samefile(copies)):
+            elif path.is_dir() and "**" not in name and os.path.realpath(path) != made:
                 with suppress(InputError):  # it holds neither pictures nor videos
                     found += _inside(path, copies)
         if found:

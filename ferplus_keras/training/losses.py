@@ -67,8 +67,7 @@ def find_loss(
     found = multi_target if name == "multi_target" else _get(keras.losses, "loss", name, examples)
     function = getattr(found, "fn", found)  # of a class, such as CategoricalCrossentropy
     if weighted and ops.shape(function(*[np.eye(3, dtype="float32")] * 2)) != (3,):
-        effect = "on which class weights have no effect: give --class_weights none"
-        raise UsageError(f"--loss {name} has one value per batch, {effect}")
+        raise UsageError(f"--loss {name} has one value per batch: give --class_weights none")
     keras_own = keras.backend.backend() == "tensorflow" and activation == "softmax" and shares
     if function is keras.losses.categorical_crossentropy and not keras_own:
         return crossentropy
@@ -80,7 +79,7 @@ def find_loss(
 
 
 def find_metrics(
-    names: Sequence[str], accuracy: str, classes: int = 8
+    names: Sequence[str], accuracy: str, classes: int = 8, activation: str = "softmax"
 ) -> list[str | Callable | keras.metrics.Metric]:
     """Return the metrics to compile with: `accuracy`, which chooses the model, and the others.
 
@@ -89,19 +88,20 @@ def find_metrics(
     Args:
         names: Keras metric names; the older project's `acc` is accuracy.
         accuracy: what counts right answers, a key of `ACCURACIES`.
-        classes: number of classes C.
+        classes, activation: of the head.
 
     Raises:
         UsageError: Keras has no metric of that name that takes targets (b, C).
     """
     found = [ACCURACIES[accuracy]]
+    others = f"{'binary' if activation == 'softmax' else 'categorical'}_crossentropy"
     for name in dict.fromkeys(names):
         if name not in ("acc", "accuracy"):
             metric = _get(keras.metrics, "metric", name, "categorical_crossentropy", classes)
             if getattr(metric, "average", "macro") is None:  # one number is logged
                 metric.average = "macro"
-            elif "crossentropy" in name.lower():
-                metric._fn = _of_probabilities(metric._fn)
+            elif getattr(metric, "name", "") == others:
+                metric._fn, metric.name = _of_probabilities(metric._fn), name
             else:
                 metric = name
             found.append(metric)

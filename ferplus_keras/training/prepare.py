@@ -87,7 +87,7 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
     split, validation = dataset.splits["train"], dataset.splits["validation"]
     kinds = (split.kind, validation.kind)  # where either is of sets, it counts all right classes
     accuracy = next((kind for kind in kinds if not kind.mixable), split.kind).accuracy
-    metrics = find_metrics(config.metrics, accuracy, len(split.class_names))
+    metrics = find_metrics(config.metrics, accuracy, len(split.class_names), config.activation)
     if config.limit_train:
         split = limit_split(split, config.limit_train, config.seed)
         print(f"training on {len(split.images)} of the training rows (--limit_train)")

@@ -1,6 +1,7 @@
 """`Predictor`: pictures in, expressions out."""
 
 import base64
+import dataclasses
 import io
 import pickle
 
@@ -13,6 +14,7 @@ import ferplus_keras
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.formats import one_at_a_time
 from ferplus_keras.inference import predictor as predictor_module
 from ferplus_keras.inference.crop import DetectedFace, crop_face
 from ferplus_keras.inference.predictor import Predictor
@@ -129,10 +131,12 @@ def test_a_predictor_is_ready_when_it_is_built(light, monkeypatch):
 
 def test_a_network_from_memory_neither_forks_nor_pickles_and_says_so(light, monkeypatch):
     function = Classifier.from_function(by_brightness().run, FERPLUS_CLASSES)
-    predictor = Predictor(function, detector="whole")
+    locked = dataclasses.replace(function, run=one_at_a_time(function.run))
+    own, predictor = (Predictor(each, detector="whole") for each in (function, locked))
     monkeypatch.setattr("os.getpid", lambda: -1)
     with pytest.raises(InputError, match="does not run in a forked process"):
         predictor(grounds())
+    assert own(grounds())
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(predictor)
 

@@ -166,3 +166,4 @@ def test_a_pattern_does_not_take_the_copies(folder):
     Path("annotated/b.jpg").touch()
     assert Path("annotated/b.jpg") in find_sources(["*"])
     assert Path("annotated/b.jpg") not in find_sources(["*"], Path("annotated"))
+    assert Path("annotated/b.jpg") in find_sources(["*"], Path("not_there_yet"))

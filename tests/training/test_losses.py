@@ -45,7 +45,7 @@ def test_a_sigmoids_answers_are_divided_by_their_sum():
         np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["binary_crossentropy", "BinaryCrossentropy"])
+@pytest.mark.parametrize("name", ["binary_crossentropy", "BinaryCrossentropy", "bce"])
 def test_binary_losses_and_metrics_are_of_the_probabilities(name):
     """TensorFlow's would take the logits of a softmax as those of sigmoids."""
     targets, logits = np.eye(3, dtype="float32"), np.array([[1, 2, 4]] * 3, "float32")
@@ -57,7 +57,10 @@ def test_binary_losses_and_metrics_are_of_the_probabilities(name):
     _, metric = find_metrics((name,), "categorical_accuracy")
     metric.update_state(targets, outputs)
     assert float(metric.result()) == pytest.approx(expected.mean(), rel=1e-4)
-    _, metric = find_metrics(("categorical_crossentropy",), "categorical_accuracy")
+    assert metric.name == name  # its column in training.csv
+    both = ("categorical_crossentropy",), "categorical_accuracy"
+    assert find_metrics(*both)[1] == "categorical_crossentropy"
+    _, metric = find_metrics(*both, activation="sigmoid")
     metric.update_state(targets, keras.activations.sigmoid(keras.ops.convert_to_tensor(logits)))
     shares = 1 / (1 + np.exp(-logits)) / (1 / (1 + np.exp(-logits))).sum(axis=1, keepdims=True)
     assert float(metric.result()) == pytest.approx(-np.log(shares[targets > 0]).mean(), rel=1e-4)
