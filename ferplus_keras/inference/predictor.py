@@ -37,7 +37,7 @@ class Predictor:
     """Find the faces of pictures and say what they express.
 
     Everything is loaded when it is built. Threads may share it, whatever the detector, and it can
-    be pickled. An .onnx model also works in processes forked afterwards; others refuse to.
+    be pickled. Processes forked afterwards can use .onnx models, functions and Torch only.
 
     Args:
         checkpoint_path: what `find_checkpoint` finds, such as a run folder, an export (an .onnx
