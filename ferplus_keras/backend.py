@@ -81,8 +81,7 @@ def load_keras(num_gpus: int = 1) -> None:
 
     Raises InputError in a fork of a process that has done so; or as `choose_backend`.
     """
-    _loaded_in.append(os.getpid())
-    refuse_fork(_loaded_in[0])
+    refuse_fork(_owners.setdefault("keras", os.getpid()))
     choose_backend(num_gpus)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # advice on functions that are Keras'
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -91,7 +90,7 @@ def load_keras(num_gpus: int = 1) -> None:
             import keras  # noqa: F401
 
 
-_loaded_in: list[int] = []  # processes, of which a fork inherits its parent
+_owners: dict[str, int] = {}  # the process that loaded Keras first, which its forks inherit
 
 
 def refuse_fork(owner: int) -> None:

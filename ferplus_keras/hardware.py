@@ -77,7 +77,6 @@ def _has_nvidia_device() -> bool:
 
 def _gpus() -> list[str]:
     """Return the makers' names of the GPUs that the Keras backend sees."""
-
     if keras.backend.backend() == "torch":
         return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     if keras.backend.backend() == "jax":

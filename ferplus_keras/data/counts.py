@@ -70,12 +70,15 @@ def write_labels(path: Path, source: Source, labels: Labels, best: np.ndarray) -
     names, given = source.class_names, source.rows
     images = given.names if given.paths is None else given.paths
     encoding = {"encoding": "utf-8", "errors": "surrogateescape"}
-    begins = "split,row,image,label,"
-    if path.is_file() and path.open("rb").read(len(begins)) not in (b"", begins.encode()):
-        raise InputError(f"{path} would be replaced: choose another --output")
+    header = ["split", "row", "image", "label"]
+    if path.is_file():
+        with path.open("rb") as there:
+            begin = there.readline(1000)
+        if begin and not begin.startswith(f"{','.join(header)},".encode()):
+            raise InputError(f"{path} would be replaced: choose another --output")
     with replacing(path) as temporary, temporary.open("w", newline="", **encoding) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["split", "row", "image", "label", *names])
+        writer.writerow([*header, *names])
         for split in SPLITS:
             for row in np.flatnonzero(labels.keep & (given.splits == split)):
                 image = "" if images is None else cell(images[row])

@@ -87,21 +87,26 @@ def evaluate(
             wanted = [*map(usual_name, split.class_names)]
             if lacking := [name for name in wanted if name not in columns]:
                 raise InputError(f"expected a column {lacking[0]}, found {', '.join(columns)}")
-            if "row" in columns:
-                order, right = "row", [*subject[columns["row"]]] == split.row_ids.tolist()
-            elif "path" in columns and split.paths is not None:  # it may begin with its folder's
-                given = ["/" + str(path).replace("\\", "/") for path in subject[columns["path"]]]
-                known = ["/" + path.replace("\\", "/") for path in split.paths]
-                order, right = "path", [*map(str.endswith, given, known)] == [True] * len(known)
-            else:  # of batches that were put together, each begins anew at 0
-                index = pandas.Index(getattr(subject, "index", [0]))
-                order, right = "index", not index.is_unique or index.is_monotonic_increasing
-            if not right:
-                raise InputError(f"expected a table in the order of the split, by its {order}")
+            _require_order(subject, columns, split)
             others = other_classes(columns, wanted)
             subject = subject[[columns[name] for name in (*wanted, *others)]]
         found = as_probabilities(subject, split.targets.shape, len(others))
     return Evaluation(split, found).scores()
+
+
+def _require_order(table: pandas.DataFrame, columns: dict[str, Any], split: Split) -> None:
+    """Refuse a table whose rows, paths or else index are in another order than the split's."""
+    if "row" in columns:
+        order, right = "row", [*table[columns["row"]]] == split.row_ids.tolist()
+    elif "path" in columns and split.paths is not None:  # it may begin with its folder's
+        given = ["/" + str(path).replace("\\", "/") for path in table[columns["path"]]]
+        known = ["/" + path.replace("\\", "/") for path in split.paths]
+        order, right = "path", [*map(str.endswith, given, known)] == [True] * len(known)
+    else:  # of batches that were put together, each begins anew at 0
+        index = pandas.Index(getattr(table, "index", [0]))
+        order, right = "index", not index.is_unique or index.is_monotonic_increasing
+    if not right:
+        raise InputError(f"expected a table in the order of the split, by its {order}")
 
 
 def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:

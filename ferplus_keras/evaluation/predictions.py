@@ -36,6 +36,7 @@ Score the predictions of any model, whatever made them, as test.py scores its ow
 takes a CSV file, a Parquet file or a NumPy array: the row of fer2013.csv (column `row`, counted
 from 0) or the image's name, and the probability of each class, in any order (docs/benchmark.md)."""
 
+_READING = (*READING, "class_map")
 ORDERS = {
     "ferplus": FERPLUS_CLASSES,
     "fer2013": FER2013_CLASSES,
@@ -78,9 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `evaluate`."""
     add = parser.add_argument
     add("predictions", type=Path, help=".csv, .parquet or .npy file")
-    add_settings(
-        parser, TrainConfig, ("data_dir", "label_rule", "cache_dir", *READING, "class_map")
-    )
+    add_settings(parser, TrainConfig, ("data_dir", "label_rule", "cache_dir", *_READING))
     add("--dataset_name", choices=list(DATASETS), help="[FERPlus; without contempt FERPlus7]")
     add("--splits", nargs="+", choices=list(SPLITS), help="[what the file has, but for train]")
     add("--classes", choices=ORDERS, help="order of columns without names")
@@ -104,12 +103,10 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
         raise InputError(f"{path}: expected one line per face, found none")
     not_known = list(NOT_KNOWN)
     columns = _class_columns(table, arguments.classes, path, not_known)
-    class_map = arguments.class_map
-    eight = "contempt" in columns or class_map
+    eight = "contempt" in columns or arguments.class_map
     dataset_name = arguments.dataset_name or ("FERPlus" if eight else "FERPlus7")
     rule = DATASETS[dataset_name].rule(arguments.label_rule).name
-    reading = {name: getattr(arguments, name) for name in READING}
-    reading["class_map"] = class_map
+    reading = {name: getattr(arguments, name) for name in _READING}
     source = open_source(arguments.data_dir, dataset_name, arguments.cache_dir, **reading)
     if source.label_set.own_pictures:
         classes = respelled(source.class_map, [*table])
@@ -135,7 +132,7 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
         name: evaluation.evaluate_split(source, name, by_rule, found.answers)
         for name, by_rule in by_split.items()
     }
-    protocol = evaluation.protocol_of(source, rule, class_map)
+    protocol = evaluation.protocol_of(source, rule, arguments.class_map)
     report = evaluation.make_report(protocol, [found], evaluations)
     report["not_known"] = not_known
     evaluation.write_evaluation(report, evaluations, folder, started)

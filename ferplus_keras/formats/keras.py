@@ -63,13 +63,10 @@ def predictor(model: keras.Model) -> Predict:
 
     On JAX it does not wait for the result, so that the next batch can be prepared meanwhile.
     """
-    from keras.distribution import distribution
-
-    if devices := distribution():
+    if devices := keras.distribution.distribution():
         return one_at_a_time(devices.predictor(model))
-    return one_at_a_time(
-        _jitted(model) if keras.backend.backend() == "jax" else model.predict_on_batch
-    )
+    run = _jitted(model) if keras.backend.backend() == "jax" else model.predict_on_batch
+    return one_at_a_time(run)
 
 
 def _jitted(model: keras.Model) -> Predict:

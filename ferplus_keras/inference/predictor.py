@@ -190,9 +190,7 @@ def _each(images: Any) -> Iterator:
             reason = one_line(error, 150)
             raise InputError(f"cannot make an array of {type(images).__name__}: {reason}") from None
         if array.dtype.kind in "OUT" and array.ndim == 1:  # paths, such as a pandas column
-            array = array.tolist()
-            yield from array
-            return
+            return (yield from array.tolist())
         last_is_colour = array.ndim == 3 and array.shape[2] in (1, 3, 4)
         if array.ndim == 3 and array.shape[0] in (3, 4) and not last_is_colour:
             raise InputError(

@@ -135,8 +135,9 @@ def _files(name: str, copies: Path | None) -> list[Path | str]:
         return _inside(path, copies)
     if path.exists():
         return [plain(path)]
+    made = copies and os.path.realpath(copies)
     for pattern in (name, name.replace("[", "[[]")):  # a folder's name may have brackets
-        found, made = [], copies and os.path.realpath(copies)
+        found = []
         for path in sorted(map(Path, glob.glob(pattern, recursive=True))):
             if path.is_file():
                 found.append(path)

@@ -399,6 +399,18 @@ def test_early_stopping_counts_on_after_a_resume(config, monkeypatch, capsys):
         train(dataclasses.replace(config, resume=True))
 
 
+def stop_before_the_end(config, monkeypatch):
+    """Train all epochs, and press Ctrl-C after the last one's state."""
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ferplus_keras.training.train._finish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+
+
 @pytest.mark.parametrize(
     "settings", [{}, {"ema": 0.5}, {"early_stopping": 1, "init_lr": 1e-12, "nepochs": 30}]
 )
@@ -409,13 +421,7 @@ def test_a_run_stopped_between_its_last_epoch_and_its_end_is_finished(
     config = dataclasses.replace(config, **settings)
     unbroken = train(dataclasses.replace(config, name="unbroken"))
 
-    def stop(*arguments):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("ferplus_keras.training.train._finish", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(config)
+    stop_before_the_end(config, monkeypatch)
     run = Run(config.run_dir)
     assert run.is_interrupted
     folder = train(dataclasses.replace(config, resume=True))
@@ -895,13 +901,7 @@ def test_a_finished_run_that_goes_on_is_interrupted_until_its_end(config, monkey
     config = dataclasses.replace(config, early_stopping=0, limit_train=96, nepochs=1)
     run, more = Run(train(config)), dataclasses.replace(config, resume=True, nepochs=2)
 
-    def stop(*arguments):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("ferplus_keras.training.train._finish", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(more)
+    stop_before_the_end(more, monkeypatch)
     assert run.is_interrupted
     train(more)
     assert run.is_trained
