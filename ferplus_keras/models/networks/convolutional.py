@@ -161,8 +161,8 @@ def fer_vgg(images):
 
 _ARYAN_GARG = {
     "channel_order": "rgb",
-    "mean": (123.675, 116.28, 103.53),
-    "std": (58.395, 57.12, 57.375),
+    "mean": (0.0,) * 3,
+    "std": (255.0,) * 3,
     "dropout_rate": 0.0,
 }
 """The baselines of https://github.com/Aryan-Garg/Fast-Facial-Expression-Recognition; they see faces
