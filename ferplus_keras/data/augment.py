@@ -51,15 +51,13 @@ def wtomin() -> list[Step]:
 
 @PRESETS.register("khaireddin")
 def khaireddin() -> list[Step]:
-    """Crop, vary the brightness, shift 20 %, rotate 10°, flip, move 4 pixels, erase (Khaireddin).
+    """Crop, shift 20 %, rotate 10°, flip, move 4 pixels, erase (Khaireddin).
 
-    The steps of usef-kh/fer (Khaireddin & Chen 2021, arXiv 2105.03588), whose crop of up to 1.2 of
-    the area never fits beyond 1. Its random 40x40 crop is a move by up to 4 of 48 pixels here,
-    since the network looks at the centre.
+    The steps of usef-kh/fer (Khaireddin & Chen 2021, arXiv 2105.03588). Its random 40x40 crop is a
+    move by up to 4 of 48 pixels here, since the network looks at the centre.
     """
     return [
-        crop((0.8, 1.0), (3 / 4, 4 / 3)),
-        light(0.5, 0.5, p=0.5),
+        crop((0.8, 1.2), (3 / 4, 4 / 3)),
         affine(shift=0.2, p=0.5),
         flip(p=0.5),
         affine(rotate=10, p=0.5),
@@ -72,7 +70,11 @@ def khaireddin() -> list[Step]:
 def microsoft() -> list[Step]:
     """Rotate 20°, shift 8 %, scale by 1.05, skew by 0.05, flip (Barsoum et al. 2016, FERPlus)."""
     skew = math.degrees(math.atan(0.05))
-    return [affine(rotate=20, shift=0.08, scale=(1 / 1.05, 1.05), shear=skew), flip(p=0.5)]
+    scale = (1 / 1.05, 1.05)
+    return [
+        affine(rotate=20, shift=0.08, scale=scale, shear=skew, border="REFLECT"),
+        flip(p=0.5),
+    ]
 
 
 @PRESETS.register("strong")
@@ -80,7 +82,7 @@ def strong() -> list[Step]:
     """Flip, rotate 15°, shift 10 %, scale by 0.85–1.15, shear, vary the brightness, erase."""
     return [
         flip(p=0.5),
-        affine(rotate=15, shift=0.1, scale=(0.85, 1.15), shear=5, repeat_border=True, p=0.9),
+        affine(rotate=15, shift=0.1, scale=(0.85, 1.15), shear=5, border="REPLICATE", p=0.9),
         light(0.2, 0.3, p=0.8),
         erase((0.02, 0.2), (0.4, 2.5), grey=True, p=0.4),
     ]
@@ -162,7 +164,7 @@ def affine(
     jitter: float = 0,
     scale: tuple[float, float] = (1, 1),
     shear: float = 0,
-    repeat_border: bool = False,
+    border: str = "CONSTANT",
     p: float = 1,
 ) -> Step:
     """Scale each axis, rotate, shear and shift about the centre, in that order.
@@ -173,10 +175,10 @@ def affine(
         jitter: likewise, but every number of whole pixels is equally likely.
         scale: range of the factor.
         shear: largest angle along each axis, in degrees.
-        repeat_border: repeat the border pixels outwards instead of showing black there.
+        border: what is shown outside, one of cv2's BORDER_ names: CONSTANT is black.
         p: probability.
     """
-    border = cv2.BORDER_REPLICATE if repeat_border else cv2.BORDER_CONSTANT
+    mode = getattr(cv2, f"BORDER_{border}")
 
     def step(images: np.ndarray, rng: np.random.Generator, own: np.ndarray) -> None:
         rows = _chosen(images, rng, p)
@@ -194,7 +196,7 @@ def affine(
         matrices = np.concatenate([matrices, moves[:, :, None]], axis=2)
         mine = own[rows]
         for row, matrix in zip(rows[mine], matrices[mine], strict=True):
-            images[row] = cv2.warpAffine(images[row], matrix, (size, size), borderMode=border)
+            images[row] = cv2.warpAffine(images[row], matrix, (size, size), borderMode=mode)
 
     return step
 
