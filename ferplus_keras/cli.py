@@ -3,8 +3,6 @@
 0 done, 1 refused or failed with one clear line, 2 wrong arguments, 130 interrupted, 143 terminated.
 """
 
-from __future__ import annotations
-
 import argparse
 import codecs
 import contextlib

@@ -1,7 +1,5 @@
 """Several processes, on one machine or many, that train or evaluate one network together by JAX."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil

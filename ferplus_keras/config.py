@@ -1,7 +1,5 @@
 """Every setting of training and evaluation once: its name, type, default, range and meaning."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

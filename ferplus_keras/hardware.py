@@ -1,7 +1,5 @@
 """What computes: processor, cores and GPUs."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

@@ -1,7 +1,5 @@
 """The Hugging Face Hub: models from hf://user/name, and files to it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path

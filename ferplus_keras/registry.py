@@ -1,7 +1,5 @@
 """Tables of named things: the one list of label rules, networks, schedules and so on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """One training run: its folder, what is in it, and how far it has come."""
 
-from __future__ import annotations
-
 import csv
 import os
 import shlex

@@ -1,7 +1,5 @@
 """What a label rule keeps of a data set: counts, a table of them, and the rows as CSV."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Faces with their labels: the files read once, labelled by a rule and split."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections import Counter, defaultdict

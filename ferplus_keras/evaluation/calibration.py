@@ -1,7 +1,5 @@
 """Does 80 % mean right four times in five? Calibration, and the temperature that corrects it."""
 
-from __future__ import annotations
-
 import numpy as np
 
 BINS = 15

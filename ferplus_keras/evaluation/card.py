@@ -1,7 +1,5 @@
 """The command `card`: a run's model card, and the run on the Hugging Face Hub."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 from pathlib import Path

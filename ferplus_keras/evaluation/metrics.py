@@ -1,7 +1,5 @@
 """Scores of one split, computed by scikit-learn from probabilities, labels and votes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """report.html: what its template shows of an evaluation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What counts as probabilities: of classes by column, or an array of the right shape and sums."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The output of an evaluation: report.json, predictions.csv and a printed table."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

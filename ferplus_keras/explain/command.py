@@ -1,7 +1,5 @@
 """The command `explain`: its arguments, the faces that it reads, and the work behind them."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

@@ -1,7 +1,5 @@
 """Explanations of one face, of several, and of a whole split by class, and pictures of them."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache

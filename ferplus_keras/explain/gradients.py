@@ -1,7 +1,5 @@
 """Gradients of a network's logits with respect to its input, one way per backend."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import keras

@@ -1,7 +1,5 @@
 """The Keras network behind a classifier, cut open: logits, gradients, feature maps."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cached_property
 

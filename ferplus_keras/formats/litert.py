@@ -1,7 +1,5 @@
 """LiteRT, formerly TensorFlow Lite: one `.tflite` file for phones and boards."""
 
-from __future__ import annotations
-
 import tempfile
 import zipfile
 from pathlib import Path

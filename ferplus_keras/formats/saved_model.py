@@ -1,7 +1,5 @@
 """TensorFlow's SavedModel, a folder, and OpenVINO's files, which are made from one."""
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from pathlib import Path

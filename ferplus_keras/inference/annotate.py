@@ -1,7 +1,5 @@
 """Draw boxes, expressions and probabilities onto pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Ray Data hands chunks of pictures to workers. Each chunk becomes one Parquet fil
 that a restart continues with the pictures that no file names yet.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

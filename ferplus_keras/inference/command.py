@@ -1,7 +1,5 @@
 """`predict.py`: its arguments, and its work on one file after another."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -1,7 +1,5 @@
 """Find the faces of a picture: YuNet, whose file is fetched once, MTCNN, or the whole picture."""
 
-from __future__ import annotations
-
 import functools
 import importlib.util
 import os

@@ -1,7 +1,5 @@
 """From pictures to expressions, in one object."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

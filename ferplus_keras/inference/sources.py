@@ -1,7 +1,5 @@
 """Sources of predict.py: files, folders, patterns, addresses, and the frames of videos."""
 
-from __future__ import annotations
-
 import glob
 import math
 import os

@@ -4,8 +4,6 @@ File names that are not UTF-8 keep their bytes (`surrogateescape`). In CSV files
 spreadsheet would run as a formula, such as `=1.png`, becomes `./=1.png`, which is the same file.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import sys

@@ -3,8 +3,6 @@
 Faces are followed from one detection to the next by optical flow, overlap and appearance.
 """
 
-from __future__ import annotations
-
 import itertools
 import sys
 import time

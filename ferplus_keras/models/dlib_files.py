@@ -5,8 +5,6 @@ which is returned as a BatchNormalization that has nothing to normalise: it subt
 convolution's bias, negated, and divides by 1. `calibration.calibrate` gives it real statistics.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path

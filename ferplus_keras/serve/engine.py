@@ -1,7 +1,5 @@
 """Models and detectors behind the server: pictures in threads, faces of all requests in batches."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping

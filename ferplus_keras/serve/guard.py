@@ -1,7 +1,5 @@
 """Who may ask the server, how much, how often and how slowly; and its metrics."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import contextlib

@@ -1,7 +1,5 @@
 """Pictures out of requests: held in memory, checked by their header, then decoded."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Collection
 

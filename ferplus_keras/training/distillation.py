@@ -5,8 +5,6 @@ it was augmented; here it sees each face once, unchanged and mirrored, so that a
 more than without a teacher.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from ferplus_keras.classifier import Classifier, mean_probabilities, shares
