@@ -272,9 +272,7 @@ def _open_data(
     return source, protocol | {"tta": config.tta, "average": config.average}
 
 
-def protocol_of(
-    source: Source, rule: str, class_map: Sequence[str] | None = None
-) -> dict[str, Any]:
+def protocol_of(source: Source, rule: str, class_map: Sequence[str] | None) -> dict[str, Any]:
     """Return what a report says of data and label rule."""
     return {
         "dataset_name": source.label_set.name,

@@ -9,26 +9,8 @@ from collections.abc import Sequence
 
 from ferplus_keras.classifier import Classifier, mean_probabilities, shares
 from ferplus_keras.data.dataset import Split
-from ferplus_keras.errors import UsageError
-from ferplus_keras.formats import digest, find_format
-from ferplus_keras.run import Run, find_checkpoint
-
-
-def check_teachers(
-    paths: Sequence[str] | None, weight: float | None, overwritten: Run | None
-) -> None:
-    """Refuse teachers that are missing, or lie in the run that is to be overwritten, if any.
-
-    Raises:
-        UsageError: a weight without a teacher, or a teacher that the run would overwrite.
-        InputError: there is no such file, or it is not a checkpoint.
-    """
-    if not paths and weight is not None:
-        raise UsageError(f"--teacher_weight {weight} needs --teacher PATH")
-    for file in map(find_checkpoint, paths or ()):
-        find_format(file).peek(file)  # a damaged checkpoint is refused at once
-        if overwritten:
-            overwritten.require_kept(file, "teacher")
+from ferplus_keras.formats import digest
+from ferplus_keras.run import find_checkpoint
 
 
 def describe_teachers(paths: Sequence[str] | None) -> list[dict[str, str]]:

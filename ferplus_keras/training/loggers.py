@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ferplus_keras.extras import require
 from ferplus_keras.lazy import keras
 from ferplus_keras.registry import Registry
 from ferplus_keras.run import LOGS, Run
@@ -71,9 +70,3 @@ def wandb(run: Run, settings: dict[str, Any]) -> list[Callback]:
 def none(run: Run, settings: dict[str, Any]) -> list[Callback]:
     """Log nothing else."""
     return []
-
-
-def check_loggers(names: Sequence[str]) -> None:
-    """Refuse, with an InputError, a logger that was asked for and whose package is missing."""
-    if "wandb" in names:
-        require(("wandb",), "--loggers wandb", "wandb")

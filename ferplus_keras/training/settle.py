@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from ferplus_keras.data.dataset import DATASETS, Dataset, load_dataset
 from ferplus_keras.errors import UsageError
+from ferplus_keras.formats import find_format
 from ferplus_keras.models.published import find_weights
 from ferplus_keras.models.registry import MODELS
-from ferplus_keras.run import READING, Run
-from ferplus_keras.training.distillation import check_teachers
+from ferplus_keras.run import READING, Run, find_checkpoint
 
 if TYPE_CHECKING:
     from ferplus_keras.config import TrainConfig
@@ -45,8 +45,9 @@ def check_targets(config: TrainConfig) -> None:
     """Refuse settings that the targets of the label rule do not allow, and unusable teachers.
 
     Raises:
-        UsageError: a setting needs targets that can be blended.
-        InputError, UsageError: as `check_teachers`.
+        UsageError: a setting needs targets that can be blended, there is a weight without a
+            teacher, or the run would overwrite a teacher.
+        InputError: there is no such teacher, or it is not a checkpoint.
     """
     kind = DATASETS[config.dataset_name].rule(config.label_rule).kind
     changing = ("label_smoothing", "teacher", "mixup", "cutmix")
@@ -56,8 +57,12 @@ def check_targets(config: TrainConfig) -> None:
             f"--{asked[0]} needs targets that are distributions; those of --label_rule "
             f"{config.label_rule} are each a {kind.name}: sets of right classes cannot be blended"
         )
-    overwritten = Run(config.run_dir) if config.overwrite else None
-    check_teachers(config.teacher, config.teacher_weight, overwritten)
+    if not config.teacher and config.teacher_weight is not None:
+        raise UsageError(f"--teacher_weight {config.teacher_weight} needs --teacher PATH")
+    for file in map(find_checkpoint, config.teacher or ()):
+        find_format(file).peek(file)  # a damaged checkpoint is refused at once
+        if config.overwrite:
+            Run(config.run_dir).require_kept(file, "teacher")
 
 
 def starting_weights(config: TrainConfig) -> str:

@@ -18,13 +18,14 @@ from ferplus_keras.data.cache import cache_folder
 from ferplus_keras.data.counts import format_label_counts
 from ferplus_keras.data.dataset import Dataset
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.extras import require
 from ferplus_keras.hardware import hardware
 from ferplus_keras.lazy import keras
 from ferplus_keras.models.checkpoint import save_checkpoint
 from ferplus_keras.provenance import source_commit, versions
 from ferplus_keras.run import CURVES, FINAL, MAX_ACCURACY, MIN_LOSS, MOVABLE, RECORD, STATE, Run
 from ferplus_keras.training.distillation import describe_teachers
-from ferplus_keras.training.loggers import LOGGERS, check_loggers
+from ferplus_keras.training.loggers import LOGGERS
 from ferplus_keras.training.schedules import Stage, plan_stages, spans_all_epochs, waiting
 from ferplus_keras.training.settle import check_targets, read_dataset, resolve, starting_weights
 
@@ -57,7 +58,8 @@ def train(config: TrainConfig) -> Path:
     """
     config = resolve(_resumed(config) if config.resume and not config.overwrite else config)
     stages = plan_stages(config)
-    check_loggers(config.loggers)
+    if "wandb" in config.loggers:
+        require(("wandb",), "--loggers wandb", "wandb")
     check_targets(config)
     if config.cache_features and (config.stages or config.num_gpus > 1):
         raise UsageError("--cache_features needs one --freeze_before, not --stages, and one GPU")
