@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.dataset import DATASETS
@@ -22,9 +23,6 @@ from ferplus_keras.lazy import keras
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.run import find_checkpoint
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
 AVERAGES = ("probabilities", "logits")
 """What views and the members of an ensemble are averaged over."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
+from ferplus_keras.lazy import huggingface_hub
 
 SCHEME = "hf://"
 
@@ -23,9 +24,7 @@ def fetch(address: str, name: str) -> Path:
     """
     repository, _, revision = address.removeprefix(SCHEME).partition("@")
     with _talking(f"cannot get {name} of hf://{repository}"):
-        from huggingface_hub import hf_hub_download
-
-        return Path(hf_hub_download(repository, name, revision=revision or None))
+        return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision or None))
 
 
 def push(repository: str, files: Mapping[str, Path], message: str) -> str:
@@ -37,11 +36,9 @@ def push(repository: str, files: Mapping[str, Path], message: str) -> str:
         InputError: huggingface_hub is not installed, or the Hub refuses.
     """
     with _talking(f"cannot push to {repository}"):
-        from huggingface_hub import CommitOperationAdd, HfApi
-
-        hub = HfApi()
+        hub, add = huggingface_hub.HfApi(), huggingface_hub.CommitOperationAdd
         address = hub.create_repo(repository, exist_ok=True)
-        adding = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
+        adding = [add(name, str(path)) for name, path in files.items()]
         hub.create_commit(repository, adding, commit_message=message)
         return str(address)
 

@@ -21,23 +21,30 @@ class Lazy:
 
 if TYPE_CHECKING:
     import cv2 as cv2
+    import huggingface_hub as huggingface_hub
     import jax as jax
     import jinja2 as jinja2
     import keras as keras
+    import markupsafe as markupsafe
     import onnx as onnx
     import onnxruntime as onnxruntime
     import optuna as optuna
     import pandas as pandas
     import pyarrow as pyarrow
+    import scipy as scipy
     import tensorflow as tf
     import torch as torch
     import yaml as yaml
     from keras import layers as layers
+    from matplotlib import pyplot as plt
     from PIL import Image as Image
     from pyarrow import parquet as parquet
+    from sklearn import metrics as metrics
 else:
     cv2, jax, jinja2, keras = map(Lazy, ("cv2", "jax", "jinja2", "keras"))
+    huggingface_hub, markupsafe = map(Lazy, ("huggingface_hub", "markupsafe"))
     onnx, onnxruntime, optuna = map(Lazy, ("onnx", "onnxruntime", "optuna"))
     pandas, pyarrow, tf = map(Lazy, ("pandas", "pyarrow", "tensorflow"))
-    torch, yaml = map(Lazy, ("torch", "yaml"))
+    scipy, torch, yaml = map(Lazy, ("scipy", "torch", "yaml"))
     layers, Image, parquet = map(Lazy, ("keras.layers", "PIL.Image", "pyarrow.parquet"))
+    metrics, plt = map(Lazy, ("sklearn.metrics", "matplotlib.pyplot"))

@@ -20,13 +20,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ferplus_keras.arguments import Number, as_words
 from ferplus_keras.config import TrainConfig, read_config
 from ferplus_keras.errors import InputError
 from ferplus_keras.extras import require
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.inputs import read_mapping
-from ferplus_keras.lazy import optuna, pandas, yaml
+from ferplus_keras.lazy import optuna, pandas, plt, yaml
 from ferplus_keras.queue import TRAIN, Job, Queue, lock_log, read_error, train_words
 from ferplus_keras.run import PLACES, Run
 from ferplus_keras.sweep_plan import METRICS, Plan, read_plan
@@ -116,7 +118,6 @@ class Trials:
 
     def __init__(self, plan: Plan, folder: Path, program: Sequence[str] = TRAIN) -> None:
         from filelock import FileLock
-        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
         require_writable(folder / "trials", "--sweep_dir")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -126,7 +127,8 @@ class Trials:
         with self._lock:
             _keep_plan(plan, folder / "sweep.yaml")
             # Unlike SQLite's, the journal's lock also holds over NFS.
-            backend = JournalFileBackend(journal, JournalFileOpenLock(journal))
+            files = optuna.storages.journal
+            backend = files.JournalFileBackend(journal, files.JournalFileOpenLock(journal))
             os.truncate(journal, Path(journal).read_bytes().rfind(b"\n") + 1)  # less a torn line
             self.study = optuna.create_study(
                 storage=optuna.storages.JournalStorage(backend),
@@ -156,12 +158,11 @@ class Trials:
 
     def _claim(self) -> tuple[int, dict[str, Any], int] | None:
         """Return number, parameters and locked log of a trial to run."""
-        from optuna.trial import TrialState, create_trial
-
+        running = optuna.trial.TrialState.RUNNING
         with self._lock:
             trials = self.study.trials
             for trial in trials:
-                if trial.state == TrialState.RUNNING:
+                if trial.state == running:
                     log = lock_log(self.run(trial.number) / LOG)
                     if log is not None:
                         return trial.number, trial.params, log
@@ -173,7 +174,7 @@ class Trials:
                 raise InputError(f"{self.run(number).folder} is in use; choose another --sweep_dir")
             space = {flag: space.distribution for flag, space in self.plan.search.items()}
             kept = self._draw(trials, space)
-            new = create_trial(state=TrialState.RUNNING, params=kept, distributions=space)
+            new = optuna.trial.create_trial(state=running, params=kept, distributions=space)
             self.study.add_trial(new)
         return number, kept, log
 
@@ -198,14 +199,13 @@ class Trials:
 
     def _finish(self, number: int, code: int, stopped: bool) -> None:
         """Write a trial's best metric to the journal, or that it failed, unless it was stopped."""
-        from optuna.trial import TrialState
-
         run, metric = self.run(number), self.plan.metric
         if stopped and not run.is_trained:
             return
         best = self._best_epoch(run)
         with self._lock:
-            self.study.tell(number, best and best[metric], state=None if best else TrialState.FAIL)
+            failed = None if best else optuna.trial.TrialState.FAIL
+            self.study.tell(number, best and best[metric], state=failed)
         table = self.write_results(last=False)
         done = table["state"].isin(["complete", "failed"]).sum()
         outcome = f"failed: {read_error(run / LOG)}"
@@ -280,12 +280,8 @@ class Trials:
 
     def _plot(self, path: Path) -> None:
         """Stack Optuna's plots: the best so far, each flag, and two lists against each other."""
-        import matplotlib.pyplot as plt
-        import numpy as np
-        from optuna.visualization import matplotlib as plots
-
         plt.switch_backend("agg")
-        search = self.plan.search
+        search, plots = self.plan.search, optuna.visualization.matplotlib
         wanted = {plots.plot_optimization_history: {}, plots.plot_slice: {"params": [*search]}}
         choices = [flag for flag, space in search.items() if space.choices]
         if len(choices) == 2:

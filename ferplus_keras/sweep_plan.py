@@ -9,15 +9,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ferplus_keras.arguments import as_words, read_yaml, settings_of, to_plain
 from ferplus_keras.config import TrainConfig, read_config
 from ferplus_keras.errors import UsageError, one_line, unknown
+from ferplus_keras.lazy import optuna
 from ferplus_keras.training.schedules import MONITORS, plan_stages
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 KEYS = ("sampler", "trials", "metric", "config", "base", "search")
 RANGE_KEYS = ("low", "high", "step", "log", "int")
@@ -34,7 +32,7 @@ class Space:
     """What is searched for one flag."""
 
     plain: list[Any] | dict[str, Any]  # the YAML: choices, or a range with its ends
-    distribution: BaseDistribution  # what Optuna draws from
+    distribution: optuna.distributions.BaseDistribution  # what Optuna draws from
     choices: dict[str, Any]  # text, as which Optuna keeps a choice -> value; empty for a range
 
     def grid(self) -> list[Any]:
@@ -136,14 +134,12 @@ def _flags(path: Path, written: dict, key: str) -> dict[str, Any]:
 
 def _read_space(written: Any, *, grid: bool) -> Space:
     """Return what YAML says about one searched flag; raises ValueError, as Optuna does."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
     if isinstance(written, list):
         labels = [_label(value) for value in written]
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise ValueError(f"{twice[0]} is given twice")
         choices = dict(zip(labels, written, strict=True))
-        return Space(written, CategoricalDistribution(labels), choices)
+        return Space(written, optuna.distributions.CategoricalDistribution(labels), choices)
     if not isinstance(written, dict):
         raise ValueError(f"expected a list of choices or {{low: …, high: …}}, got {written}")
     written = {key: value for key, value in written.items() if value is not None}
@@ -160,7 +156,8 @@ def _read_space(written: Any, *, grid: bool) -> Space:
     plain = {"log": False, "int": False} | written | numbers
     if grid and "step" not in plain and (plain["log"] or not whole):
         raise ValueError("a grid needs a list of choices, or low, high and step")
-    kind = IntDistribution if whole else FloatDistribution
+    kinds = optuna.distributions
+    kind = kinds.IntDistribution if whole else kinds.FloatDistribution
     return Space(plain, kind(log=plain["log"], **numbers), {})
 
 

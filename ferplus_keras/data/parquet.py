@@ -14,6 +14,7 @@ from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import InputError, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.inputs import plain, read_json
+from ferplus_keras.lazy import parquet, pyarrow
 
 LABELS = ("label", "labels", "emotion", "expression", "class")
 """Names of the column of labels, the preferred one first."""
@@ -103,11 +104,9 @@ def _picture_column(schema: Any) -> str | None:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[Any]:
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
-
+    damage = (OSError, pyarrow.ArrowException, ValueError, AttributeError, TypeError, KeyError)
     try:
-        with ParquetFile(plain(path)) as opened:
+        with parquet.ParquetFile(plain(path)) as opened:
             yield opened
-    except (OSError, ArrowException, ValueError, AttributeError, TypeError, KeyError) as error:
+    except damage as error:
         raise InputError(f"cannot read {path}: {one_line(error)}") from None

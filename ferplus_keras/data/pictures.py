@@ -149,8 +149,6 @@ def _read(source: Any) -> np.ndarray:
 
 def _read_file(file: Any) -> np.ndarray:
     require(("PIL",), "reading pictures")
-    from PIL import Image, UnidentifiedImageError
-
     try:
         # Pillow warns of large pictures: `MOST_PIXELS` is the limit here.
         with _OPENING, warnings.catch_warnings():
@@ -159,7 +157,7 @@ def _read_file(file: Any) -> np.ndarray:
         if picture.width * picture.height > MOST_PIXELS:
             raise InputError(too_large(*picture.size))
         return _as_rgb(picture)
-    except UnidentifiedImageError:
+    except Image.UnidentifiedImageError:
         file.seek(0)
         raise InputError(_unidentified(file.read(40))) from None
     except Image.DecompressionBombError:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ferplus_keras.lazy import scipy
+
 BINS = 15
 """Bins of equal width in which confidence and accuracy are compared (Guo et al. 2017)."""
 
@@ -45,19 +47,17 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     Above 1 the network was overconfident. 1 where none lessens it, such as of answers that are 0
     or 1. Guo et al. 2017 (arXiv 1706.04599).
     """
-    from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
         return log_loss(labels, at_temperature(probabilities, np.exp(log_temperature)))
 
-    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    bounds = (np.log(0.05), np.log(20))
+    found = scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded")
     return float(np.exp(found.x)) if found.fun < loss(0) else 1.0
 
 
 def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Return (n, C) probabilities as if the logits were divided by `temperature`; 0 stays 0."""
-    from scipy.special import softmax
-
     with np.errstate(divide="ignore"):
         logs = np.log(probabilities.astype(np.float64))
-    return softmax(logs / temperature, axis=1)
+    return scipy.special.softmax(logs / temperature, axis=1)

@@ -12,6 +12,7 @@ from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.evaluation.metrics import wilson
 from ferplus_keras.files import replacing, sha256
 from ferplus_keras.formats import open_network
+from ferplus_keras.lazy import jinja2
 from ferplus_keras.models.checkpoint import read_info
 from ferplus_keras.run import CARD, CONFIG, LIGHT, MAX_ACCURACY, PLACES, RECORD, REPORT, Run
 from ferplus_keras.templates import render
@@ -48,12 +49,10 @@ def card(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--output: expected a file ending in .md, got {arguments.output}")
     if address is not None and [*map(bool, address.split("/"))] != [True, True]:
         raise UsageError(f"--push: expected USER/NAME, got '{address}'")
-    from jinja2 import TemplateError
-
     output, light = arguments.output or run / CARD, run / LIGHT
     try:
         text = make_card(run, arguments.license, address)
-    except (TemplateError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (jinja2.TemplateError, LookupError, TypeError, ValueError, AttributeError) as error:
         files = f"{REPORT}, {RECORD} or {CONFIG}"
         raise InputError(f"{files} in {run.folder} is damaged: {one_line(error)}") from None
     if address and light.is_file() and open_network(light).info != read_info(run / MAX_ACCURACY):

@@ -12,9 +12,10 @@ import numpy as np
 
 from ferplus_keras.emotions import SPLITS
 from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.evaluation.plots import draw_comparison
 from ferplus_keras.evaluation.report import SHOWN, check_report, format_summary
 from ferplus_keras.files import require_writable, sha256, write_json
-from ferplus_keras.lazy import pandas
+from ferplus_keras.lazy import pandas, scipy
 from ferplus_keras.run import PREDICTIONS, REPORT, Run
 from ferplus_keras.templates import decimal, render
 
@@ -57,8 +58,6 @@ def compare(arguments: argparse.Namespace) -> None:
         UsageError: fewer than two runs, or the same one twice.
         InputError: a run cannot be read, or runs cannot be compared with each other.
     """
-    from ferplus_keras.evaluation.plots import draw_comparison
-
     reports = read_reports(arguments.runs, arguments.split)
     found = compare_reports(reports, arguments.split)
     folder = arguments.output_dir
@@ -265,10 +264,8 @@ def mcnemar(only_first: int, only_second: int) -> float:
     Were both equally good, the faces that only one of them gets right (`only_first` and
     `only_second`) would fall to either side like a fair coin.
     """
-    from scipy.stats import binomtest
-
     tosses = only_first + only_second
-    return float(binomtest(only_first, tosses).pvalue) if tosses else 1.0
+    return float(scipy.stats.binomtest(only_first, tosses).pvalue) if tosses else 1.0
 
 
 def difference_interval(only_first: int, only_second: int, rows: int) -> list[float]:

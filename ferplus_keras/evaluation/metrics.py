@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ferplus_keras.evaluation.calibration import calibration_error, log_loss
+from ferplus_keras.lazy import metrics, scipy
 
 RESAMPLES = 2000
 """Bootstrap samples behind every interval."""
@@ -32,8 +33,6 @@ def score(
         columns predicted). Means run over the classes that have rows. What is not defined is None:
         recall and F1 of a class without rows, precision of a class that was never predicted.
     """
-    from sklearn import metrics
-
     predicted = probabilities.argmax(axis=1)
     every = np.arange(len(class_names))
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
@@ -87,12 +86,10 @@ def summary(
     Without rows every score is None.
     `labels` and `predicted` are (n,) int, indices of classes.
     """
-    from sklearn.metrics import confusion_matrix
-
     if not len(labels):
         names = ("accuracy", "macro_f1", "balanced_accuracy")
         return {"n": 0} | {f"{name}{part}": None for name in names for part in ("", "_interval")}
-    matrix = confusion_matrix(labels, predicted, labels=np.arange(len(class_names)))
+    matrix = metrics.confusion_matrix(labels, predicted, labels=np.arange(len(class_names)))
     rng = np.random.default_rng(0)
     drawn = rng.multinomial(len(labels), matrix.ravel() / len(labels), RESAMPLES)
     matrices = np.concatenate([matrix[None], drawn.reshape(-1, *matrix.shape)])
@@ -115,11 +112,9 @@ def summary(
 
 def wilson(share: float | None, rows: int) -> list[float] | None:
     """Return Wilson's 95 % interval of a share of `rows` independent rows; None without rows."""
-    from scipy.stats import binomtest
-
     if share is None:
         return None
-    return [*binomtest(round(share * rows), rows).proportion_ci(method="wilson")]
+    return [*scipy.stats.binomtest(round(share * rows), rows).proportion_ci(method="wilson")]
 
 
 def vote_shares(votes: np.ndarray) -> np.ndarray:
@@ -150,8 +145,6 @@ def agreement(votes: np.ndarray, probabilities: np.ndarray) -> dict[str, float |
         from the votes' distribution, in nats), model_accuracy and annotator_accuracy against the
         other annotators. Empty without rows.
     """
-    from scipy.special import rel_entr
-
     used = votes.sum(axis=1) >= 2
     votes, probabilities = votes[used], probabilities[used]
     if not len(votes):
@@ -167,11 +160,11 @@ def agreement(votes: np.ndarray, probabilities: np.ndarray) -> dict[str, float |
         chance = shares[:, held_out]
         by_model += np.mean(chance * label[rows, predicted])
         by_annotator += np.mean(chance * label[:, held_out])
-    divergence = rel_entr(shares, np.clip(probabilities, CLIP, 1)).sum(axis=1).mean()
+    divergence = scipy.special.rel_entr(shares, np.clip(probabilities, CLIP, 1)).sum(axis=1)
     return {
         "n": len(votes),
         "expected_accuracy": float(shares[rows, predicted].mean()),
-        "kl_divergence": float(divergence),
+        "kl_divergence": float(divergence.mean()),
         "model_accuracy": float(by_model),
         "annotator_accuracy": float(by_annotator),
     }

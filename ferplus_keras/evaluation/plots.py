@@ -7,19 +7,14 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ferplus_keras import templates
 from ferplus_keras.evaluation.calibration import BINS
 from ferplus_keras.files import replacing
-from ferplus_keras.lazy import pandas
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from ferplus_keras.lazy import markupsafe, metrics, pandas, plt
 
 STYLE = templates.FOLDER / "plots.mplstyle"
 QUIET, HEAT = "#0d0d01", "#0d0d03"
@@ -42,17 +37,14 @@ def draw_confusion(report: dict[str, Any], path: Path) -> None:
 
     The PNG file has the report's `evaluation_id` as a text.
     """
-    from matplotlib.figure import Figure
-    from sklearn.metrics import ConfusionMatrixDisplay
-
     splits, names = report["splits"], report["class_names"]
     side = max(5.8, 0.42 * len(names) + 0.1 * max(map(len, names)))
-    figure = Figure(figsize=((side + 0.4) * len(splits), side), layout="constrained")
+    figure = plt.Figure(figsize=((side + 0.4) * len(splits), side), layout="constrained")
     subplots = figure.subplots(1, len(splits), squeeze=False)[0]
     for axes, (name, scores) in zip(subplots, splits.items(), strict=True):
         counts = np.array(scores["confusion_matrix"])
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        drawn = ConfusionMatrixDisplay(shares, display_labels=names)
+        drawn = metrics.ConfusionMatrixDisplay(shares, display_labels=names)
         limits, small = {"vmin": 0, "vmax": 1}, {"fontsize": 7.5}
         drawn.plot(cmap="Blues", ax=axes, colorbar=False, im_kw=limits, text_kw=small)
         for place, text in np.ndenumerate(drawn.text_):
@@ -68,14 +60,11 @@ def draw_confusion(report: dict[str, Any], path: Path) -> None:
 
 def draw_comparison(found: dict[str, Any], path: Path) -> None:
     """Draw accuracies, differences and each class's F1, as `compare_reports` returns them."""
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-
     runs, pairs, classes = found["runs"], found["pairs"], found["class_names"]
-    colours = [colormaps["tab10"](index % 10) for index in range(len(runs))]
+    colours = [plt.get_cmap("tab10")(index % 10) for index in range(len(runs))]
     width = max(9.0, 0.7 + len(classes) * max(0.8, 0.2 * len(runs)))
     width += 0.15 * max(0, max(len(run["name"]) for run in runs) - 20)
-    figure = Figure(figsize=(width, 4.2 + 0.4 * len(runs)), layout="constrained")
+    figure = plt.Figure(figsize=(width, 4.2 + 0.4 * len(runs)), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=(0.9 + 0.4 * len(runs), 3))
 
     axes = figure.add_subplot(grid[0, 0])
@@ -107,7 +96,7 @@ def draw_comparison(found: dict[str, Any], path: Path) -> None:
     _save(figure, f"{found['split']}{differ}", path)
 
 
-def _whiskers(axes: Axes, names: list[str], found: list[dict], key: str, colours: list) -> None:
+def _whiskers(axes: plt.Axes, names: list[str], found: list[dict], key: str, colours: list) -> None:
     """Draw a number as a dot with its interval, a line each, the first on top."""
     for place, (each, colour) in enumerate(zip(found, colours, strict=True)):
         axes.plot(each[f"{key}_interval"], [place, place], color=colour, linewidth=2)
@@ -117,12 +106,10 @@ def _whiskers(axes: Axes, names: list[str], found: list[dict], key: str, colours
     axes.grid(axis="x", alpha=0.3)
 
 
-def _save(figure: Figure, title: str, path: Path, **written: str) -> None:
+def _save(figure: plt.Figure, title: str, path: Path, **written: str) -> None:
     """Write a PNG file with a title, and texts that programs can read."""
-    from matplotlib.text import Text
-
     figure.suptitle(title, fontsize=12)
-    for text in figure.findobj(Text):  # of names, in which $ is no formula
+    for text in figure.findobj(plt.Text):  # of names, in which $ is no formula
         text.set_parse_math(False)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120, metadata=written)
@@ -130,14 +117,14 @@ def _save(figure: Figure, title: str, path: Path, **written: str) -> None:
 
 def plot_reliability(
     found: dict[str, list], scaled: dict[str, list] | None, description: str
-) -> Markup:
+) -> markupsafe.Markup:
     """Plot accuracy over confidence, and how many faces have each confidence.
 
     `found` is what `calibration.reliability` returns, and `scaled` the same at the fitted
     temperature, if there is one. `description` is read aloud in place of the drawing.
     """
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: plt.Axes) -> None:
         _percentages(axes, "confidence", "accuracy")
         heights = 0.25 * np.array(found["rows"]) / max(found["rows"])
         axes.bar(np.arange(BINS) / BINS, heights, 0.93 / BINS, align="edge", color=HEAT)
@@ -148,27 +135,28 @@ def plot_reliability(
     return _svg(draw, description)
 
 
-def plot_roc(labels: np.ndarray, probabilities: np.ndarray, description: str) -> Markup:
+def plot_roc(labels: np.ndarray, probabilities: np.ndarray, description: str) -> markupsafe.Markup:
     """Plot the ROC curve of each class against the rest, where both sides have rows.
 
     `labels` are (n,) int, `probabilities` (n, C) float.
     """
-    from sklearn.metrics import roc_curve
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: plt.Axes) -> None:
         _percentages(axes, "others taken for the class", "faces of the class found")
         for index, scores in enumerate(probabilities.T):
             truth = labels == index
             wrong = right = np.zeros(0)  # an empty line keeps the colours in step with the classes
             if truth.any() and not truth.all():
-                wrong, right, _ = roc_curve(truth, scores)
+                wrong, right, _ = metrics.roc_curve(truth, scores)
             drawn = np.linspace(0, len(wrong) - 1, min(len(wrong), POINTS)).round().astype(int)
             axes.plot(wrong[drawn], right[drawn])
 
     return _svg(draw, description)
 
 
-def plot_history(rows: Sequence[dict[str, float]], epoch: int | None) -> list[tuple[str, Markup]]:
+def plot_history(
+    rows: Sequence[dict[str, float]], epoch: int | None
+) -> list[tuple[str, markupsafe.Markup]]:
     """Plot whatever training.csv has of both training and validation, by epoch.
 
     `rows` are those of `Run.history`; the checkpoint's `epoch` is marked. Returns names with their
@@ -177,7 +165,7 @@ def plot_history(rows: Sequence[dict[str, float]], epoch: int | None) -> list[tu
     if len({row.get("epoch") for row in rows}) < 2:
         return []
 
-    def draw(axes: Axes) -> None:
+    def draw(axes: plt.Axes) -> None:
         if epoch:
             axes.axvline(epoch, **GUIDE)
         for points in lines:
@@ -198,7 +186,7 @@ def plot_history(rows: Sequence[dict[str, float]], epoch: int | None) -> list[tu
     return plots
 
 
-def _percentages(axes: Axes, x: str, y: str) -> None:
+def _percentages(axes: plt.Axes, x: str, y: str) -> None:
     """Make both axes run from 0 to 100 %, with a dashed diagonal."""
     axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel=x, ylabel=y)
     for axis in (axes.xaxis, axes.yaxis):
@@ -206,19 +194,18 @@ def _percentages(axes: Axes, x: str, y: str) -> None:
     axes.plot([0, 1], [0, 1], **GUIDE)
 
 
-def _svg(draw: Callable[[Axes], None], description: str, height: float = 4) -> Markup:
+def _svg(
+    draw: Callable[[plt.Axes], None], description: str, height: float = 4
+) -> markupsafe.Markup:
     """Return what `draw` puts into axes as an SVG element."""
-    import matplotlib
-    from markupsafe import Markup, escape
-    from matplotlib.figure import Figure
-
     drawn = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": description}, STYLE):
-        figure = Figure(figsize=(4.8, height))
+    with plt.rc_context({"svg.hashsalt": description}, STYLE):
+        figure = plt.Figure(figsize=(4.8, height))
         draw(figure.add_subplot())
         figure.savefig(drawn, format="svg", transparent=True)
     box, text = re.search(r'<svg.*?(viewBox="[^"]*").*?>(.*)', drawn.getvalue(), re.S).groups()
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
     text = re.sub(r' id="[a-zA-Z\d.]+_\d+"', "", text)  # of groups: two plots would share them
     text = re.sub("#0[cd]0[cd][0-9a-f]{2}", lambda found: THEME[found[0]], text)
-    return Markup(f'<svg {box} role="img" aria-label="{escape(description)}">{text}')
+    label = markupsafe.escape(description)
+    return markupsafe.Markup(f'<svg {box} role="img" aria-label="{label}">{text}')

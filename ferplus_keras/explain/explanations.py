@@ -13,7 +13,7 @@ from ferplus_keras.data.dataset import Split
 from ferplus_keras.errors import unknown
 from ferplus_keras.explain.methods import METHODS, Method, Scores
 from ferplus_keras.files import replacing
-from ferplus_keras.lazy import cv2
+from ferplus_keras.lazy import cv2, plt
 from ferplus_keras.progress import progress_bar
 
 FOR, AGAINST = (0.85, 0.25, 0.0), (0.0, 0.35, 0.85)
@@ -251,12 +251,10 @@ def _draw(
     path: Path,
 ) -> None:
     """Draw one page: a title above each row of pictures, a head above each column."""
-    from matplotlib.figure import Figure
-
     above = _TITLE * (2 + max(1.5 * head.count("\n") for head in heads))
     width = max(2 * _MARGIN + len(heads) * _PANEL, _NARROWEST)
     height = above + len(rows) * _PANEL + (len(rows) - 1) * _TITLE + _LEGEND
-    figure = Figure(figsize=(width, height))
+    figure = plt.Figure(figsize=(width, height))
     place = {
         "left": _MARGIN / width,
         "right": (_MARGIN + len(heads) * _PANEL) / width,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ferplus_keras.backend import load_keras
 from ferplus_keras.errors import InputError
@@ -12,10 +13,6 @@ from ferplus_keras.formats import FORMATS, Format, Opened, Predict, one_at_a_tim
 from ferplus_keras.lazy import jax, keras
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
 from ferplus_keras.models.registry import MODELS, build_model
-
-if TYPE_CHECKING:
-    import numpy as np
-
 
 _ORDINARY = 150_000_000  # weights of a network that is built even if its file holds fewer
 

@@ -18,6 +18,7 @@ from ferplus_keras.errors import InputError, UsageError, one_line
 from ferplus_keras.extras import SERVER, require
 from ferplus_keras.hub import is_address
 from ferplus_keras.inference.detectors import DETECTORS, WHOLE, find_detector, find_yunet
+from ferplus_keras.inference.predictor import BUNDLED
 from ferplus_keras.run import find_checkpoint, locate
 from ferplus_keras.serve.guard import MEGABYTE, Guard, Limits, Metrics
 
@@ -98,8 +99,6 @@ def serve(arguments: argparse.Namespace) -> None:
 
 def find_models(paths: Sequence[str]) -> dict[str, Path | str]:
     """Return models by name: those at `paths`, as `find_checkpoint` takes them, then our own."""
-    from ferplus_keras.inference.predictor import BUNDLED
-
     for path in paths:
         if not is_address(path):
             find_checkpoint(path)

@@ -22,7 +22,7 @@ import keras
 from ferplus_keras.data.batches import Batches
 from ferplus_keras.errors import InputError, Terminated
 from ferplus_keras.files import replacing
-from ferplus_keras.lazy import pandas
+from ferplus_keras.lazy import pandas, plt
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.progress import progress_bar
 from ferplus_keras.run import CURVES, HISTORY, Run
@@ -253,12 +253,11 @@ class History(keras.callbacks.Callback):
 
 def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:
     """Draw loss, accuracy and learning rate by epoch, given the rows of training.csv, as a PNG."""
-    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator
 
     table = {name: [row[name] for row in rows] for name in rows[0]}
     epochs = table["epoch"]
-    figure = Figure(figsize=(9, 5), layout="constrained")
+    figure = plt.Figure(figsize=(9, 5), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=(4, 1))
     marker = "." if len(rows) < 40 else None
     for column, (name, best_of) in enumerate((("accuracy", max), ("loss", min))):

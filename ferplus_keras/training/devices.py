@@ -98,12 +98,10 @@ class Devices(keras.distribution.DataParallel):
     """
 
     def __init__(self, names: list[str]) -> None:
-        from jax.sharding import NamedSharding, PartitionSpec
-
         super().__init__(devices=names, auto_shard_dataset=False)
-        mesh = self.device_mesh.backend_mesh
-        self.shared = NamedSharding(mesh, PartitionSpec("batch"))
-        self.whole = NamedSharding(mesh, PartitionSpec())
+        mesh, parts = self.device_mesh.backend_mesh, jax.sharding.PartitionSpec
+        self.shared = jax.sharding.NamedSharding(mesh, parts("batch"))
+        self.whole = jax.sharding.NamedSharding(mesh, parts())
 
     def get_tensor_layout(self, path: str):
         """Share out the rows once they are preprocessed, and gather the probabilities."""

@@ -5,21 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ferplus_keras.lazy import keras
 from ferplus_keras.registry import Registry
 from ferplus_keras.run import LOGS, Run
 
-if TYPE_CHECKING:
-    from keras.callbacks import Callback
-
-LOGGERS: Registry[Callable[[Run, dict[str, Any]], list[Callback]]] = Registry("logger")
+LOGGERS: Registry[Callable[..., list[keras.callbacks.Callback]]] = Registry("logger")
 """Name -> function from the run and its settings to callbacks."""
 
 
 @LOGGERS.register("tensorboard")
-def tensorboard(run: Run, settings: dict[str, Any]) -> list[Callback]:
+def tensorboard(run: Run, settings: dict[str, Any]) -> list[keras.callbacks.Callback]:
     """Write TensorBoard's events to `logs/`.
 
     Needs TensorFlow whatever the backend. It is on by default, so it is skipped where it is
@@ -35,7 +32,7 @@ def tensorboard(run: Run, settings: dict[str, Any]) -> list[Callback]:
 
 
 @LOGGERS.register("wandb")
-def wandb(run: Run, settings: dict[str, Any]) -> list[Callback]:
+def wandb(run: Run, settings: dict[str, Any]) -> list[keras.callbacks.Callback]:
     """Send settings and numbers to Weights & Biases.
 
     $WANDB_PROJECT, $WANDB_MODE (offline keeps them on the machine) and so on are wandb's own. The
@@ -67,6 +64,6 @@ def wandb(run: Run, settings: dict[str, Any]) -> list[Callback]:
 
 
 @LOGGERS.register("none")
-def none(run: Run, settings: dict[str, Any]) -> list[Callback]:
+def none(run: Run, settings: dict[str, Any]) -> list[keras.callbacks.Callback]:
     """Log nothing else."""
     return []

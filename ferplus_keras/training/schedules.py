@@ -149,12 +149,10 @@ def waiting(plan: Plan) -> list[keras.callbacks.Callback]:
 
     Returns no callback for a planned policy.
     """
-    from keras.callbacks import ReduceLROnPlateau
-
     if POLICIES[plan.policy]:
         return []
-    mode = MONITORS[plan.monitor]
-    return [ReduceLROnPlateau(plan.monitor, plan.decay, plan.patience, mode=mode, min_lr=0)]
+    how = {"mode": MONITORS[plan.monitor], "min_lr": 0}
+    return [keras.callbacks.ReduceLROnPlateau(plan.monitor, plan.decay, plan.patience, **how)]
 
 
 @dataclass(frozen=True)

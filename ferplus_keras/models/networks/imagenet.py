@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ferplus_keras.lazy import layers
+from ferplus_keras.lazy import keras, layers
 from ferplus_keras.models.registry import PublishedWeights, network
 
 
@@ -28,9 +28,7 @@ def _resnet(file_name: str, md5: str) -> dict[str, Any]:
 )
 def resnet50(images):
     """ResNet-50 of images (b, s, s, 3): features (b, 2048)."""
-    from keras.applications import ResNet50
-
-    return ResNet50(include_top=False, weights=None, input_tensor=images, pooling="avg").output
+    return _pooled(keras.applications.ResNet50, images)
 
 
 @network(
@@ -40,9 +38,11 @@ def resnet50(images):
 )
 def resnet101(images):
     """ResNet-101 of images (b, s, s, 3): features (b, 2048)."""
-    from keras.applications import ResNet101
+    return _pooled(keras.applications.ResNet101, images)
 
-    return ResNet101(include_top=False, weights=None, input_tensor=images, pooling="avg").output
+
+def _pooled(network, images):
+    return network(include_top=False, weights=None, input_tensor=images, pooling="avg").output
 
 
 _BLOCKS = 12

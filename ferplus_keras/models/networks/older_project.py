@@ -8,7 +8,7 @@ that position there, and a checkpoint of the older project fits by name.
 from collections import Counter
 from collections.abc import Callable
 
-from ferplus_keras.lazy import layers
+from ferplus_keras.lazy import keras, layers
 from ferplus_keras.models.networks.convolutional import vgg_stages
 from ferplus_keras.models.registry import PublishedWeights, network
 
@@ -149,8 +149,6 @@ def _basic_network(images, blocks: tuple[int, ...]):
     keras_contrib's own details are kept: the first stage halves the side too; convolutions have
     biases although BatchNormalization follows; a shortcut's projection is normalised.
     """
-    from keras import layers, regularizers
-
     numbered = _numbering()
 
     def convolve(x, filters, side, strides=1, name=None):
@@ -160,7 +158,7 @@ def _basic_network(images, blocks: tuple[int, ...]):
             strides=strides,
             padding="valid" if side == 1 else "same",
             kernel_initializer="he_normal",
-            kernel_regularizer=regularizers.L2(1e-4),
+            kernel_regularizer=keras.regularizers.L2(1e-4),
             name=name or numbered("conv2d"),
         )(x)
 
