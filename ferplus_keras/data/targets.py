@@ -1,10 +1,8 @@
 """Labelled rows: what their targets mean, and how classes are merged, renamed and left out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -85,20 +83,21 @@ class Labels(NamedTuple):
         return self.reasons == ""
 
     @classmethod
-    def of(cls, targets: np.ndarray, drop: dict[str, np.ndarray]) -> Labels:
+    def of(cls, targets: np.ndarray, drop: dict[str, np.ndarray]) -> Self:
         """Return labels without the rows of `drop`, reason -> (n,) bool; the first one counts."""
         reasons = np.select(list(drop.values()), list(drop), default="")
         return cls((targets * (reasons == "")[:, None]).astype(np.float32), reasons)
 
-    def without(self, rows: np.ndarray, reason: str) -> Labels:
+    def without(self, rows: np.ndarray, reason: str) -> Self:
         """Return labels that drop `rows`, (n,) bool, too; rows dropped before keep their reason."""
         reasons = np.where(rows & self.keep, reason, self.reasons)
-        return Labels(self.targets * ~rows[:, None], reasons)
+        return self._replace(targets=self.targets * ~rows[:, None], reasons=reasons)
 
-    def replaced(self, rows: np.ndarray, labels: Labels) -> Labels:
+    def replaced(self, rows: np.ndarray, labels: Self) -> Self:
         """Return these labels with the other labels at `rows`, (n,) bool."""
         targets = np.where(rows[:, None], labels.targets, self.targets)
-        return Labels(targets, np.where(rows, labels.reasons, self.reasons))
+        reasons = np.where(rows, labels.reasons, self.reasons)
+        return self._replace(targets=targets, reasons=reasons)
 
 
 class Split(NamedTuple):
@@ -133,7 +132,7 @@ class Split(NamedTuple):
         """Return the class against which each row's prediction is scored: `TargetKind.labels`."""
         return self.kind.labels(self.targets, probabilities)
 
-    def take(self, rows: np.ndarray) -> Split:
+    def take(self, rows: np.ndarray) -> Self:
         """Return the split's rows at these positions, (m,) int, or under a mask, (n,) bool."""
         rows = np.arange(len(self.row_ids))[rows]
         columns = self._replace(images=None)._asdict().items()

@@ -4,8 +4,6 @@ Keras calls the hooks at the end of a batch from another thread, without waiting
 every callback with such a hook sets `async_safe`. Those at its beginning are called in turn.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import signal
@@ -15,7 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
 
@@ -49,7 +47,7 @@ class Interruptible(keras.callbacks.Callback):
     the first of all, is entered as a context.
     """
 
-    def __enter__(self) -> Interruptible:
+    def __enter__(self) -> Self:
         self.asked: KeyboardInterrupt | None = None
         self.saving = False
         self.before: dict[int, Any] = {}

@@ -4,8 +4,6 @@ Keras' own backup leaves out the dropout generators and the counters of the plat
 of early stopping; here every variable of model and optimiser is kept, and every counter.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 
