@@ -12,8 +12,8 @@ from ferplus_keras.lazy import keras, layers
 from ferplus_keras.models.networks.convolutional import vgg_stages
 from ferplus_keras.models.registry import PublishedWeights, network
 
-VGGFACE2_MEAN = (91.4953, 103.8827, 131.0912)
-"""BGR, as in keras-vggface's `preprocess_input`, version 2; the older project prepared faces alike
+_PREPARATION = {"channel_order": "bgr", "mean": (91.4953, 103.8827, 131.0912)}
+"""As in keras-vggface's `preprocess_input`, version 2; the older project prepared faces alike
 for all its networks."""
 
 
@@ -27,8 +27,7 @@ def _vggface2(file_name: str) -> dict[str, PublishedWeights]:
 @network(
     "ResNet50",
     description="ResNet-50, pretrained on the faces of VGGFace2",
-    channel_order="bgr",
-    mean=VGGFACE2_MEAN,
+    **_PREPARATION,
     weights=_vggface2("resnet50"),
     top_layers=("classifier",),
     weighted_layers=106,
@@ -41,8 +40,7 @@ def resnet50(images):
 @network(
     "SeNet50",
     description="squeeze-and-excitation ResNet-50, pretrained on the faces of VGGFace2",
-    channel_order="bgr",
-    mean=VGGFACE2_MEAN,
+    **_PREPARATION,
     weights=_vggface2("senet50"),
     top_layers=("classifier",),
     weighted_layers=138,
@@ -69,8 +67,7 @@ def vgg16(images):
 @network(
     "ResNet18",
     description="ResNet-18 with pre-activation blocks, from scratch",
-    channel_order="bgr",
-    mean=VGGFACE2_MEAN,
+    **_PREPARATION,
     weighted_layers=42,
 )
 def resnet18(images):
@@ -81,8 +78,7 @@ def resnet18(images):
 @network(
     "ResNet34",
     description="ResNet-34 with pre-activation blocks, from scratch",
-    channel_order="bgr",
-    mean=VGGFACE2_MEAN,
+    **_PREPARATION,
     weighted_layers=74,
 )
 def resnet34(images):
