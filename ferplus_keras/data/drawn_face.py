@@ -6,10 +6,10 @@ right and y downwards. Faces are drawn at four times their size and shrunk, for 
 
 from collections import namedtuple
 
-import cv2
 import numpy as np
 
 from ferplus_keras.emotions import FACE_SIZE, FERPLUS_CLASSES
+from ferplus_keras.lazy import cv2
 
 _SIDE = 4 * FACE_SIZE  # of the drawing, in pixels
 _SUBPIXEL_BITS = 4  # cv2 takes fixed-point coordinates: sixteenths of a pixel

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ferplus_keras.data.drawn_face import EXPRESSIONS, blend, draw_face, draw_person
 from ferplus_keras.emotions import FACE_SIZE, FER2013_CLASSES, FERPLUS_CLASSES, VOTE_COLUMNS
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.files import replacing, require_writable
@@ -108,8 +109,6 @@ def _divide(rows: int, shares: dict[str, float]) -> list[tuple[str, int]]:
 
 def _draw_row(kind: str, rng: np.random.Generator) -> Drawing:
     """Draw one row of a kind of `_KIND_SHARES` and let the annotators vote."""
-    from ferplus_keras.data.drawn_face import EXPRESSIONS, blend, draw_face, draw_person
-
     chances = dict.fromkeys(VOTE_COLUMNS, 0.0)
     if kind == "not a face":
         emotion, votes = int(rng.integers(len(FER2013_CLASSES))), np.array([0] * 9 + [ANNOTATORS])

@@ -12,9 +12,6 @@ from ferplus_keras.inputs import cell
 from ferplus_keras.lazy import pandas
 from ferplus_keras.templates import decimal, render
 
-DIGITS = "%.9g"
-"""Enough to read back a float32 exactly."""
-
 SHOWN = ("loss", "macro_f1", "balanced_accuracy", "calibration_error")
 """Scores beside the accuracy in tables."""
 
@@ -47,9 +44,8 @@ def write_predictions(evaluations: Mapping[str, Evaluation], path: Path) -> None
         texts = pandas.DataFrame(more, dtype=object)  # a path may be no UTF-8
         tables.append(pandas.concat((pandas.DataFrame(said), numbers, texts), axis=1))
     with replacing(path) as temporary:
-        pandas.concat(tables).to_csv(
-            temporary, index=False, float_format=DIGITS, errors="surrogateescape"
-        )
+        exactly = {"float_format": "%.9g"}  # enough to read back a float32
+        pandas.concat(tables).to_csv(temporary, index=False, errors="surrogateescape", **exactly)
 
 
 def format_report(report: dict[str, Any]) -> str:
