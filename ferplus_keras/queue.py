@@ -97,7 +97,7 @@ class Queue:
         job, process = self.running.pop(slot)
         if process.returncode < 0 and not stopped:
             hint = " (out of memory?)" if process.returncode == -9 else ""
-            os.write(job.log, f"error: ended by signal {-process.returncode}{hint}\n".encode())
+            os.write(job.log, f"\nerror: ended by signal {-process.returncode}{hint}\n".encode())
         following = job.finish(process.returncode, stopped)
         if following and not stopped:
             self._start(slot, following)

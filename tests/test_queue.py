@@ -143,7 +143,9 @@ def test_an_error_of_the_client_stops_the_jobs_too(job):
 
 
 def test_a_signal_is_in_the_log(job, tmp_path):
-    Queue().run(taking(job("a", "kill -9 $$"), job("b", "echo error: x; echo y; exit 1")))
+    Queue().run(
+        taking(job("a", "printf 50; kill -9 $$"), job("b", "echo error: x; echo y; exit 1"))
+    )
     assert job.ended == {"a": (-9, False), "b": (1, False)}
     assert read_error(tmp_path / "a.log") == "ended by signal 9 (out of memory?)"
     assert read_error(tmp_path / "b.log") == "x"

@@ -1,6 +1,7 @@
 """What `fit`, `evaluate` and `predict` read: faces and targets, batch by batch."""
 
 import math
+import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -100,6 +101,7 @@ class Batches(keras.utils.PyDataset):
             small = math.prod(split.images.shape[1:]) < 2**14
             workers = 1 if small else min(cores(), 8)
         self._pool = ThreadPoolExecutor(workers, "batches") if workers else None
+        self._process = os.getpid()  # a fork has none of its threads
         self._lookahead = 2 * workers + 1
         self._ahead: dict[int, Future] = {}
         self._lock = threading.Lock()
@@ -134,7 +136,7 @@ class Batches(keras.utils.PyDataset):
         """
         if not 0 <= index < len(self):
             raise IndexError(f"expected a batch index of 0 to {len(self) - 1}; got {index}")
-        if self._pool is None:
+        if self._pool is None or self._process != os.getpid():
             return self._prepare(self._epoch, index)
         with self._lock:
             for later in range(index, min(index + self._lookahead, len(self))):

@@ -74,10 +74,7 @@ def building(folder: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = stack.enter_context(workspace(folder)) / "faces.npy"
-            faces = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-            if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
-                with path.open("r+b") as file:  # a full disk is found now, not as a crash
-                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            faces = new_array(path, np.uint8, shape)
         except OSError as error:
             size = np.prod(shape, dtype=np.int64)
             if size > _IN_MEMORY:
@@ -87,6 +84,15 @@ def building(folder: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
                 ) from None
             faces = np.empty(shape, np.uint8)
         yield faces
+
+
+def new_array(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
+    """Return a new file as an array to fill; raises OSError if there is no room for all of it."""
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+        with path.open("r+b") as file:  # a full disk is found now, not as a crash
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def store(folder: Path, source: Path, entry: Entry) -> Entry:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from ferplus_keras.data.batches import Batches
+from ferplus_keras.data.cache import new_array
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models.freeze import Boundary
 from ferplus_keras.progress import progress_bar
@@ -68,24 +69,25 @@ def cached(
 ) -> Iterator[tuple[Features, Features]]:
     """Compute the features of `copies` epochs of training batches, and of the validation batches.
 
-    They are kept in files in `folder` that are removed at the end.
+    They are kept in a file in `folder` that is removed at the end.
 
     Raises:
-        InputError: the file would not fit.
+        InputError: the file does not fit.
     """
-    sides = frozen.output.shape[1:]
-    rows = copies * prepared.batches.rows + prepared.validation.rows
-    needed = 4 * rows * prod(sides)
+    shape = (copies * prepared.batches.rows + prepared.validation.rows, *frozen.output.shape[1:])
     folder.mkdir(parents=True, exist_ok=True)
     with workspace(folder) as work:  # which removes what a killed process left
-        if needed > shutil.disk_usage(folder).free:
+        try:
+            values = new_array(work / "features.npy", np.float32, shape)
+        except (OSError, ValueError, OverflowError):
             raise InputError(
-                f"--cache_features {copies} needs {needed / 1e9:.1f} GB in {folder}, more than is "
-                "free; take fewer copies, a later --freeze_before or another --cache_dir"
-            )
-        with progress_bar(total=rows, desc="features", unit=" images") as bar:
-            training = Features(prepared.batches, copies, frozen, work / "training.npy", bar)
-            validation = Features(prepared.validation, 1, frozen, work / "validation.npy", bar)
+                f"--cache_features {copies} needs {4 * prod(shape) / 1e9:.1f} GB in {folder}, more "
+                "than is free; take fewer copies, a later --freeze_before or another --cache_dir"
+            ) from None
+        first, last = np.split(values, [-prepared.validation.rows])
+        with progress_bar(total=len(values), desc="features", unit=" images") as bar:
+            training = Features(prepared.batches, copies, frozen, first, bar)
+            validation = Features(prepared.validation, 1, frozen, last, bar)
         yield training, validation
 
 
@@ -96,12 +98,13 @@ class Features(keras.utils.PyDataset):
     repeat these copies with their rows in a new order.
     """
 
-    def __init__(self, batches: Batches, copies: int, frozen: keras.Model, path: Path, bar) -> None:
+    def __init__(
+        self, batches: Batches, copies: int, frozen: keras.Model, values: np.ndarray, bar: Any
+    ) -> None:
         super().__init__(workers=1)
         self.rows, self.batch_size, self.seed = batches.rows, batches.batch_size, batches.seed
         self.copies, self._length = copies, len(batches)
-        shape = (copies, self.rows, *frozen.output.shape[1:])
-        self._features = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        self._features = values.reshape(copies, self.rows, *values.shape[1:])
         others: list[tuple[np.ndarray, ...]] = []  # targets and, where there are any, weights
         for copy in range(copies):
             batches.set_epoch(copy)
@@ -110,8 +113,8 @@ class Features(keras.utils.PyDataset):
                 count = len(images)
                 full = images[np.arange(self.batch_size) % count]  # a new shape is compiled again
                 start = index * self.batch_size
-                values = frozen.predict_on_batch(full)[:count]
-                self._features[copy, start : start + count] = values
+                found = frozen.predict_on_batch(full)[:count]
+                self._features[copy, start : start + count] = found
                 others.append(tuple(rest))
                 bar.update(count)
         self._others = [

@@ -1,5 +1,7 @@
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -214,3 +216,15 @@ def test_sets_of_right_classes_are_not_mixed(setting):
 def test_numbers_out_of_range_are_refused(settings):
     with pytest.raises(UsageError, match="expected "):
         Batches(numbered_split(8), **{"batch_size": 4} | settings)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_reads_the_same_batches():
+    batches = Batches(numbered_split(60), 4, augmentation="strong", workers=2)
+    batches[0]  # starts the threads, which a fork has not
+    process = os.fork()
+    if process == 0:
+        signal.alarm(10)
+        same = np.array_equal(batches[12][0], batches._prepare(batches._epoch, 12)[0])
+        os._exit(0 if same else 1)
+    assert os.waitpid(process, 0)[1] == 0

@@ -2,12 +2,15 @@
 
 import csv
 import dataclasses
+import errno
+import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ferplus_keras.cli import main
+from ferplus_keras.data import cache
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.models.checkpoint import load_checkpoint
 from ferplus_keras.run import MAX_ACCURACY
@@ -66,15 +69,15 @@ def test_fewer_copies_come_again_in_another_order_and_a_run_resumes(config):
 def test_what_a_killed_process_leaves_would_be_removed(config, monkeypatch):
     places = []
 
-    class Watch(features.Features):
-        def __init__(self, batches, copies, frozen, path, bar):
-            places.append(path.parent)
-            super().__init__(batches, copies, frozen, path, bar)
+    def watch(path, *more):
+        places.append(path.parent)
+        return cache.new_array(path, *more)
 
-    monkeypatch.setattr(features, "Features", Watch)
+    monkeypatch.setattr(features, "new_array", watch)
     train(dataclasses.replace(config, cache_features=1, nepochs=1))
-    assert len(places) == 2
-    assert all(place.name.startswith(WORK) and not place.exists() for place in places)
+    (place,) = places
+    assert place.name.startswith(WORK)
+    assert not place.exists()
 
 
 def test_a_run_is_not_resumed_with_other_frozen_layers(config):
@@ -104,8 +107,8 @@ def test_features_are_in_the_order_of_their_batches(config):
     frozen = keras.Model(faces, keras.layers.Rescaling(1.0)(faces))
     from tqdm import tqdm
 
-    path = config.run_dir.parent / "f.npy"
-    found = features.Features(batches, 2, frozen, path, tqdm(disable=True))
+    values = np.empty((2 * batches.rows, 48, 48), np.float32)
+    found = features.Features(batches, 2, frozen, values, tqdm(disable=True))
     for epoch in (0, 1):
         batches.set_epoch(epoch)
         found.set_epoch(epoch)
@@ -125,9 +128,7 @@ def test_features_are_in_the_order_of_their_batches(config):
     assert not np.array_equal(found[0][0], again[0])
 
 
-def test_files_that_would_not_fit_are_refused_before_they_are_written(
-    config, tmp_path, monkeypatch
-):
+def test_a_file_that_does_not_fit_is_refused_before_it_is_filled(config, tmp_path, monkeypatch):
     import keras
 
     from ferplus_keras.data.batches import Batches
@@ -137,13 +138,17 @@ def test_files_that_would_not_fit_are_refused_before_they_are_written(
     prepared = SimpleNamespace(batches=batches, validation=batches)
     faces = keras.Input((48, 48), dtype="uint8")
     frozen = keras.Model(faces, keras.layers.Rescaling(1.0)(faces))
-    needed = 3 * batches.rows * 48 * 48 * np.float32().nbytes
-    space = SimpleNamespace(free=needed)
-    monkeypatch.setattr(features.shutil, "disk_usage", lambda _: space)
     with features.cached(prepared, frozen, 2, tmp_path):
-        space.free = needed - 1
+        pass
+
+    def full(file, start, size):
+        assert size > 3 * batches.rows * 48 * 48 * np.float32().nbytes
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(cache.os, "posix_fallocate", full)
     with pytest.raises(InputError, match="free"), features.cached(prepared, frozen, 2, tmp_path):
         pass
+    assert not list(tmp_path.rglob("*.npy"))
 
 
 @pytest.mark.parametrize(
