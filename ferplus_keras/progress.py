@@ -21,8 +21,10 @@ def progress_bar(**options: Any):
 
 @cache
 def say_once(text: str) -> None:
-    """Print a line on standard error, once per process."""
-    print(text, file=sys.stderr)
+    """Print a line on standard error, once per process, above the bars."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:

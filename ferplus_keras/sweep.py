@@ -280,6 +280,8 @@ class Trials:
 
     def _plot(self, path: Path) -> None:
         """Stack Optuna's plots: the best so far, each flag, and two lists against each other."""
+        from matplotlib.ticker import LogLocator
+
         plt.switch_backend("agg")
         search, plots = self.plan.search, optuna.visualization.matplotlib
         wanted = {plots.plot_optimization_history: {}, plots.plot_slice: {"params": [*search]}}
@@ -295,8 +297,11 @@ class Trials:
                 figure = plt.gcf()
                 figure.set(figwidth=max(8, 2.6 * len(search)), figheight=4.8, dpi=120)
                 for axes in figure.axes:
+                    if axes.get_xscale() == "log":
+                        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                        axes.xaxis.set_major_formatter("{x:g}")
+                        axes.xaxis.set_minor_formatter("")
                     plt.setp(axes.get_xticklabels(), rotation=30, ha="right")
-                    axes.tick_params(axis="x", which="minor", labelbottom=False)
                 figure.canvas.draw()
                 strips.append(np.array(figure.canvas.buffer_rgba()))
                 plt.close(figure)

@@ -64,7 +64,9 @@ def draw_comparison(found: dict[str, Any], path: Path) -> None:
     colours = [plt.get_cmap("tab10")(index % 10) for index in range(len(runs))]
     width = max(9.0, 0.7 + len(classes) * max(0.8, 0.2 * len(runs)))
     width += 0.15 * max(0, max(len(run["name"]) for run in runs) - 20)
-    figure = plt.Figure(figsize=(width, 4.2 + 0.4 * len(runs)), layout="constrained")
+    longest = len(max(classes, key=len))
+    height = 4.2 + 0.4 * len(runs) + 0.06 * max(0, longest - 10)
+    figure = plt.Figure(figsize=(width, height), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=(0.9 + 0.4 * len(runs), 3))
 
     axes = figure.add_subplot(grid[0, 0])
@@ -82,7 +84,7 @@ def draw_comparison(found: dict[str, Any], path: Path) -> None:
     f1.loc[classes].plot.bar(
         ax=axes, color=colours, edgecolor="white", width=0.8, ylabel="F1", ylim=(0, 1)
     )
-    turned = {"rotation": 30, "ha": "right"} if len(max(classes, key=len)) > 10 else {"rotation": 0}
+    turned = {"rotation": 30, "ha": "right"} if longest > 10 else {"rotation": 0}
     axes.set_xticks(range(len(classes)), classes, **turned)
     for bar, known in zip(axes.patches, f1.loc[classes].notna().T.to_numpy().flat, strict=True):
         if not known:  # its bar has no height, as that of 0

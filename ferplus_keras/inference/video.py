@@ -121,7 +121,7 @@ def predict_video(
     total = min(filter(None, (video.count, most)), default=None)
     written, started = 0, time.perf_counter()
     writing = video_writer(copy, video.rate) if copy else nullcontext()
-    counting = progress_bar(total=total, desc=video.name, unit=" frames")
+    counting = progress_bar(total=total, desc=video.name[-30:], unit=" frames")
     with writing as add_frame, counting as bar:
         try:
             seen = predict_frames(video.frames, predictor, every, video.ahead)

@@ -89,6 +89,14 @@ def test_a_card_names_the_owners_of_the_data(run, monkeypatch):
         assert ("FER+'s votes are under the MIT licence" in card) is votes
 
 
+def test_own_class_names_do_not_break_the_tables_of_a_card(run, monkeypatch):
+    report = json.loads(json.dumps(Run(run).report()).replace('"disgust"', '"a|<i>"'))
+    monkeypatch.setattr(Run, "report", lambda self: report)
+    card = make_card(Run(run))
+    assert "| a&#124;&lt;i&gt; | " in card
+    assert "a|<i>" not in card.partition("# faces")[2]
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [

@@ -17,7 +17,7 @@ from ferplus_keras.inference import detectors as detectors_module
 from ferplus_keras.inference.crop import LONGEST_SIDE, DetectedFace, crop_face, overlap
 from ferplus_keras.inference.detectors import CLOSE_UP, DETECTORS, find_detector
 from ferplus_keras.inference.predictor import BUNDLED, Predictor
-from ferplus_keras.progress import say_once
+from ferplus_keras.progress import progress_bar, say_once
 from tests.conftest import REPOSITORY
 from tests.inference.test_light import run_without
 
@@ -273,6 +273,13 @@ def test_any_function_is_a_detector():
     predictor = Predictor(detector=lambda image: [(10, 10, 48, 48)])
     ((face,),) = predictor(picture)
     assert face.box == (10, 10, 48, 48)
+
+
+def test_a_note_stands_above_a_bar_that_is_drawn(capsys):
+    with progress_bar(total=2) as bar:
+        bar.refresh()
+        say_once("note: of this test alone")
+    assert "\rnote: of this test alone\n" in capsys.readouterr().err
 
 
 def test_without_yunets_file_mtcnn_takes_its_place_and_says_so_once(monkeypatch, capsys):

@@ -139,7 +139,7 @@ function show(item) {
   }
   const faces = item.answer?.faces ?? [];
   $("picture").alt = item.answer ? `${item.name}: ${summary(faces)}` : item.name;
-  title(item.name, item.answer ? summary(faces) : "");
+  title(item.name, item.answer ? summary(faces) : item.error ? "cannot be used" : "");
   boxes(item.answer, faces);
   cards(faces, item.error || (item.answer ? "" : null));
 }
@@ -152,7 +152,7 @@ function make(tag, text = "", className = "") {
 }
 
 function title(name, note) {
-  if ($("title").textContent !== name + note) $("title").replaceChildren(name, make("small", note)); // else read aloud again
+  if ($("title").textContent !== `${name} ${note}`) $("title").replaceChildren(`${name} `, make("small", note)); // else read aloud again
 }
 
 function draw(name, attributes, parent) {
