@@ -7,14 +7,17 @@ changed byte (by CRC-32 at every start, 0.02 s for 83 MB), counts as missing. Of
 the size is compared and 256 MB or more, spread evenly over the file.
 """
 
+import errno
 import hashlib
 import json
 import mmap
 import os
+import shutil
 import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,6 +91,8 @@ def building(folder: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
 
 def new_array(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
     """Return a new file as an array to fill; raises OSError if there is no room for all of it."""
+    if prod(shape) * np.dtype(dtype).itemsize > shutil.disk_usage(path.parent).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # before other runs' room is taken
     array = np.lib.format.open_memmap(path, "w+", dtype, shape)
     if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
         with path.open("r+b") as file:  # a full disk is found now, not as a crash

@@ -79,7 +79,7 @@ def cached(
     with workspace(folder) as work:  # which removes what a killed process left
         try:
             values = new_array(work / "features.npy", np.float32, shape)
-        except (OSError, ValueError, OverflowError):
+        except OSError:
             raise InputError(
                 f"--cache_features {copies} needs {4 * prod(shape) / 1e9:.1f} GB in {folder}, more "
                 "than is free; take fewer copies, a later --freeze_before or another --cache_dir"
