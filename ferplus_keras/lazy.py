@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import scipy as scipy
     import tensorflow as tf
     import torch as torch
+    import tqdm as tqdm
     import yaml as yaml
     from keras import layers as layers
     from matplotlib import pyplot as plt
@@ -45,6 +46,6 @@ else:
     huggingface_hub, markupsafe = map(Lazy, ("huggingface_hub", "markupsafe"))
     onnx, onnxruntime, optuna = map(Lazy, ("onnx", "onnxruntime", "optuna"))
     pandas, pyarrow, tf = map(Lazy, ("pandas", "pyarrow", "tensorflow"))
-    scipy, torch, yaml = map(Lazy, ("scipy", "torch", "yaml"))
+    scipy, torch, tqdm, yaml = map(Lazy, ("scipy", "torch", "tqdm", "yaml"))
     layers, Image, parquet = map(Lazy, ("keras.layers", "PIL.Image", "pyarrow.parquet"))
     metrics, plt = map(Lazy, ("sklearn.metrics", "matplotlib.pyplot"))

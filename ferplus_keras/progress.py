@@ -5,13 +5,13 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
+from ferplus_keras.lazy import tqdm
+
 
 def progress_bar(**options: Any):
     """Return a tqdm bar, with tqdm's options, that vanishes when done and floods no log file."""
-    from tqdm import tqdm
-
     terminal = sys.stderr.isatty()
-    return tqdm(
+    return tqdm.tqdm(
         leave=False,
         mininterval=0.2 if terminal else 30,
         maxinterval=10 if terminal else 60,
@@ -22,9 +22,7 @@ def progress_bar(**options: Any):
 @cache
 def say_once(text: str) -> None:
     """Print a line on standard error, once per process, above the bars."""
-    from tqdm import tqdm
-
-    tqdm.write(text, file=sys.stderr)
+    tqdm.tqdm.write(text, file=sys.stderr)
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:

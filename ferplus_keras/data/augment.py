@@ -70,9 +70,8 @@ def khaireddin() -> list[Step]:
 def microsoft() -> list[Step]:
     """Rotate 20°, shift 8 %, scale by 1.05, skew by 0.05, flip (Barsoum et al. 2016, FERPlus)."""
     skew = math.degrees(math.atan(0.05))
-    scale = (1 / 1.05, 1.05)
     return [
-        affine(rotate=20, shift=0.08, scale=scale, shear=skew, border="REFLECT"),
+        affine(rotate=20, shift=0.08, scale=(1 / 1.05, 1.05), shear=skew, border="REFLECT"),
         flip(p=0.5),
     ]
 
