@@ -114,14 +114,14 @@ class Classifier:
             colour: whether the faces are RGB.
 
         Raises:
-            InputError: the function returns something else for a black face.
+            InputError: the function returns something else for two black faces.
         """
         info = _own_info("function", class_names, face_size, colour)
-        got = np.shape(run(np.zeros((1, *info.face_shape), np.uint8)))
-        if got != (1, len(class_names)):
+        got = np.shape(run(np.zeros((2, *info.face_shape), np.uint8)))
+        if got != (2, len(class_names)):
             raise InputError(
                 f"expected a function from faces (n, {', '.join(map(str, info.face_shape))}) to "
-                f"probabilities (n, {len(class_names)}); it returned {got} for one face"
+                f"probabilities (n, {len(class_names)}); it returned {got} for two faces"
             )
         return cls(info, one_at_a_time(run, forks=True))
 

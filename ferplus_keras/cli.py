@@ -27,6 +27,7 @@ from ferplus_keras.errors import (
     UsageError,
     is_out_of_memory,
     one_line,
+    send_again,
     unknown,
 )
 from ferplus_keras.extras import EVALUATION, STACK, not_installed, require
@@ -280,7 +281,7 @@ def exit_code(
     def main(argv: Sequence[str] | None = None) -> int:
         escape_output()
         warnings.filterwarnings("ignore", "Glyph")  # that Matplotlib's font lacks, of a name
-        handlers = {}
+        handlers, hook, sys.unraisablehook = {}, sys.unraisablehook, send_again
         for name in ("SIGTERM", "SIGHUP"):  # a cluster's "time is up" is a Ctrl-C
             with contextlib.suppress(ValueError, AttributeError):  # not the main thread; Windows
                 number = getattr(signal, name)
@@ -313,6 +314,7 @@ def exit_code(
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler or signal.SIG_DFL)
+            sys.unraisablehook = hook
         if code:
             leave(code)
         return code

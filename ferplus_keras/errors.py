@@ -1,8 +1,12 @@
-"""Errors that a user can correct, each with a message of one line."""
+"""Errors that a user can correct, each with a message of one line; and signals to end."""
 
 import re
+import signal
+import sys
+import threading
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class InputError(Exception):
@@ -52,3 +56,15 @@ class Terminated(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__()
         self.signal = number
+
+
+def send_again(found: Any, usual=sys.unraisablehook) -> None:
+    """As `sys.unraisablehook`, send a signal again that came where Python cannot raise.
+
+    That is within a `__del__` or a hook of the garbage collection; TensorFlow and JAX have both.
+    """
+    if isinstance(found.exc_value, KeyboardInterrupt):
+        number = getattr(found.exc_value, "signal", signal.SIGINT)
+        threading.Timer(0.1, signal.raise_signal, [number]).start()
+    else:
+        usual(found)

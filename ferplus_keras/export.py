@@ -313,9 +313,11 @@ def _put(work: Path, folder: Path) -> None:
             if (folder / name).exists():
                 os.replace(folder / name, old / name)
             os.replace(new / name, folder / name)
-    except OSError as error:
+    except BaseException as error:
         for moved in names:
             if not (new / moved).exists():
                 os.replace(folder / moved, new / moved)
         put_back(work, folder)
+        if not isinstance(error, OSError):  # Ctrl-C
+            raise
         raise InputError(f"cannot write {folder / name}: {error.strerror}") from error

@@ -39,9 +39,14 @@ class Space:
         """Return what a grid visits; a range needs a step, or whole numbers."""
         if self.choices:
             return list(self.choices)
-        low, high, step = (getattr(self.distribution, end) for end in ("low", "high", "step"))
-        count = int((high - low) / step + 1e-9) + 1
-        return [self.tidy(low + index * step) for index in range(count)]
+        of = self.distribution
+        return [self.tidy(of.low + index * of.step) for index in range(self.size)]
+
+    @property
+    def size(self) -> int:
+        """How many values a grid visits."""
+        of = self.distribution
+        return len(self.choices) or 1 + int(min(1e9, (of.high - of.low) / of.step + 1e-9))
 
     def tidy(self, drawn: Any) -> Any:
         """Return what was drawn without digits that nobody would type: 0.0003162."""
@@ -107,6 +112,11 @@ def read_plan(path: Path, overrides: Sequence[str] = (), trials: int | None = No
     for flag, space in search.items():
         for value in space.choices.values() or (space.plain["low"], space.plain["high"]):
             read_config(TrainConfig, as_words(base | {flag: value}))
+    if sampler == "grid" and (size := math.prod(space.size for space in search.values())) > 10_000:
+        raise UsageError(
+            f"{path}: the grid has {size:,} combinations, expected at most 10,000; give it larger "
+            "steps, or sampler: random or tpe"
+        )
     combinations = plan.grid() if sampler == "grid" else []
     for combination in combinations:
         plan_stages(read_config(TrainConfig, as_words(plan.settings(combination))))

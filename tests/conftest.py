@@ -77,6 +77,16 @@ def little_to_collect():
     gc.freeze()
 
 
+class SignalWhenDeleted:
+    """Sends a signal where Python cannot raise an exception: in a `__del__`."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __del__(self):
+        signal.raise_signal(self.number)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder with the real fer2013.csv and fer2013new.csv."""

@@ -87,6 +87,7 @@ from ferplus_keras.models.layers import classify
 from ferplus_keras.training.losses import find_loss
 
 inputs = keras.Input((2,))
+find_loss("multi_target", weighted=True)
 model = keras.Model(inputs, classify(inputs, 3, 0.0, "softmax"))
 before = np.float32([[0, 150, 300], [0, 0.5, 1]])
 model.layers[-1].set_weights([before, np.zeros(3, "float32")])

@@ -5,12 +5,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 import ferplus_keras
 from ferplus_keras.cli import exit_code, main
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, SignalWhenDeleted
 
 
 def refused(capsys, line, code):
@@ -249,6 +250,16 @@ def test_signals_are_handled_by_a_command_while_it_runs_only():
     assert exit_code(lambda argv: (verb, argv))([]) == 0
     assert during != [before]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_within_a_deletion_is_sent_again(number, code):
+    def verb(arguments):
+        SignalWhenDeleted(number)
+        for _ in range(1000):
+            time.sleep(0.01)
+
+    assert exit_code(lambda argv: (verb, argv))([]) == code
 
 
 def test_a_signal_that_is_ignored_stays_ignored():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -334,17 +335,20 @@ def test_an_older_export_is_replaced_whole_or_kept(
             export_module.export([tiny_checkpoint], target, kind, "float32", faces)
     assert contents(tmp_path) == older
 
-    def full_disk(source, place, seen=os.replace):
+    def stop_by(error, source, place, seen=os.replace):
         if Path(source).parent.name == "new" and Path(place).name == target.name:
-            raise OSError(28, "No space left on device")
+            patch.setattr(export_module.os, "replace", seen)
+            raise error
         seen(source, place)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(export_module.os, "replace", full_disk)
-        fresh = tmp_path / "fresh" / target.name
-        for place in (target, fresh):
-            with pytest.raises(InputError, match="No space left"):
-                export_module.export([tiny_checkpoint], place, kind, "float32", faces)
+    fresh = tmp_path / "fresh" / target.name
+    full_disk = OSError(28, "No space left on device")
+    for place in (target, fresh):
+        for error, seen in ((full_disk, InputError), (KeyboardInterrupt(), KeyboardInterrupt)):
+            with monkeypatch.context() as patch:
+                patch.setattr(export_module.os, "replace", partial(stop_by, error))
+                with pytest.raises(seen):
+                    export_module.export([tiny_checkpoint], place, kind, "float32", faces)
     fresh.parent.rmdir()  # nothing was left behind in it
     assert contents(tmp_path) == older
 

@@ -265,7 +265,8 @@ def shuffled(targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def balanced(targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return as many rows as there are, drawn with replacement, every class equally often.
 
-    A row with a soft target stands for each class by its share. Classes without rows are skipped.
+    A row with a soft target stands for each class by its share, which leaves common classes more
+    common. Classes without rows are skipped.
     """
     shares = targets / targets.sum(axis=1, keepdims=True, dtype=np.float64)
     of_class = shares.sum(axis=0)

@@ -110,9 +110,9 @@ def open_network(path: Path, **hints: str | int | None) -> Opened:
         opened = form.open(path, **{name: hints.get(name) for name in form.hints})
         if opened.network is None:  # an export, whose file may say something else than it returns
             classes = len(opened.info.class_names)
-            got = np.shape(opened.run(np.zeros((1, *opened.info.face_shape), np.uint8)))
-            if got != (1, classes):
-                raise InputError(f"{path} names {classes} classes, but returns {got} for one face")
+            got = np.shape(opened.run(np.zeros((2, *opened.info.face_shape), np.uint8)))
+            if got != (2, classes):
+                raise InputError(f"{path} names {classes} classes, but returns {got} for two faces")
         return opened
     except (InputError, ImportError, MemoryError):
         raise

@@ -18,7 +18,7 @@ from typing import Any, Self
 import keras
 
 from ferplus_keras.data.batches import Batches
-from ferplus_keras.errors import InputError, Terminated
+from ferplus_keras.errors import InputError, Terminated, send_again
 from ferplus_keras.files import replacing
 from ferplus_keras.lazy import pandas, plt
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
@@ -39,18 +39,16 @@ class SetEpoch(keras.callbacks.Callback):
 
 
 class Interruptible(keras.callbacks.Callback):
-    """Never lose a Ctrl-C: what a library swallows is raised again before the next batch.
+    """Let the first Ctrl-C wait while a finished epoch is saved, and never lose one.
 
-    An exception that Python raises within a garbage-collection hook, of which JAX has one, is
-    printed and forgotten; so is the KeyboardInterrupt of a signal that arrives just then. While a
-    finished epoch is saved, the first Ctrl-C waits. The signals are handled while the callback,
-    the first of all, is entered as a context.
+    The signals are handled while the callback, the first of all, is entered as a context.
     """
 
     def __enter__(self) -> Self:
         self.asked: KeyboardInterrupt | None = None
         self.saving = False
         self.before: dict[int, Any] = {}
+        self.hook, sys.unraisablehook = sys.unraisablehook, send_again
         if threading.current_thread() is threading.main_thread():
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 number = getattr(signal, name, None)  # Windows has no SIGHUP
@@ -62,25 +60,21 @@ class Interruptible(keras.callbacks.Callback):
     def __exit__(self, *error) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = self.hook
 
     def _interrupt(self, number, frame) -> None:
-        waits = self.saving and not self.asked
-        self.asked = KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
-        if not waits:
-            raise self.asked
-
-    def on_train_batch_begin(self, number: int, logs=None) -> None:
-        if self.asked:
-            raise self.asked
-
-    on_test_batch_begin = on_train_batch_begin
+        stop = KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
+        if self.asked or not self.saving:
+            raise stop
+        self.asked = stop
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         self.saving = True
 
     def on_epoch_begin(self, *_) -> None:
         self.saving = False
-        self.on_train_batch_begin(0)
+        if self.asked:
+            raise self.asked
 
     on_train_end = on_epoch_begin
 

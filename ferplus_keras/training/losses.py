@@ -66,7 +66,7 @@ def find_loss(
     examples = "categorical_crossentropy, categorical_focal_crossentropy or multi_target"
     found = multi_target if name == "multi_target" else _get(keras.losses, "loss", name, examples)
     function = getattr(found, "fn", found)  # of a class, such as CategoricalCrossentropy
-    if weighted and ops.shape(function(*[np.eye(3, dtype="float32")] * 2)) != (3,):
+    if weighted and ops.shape(function(*[ops.eye(3)] * 2)) != (3,):
         raise UsageError(f"--loss {name} has one value per batch: give --class_weights none")
     keras_own = keras.backend.backend() == "tensorflow" and activation == "softmax" and shares
     if function is keras.losses.categorical_crossentropy and not keras_own:

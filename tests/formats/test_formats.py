@@ -94,7 +94,7 @@ def test_an_export_without_class_names(kind, exported, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"class_names": ("a", "b")}, r"names 2 classes, but returns \(1, 8\) for one face"),
+        ({"class_names": ("a", "b")}, r"names 2 classes, but returns \(2, 8\) for two faces"),
         ({"face_size": 60}, "invalid dimensions"),
         ({"colour": True}, "Invalid rank"),
     ],
@@ -110,6 +110,17 @@ def test_an_export_of_another_network_than_its_file_says(change, said, exported,
         Classifier.open(path)
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_an_export_for_one_face_at_a_time(exported, tmp_path):
+    import onnx
+
+    model = onnx.load(exported("onnx").path)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, tmp_path / "one.onnx")
+    with pytest.raises(InputError, match=r"cannot read .*one\.onnx as ONNX: .*Got: 2 Expected: 1"):
+        Classifier.open(tmp_path / "one.onnx")
 
 
 def test_a_bomb_behind_a_litert_model_is_not_unpacked(exported, tmp_path):

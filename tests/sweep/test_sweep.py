@@ -259,6 +259,8 @@ def test_a_folder_keeps_to_its_plan(tmp_path):
         ("[0.01, 1e-3, 0.1]", "{low: 0.1}", "high is missing"),
         ("[0.01, 1e-3, 0.1]", "{low: 0.1, high: 1}", "a grid needs a list"),
         ("[0.01, 1e-3, 0.1]", "{low: 0.1, high: one}", "expected a number for high, got one"),
+        ("[0.01, 1e-3, 0.1]", "{low: 0.01, high: 0.1, step: 1e-12}", "the grid has 2,000,000,002 "),
+        ("momentum: [0.9, 0.5]", "seed: {low: 0, high: 1e9, int: true}", "at most 10,000; give"),
         ("init_lr: [0.01, 1e-3, 0.1]", "optimizer: [Adm]", "did you mean 'Adam'"),
         ("init_lr: [0.01, 1e-3, 0.1]", "warmup_epochs: [0, 1]", "planned --lr_policy"),
         ("momentum: [0.9, 0.5]", "nepochs: {low: 1, high: 3, step: 1}", "--nepochs: expected"),
