@@ -263,11 +263,11 @@ def open_source(
 def respelled(classes: ClassMap, class_names: Sequence[str]) -> ClassMap:
     """Return a class map whose new classes are called as in `class_names`: "anger" for "Angry"."""
     found, other = defaultdict(tuple), []
+    spelt = {usual_name(name): name for name in class_names}
     for name, members in classes.items():
-        usual = usual_name(name)
-        respelled = name not in class_names and usual in class_names
-        found[usual if respelled else name] += members
-        other += [f"{name} as {usual}"] * respelled
+        known = name if name in class_names else spelt.get(usual_name(name), name)
+        found[known] += members
+        other += [f"{name} as {known}"] * (known != name)
     if other:
         print(f"note: the model's names of classes are used: {', '.join(other)}", file=sys.stderr)
     return dict(found)

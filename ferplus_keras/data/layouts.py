@@ -24,6 +24,10 @@ _SPLIT_WORD = re.compile(
     "(?:set|data|images|faces)?"
 )
 _EMOTION = re.compile("(?i)ang(er|ry)|happ|sad|fear|disgust|surpris|neutral|contempt")
+_PERSON = re.compile(
+    r"(?i)[AB][FM]\d\d|[PS]\d{3}|(?:subject|subj|sub|person|actor|participant)[-_ ]?\d+"
+)
+"""A folder of one person, as KDEF, CK+ and others have them."""
 
 
 class FaceFile(NamedTuple):
@@ -133,10 +137,15 @@ def _folders(tree: Tree) -> list[FaceFile]:
     places = {folder: place for folder, place in places.items() if place.names}
     _refuse_mixture(tree.folder, places)
     classes = {place.names[0] for place in places.values()}
-    inner = {name for place in places.values() for name in place.names[1:2]}
-    if inner and all(map(_EMOTION.match, inner)) and not any(map(_EMOTION.match, classes)):
-        shown = f"{min(classes)}/{min(inner)}"
-        raise InputError(f"{tree.folder}: expected the classes as outer folders, found {shown}")
+    inner = {place.names[-1] for place in places.values() if place.names[1:]}
+    named = [name for name in inner if _EMOTION.search(name)]
+    hidden = len(named) > len(inner) / 2 and not any(map(_EMOTION.match, classes))
+    if hidden or (classes and all(map(_PERSON.fullmatch, classes))):
+        shown = "/".join(min(place.names for place in places.values()))
+        raise InputError(
+            f"{tree.folder}: expected the classes as outer folders, found {shown}; move the "
+            "pictures, or list them in a labels.csv (docs/own_data.md)"
+        )
     meaning: dict[str, str] = {}
     for name, numbers in (("RAF-DB", RAF_DB), ("AffectNet", AFFECTNET)):
         if classes == set(numbers):

@@ -30,7 +30,9 @@ def _jaffe(tree: Tree) -> list[FaceFile] | None:
     """Read the names PERSON.CLASS.NUMBER.tiff, such as KA.AN1.39.tiff."""
     name = re.compile(rf"(?:.*/)?[A-Z]{{2}}\.({'|'.join(JAFFE)})\d\.\d+\.\w+")
     found = [name.fullmatch(path) for path in tree.pictures]
-    return [FaceFile(m[0], JAFFE[m[1]], None) for m in found] if found and all(found) else None
+    if not found or not all(found):
+        return None
+    return [FaceFile(m[0], JAFFE[m[1]], split_of(*m[0].split("/")[:-1])) for m in found]
 
 
 @LAYOUTS.register("AffectNet")
@@ -62,8 +64,8 @@ def _expw(tree: Tree) -> list[FaceFile] | None:
     for where, (name, face, *numbers, _, code) in _lines(tree, 8, "label.lst"):
         top, left, right, bottom = _box(numbers, where)
         path = f"{pictures.get(name) or _below(tree.folder, name, where)}#{face}"
-        label = _label(EXPW, code, where)
-        files[path] = FaceFile(path, label, None, (left, top, right, bottom))
+        label, split = _label(EXPW, code, where), split_of(*path.split("/")[:-1])
+        files[path] = FaceFile(path, label, split, (left, top, right, bottom))
     return list(files.values()) or None
 
 

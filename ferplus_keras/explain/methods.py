@@ -30,7 +30,7 @@ SAMPLES = 32
 NOISE = 0.15
 """Their noise as a share of the face's range of grey levels; the paper advises 0.1 to 0.2."""
 
-STEPS = 64
+STEPS = 256
 """Points between baseline and face; the paper uses 20 to 300."""
 
 PATCH = 8

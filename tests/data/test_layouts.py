@@ -145,6 +145,20 @@ def jaffe(drawn):
     drawn.text("jaffe/README", ["who is who"])
 
 
+def jaffe_in_splits(drawn):
+    for number, (person, split) in enumerate(zip(PEOPLE, SPLITS, strict=True)):
+        for code, label in (("AN", "anger"), ("HA", "happiness")):
+            drawn.picture(f"{split}/{person}/{person}.{code}1.{number}.tiff", label, split)
+
+
+def expw_in_splits(drawn):
+    for number, split in enumerate(SPLITS * 3):
+        drawn.picture(f"image/{split}/{number}.png", size=64)
+        drawn.expected[f"image/{split}/{number}.png#0"] = (EXPW[number // 3], split)
+    lines = [f"{number}.png 0 0 0 60 60 99 {number // 3}" for number in range(9)]
+    drawn.text("label.lst", lines)
+
+
 def expw(drawn):
     lines = []
     for number in range(4):
@@ -241,6 +255,7 @@ EXAMPLES = (
     *((affectnet_npy, "AffectNet"), (affectnet_npy_of_numbers, "AffectNet")),
     *((affectnet_folders, "folders of classes"), (ck48, "folders of classes")),
     *((jaffe, "JAFFE"), (expw, "ExpW"), (sfew, "folders of classes")),
+    *((jaffe_in_splits, "JAFFE"), (expw_in_splits, "ExpW")),
     *((fer2013_of_kaggle, "folders of classes"), (usages, "folders of classes")),
     *((nested_classes, "folders of classes"), (splits_below_classes, "folders of classes")),
     *((list_with_back_slashes, "labels.csv"), (parquet, "Parquet")),
@@ -249,7 +264,7 @@ EXAMPLES = (
 
 
 def test_every_layout_has_an_example():
-    assert len(EXAMPLES) == 20
+    assert len(EXAMPLES) == 22
     refused = {"FERPlus as Microsoft's script writes it"}
     assert {name for _, name in EXAMPLES} == set(LAYOUTS) - refused
 
@@ -499,14 +514,21 @@ REFUSED = (
     (faces(of={"train_and_val/a": 1, "b": 1}), "the folder of one split, found train or valid"),
     (faces(of={"train1/happy": 1, "train2/sad": 1}), "one folder for each split, found train1 and"),
     (faces(of={"S1/happy": 1, "S2/sad": 1}), "the classes as outer folders, found S1/happy"),
+    (
+        faces(of={"FERG/aia/aia_anger": 1, "FERG/aia/aia_joy": 1, "FERG/ray/ray_sadness": 1}),
+        "found aia/aia_anger; move the pictures, or list them in a labels.csv",
+    ),
+    (faces(of={"Strong/P001/Anger": 1, "Strong/P002/Happiness": 1}), "found P001/Anger"),
+    (faces(of={"KDEF/AF01": 1, "KDEF/BM35": 1}), "classes as outer folders, found AF01; move"),
+    (faces(of={"images/S005/001": 1, "images/S010/001": 1}), "outer folders, found S005/001; move"),
     (faces(of={"train/images": 3}), "two classes or more, found only 'images'"),
     (faces(of={"train": 3}), "no pictures in .* that have a label"),
 )
 
 
-@pytest.mark.parametrize("number", range(32))
+@pytest.mark.parametrize("number", range(36))
 def test_what_cannot_be_meant_is_refused_in_one_line(tmp_path, number):
-    assert len(REFUSED) == 32
+    assert len(REFUSED) == 36
     write, expected = REFUSED[number]
     write(tmp_path)
     with pytest.raises(InputError, match=expected) as caught:

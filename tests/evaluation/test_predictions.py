@@ -412,6 +412,16 @@ def test_own_pictures_may_lack_classes_that_the_predictions_have(tmp_path, names
     assert scored(tmp_path / "index.csv", data, "--dataset_name", "Folder")[0] == again
 
 
+@pytest.mark.parametrize("own", [("anger", "happiness"), ("angry", "happy"), ("Anger", "HAPPY")])
+def test_own_pictures_take_the_models_spelling_of_classes(tmp_path, own, capsys):
+    write_faces(tmp_path, {f"test/{name}": 3 for name in ("anger", "happiness")})
+    source = open_source(tmp_path, "Folder", class_names=own)
+    assert source.split("test", "own labels").class_names == own
+    assert ("the model's names of classes are used" in capsys.readouterr().err) == (
+        own[0] != "anger"
+    )
+
+
 def test_merged_classes_are_scored_by_their_map(table, sample_data, tmp_path):
     names = {"good": ["happiness", "surprise"], "bad": ["anger", "sadness", "fear"]}
     class_map = [f"{name}={'+'.join(parts)}" for name, parts in names.items()]

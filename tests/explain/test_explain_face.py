@@ -97,7 +97,7 @@ def test_larger_faces_in_colour():
         assert (found.shape, found.dtype) == ((2, 64, 64), np.float32), name
         assert not found[:, :2].any()  # outside the crop
         assert found.any() or name == "grad_cam"
-    found = integrated_gradients(network, faces, classes, steps=128).sum(axis=(1, 2))
+    found = integrated_gradients(network, faces, classes).sum(axis=(1, 2))
     plain = network.scores(np.full(faces.shape, network.grey, np.float32))
     difference = (network.scores(faces) - plain)[[0, 1], classes]
     np.testing.assert_allclose(found, difference, rtol=0.02)

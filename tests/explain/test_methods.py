@@ -52,7 +52,7 @@ def test_gradients_are_slopes_of_the_logits(network, trained):
 
 
 def test_integrated_gradients_sum_to_the_difference_of_logits(network, trained):
-    found = integrated_gradients(network, trained.faces, trained.labels, steps=128)
+    found = integrated_gradients(network, trained.faces, trained.labels)
     plain = np.full(trained.faces.shape, network.grey, np.float32)
     difference = logits_of(network, trained, trained.faces) - logits_of(network, trained, plain)
     error = np.abs(found.sum(axis=(1, 2)) - difference)
@@ -167,7 +167,7 @@ def test_evened_out_light_has_explanations_too(trained):
         found = method(even, faces, labels)
         assert np.isfinite(found).all()
         assert found.any(axis=(1, 2)).all() or method.name == "grad_cam"
-    found = integrated_gradients(even, faces, labels, steps=128)
+    found = integrated_gradients(even, faces, labels)
     rows = np.arange(len(faces))
     plain = even.scores(np.full(faces.shape, even.grey, np.float32))
     difference = (even.scores(faces) - plain)[rows, labels]

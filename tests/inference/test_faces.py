@@ -190,6 +190,21 @@ def test_faces_are_cut_out_of_photos_as_the_page_on_own_pictures_shows(
     assert cv2.imread("my_faces/glad/a b_0.png").shape == (112, 112, 3)
 
 
+def test_classes_in_file_names_are_listed_as_the_page_on_own_pictures_shows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("AF01/AF01ANS", "BF01/BF01ANS", "AM35/AM35AFS", "AM35/AM35AFHL", "AM31H"):
+        Path("KDEF", name).parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(f"KDEF/{name}.JPG", np.zeros((60, 60), np.uint8))
+    page = (REPOSITORY / "docs/own_data.md").read_text(encoding="utf-8")
+    exec(re.search("file names say the class.*?```python\n(.*?)```", page, re.DOTALL)[1], {})
+    assert Path("KDEF/labels.csv").read_text().splitlines() == [
+        "path,label,person",
+        "AF01/AF01ANS.JPG,anger,F01",
+        "AM35/AM35AFS.JPG,fear,M35",
+        "BF01/BF01ANS.JPG,anger,F01",
+    ]
+
+
 @pytest.mark.parametrize("content", [b"no network", BUNDLED.read_bytes()])
 def test_a_file_that_is_not_yunets_is_named(tmp_path, content):
     (tmp_path / "other.onnx").write_bytes(content)
