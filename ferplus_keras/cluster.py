@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ferplus_keras.backend import choose_backend
-from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.errors import UsageError, as_input_error, one_line
 from ferplus_keras.lazy import jax
 from ferplus_keras.run import CONFIG, HISTORY, RECORD, STATE, Run
 
@@ -44,10 +44,8 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
             "ignores the cluster)"
         )
     if not jax.distributed.is_initialized():
-        try:
+        with as_input_error("cannot join the other processes", RuntimeError, ValueError):
             jax.distributed.initialize(*given, shutdown_timeout_seconds=60)  # the wait at the end
-        except (RuntimeError, ValueError) as error:
-            raise InputError(f"cannot join the other processes: {one_line(error)}") from None
         if jax.process_index():
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 

@@ -4,7 +4,8 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -39,6 +40,20 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
 def one_line(error: object, limit: int = 200) -> str:
     """Return the message of an error, however long, as one line of at most `limit` characters."""
     return " ".join(str(error).split())[:limit]
+
+
+@contextmanager
+def as_input_error(
+    what: str, *kinds: type[Exception], but: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Make an InputError, "what: reason", of the errors of these kinds in the block."""
+    try:
+        yield
+    except (InputError, *but):
+        raise
+    except kinds as error:
+        reason = getattr(error, "strerror", None) or one_line(error, 300) or type(error).__name__
+        raise InputError(f"{what}: {reason}") from error
 
 
 def is_out_of_memory(error: Exception) -> bool:

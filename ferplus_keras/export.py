@@ -18,7 +18,7 @@ from ferplus_keras.classifier import Classifier, alike, mean_probabilities, shar
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.dataset import open_source
 from ferplus_keras.data.sample_faces import draw_rows
-from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.errors import InputError, UsageError, as_input_error
 from ferplus_keras.extras import require
 from ferplus_keras.files import require_writable
 from ferplus_keras.formats import FORMATS
@@ -243,16 +243,11 @@ def export(
         made = work / "new" / target.name
         for folder in ("new", "old"):
             (work / folder).mkdir()
+        info = replace(members[0].info, model_name=name)
+        what = f"a {name} cannot be exported to {kind} as {precision}"
         with leaving_out(*NOISE):
-            try:
-                info = replace(members[0].info, model_name=name)
+            with as_input_error(what, Exception, but=(MemoryError,)):
                 FORMATS[kind].write(exportable(members, tta), info, made, precision, calibration)
-            except (InputError, MemoryError):
-                raise
-            except Exception as error:  # each converter has its own kinds
-                raise InputError(
-                    f"a {name} cannot be exported to {kind} as {precision}: {one_line(error)}"
-                ) from error
             exported = replace(Classifier.open(made), path=target)
         found = exported.probabilities(faces, name=kind)
         difference = float(np.abs(found - expected).max())

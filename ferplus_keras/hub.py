@@ -1,10 +1,9 @@
 """The Hugging Face Hub: models from hf://user/name, and files to it."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
-from ferplus_keras.errors import InputError, one_line
+from ferplus_keras.errors import as_input_error
 from ferplus_keras.extras import require
 from ferplus_keras.lazy import huggingface_hub
 
@@ -23,7 +22,8 @@ def fetch(address: str, name: str) -> Path:
         InputError: huggingface_hub is not installed, or there is no such model or connection.
     """
     repository, _, revision = address.removeprefix(SCHEME).partition("@")
-    with _talking(f"cannot get {name} of hf://{repository}"):
+    require(("huggingface_hub",), "the Hugging Face Hub")
+    with as_input_error(f"cannot get {name} of hf://{repository}", Exception):
         return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision or None))
 
 
@@ -35,19 +35,10 @@ def push(repository: str, files: Mapping[str, Path], message: str) -> str:
     Raises:
         InputError: huggingface_hub is not installed, or the Hub refuses.
     """
-    with _talking(f"cannot push to {repository}"):
+    require(("huggingface_hub",), "the Hugging Face Hub")
+    with as_input_error(f"cannot push to {repository}", Exception):
         hub, add = huggingface_hub.HfApi(), huggingface_hub.CommitOperationAdd
         address = hub.create_repo(repository, exist_ok=True)
         adding = [add(name, str(path)) for name, path in files.items()]
         hub.create_commit(repository, adding, commit_message=message)
         return str(address)
-
-
-@contextmanager
-def _talking(purpose: str) -> Iterator[None]:
-    """Make one line of whatever goes wrong: the client raises errors of several packages."""
-    require(("huggingface_hub",), "the Hugging Face Hub")
-    try:
-        yield
-    except Exception as error:
-        raise InputError(f"{purpose}: {one_line(error, 300)}") from error

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ferplus_keras.errors import InputError, one_line
+from ferplus_keras.errors import InputError, as_input_error, one_line
 
 FORMULA = "=+-@\t\r"
 """Characters at the start of a cell that make a spreadsheet run it."""
@@ -54,10 +54,8 @@ def read_mapping(
         InputError: it cannot be read, is damaged (`load` raises one of `errors` or a ValueError),
             or holds something else.
     """
-    try:
+    with as_input_error(f"cannot read {path}", OSError, ValueError, *errors):
         found = load(plain(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, *errors) as error:
-        raise InputError(f"cannot read {path}: {one_line(error)}") from None
     if not isinstance(found, dict):
         raise InputError(f"cannot read {path}: expected names with values")
     return found

@@ -16,7 +16,7 @@ import numpy as np
 
 from ferplus_keras import hub
 from ferplus_keras.arguments import as_settings
-from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.errors import InputError, UsageError, as_input_error, one_line
 from ferplus_keras.files import replacing, require_writable, write_json
 from ferplus_keras.inputs import DAMAGED_ARRAY, open_zip, plain, read_json, read_mapping
 from ferplus_keras.lazy import yaml
@@ -140,13 +140,11 @@ class Run:
 
     def history(self) -> list[dict[str, float]]:
         """Return the lines of training.csv, one per finished epoch; empty before the first."""
-        try:
-            lines = plain(self / HISTORY).read_text(encoding="utf-8").splitlines()
-            return [{k: float(v) for k, v in line.items()} for line in csv.DictReader(lines)]
-        except FileNotFoundError:
+        if not (path := self / HISTORY).exists():
             return []
-        except (TypeError, ValueError) as error:
-            raise InputError(f"cannot read {self / HISTORY}: {one_line(error)}") from None
+        with as_input_error(f"cannot read {path}", TypeError, ValueError):
+            lines = plain(path).read_text(encoding="utf-8").splitlines()
+            return [{k: float(v) for k, v in line.items()} for line in csv.DictReader(lines)]
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return the header and the arrays of the saved state, from which a run is resumed.

@@ -21,7 +21,7 @@ from ferplus_keras.data import cache
 from ferplus_keras.data.registry import FileRows, data_set, only_rule
 from ferplus_keras.data.tables import at_line, find_delimiter, text_encoding
 from ferplus_keras.emotions import FACE_SIZE, FER2013_CLASSES, SPLITS
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, as_input_error
 from ferplus_keras.files import sha256
 from ferplus_keras.progress import progress_bar
 
@@ -91,7 +91,7 @@ def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> F
     """
     source = Path(os.path.realpath(_find(Path(data_dir))))
     folder = cache.cache_folder(cache_dir)
-    try:
+    with as_input_error(f"cannot read {source}", OSError):
         stamp = cache.stamp(source)
         entry = cache.load(folder, source)
         if entry is None or entry.stamp != stamp:
@@ -107,8 +107,6 @@ def read_fer2013(data_dir: str | Path, cache_dir: str | Path | None = None) -> F
                     f"{source} changed while it was read; try again when it is complete"
                 )
             entry = cache.store(folder, source, entry)
-    except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror or error}") from error
     return FileRows(
         opinions=np.eye(len(FER2013_CLASSES), dtype=np.float32)[entry.extra["emotions"]],
         splits=np.array(list(SPLITS))[entry.extra["usage"]],

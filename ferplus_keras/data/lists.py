@@ -14,7 +14,7 @@ import numpy as np
 from ferplus_keras.data.layouts import AFFECTNET, LAYOUTS, RAF_DB, FaceFile, Tree, split_of
 from ferplus_keras.data.tables import at_line, read_table
 from ferplus_keras.emotions import FER2013_CLASSES, SPLITS, VOTE_COLUMNS
-from ferplus_keras.errors import InputError, one_line
+from ferplus_keras.errors import InputError, as_input_error
 from ferplus_keras.inputs import DAMAGED_ARRAY, plain
 
 LABELS_FILE = "labels.csv"
@@ -48,10 +48,8 @@ def _affectnet(tree: Tree) -> list[FaceFile] | None:
                 f"{tree.folder}: expected SPLIT/annotations/NAME_exp.npy for each "
                 f"SPLIT/images/NAME.jpg of AffectNet; {path} has no {source}"
             )
-        try:
+        with as_input_error(f"cannot read {tree.folder / source}", *DAMAGED_ARRAY):
             code = np.load(plain(tree.folder / source), allow_pickle=False).item()
-        except DAMAGED_ARRAY as error:
-            raise InputError(f"cannot read {tree.folder / source}: {one_line(error)}") from None
         files.append(FaceFile(path, _label(AFFECTNET, str(code), source), split_of(*place.parts)))
     return files or None
 
@@ -146,12 +144,10 @@ def _affectnet_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
     """Yield each line of a CSV file, however long: what messages call it, and its fields."""
-    try:
-        with plain(path).open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
-            for number, fields in enumerate(csv.reader(file), start=1):
-                yield f"{path}: line {number}", fields
-    except (OSError, csv.Error) as error:
-        raise InputError(f"cannot read {path}: {one_line(error)}") from None
+    how = {"encoding": "utf-8-sig", "newline": "", "errors": "surrogateescape"}
+    with as_input_error(f"cannot read {path}", OSError, csv.Error), plain(path).open(**how) as file:
+        for number, fields in enumerate(csv.reader(file), start=1):
+            yield f"{path}: line {number}", fields
 
 
 def _box(numbers: Sequence[str], where: str) -> tuple[int, ...]:
@@ -181,10 +177,8 @@ def _lines(tree: Tree, columns: int, name: str) -> Iterator[tuple[str, list[str]
 
 def _text(path: Path) -> list[str]:
     """Return the lines of a list."""
-    try:
+    with as_input_error(f"cannot read {path}", OSError):
         return plain(path).read_text("utf-8-sig", "surrogateescape").splitlines()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _below(folder: Path, path: str, where: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from ferplus_keras.data.cache import stamp
 from ferplus_keras.data.layouts import LAYOUTS, FaceFile, Tree, split_of
 from ferplus_keras.emotions import SPLITS
-from ferplus_keras.errors import InputError, one_line
+from ferplus_keras.errors import InputError, as_input_error
 from ferplus_keras.extras import require
 from ferplus_keras.inputs import plain, read_json
 from ferplus_keras.lazy import parquet, pyarrow
@@ -105,8 +105,6 @@ def _picture_column(schema: Any) -> str | None:
 @contextmanager
 def _reading(path: Path) -> Iterator[Any]:
     damage = (OSError, pyarrow.ArrowException, ValueError, AttributeError, TypeError, KeyError)
-    try:
-        with parquet.ParquetFile(plain(path)) as opened:
-            yield opened
-    except damage as error:
-        raise InputError(f"cannot read {path}: {one_line(error)}") from None
+    fault = as_input_error(f"cannot read {path}", *damage)
+    with fault, parquet.ParquetFile(plain(path)) as opened:
+        yield opened

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, as_input_error
 from ferplus_keras.inputs import plain
 
 
@@ -28,15 +28,14 @@ def read_table(
             a row has too few or too many fields.
     """
     name = name or str(path)
-    try:
+    with as_input_error(f"cannot read {name}", OSError):
         data = plain(path).read_bytes()
+    try:
         text = data.decode(text_encoding(data), errors)
         delimiter = find_delimiter(text.partition("\n")[0])
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         header = [field.strip() for field in next(lines, [])]
         rows = [(lines.line_num, [field.strip() for field in line]) for line in lines]
-    except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{name} is not CSV text ({error})") from None
     missing = [column for column in columns if column not in header]

@@ -8,7 +8,7 @@ from ferplus_keras import hub
 from ferplus_keras.arguments import as_words, to_plain
 from ferplus_keras.config import TrainConfig
 from ferplus_keras.data.dataset import DATASETS
-from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.errors import InputError, UsageError, as_input_error
 from ferplus_keras.evaluation.metrics import wilson
 from ferplus_keras.files import replacing, sha256
 from ferplus_keras.formats import open_network
@@ -50,11 +50,9 @@ def card(arguments: argparse.Namespace) -> None:
     if address is not None and [*map(bool, address.split("/"))] != [True, True]:
         raise UsageError(f"--push: expected USER/NAME, got '{address}'")
     output, light = arguments.output or run / CARD, run / LIGHT
-    try:
+    kinds = (jinja2.TemplateError, LookupError, TypeError, ValueError, AttributeError)
+    with as_input_error(f"{REPORT}, {RECORD} or {CONFIG} in {run.folder} is damaged", *kinds):
         text = make_card(run, arguments.license, address)
-    except (jinja2.TemplateError, LookupError, TypeError, ValueError, AttributeError) as error:
-        files = f"{REPORT}, {RECORD} or {CONFIG}"
-        raise InputError(f"{files} in {run.folder} is damaged: {one_line(error)}") from None
     if address and light.is_file() and open_network(light).info != read_info(run / MAX_ACCURACY):
         raise InputError(f"{light} is not of the checkpoint {MAX_ACCURACY}: export it again")
     with replacing(output) as temporary:

@@ -18,7 +18,7 @@ from ferplus_keras.config import TrainConfig
 from ferplus_keras.data.dataset import DATASETS, Source, open_source, respelled
 from ferplus_keras.data.tables import read_table
 from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES, SPLITS, usual_name
-from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.errors import InputError, UsageError, as_input_error
 from ferplus_keras.evaluation import evaluate as evaluation
 from ferplus_keras.evaluation.compare import COLUMNS
 from ferplus_keras.evaluation.probabilities import as_probabilities, named_columns, other_classes
@@ -140,7 +140,7 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
 
 def _read(path: Path) -> pandas.DataFrame:
     """Return a file as a table; an array's columns are 0, 1 and so on, a nameless index is ""."""
-    try:
+    with as_input_error(f"cannot read {path}", *DAMAGED_ARRAY):
         if path.suffix == ".csv":
             lines = [line for _, line in read_table(path, ())[0]]  # a name may be no UTF-8
             return pandas.DataFrame(lines, dtype=object)
@@ -151,8 +151,6 @@ def _read(path: Path) -> pandas.DataFrame:
             table = pandas.read_parquet(path)
             bare = table.index.names == [None]
             return table.reset_index(drop=bare and "" in table, names=[""] if bare else None)
-    except DAMAGED_ARRAY as error:
-        raise InputError(f"cannot read {path}: {one_line(error)}") from None
     raise InputError(f"{path}: expected .csv, .npy or .parquet; test.py evaluates models")
 
 

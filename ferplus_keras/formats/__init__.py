@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ferplus_keras.backend import refuse_fork
-from ferplus_keras.errors import InputError, one_line
+from ferplus_keras.errors import InputError, as_input_error
 from ferplus_keras.extras import require
 from ferplus_keras.files import sha256
 from ferplus_keras.inputs import plain
@@ -106,7 +106,8 @@ def open_network(path: Path, **hints: str | int | None) -> Opened:
     require(form.runtime, f"running {path}")
     for suffix in form.beside:
         plain(path.with_suffix(suffix))
-    try:
+    what = f"cannot read {path} as {form.title}"  # each runtime has its own kinds of error
+    with as_input_error(what, Exception, but=(ImportError, MemoryError)):
         opened = form.open(path, **{name: hints.get(name) for name in form.hints})
         if opened.network is None:  # an export, whose file may say something else than it returns
             classes = len(opened.info.class_names)
@@ -114,10 +115,6 @@ def open_network(path: Path, **hints: str | int | None) -> Opened:
             if got != (2, classes):
                 raise InputError(f"{path} names {classes} classes, but returns {got} for two faces")
         return opened
-    except (InputError, ImportError, MemoryError):
-        raise
-    except Exception as error:  # each runtime has its own kinds
-        raise InputError(f"cannot read {path} as {form.title}: {one_line(error)}") from error
 
 
 def one_at_a_time(run: Predict, *, forks: bool = False) -> Predict:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ferplus_keras.data.parquet import picture_at, pictures_of
 from ferplus_keras.data.pictures import SUFFIXES, read_picture
-from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.errors import InputError, UsageError, as_input_error, one_line
 from ferplus_keras.extras import require
 from ferplus_keras.files import replacing, require_writable, write_json
 from ferplus_keras.hub import is_address
@@ -186,11 +186,8 @@ def _file_system(address: str) -> Iterator[tuple[Any, str]]:
     """Yield the file system of an address and the path in it; its errors become InputErrors."""
     from fsspec.core import url_to_fs
 
-    try:
+    with as_input_error(f"cannot read {address}", Exception):  # each has its own kinds
         yield url_to_fs(address)
-    except Exception as error:  # each has its own kinds
-        reason = one_line(error) or type(error).__name__
-        raise InputError(f"cannot read {address}: {reason}") from None
 
 
 @lru_cache(8)

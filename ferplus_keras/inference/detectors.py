@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ferplus_keras.data.cache import cache_folder
-from ferplus_keras.errors import InputError, UsageError, one_line
+from ferplus_keras.errors import InputError, UsageError, as_input_error
 from ferplus_keras.extras import require
 from ferplus_keras.inference.crop import LONGEST_SIDE, Box, DetectedFace, middle_of, shrink
 from ferplus_keras.lazy import cv2, onnxruntime
@@ -118,10 +118,8 @@ class YuNet:
 
     def __init__(self, weights: str | Path | None) -> None:
         self._path = Path(weights) if weights else find_yunet()
-        try:
+        with as_input_error(f"cannot read YuNet's file {self._path}", OSError):
             self._file = np.frombuffer(self._path.read_bytes(), np.uint8)
-        except OSError as error:
-            raise InputError(f"cannot read YuNet's file {self._path}: {error.strerror}") from None
         self._idle = deque([self._create()])
 
     def __call__(self, image: np.ndarray) -> list[DetectedFace]:
@@ -141,14 +139,12 @@ class YuNet:
             level = log.getLogLevel()
             log.setLogLevel(0)
             try:
-                network = cv2.FaceDetectorYN.create(
-                    "onnx", self._file, np.empty(0, np.uint8), (320, 320), 0.7
-                )
-                network.detect(np.zeros((320, 320, 3), np.uint8))  # another network fails here
-                return network
-            except cv2.error as error:
-                reason = one_line(error, 150)
-                raise InputError(f"OpenCV cannot read {self._path}: {reason}") from None
+                with as_input_error(f"OpenCV cannot read {self._path}", cv2.error):
+                    network = cv2.FaceDetectorYN.create(
+                        "onnx", self._file, np.empty(0, np.uint8), (320, 320), 0.7
+                    )
+                    network.detect(np.zeros((320, 320, 3), np.uint8))  # another network fails here
+                    return network
             finally:
                 log.setLogLevel(level)
 
@@ -214,16 +210,13 @@ class MTCNN:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = 1  # without threads of its own it survives a fork
-        try:
+        with as_input_error(f"cannot read MTCNN's networks in {folder}", Exception):  # own kinds
             self._networks = [
                 onnxruntime.InferenceSession(
                     (folder / f"{name}.onnx").read_bytes(), options, ["CPUExecutionProvider"]
                 )
                 for name in ("pnet", "rnet", "onet")
             ]
-        except Exception as error:  # its own kinds, all derived from Exception
-            reason = one_line(error, 150)
-            raise InputError(f"cannot read MTCNN's networks in {folder}: {reason}") from None
 
     def __call__(self, image: np.ndarray) -> list[DetectedFace]:
         """Return the faces of a picture (h, w, 3) uint8 RGB, most confident first."""

@@ -12,7 +12,7 @@ import numpy as np
 from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.augment import VIEWS
 from ferplus_keras.data.pictures import EXPECTED, as_face, read_picture
-from ferplus_keras.errors import InputError, one_line
+from ferplus_keras.errors import InputError, as_input_error
 from ferplus_keras.inference.crop import FRAMES, MARGIN, Box, DetectedFace, crop_face
 from ferplus_keras.inference.detectors import WHOLE, find_detector
 from ferplus_keras.run import find_checkpoint
@@ -182,11 +182,9 @@ def _each(images: Any) -> Iterator:
     if isinstance(images, files) or hasattr(images, "read") or hasattr(images, "getexif"):
         yield images
     elif hasattr(images, "__array__"):
-        try:
+        # Of tensors on a GPU, or symbolic ones.
+        with as_input_error(f"cannot make an array of {type(images).__name__}", Exception):
             array = np.asarray(images)
-        except Exception as error:  # of tensors on a GPU, or symbolic ones
-            reason = one_line(error, 150)
-            raise InputError(f"cannot make an array of {type(images).__name__}: {reason}") from None
         if array.dtype.kind in "OUT" and array.ndim == 1:  # paths, such as a pandas column
             return (yield from array.tolist())
         last_is_colour = array.ndim == 3 and array.shape[2] in (1, 3, 4)

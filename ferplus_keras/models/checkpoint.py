@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ferplus_keras.errors import InputError, one_line
+from ferplus_keras.errors import InputError, as_input_error
 from ferplus_keras.files import replacing
 from ferplus_keras.inputs import open_zip
 from ferplus_keras.lazy import keras
@@ -86,14 +86,10 @@ def load_keras_file(path: Path, purpose: str) -> keras.Model:
     from ferplus_keras.models import layers  # noqa: F401  registers them
     from ferplus_keras.models.bounds import require_bounded_archive
 
-    try:
-        with open_zip(path, "a .keras file") as archive:
-            require_bounded_archive(archive, path)
-            model = keras.saving.load_model(path, compile=False)
-    except InputError:
-        raise
-    except Exception as error:  # Keras raises many kinds for a damaged archive
-        raise InputError(f"cannot {purpose} {path}: {one_line(error)}") from error
+    fault = as_input_error(f"cannot {purpose} {path}", Exception)  # Keras raises many kinds
+    with fault, open_zip(path, "a .keras file") as archive:
+        require_bounded_archive(archive, path)
+        model = keras.saving.load_model(path, compile=False)
     for variable in model.variables:
         require_finite(keras.ops.convert_to_numpy(variable), f"{variable.path} in {path}")
     return model

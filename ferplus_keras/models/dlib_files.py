@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, as_input_error
 from ferplus_keras.inputs import plain, read_json
 
 STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
@@ -185,7 +185,8 @@ def read_face_api(path: Path) -> Weights:
             shape = (*sides, inside, out) if part == "conv/filters" else (out,)
             expected[f"{convolution.face_api}/{part}"] = shape
     numbers: dict[str, np.ndarray] = {}
-    try:
+    what = f"{manifest} and its numbers are not face-api's face_recognition_model"
+    with as_input_error(what, KeyError, TypeError, ValueError):
         found = {entry["name"]: tuple(entry["shape"]) for entry in entries}
         if wrong := sorted(name for name, _ in found.items() ^ expected.items()):
             raise ValueError(f"{wrong[0]} is missing, unknown or of another shape")
@@ -200,10 +201,6 @@ def read_face_api(path: Path) -> Weights:
             data = data[size:]
         if data:
             raise ValueError(f"{len(data):,} bytes of numbers are left over")
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{manifest} and its numbers are not face-api's face_recognition_model: {error}"
-        ) from None
     layers: Weights = {DESCRIPTOR: {"kernel": numbers["fc"]}}
     for convolution in _convolutions():
         parts = [numbers[f"{convolution.face_api}/{part}"] for part in _FACE_API_PARTS]

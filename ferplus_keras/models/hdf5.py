@@ -13,7 +13,7 @@ from typing import Any
 
 import h5py
 
-from ferplus_keras.errors import InputError, one_line
+from ferplus_keras.errors import InputError, as_input_error
 from ferplus_keras.inputs import EXPANSION, read_json
 
 HDF5Layers = dict[str, dict[str, h5py.Dataset]]
@@ -56,12 +56,10 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading; InputError says what it is instead, or how it is damaged."""
     if fault := hdf5_fault(path):
         raise InputError(f"{path} is {fault}; fetch it again, or name a .keras or .h5 file")
-    try:
-        with h5py.File(path, "r") as file:
-            stored_numbers(file)
-            yield file
-    except _DAMAGE as error:
-        raise InputError(f"{path} is damaged or of another kind: {one_line(error)}") from None
+    fault = as_input_error(f"{path} is damaged or of another kind", *_DAMAGE)
+    with fault, h5py.File(path, "r") as file:
+        stored_numbers(file)
+        yield file
 
 
 def stored_numbers(file: h5py.File) -> int:
