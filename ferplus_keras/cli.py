@@ -13,7 +13,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,27 +69,24 @@ takes train.py's settings, but --augmentation strong unless it is given, and lea
 checkpoints/pretrained/final_model.keras, from which train.py --weights starts. Settings of
 targets, head and loss have no meaning here (docs/training.md)."""
 
-Parsed = tuple[Callable[[Any], Any], Any]
-"""A verb and the arguments it is to be called with."""
-
-Parse = Callable[[str, Sequence[str]], Parsed]
-"""From a program's name for `--help` and the words of a command line."""
+RunWords = Callable[[str, Sequence[str]], None]
+"""Does what the words of a command line ask for, given the program's name for `--help`."""
 
 
 class Command(NamedTuple):
-    """One command: a line for the list of commands, what reads its arguments, and its script."""
+    """One command: a line for the list of commands, what runs it, and its script."""
 
     help: str
-    parse: Parse
+    run: RunWords
     script: str | None = None
 
 
 def _settings(
     config: str, verb: str, description: str, defaults: Sequence[str] = (), with_keras: bool = False
-) -> Parse:
-    """Return a parser of the settings of a class in config.py, run by a "module:function"."""
+) -> RunWords:
+    """Return what calls a "module:function" with the settings of a class in config.py."""
 
-    def parse(prog: str, argv: Sequence[str]) -> Parsed:
+    def run(prog: str, argv: Sequence[str]) -> None:
         from ferplus_keras import config as settings
         from ferplus_keras.backend import choose_backend, load_keras
 
@@ -106,24 +103,24 @@ def _settings(
             require(EVALUATION, "evaluation", "evaluation" if light else "tensorflow")
         if with_keras:
             load_keras()
-        return _function(verb), found
+        _function(verb)(found)
 
-    return parse
+    return run
 
 
-def _arguments(add_arguments: Callable[[LineParser], Callable[[Any], Any]]) -> Parse:
-    """Return what parses the arguments that a function adds before it returns the verb."""
+def _arguments(add_arguments: Callable[[LineParser], Callable[[Any], Any]]) -> RunWords:
+    """Return what parses the arguments that a function adds, and calls the verb it returns."""
 
-    def parse(prog: str, argv: Sequence[str]) -> Parsed:
+    def run(prog: str, argv: Sequence[str]) -> None:
         parser = LineParser(prog=prog)
         verb = add_arguments(parser)
-        return verb, parser.parse_args(argv)
+        verb(parser.parse_args(argv))
 
-    return parse
+    return run
 
 
-def _module(verb: str) -> Parse:
-    """Return a parser of a command whose module has `add_arguments(parser)` and `DESCRIPTION`."""
+def _module(verb: str) -> RunWords:
+    """Return what runs a command whose module has `add_arguments(parser)` and `DESCRIPTION`."""
 
     def add_arguments(parser: LineParser) -> Callable[[Any], Any]:
         function = _function(verb)
@@ -208,13 +205,12 @@ def _sample_data(parser: LineParser) -> Callable[[Any], Any]:
     return sample_data
 
 
-def _sweep(prog: str, argv: Sequence[str]) -> Parsed:
+def _sweep(prog: str, argv: Sequence[str]) -> None:
     from ferplus_keras.sweep import DESCRIPTION, add_arguments, run_command
 
     parser = LineParser(prog=prog, description=DESCRIPTION)
     add_arguments(parser)
-    arguments, train_flags = parser.parse_known_args(argv)
-    return partial(run_command, arguments), train_flags
+    run_command(*parser.parse_known_args(argv))
 
 
 COMMANDS = {
@@ -268,16 +264,13 @@ COMMANDS = {
 """Every command by name."""
 
 
-def exit_code(
-    read: Callable[[Sequence[str]], Parsed | None],
-) -> Callable[[Sequence[str] | None], int]:
+def exit_code(run: Callable[[Sequence[str]], Any]) -> Callable[[Sequence[str] | None], int]:
     """Make a program of a function of its arguments: what a user can put right is one line.
 
-    The program takes its arguments, by default those of the process, calls the verb that the
-    function returns, if any, and returns its exit code.
+    The program takes its arguments, by default those of the process, and returns its exit code.
     """
 
-    @wraps(read)
+    @wraps(run)
     def main(argv: Sequence[str] | None = None) -> int:
         escape_output()
         warnings.filterwarnings("ignore", "Glyph")  # that Matplotlib's font lacks, of a name
@@ -289,9 +282,7 @@ def exit_code(
                     handlers[number] = signal.signal(number, _terminate)
         code = 0
         try:
-            if parsed := read(sys.argv[1:] if argv is None else argv):
-                verb, arguments = parsed
-                verb(arguments)
+            run(sys.argv[1:] if argv is None else argv)
             sys.stdout.flush()
         except Terminated as stop:
             print("\nterminated", file=sys.stderr)
@@ -364,7 +355,7 @@ def _message(error: Exception) -> str | None:
 
 
 @exit_code
-def main(argv: Sequence[str]) -> Parsed | None:
+def main(argv: Sequence[str]) -> None:
     """Run `python -m ferplus_keras COMMAND …` and return its exit code."""
     if not argv:
         raise UsageError(f"expected a command: {', '.join(COMMANDS)}")
@@ -374,10 +365,9 @@ def main(argv: Sequence[str]) -> Parsed | None:
         print(f"usage: {PROG} COMMAND [--help] …\n       {PROG} --version\n")
         for each, command in COMMANDS.items():
             print(f"  {each:<{width}}  {command.help}")
-        return None
-    if name == "--version":
+    elif name == "--version":
         print(f"ferplus_keras {__version__}")
-        return None
-    if name not in COMMANDS:
+    elif name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
-    return COMMANDS[name].parse(COMMANDS[name].script or f"{PROG} {name}", words)
+    else:
+        COMMANDS[name].run(COMMANDS[name].script or f"{PROG} {name}", words)
