@@ -10,8 +10,8 @@ import sys
 import cv2
 import numpy as np
 
-from ferplus_keras.data import drawn_face
-from ferplus_keras.data.drawn_face import EXPRESSIONS, Person
+from ferplus_keras.data import sample_faces
+from ferplus_keras.data.sample_faces import EXPRESSIONS, Person
 
 WIDTH, HEIGHT = 1280, 800
 WALL = ((222, 231, 238), (190, 206, 216))
@@ -39,13 +39,13 @@ def draw() -> np.ndarray:
 
 
 def _draw_person(canvas, channel, x, y, scale, name, skin, hair, style, shirt) -> None:
-    pen = drawn_face.Pen(canvas, scale, 0.0, np.array([x, y], float))
+    pen = sample_faces.Pen(canvas, scale, 0.0, np.array([x, y], float))
     grey, face = float(skin[channel]), EXPRESSIONS[name]
     if name == "neutral":  # wide eyes would say surprise
         face = face._replace(eye_open=-0.5, brow_height=-0.4)
     person = Person(grey, hair[channel], style, 1.24, 0.41, 0.85, 0.41, 1)
-    drawn_face.draw_head(pen, person, face)
-    pen.fill(drawn_face.oval(0, 2.4, 1.52, 0.95), shirt[channel])
+    sample_faces.draw_head(pen, person, face)
+    pen.fill(sample_faces.oval(0, 2.4, 1.52, 0.95), shirt[channel])
     pen.fill([(-1.52, 2.4), (1.52, 2.4), (1.55, 6), (-1.55, 6)], shirt[channel])
 
 

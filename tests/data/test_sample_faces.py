@@ -3,10 +3,17 @@ import numpy as np
 import pytest
 
 from ferplus_keras.data.dataset import load_dataset
-from ferplus_keras.data.drawn_face import EXPRESSIONS, blend, draw_face, draw_person
 from ferplus_keras.data.ferplus import ferplus_votes
 from ferplus_keras.data.labels import LABEL_RULES
-from ferplus_keras.data.sample_faces import MINIMUM_ROWS, draw_rows, write_sample_data
+from ferplus_keras.data.sample_faces import (
+    EXPRESSIONS,
+    MINIMUM_ROWS,
+    blend,
+    draw_face,
+    draw_person,
+    draw_rows,
+    write_sample_data,
+)
 from ferplus_keras.emotions import FERPLUS_CLASSES, SPLITS
 from ferplus_keras.errors import InputError, UsageError
 
