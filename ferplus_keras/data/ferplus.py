@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ferplus_keras.data.cache import cache_folder
-from ferplus_keras.data.decoding import read_pictures
 from ferplus_keras.data.fer2013 import read_fer2013
-from ferplus_keras.data.folder import hash_faces
+from ferplus_keras.data.folder import hash_faces, read_pictures
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.data.lists import MICROSOFT, written_by_microsoft
 from ferplus_keras.data.registry import FileRows, data_set

@@ -1,22 +1,217 @@
-"""Own pictures of faces: read as a layout finds them, kept in the cache, divided into splits."""
+"""Own pictures: read as a layout finds them, decoded once, checked, and divided into splits."""
 
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
-from ferplus_keras.data import cache, parquet  # noqa: F401 (parquet and lists enter layouts)
-from ferplus_keras.data.decoding import SIZES, check_pictures, choose_shape, read_pictures
+from ferplus_keras.data import cache, parquet  # parquet and lists enter layouts
 from ferplus_keras.data.layouts import FaceFile, find_faces
 from ferplus_keras.data.lists import LABELS_FILE
-from ferplus_keras.data.pictures import SUFFIXES
+from ferplus_keras.data.pictures import SUFFIXES, as_face, read_face
 from ferplus_keras.data.registry import FileRows, data_set, only_rule
-from ferplus_keras.data.splitting import divide, find_groups, warn_of_people
-from ferplus_keras.emotions import FERPLUS_CLASSES
+from ferplus_keras.data.splitting import digest, divide, find_groups, warn_of_people
+from ferplus_keras.emotions import FACE_SIZE, FERPLUS_CLASSES
 from ferplus_keras.errors import InputError
+from ferplus_keras.progress import progress_bar
+
+SIZES = (FACE_SIZE, 64, 96, 112, 128, 160, 192, 224)
+"""Face sizes to choose from: the largest that half of the pictures reach."""
+
+_SAMPLED = 24  # pictures by which size and colour are chosen
+_TINTED = 16  # grey levels between the channels of a pixel that has a colour
+_TOGETHER = 64  # pictures that a thread decodes in one go
+_NAMED_IN_ERROR = 5
+
+BLANK = 16
+"""Grey levels between darkest and brightest of a picture that shows nothing."""
+
+OBLONG = 1.5  # longer side / shorter side, from which on squeezing distorts a face
+_MANY = 0.1  # share of oblong pictures from which on they are no accident
+_FOLDER = 3  # blank pictures that make a blank folder
+
+
+class Pictures(NamedTuple):
+    """The n pictures that can be read."""
+
+    faces: np.ndarray | cache.FacesOnDisk  # (n, s, s) or (n, s, s, 3) uint8
+    digests: np.ndarray  # (n,) uint64 of each as 48x48 grey levels, whatever the shape of the faces
+    sides: np.ndarray  # (n, 2) int64, height and width of each picture
+    contrast: np.ndarray  # (n,) int64, brightest minus darkest of the 48x48 grey levels
+    contents: np.ndarray  # (n,) str, hash of the pixels of each as they were decoded
+
+
+def read_pictures(
+    folder: Path,
+    files: Sequence[FaceFile],
+    shape: tuple[int, ...],
+    cache_folder: Path,
+    skip_unreadable: bool = False,
+) -> tuple[Pictures, dict[str, str]]:
+    """Return the pictures that can be read, and path -> fault of the others.
+
+    They are decoded into faces of that shape, (s, s) or (s, s, 3), unless the cache has them as
+    they are now. What cannot be read is listed.
+
+    Raises:
+        InputError: some cannot be read and they are not to be skipped, or none can be; or the
+            faces have no room on the disk.
+    """
+    entry_of = folder / "x".join(map(str, shape))  # each shape has its own entry
+    state = hashlib.sha256(b"1")  # of names, sizes and times
+    for file in files:
+        state.update(f"{file.path} {file.box}\n".encode("utf-8", "surrogateescape"))
+        with suppress(OSError):  # a missing file is named with the other faults
+            state.update(f"{cache.stamp(folder / file.file)}\n".encode())
+    entry = cache.load(cache_folder, entry_of)
+    if entry and entry.sha256 != state.hexdigest():
+        entry = None
+    (faults,) = entry.extra["unreadable"] if entry else ({},)
+    # A package that reads further kinds of files may have been installed since.
+    if entry is None or any(_is_readable(folder, file) for file in files if file.path in faults):
+        with cache.building(cache_folder, (len(files), *shape)) as faces:
+            found = _decode(folder, files, faces)
+            entry = cache.Entry(faces, found, cache.stamp(folder), state.hexdigest())
+            entry = cache.store(cache_folder, entry_of, entry)
+    (faults,) = entry.extra["unreadable"]
+    _report(folder, faults, len(files), skip_unreadable)
+    keep = [index for index, file in enumerate(files) if file.path not in faults]
+
+    def column(name: str, kind: type | None = None) -> np.ndarray:
+        return np.array([entry.extra[name][index] for index in keep], kind)
+
+    pictures = Pictures(
+        faces=cache.take(entry.faces, np.array(keep)) if faults else entry.faces,
+        digests=column("digests", np.uint64),
+        sides=column("sides"),
+        contrast=column("contrast"),
+        contents=column("contents"),
+    )
+    return pictures, faults
+
+
+def choose_shape(
+    folder: Path, files: Sequence[FaceFile], size: int | None, colour: bool | None, largest: int
+) -> tuple[int, ...]:
+    """Return the shape of a face; what is None is chosen from a sample of pictures and printed."""
+    if size is None or colour is None:
+        sides, tinted = [], []
+        for index in np.unique(np.linspace(0, len(files) - 1, _SAMPLED).astype(int)):
+            with suppress(InputError):  # named later, with the others
+                picture = _read(folder, files[index])
+                sides.append(min(picture.shape[:2]))
+                small = as_face(picture, (FACE_SIZE, FACE_SIZE, 3)).astype(int)
+                tinted.append(np.mean(np.ptp(small, axis=2) > _TINTED) > 0.02)
+        reached = max(min(np.median(sides or [0]), largest), FACE_SIZE)
+        size = size or max(each for each in SIZES if each <= reached)
+        colour = np.mean(tinted or [False]) > 0.5 if colour is None else colour
+        kind = f"{size}x{size} {'colour' if colour else 'grey'}"
+        chosen = "chosen from the pictures (--face_size, --colour)"
+        print(f"{folder.name}: faces of {kind}, {chosen}", file=sys.stderr)
+    return (size, size, 3) if colour else (size, size)
+
+
+def _read(folder: Path, file: FaceFile) -> np.ndarray:
+    """Return the picture of a face, (h, w, 3) uint8 RGB."""
+    path = folder / file.file
+    return read_face(parquet.read_row(path, file.row) if file.row else path, file.box)
+
+
+def _is_readable(folder: Path, file: FaceFile) -> bool:
+    try:
+        _read(folder, file)
+    except InputError:
+        return False
+    return True
+
+
+def _decode(folder: Path, files: Sequence[FaceFile], faces: np.ndarray) -> dict[str, list]:
+    """Decode pictures into `faces`; return other columns of `Pictures`, and [path -> fault]."""
+    found = {name: [0] * len(files) for name in ("digests", "contents", "contrast")}
+    found["sides"] = [(1, 1)] * len(files)
+    faults: dict[str, str] = {}
+    found["unreadable"] = [faults]
+
+    def read(begin: int) -> int:
+        some = range(begin, min(begin + _TOGETHER, len(files)))
+        for index in some:
+            try:
+                picture = _read(folder, files[index])
+            except InputError as error:
+                faults[files[index].path] = str(error)
+                continue
+            grey = as_face(picture)
+            faces[index] = as_face(picture, faces.shape[1:])
+            pixels = np.ascontiguousarray(picture)
+            found["digests"][index] = digest(grey.tobytes())
+            found["contents"][index] = hashlib.blake2b(pixels, digest_size=16).hexdigest()
+            found["sides"][index] = picture.shape[:2]
+            found["contrast"][index] = int(np.ptp(grey))
+        cache.release(faces)
+        return len(some)
+
+    bar = progress_bar(total=len(files), desc=f"reading {folder.name}", unit=" pictures")
+    with bar, ThreadPoolExecutor() as pool:
+        for count in pool.map(read, range(0, len(files), _TOGETHER)):
+            bar.update(count)
+    return found
+
+
+def _report(folder: Path, faults: Mapping[str, str], pictures: int, skip: bool) -> None:
+    """Name the pictures that cannot be read, all of them where they may be skipped."""
+    if not faults:
+        return
+    lines = [f"\n  {path}: {fault}" for path, fault in sorted(faults.items())]
+    counts = f"{len(faults)} of {pictures} pictures"
+    if skip and len(faults) < pictures:
+        print(f"warning: skipped {counts} in {folder}:{''.join(lines)}", file=sys.stderr)
+        return
+    if len(lines) > _NAMED_IN_ERROR:
+        lines[_NAMED_IN_ERROR:] = [f"\n  and {len(lines) - _NAMED_IN_ERROR} more"]
+    raise InputError(
+        f"cannot read {counts} in {folder}; repair or remove them, or leave own pictures out by "
+        f"--skip_unreadable:{''.join(lines)}"
+    )
+
+
+def check_pictures(folder: Path, files: Sequence[FaceFile], pictures: Pictures) -> None:
+    """Warn of pictures that show nothing, are squeezed, or have two labels.
+
+    Raises:
+        InputError: a folder or class of pictures shows nothing at all.
+    """
+    blank = pictures.contrast <= BLANK
+    groups = defaultdict(list)
+    for index, file in enumerate(files):
+        groups[PurePosixPath(file.path).parent, file.label].append(index)
+    for (parent, label), rows in groups.items():
+        if len(rows) >= _FOLDER and blank[rows].all():
+            raise InputError(
+                f"all {len(rows)} pictures of '{label}' in {folder / parent} show nothing: they "
+                f"are black or of one shade ({pictures.contrast[rows].max()} of 255 grey levels "
+                "between darkest and brightest); 16-bit files must use the whole range to 65535"
+            )
+    by_label = np.unique([file.label for file in files], return_inverse=True)[1]
+    pairs = np.unique(np.stack([pictures.digests, by_label.astype(np.uint64)], axis=1), axis=0)
+    found, counts = np.unique(pairs[:, 0], return_counts=True)
+    torn = np.isin(pictures.digests, found[counts > 1]) & ~blank
+    oblong = pictures.sides.max(axis=1) >= OBLONG * pictures.sides.min(axis=1)
+    for rows, fault in (
+        (blank, "show nothing: they are black or of one shade"),
+        (torn, "are there under two labels or more"),
+        (oblong & (oblong.mean() >= _MANY), "are far from square and are squeezed: crop the faces"),
+    ):
+        if rows.any():
+            example = files[int(rows.argmax())].path
+            counted = f"{np.count_nonzero(rows)} of {len(files)} pictures in {folder}"
+            print(f"warning: {counted} {fault}, such as {example}", file=sys.stderr)
 
 
 @data_set(

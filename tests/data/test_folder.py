@@ -176,7 +176,7 @@ def test_pictures_are_decoded_once_until_one_changes(tmp_path, monkeypatch):
     written = write_faces(tmp_path / "data", {"a": 30, "b": 30})
     first = read_folder(tmp_path / "data")
     with monkeypatch.context() as patch:
-        patch.setattr("ferplus_keras.data.decoding._decode", None)
+        patch.setattr("ferplus_keras.data.folder._decode", None)
         again = read_folder(tmp_path / "data")
     assert isinstance(again.images, np.memmap)
     np.testing.assert_array_equal(again.images, first.images)

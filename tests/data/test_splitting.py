@@ -174,7 +174,7 @@ def test_unreadable_pictures_are_skipped_only_if_asked_and_all_are_listed(
         read_folder(folder)
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        patch.setattr("ferplus_keras.data.decoding._decode", None)  # the cache has them
+        patch.setattr("ferplus_keras.data.folder._decode", None)  # the cache has them
         found = read_folder(folder, skip_unreadable=True)
         assert found.paths.tolist() == sorted(good)
         said = capsys.readouterr().err
