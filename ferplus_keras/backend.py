@@ -23,9 +23,7 @@ def choose_backend(num_gpus: int = 1) -> None:
 
     `$KERAS_BACKEND` is obeyed, then `~/.keras/keras.json` if what it names is installed (Keras
     itself writes that file, naming TensorFlow), then the first of TensorFlow, JAX and Torch.
-
-    Args:
-        num_gpus: 0 hides every GPU from the backend.
+    `num_gpus` 0 hides every GPU from the backend.
 
     Raises:
         InputError: no backend is installed, or not the one asked for; or Keras is not.

@@ -334,13 +334,7 @@ def read_config(
     The command line wins over YAML files (`--config`), these over what a resumed run began with,
     and that over `defaults`. The name of a training comes from the command line or from that of
     its last YAML file, not from what a file says, so that no file can choose a run to replace.
-
-    Args:
-        config_class: `TrainConfig` or `EvaluateConfig`.
-        argv: arguments without the program's name.
-        prog: program name for `--help`.
-        description: first lines of `--help`.
-        defaults: flags that hold where nothing else says otherwise.
+    `prog` and `description` are for `--help`.
 
     Raises:
         UsageError: unknown flag or key, or a value of the wrong kind; nearest spelling named. A

@@ -43,15 +43,9 @@ EXTRAS = {
 
 
 def require(modules: Iterable[str], purpose: str, extra: str | None = None) -> None:
-    """Refuse to go on without some modules; none of them is imported.
+    """Raise InputError if one of some modules, keys of `EXTRAS`, is not installed; import none.
 
-    Args:
-        modules: keys of `EXTRAS`.
-        purpose: what needs them, the subject of a sentence.
-        extra: the extra to name instead of each module's own.
-
-    Raises:
-        InputError: one is not installed.
+    `purpose` is what needs them, the subject of a sentence, and `extra` what brings all of them.
     """
     for module in modules:
         if find_spec(module) is None:

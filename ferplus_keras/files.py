@@ -21,15 +21,7 @@ def sha256(path: Path) -> str:
 
 
 def require_writable(folder: Path, setting: str) -> None:
-    """Make `folder` if need be and refuse it when nothing can be written there.
-
-    Args:
-        folder: where results are to go.
-        setting: flag that chooses another folder.
-
-    Raises:
-        InputError: the folder cannot be made or written.
-    """
+    """Make `folder` if need be; raises InputError, which names the flag `setting`, if it cannot."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -45,9 +37,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
     When the block fails the temporary file is removed and `path` stays as it was. A symbolic link
     stays one: the file that it names is replaced. To a pipe or a device the file is copied.
-
-    Args:
-        path: file to write; its folder exists.
 
     Raises:
         InputError: the disk is full, or the file may not be written.

@@ -37,11 +37,9 @@ class Job:
 
 
 class Queue:
-    """Runs jobs side by side, each on its share of the processor cores and of a GPU's memory.
+    """Runs `parallel` jobs at a time, each on its share of the processor cores and a GPU's memory.
 
-    Args:
-        parallel: how many jobs run at a time.
-        time_limit: seconds from now after which nothing runs; None for no limit.
+    `time_limit` seconds from now, if it is given, nothing runs any more.
     """
 
     def __init__(self, parallel: int = 1, time_limit: float | None = None) -> None:

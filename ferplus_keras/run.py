@@ -286,9 +286,7 @@ def find_checkpoint(path: str | Path) -> Path:
     """Return the checkpoint at `path`: the file, or the most accurate model of a run or on the Hub.
 
     Where Keras is not installed, its ONNX export takes its place, in a run if there is one.
-
-    Args:
-        path: file, run folder, hf://user/name, which is downloaded once, or a name for `locate`.
+    hf://user/name is downloaded once; other names are for `locate`.
 
     Raises:
         InputError: there is no such file.

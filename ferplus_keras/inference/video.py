@@ -178,9 +178,7 @@ def predict_frames(
 ) -> Iterator[tuple[float, np.ndarray, list[tuple[int, Prediction]]]]:
     """Yield each frame's seconds, the frame, and the number and smoothed prediction of each face.
 
-    Args:
-        every: as for `predict_video`.
-        chunk_size: frames whose faces the network sees together.
+    The network sees the faces of `chunk_size` frames together; `every` is as for `predict_video`.
     """
     means: dict[int, np.ndarray] = {}
     followed = _followed(frames, predictor, every)

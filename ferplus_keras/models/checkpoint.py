@@ -27,10 +27,7 @@ def save_checkpoint(model: keras.Model, path: Path, info: CheckpointInfo) -> Non
 
 
 def read_info(path: str | Path) -> CheckpointInfo:
-    """Return what a checkpoint records about itself; the network is not loaded.
-
-    Args:
-        path: the file, or a run folder, whose most accurate model is meant.
+    """Return what a file, or a run's most accurate model, records about itself.
 
     Raises:
         InputError: the file is missing, not a `.keras` archive, or not one of this project.
@@ -39,14 +36,10 @@ def read_info(path: str | Path) -> CheckpointInfo:
 
 
 def load_checkpoint(path: str | Path) -> tuple[keras.Model, CheckpointInfo]:
-    """Return a checkpoint's network and what it records about itself.
+    """Return the network of a file, or of a run's most accurate model, and what `read_info` does.
 
-    Args:
-        path: the file, or a run folder, whose most accurate model is meant.
-
-    Returns:
-        The network, not compiled, from (b, 48, 48) uint8 faces, or the size and colour that the
-        information names, to (b, C) float32 probabilities; and that information.
+    The network is not compiled. It maps (b, 48, 48) uint8 faces, or those of the size and colour
+    that the information names, to (b, C) float32 probabilities.
 
     Raises:
         InputError: as `read_info`, or the archive is damaged or describes another network than it

@@ -28,7 +28,7 @@ def download(
     fault: Callable[[Path], str] = lambda path: "",
     timeout: float = TIMEOUT,
 ) -> Path:
-    """Fetch a file into place, unless it is there.
+    """Fetch a file into place, unless it is there, and return the place.
 
     Args:
         url: http or https; proxies are those of the environment, as urllib reads them.
@@ -36,9 +36,6 @@ def download(
         digest: hexadecimal MD5 or SHA-256 that the file must have; empty where none is known.
         fault: from the file to what is wrong with it, an empty string for nothing.
         timeout: as `TIMEOUT`.
-
-    Returns:
-        The destination.
 
     Raises:
         InputError: no connection, an answer that is not such a file, or a folder or disk that

@@ -129,12 +129,7 @@ def describe_layers(model: keras.Model) -> list[dict]:
 
 
 def format_layers(layers: Sequence[dict], columns: Sequence[str] = COLUMNS) -> str:
-    """Return the rows of `describe_layers` as aligned text: a header, then one line per layer.
-
-    Args:
-        layers: what `describe_layers` returned.
-        columns: the keys to show, in this order; numbers are flush right.
-    """
+    """Return these columns of what `describe_layers` returned as aligned text, with a header."""
     header = [column.replace("original_name", "older project's name") for column in columns]
     cells = [[_cell(layer[column]) for column in columns] for layer in layers]
     numbers = [i for i, column in enumerate(columns) if column in ("position", "parameters")]

@@ -41,9 +41,6 @@ def train(config: TrainConfig) -> Path:
     What can be refused is refused before Keras is loaded. A run that was stopped, even after its
     last epoch, is brought to its end by `resume`.
 
-    Args:
-        config: settings of the run.
-
     Returns:
         The run folder: config.yaml, run.json, training.csv, curves.png, the three checkpoints,
         resume_state.npz and TensorBoard events under logs/.
