@@ -34,8 +34,13 @@ def announce(
     """Say on standard error where the numbers are computed, such as "training on NVIDIA H100".
 
     A second line warns of an NVIDIA GPU that the Keras backend does not see, unless it is hidden
-    from it (`--num_gpus 0`, `$CUDA_VISIBLE_DEVICES`). A model that is not `on_keras` is run by
-    another runtime, on the processor; else at most so many `gpus` are used.
+    from it (`--num_gpus 0`, `$CUDA_VISIBLE_DEVICES`).
+
+    Args:
+        doing: the first word.
+        precision: of the network's layers.
+        on_keras: False for a model that another runtime runs, on the processor.
+        gpus: how many are used at most.
     """
     found, count = _gpus()[:gpus] if on_keras else [], cores()
     processor = "1 processor core" if count == 1 else f"{count} processor cores"

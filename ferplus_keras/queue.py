@@ -37,9 +37,11 @@ class Job:
 
 
 class Queue:
-    """Runs `parallel` jobs at a time, each on its share of the processor cores and a GPU's memory.
+    """Runs jobs side by side, each on its share of the processor cores and of a GPU's memory.
 
-    `time_limit` seconds from now, if it is given, nothing runs any more.
+    Args:
+        parallel: how many jobs run at a time.
+        time_limit: seconds from now after which nothing runs; None for no limit.
     """
 
     def __init__(self, parallel: int = 1, time_limit: float | None = None) -> None:

@@ -10,7 +10,10 @@ Decorated = TypeVar("Decorated")
 
 
 class Registry(dict[str, Value]):
-    """A table whose look-up refuses an unknown name, of a label rule say, by the nearest spelling.
+    """A table whose look-up refuses an unknown name with the nearest spelling.
+
+    Args:
+        kind: what the entries are called in messages, such as "label rule".
 
     Example:
         >>> colours = Registry("colour")

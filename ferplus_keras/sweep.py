@@ -72,8 +72,11 @@ def run_command(arguments: argparse.Namespace, train_flags: Sequence[str]) -> No
 def sweep(plan: Plan, folder: Path, workers: int = 1, program: Sequence[str] = TRAIN) -> None:
     """Run the trials of a plan that nobody runs yet, and resume interrupted ones.
 
-    `folder` gets sweep.csv, sweep.png, best.yaml and trials/<number>/. So many `workers` run trials
-    at a time, each by `program`, which its settings follow as flags.
+    Args:
+        plan: the sweep.
+        folder: its folder, for sweep.csv, sweep.png, best.yaml and trials/<number>/.
+        workers: trials at a time.
+        program: what runs a trial, ahead of its settings as flags.
 
     Raises:
         InputError: the folder holds another sweep, or cannot be written.
@@ -219,11 +222,14 @@ class Trials:
         return better(finite, key=lambda epoch: epoch[metric], default=None)
 
     def write_results(self, *, last: bool) -> pandas.DataFrame:
-        """Write sweep.csv and, once a trial is complete, best.yaml and sweep.png; return the first.
+        """Write sweep.csv and, once a trial is complete, best.yaml and sweep.png.
 
-        It has one row per trial: number, state (complete, failed, running or interrupted), the
-        searched flags, the metric, best_epoch, seconds, error. Unless this is the `last` call,
-        sweep.png may be some seconds behind.
+        Args:
+            last: whether this process writes no more; sweep.png may else be some seconds behind.
+
+        Returns:
+            What sweep.csv holds, one row per trial by number: number, state (complete, failed,
+            running or interrupted), the searched flags, the metric, best_epoch, seconds, error.
         """
         metric = self.plan.metric
         columns = ["number", "state", *self.plan.search, metric, "best_epoch", "seconds", "error"]

@@ -18,7 +18,12 @@ CLIP = 1e-7
 def score(
     labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Return JSON-ready fractions, of labels (n,) int and probabilities (n, C) float of a split.
+    """Return the scores of one split as JSON-ready fractions.
+
+    Args:
+        labels: (n,) int, index of the true class.
+        probabilities: (n, C) float, rows of class probabilities.
+        class_names: C names.
 
     Returns:
         What `summary` returns, and: top2_accuracy; weighted_f1; cohens_kappa; loss (as `log_loss`);

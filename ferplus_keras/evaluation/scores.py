@@ -55,8 +55,12 @@ class Evaluation:
     def scores(self, temperature: float | None = None) -> dict[str, Any]:
         """Return everything that a report says of the split, JSON-ready.
 
-        What `metrics.score` returns, and leak_free, label_rules (as `summary` each), calibration
-        (reliability and, for a temperature, at_temperature) and, where there are votes, annotators.
+        Args:
+            temperature: at which loss and calibration are given once more; None leaves this out.
+
+        Returns:
+            What `metrics.score` returns, and leak_free, label_rules (as `summary` each),
+            calibration (reliability, at_temperature) and, where there are votes, annotators.
         """
         found = score(self.labels, self.probabilities, self.split.class_names)
         if self.split.leaked is not None:

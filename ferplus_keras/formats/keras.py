@@ -85,9 +85,16 @@ def load_full_model(
 ) -> tuple[keras.Model, str]:
     """Rebuild a network from a whole model that the older project saved as .hdf5.
 
-    It has the number of classes, activation and dropout rate that the file records, and unless they
-    are given the size, and is the network that `recognise` finds. Returns the model, not compiled,
-    from (b, 48, 48) uint8 faces to (b, C) float32 probabilities, and its name in `MODELS`.
+    It has the number of classes, activation and dropout rate that the file records.
+
+    Args:
+        path: the file.
+        model_name: the network; None means the one that `recognise` finds.
+        image_size: side in pixels to which faces are resized; None takes what the file records.
+
+    Returns:
+        The model, not compiled, from (b, 48, 48) uint8 faces to (b, C) float32 probabilities, and
+        its name in `MODELS`.
 
     Raises:
         InputError: the file is missing, damaged, of another kind or of another network.

@@ -73,9 +73,16 @@ def crop_face(
 ) -> np.ndarray:
     """Cut out a face in the frame that FER2013 would have for it, turned until its eyes are level.
 
-    A face without eyes is cut out as a square as wide as the longer side of its box. The square is
-    larger by `margin`, a share of its side. Where it reaches over the picture, (h, w, 3) uint8 RGB,
-    its edge is repeated. The face, uint8, has the shape (s, s), of grey levels, or (s, s, 3).
+    A face without eyes is cut out as a square as wide as the longer side of its box. Where the
+    square reaches over the picture, its edge is repeated.
+
+    Args:
+        picture: (h, w, 3) uint8, RGB.
+        margin: how much larger the square is, as a share of its side.
+        shape: (s, s) for grey levels, (s, s, 3) for RGB.
+
+    Returns:
+        The face in that shape, uint8.
     """
     width, height = face.box[2:]
     middle = np.array(middle_of(face.box))

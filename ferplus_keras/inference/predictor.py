@@ -128,9 +128,13 @@ class Predictor:
         return self.classify([self.find(read_picture(image)) for image in _each(images)])
 
     def find(self, picture: np.ndarray) -> tuple[list[Box], np.ndarray]:
-        """Return the faces of a picture, (h, w, 3) uint8 RGB, most confidently detected first.
+        """Return where the faces of a picture are, and what the network sees of them.
 
-        They are n boxes and what the network sees of them, (n, k, *face_shape) uint8, as of `crop`.
+        Args:
+            picture: (h, w, 3) uint8, RGB.
+
+        Returns:
+            n boxes, most confidently detected first, and (n, k, *face_shape) uint8, as of `crop`.
         """
         faces = self.detect(picture)
         crops = [self.crop(picture, face) for face in faces]
@@ -156,8 +160,11 @@ class Predictor:
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
         """Return (n, C) float32 probabilities of faces that are already cropped.
 
-        They are (n, *face_shape) uint8, or k crops of each, (n, k, *face_shape); raises InputError
-        for another shape or type.
+        Args:
+            faces: (n, *face_shape) uint8, or k crops of each, (n, k, *face_shape).
+
+        Raises:
+            InputError: the faces have another shape or type.
         """
         settings = {"batch_size": self.batch_size, "tta": self.tta}
         return self.classifier.probabilities(np.asarray(faces), **settings)

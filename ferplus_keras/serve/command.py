@@ -115,8 +115,12 @@ def find_models(paths: Sequence[str]) -> dict[str, Path | str]:
 def find_detectors(wanted: str | None, weights: Path | None) -> dict[str, Callable | str]:
     """Return the detectors that work here without fetching a file, the default one first.
 
-    `wanted` is a row of `DETECTORS` that must be among them, else InputError, or None or "auto" for
-    any; `weights` YuNet's file, or None for the one that is on this machine.
+    Args:
+        wanted: row of `DETECTORS` that must be among them; None or "auto" takes any.
+        weights: YuNet's file; None takes the one that is on this machine.
+
+    Raises:
+        InputError: what the one asked for needs is missing.
     """
     if wanted in (None, "auto"):
         wanted = "yunet" if weights else None

@@ -162,10 +162,15 @@ class AverageWeights(keras.callbacks.SwapEMAWeights):
 
 
 class SaveBest(keras.callbacks.Callback):
-    """Keep the checkpoint of the epoch that is best by one logged number, a key of `MONITORS`.
+    """Keep the checkpoint of the epoch that is best by one logged number.
 
-    A number that is not finite is worse than any other. The `.keras` file is replaced whole at
-    every improvement; the epoch is filled in in `info`, which it says of itself.
+    A number that is not finite is worse than any other.
+
+    Args:
+        path: `.keras` file, replaced whole at every improvement.
+        monitor: logged number, a key of `MONITORS`.
+        info: what the checkpoint says of itself; the epoch is filled in.
+        network: what is saved.
     """
 
     state_names = ("best", "best_epoch")

@@ -54,8 +54,11 @@ def device_scope(num_gpus: int) -> AbstractContextManager:
 def find_devices(num_gpus: int) -> Devices | None:
     """Return JAX' devices that share batches; None for one device and on TensorFlow.
 
-    `num_gpus` is of each process, and of CPU devices where JAX has nothing else. Raises as
-    `device_scope`.
+    Args:
+        num_gpus: GPUs of each process; CPU devices where JAX has nothing else.
+
+    Raises:
+        InputError, UsageError: as `device_scope`.
     """
     backend, number = keras.backend.backend(), max(num_gpus, 1)
     if backend == "torch" and number > 1:
@@ -179,11 +182,16 @@ def largest_batch(attempt: Callable[[int], Any], most: int) -> int:
 
 
 def training_batch(model: keras.Model, loss: Any, images: np.ndarray, targets: np.ndarray) -> int:
-    """Return the largest batch on which a network, frozen up to its boundary, can be trained.
+    """Return the largest batch on which a network can be trained, at most as many as the faces.
 
-    It is at most n, of images (n, s, s) or (n, s, s, 3) uint8 and targets (n, C) float32. On a GPU,
-    the network is compiled with `loss`, steps of growing size are tried, and it gets its weights
-    back. On a processor the memory is estimated, since a process that asks for too much is killed.
+    On a GPU, steps of growing size are tried, and the network gets its weights back. On a processor
+    the memory is estimated, since a process that asks for too much is killed.
+
+    Args:
+        model: frozen up to its boundary; compiled here.
+        loss: as `compile` takes it.
+        images: (n, s, s) or (n, s, s, 3) uint8.
+        targets: (n, C) float32.
     """
     if not list_gpus():
         first = next(i for i, layer in enumerate(model.layers) if layer.trainable_weights)

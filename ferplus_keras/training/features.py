@@ -22,11 +22,18 @@ from ferplus_keras.workspace import workspace
 
 
 def cut_network(prepared: Prepared, boundary: Boundary) -> tuple[keras.Model, keras.Model]:
-    """Cut the network, frozen up to `boundary` and compiled, before the first layer that trains.
+    """Cut a network before the first layer that trains.
 
     Dropout and flattening right before that layer stay with it, since they cost nothing and
-    dropout is drawn anew in every step. The frozen part, from faces to features, and the rest, from
-    features to probabilities, compiled like the network, share its layers and its optimiser.
+    dropout is drawn anew in every step.
+
+    Args:
+        prepared: its network, frozen up to `boundary` and compiled, is not changed.
+        boundary: what `freeze_before` returned.
+
+    Returns:
+        The frozen part, from faces to features, and the rest, from features to probabilities,
+        compiled like the network, with its optimiser. Both share its layers.
 
     Raises:
         UsageError: nothing is frozen, several devices share batches, more than one map crosses

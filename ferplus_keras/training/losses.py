@@ -83,8 +83,12 @@ def find_metrics(
 ) -> list[str | Callable | keras.metrics.Metric]:
     """Return the metrics to compile with: `accuracy`, which chooses the model, and the others.
 
-    `accuracy` is a key of `ACCURACIES`; the others are those of Keras' `names`, of which the older
-    project's `acc` is accuracy. F1Score and FBetaScore are the mean over the classes.
+    F1Score and FBetaScore are the mean over the classes.
+
+    Args:
+        names: Keras metric names; the older project's `acc` is accuracy.
+        accuracy: what counts right answers, a key of `ACCURACIES`.
+        classes, activation: of the head.
 
     Raises:
         UsageError: Keras has no metric of that name that takes targets (b, C).

@@ -194,8 +194,14 @@ def penalise(
 
     Kernels, and the gamma and beta of normalisation, are penalised as in the older project. The
     penalty is set on the variables, where it counts in the loss, and on the layer, where it is
-    saved. Without `layer_names`, every trainable layer that has such weights is penalised, and with
-    `bias` its bias too.
+    saved.
+
+    Args:
+        model: a built network, layers already frozen.
+        penalty: "l1" or "l2".
+        rate: factor of the penalty.
+        layer_names: layers to penalise; None means every trainable layer that has such weights.
+        bias: penalise biases too.
 
     Raises:
         UsageError: an unknown layer, or one that is frozen or has nothing to penalise.

@@ -28,8 +28,12 @@ class SaveState(keras.callbacks.Callback):
     """Write the run's state after every epoch, and put a saved one back when training begins.
 
     Must be the last callback, so that it sees the others after they have seen the epoch, and so
-    that what it restores is not reset by their `on_train_begin`. The counters of the callbacks
-    `watched` are kept; `restore` says whether to start from the saved state.
+    that what it restores is not reset by their `on_train_begin`.
+
+    Args:
+        run: the run, whose state it is.
+        watched: callbacks whose counters are kept.
+        restore: start from the saved state.
     """
 
     def __init__(
