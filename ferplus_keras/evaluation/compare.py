@@ -149,7 +149,8 @@ def _read(folder: Path, name: str, split: str) -> Report:
         )
         rows = rows[rows.pop("split") == split].astype({"row": "int64"})
         several = rows.get("right_classes", rows["label"])
-        rows["right_classes"] = several.where(several != "", rows["label"])  # none in this split
+        several = several.where(several != "", rows["label"])  # none in this split
+        rows["right_classes"] = ["|".join(sorted(of.split("|"))) for of in several]
         right = int((rows["label"] == rows["predicted"]).sum())
         if split in splits:
             check_report(content, splits[split])

@@ -97,7 +97,7 @@ def _face(found: Evaluation, row: int) -> dict[str, Any]:
     """Return what a card shows of a row: face, votes, probabilities, label, prediction."""
     split, scores = found.split, found.probabilities[row]
     rank = scores
-    columns = {"model": [(s, percent(float(s), 0) if s >= 0.005 else "") for s in scores]}
+    columns = {"model": [(s, percent(float(s), 0) if s > 0.005 else "") for s in scores]}
     if found.votes is not None:
         votes, shares = found.votes[row], vote_shares(found.votes[[row]])[0]
         voted = [(share, str(n or "")) for share, n in zip(shares, votes, strict=True)]

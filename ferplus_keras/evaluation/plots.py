@@ -48,7 +48,7 @@ def draw_confusion(report: dict[str, Any], path: Path) -> None:
         limits, small = {"vmin": 0, "vmax": 1}, {"fontsize": 7.5}
         drawn.plot(cmap="Blues", ax=axes, colorbar=False, im_kw=limits, text_kw=small)
         for place, text in np.ndenumerate(drawn.text_):
-            share = f"{shares[place]:.0%}" if shares[place] >= 0.005 else "<1%"
+            share = f"{shares[place]:.0%}" if shares[place] > 0.005 else "<1%"
             text.set_text(f"{share}\n{counts[place]:,}" if counts[place] else "")
             text.set_color("white" if shares[place] > 0.65 else "black")
         axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
