@@ -129,7 +129,10 @@ def _store_as_float16(model: onnx.ModelProto) -> None:
 
 
 def _quantize_to_int8(model: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
-    """Return a copy whose convolutions and products with weights compute in int8."""
+    """Return a copy whose convolutions and products with weights compute in int8.
+
+    The last layer of each member stays float32: 8 bits of logits would make best classes equal.
+    """
     from onnxruntime.quantization import QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -141,14 +144,23 @@ def _quantize_to_int8(model: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelPr
         quant_pre_process(path, path, skip_symbolic_shape=True)
         graph = onnx.load(path).graph
         weights = {tensor.name for tensor in graph.initializer}
-        # Products of two activations stay float32: counting grey levels needs their precision.
         layers = [node for node in graph.node if node.op_type in LAYERS]
+        # Products of two activations stay float32: counting grey levels needs their precision.
+        kept = [node.name for node in layers if weights.isdisjoint(node.input)]
+        behind = {graph.output[0].name}  # what is computed after the last layers
+        for node in reversed(graph.node):
+            if behind.isdisjoint(node.output):
+                continue
+            if node.op_type in LAYERS:
+                kept.append(node.name)
+            else:
+                behind.update(node.input)
         quantize_static(
             path,
             path,
             SimpleNamespace(get_next=lambda: next(batches, None)),
             op_types_to_quantize=list(LAYERS),
-            nodes_to_exclude=[node.name for node in layers if weights.isdisjoint(node.input)],
+            nodes_to_exclude=kept,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,

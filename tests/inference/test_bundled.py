@@ -47,6 +47,13 @@ def test_accuracy_on_the_real_test_split_is_what_the_card_says(real_data, place)
     assert right.mean() > 0.85
 
 
+@pytest.mark.parametrize("name", [name for name, _ in MODELS_OF_THE_CARD])
+def test_no_two_classes_are_equally_probable(name):
+    """8 bits of logits would leave the answer to the order of the classes."""
+    faces = np.random.default_rng(0).integers(0, 256, (100, 48, 48), dtype=np.uint8)
+    assert (np.diff(np.sort(Classifier.open(name).probabilities(faces), axis=1)) > 0).all()
+
+
 def test_processors_without_exact_sums_give_the_same_answers(monkeypatch):
     faces = np.random.default_rng(0).integers(0, 256, (64, 48, 48), dtype=np.uint8)
     there = Classifier.open(BUNDLED).probabilities(faces)
