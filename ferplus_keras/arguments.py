@@ -61,6 +61,8 @@ class Number:
         raise argparse.ArgumentTypeError(f"expected a {noun} {allowed}{instead}, got '{text}'")
 
 
+_NO_TEXT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # in no path
+
 READERS = {str: str, bool: read_truth, int: Number(int), float: Number(float)}
 """What reads the text of a setting that is annotated with a plain type."""
 
@@ -91,8 +93,10 @@ class Setting(NamedTuple):
         items = [*map(str, _items(value))]
         if (isinstance(value, dict) or len(items) != 1) and not self.many:
             raise UsageError(f"{where}: expected one value, got {value}")
-        for item in items if self.known else ():
-            if item not in self.known:
+        for item in items:
+            if _NO_TEXT.search(item):
+                raise UsageError(f"{where}: expected text that can name a file, got {item!r}")
+            if self.known and item not in self.known:
                 raise unknown(where, item, self.known)
         try:
             read = tuple(map(self.read, items))
