@@ -13,7 +13,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,24 +69,27 @@ takes train.py's settings, but --augmentation strong unless it is given, and lea
 checkpoints/pretrained/final_model.keras, from which train.py --weights starts. Settings of
 targets, head and loss have no meaning here (docs/training.md)."""
 
-RunWords = Callable[[str, Sequence[str]], None]
-"""Does what the words of a command line ask for, given the program's name for `--help`."""
+Parsed = tuple[Callable[[Any], Any], Any]
+"""A verb and the arguments it is to be called with."""
+
+Parse = Callable[[str, Sequence[str]], Parsed]
+"""From a program's name for `--help` and the words of a command line."""
 
 
 class Command(NamedTuple):
-    """One command: a line for the list of commands, what runs it, and its script."""
+    """One command: a line for the list of commands, what reads its arguments, and its script."""
 
     help: str
-    run: RunWords
+    parse: Parse
     script: str | None = None
 
 
 def _settings(
     config: str, verb: str, description: str, defaults: Sequence[str] = (), with_keras: bool = False
-) -> RunWords:
-    """Return what calls a "module:function" with the settings of a class in config.py."""
+) -> Parse:
+    """Return a parser of the settings of a class in config.py, run by a "module:function"."""
 
-    def run(prog: str, argv: Sequence[str]) -> None:
+    def parse(prog: str, argv: Sequence[str]) -> Parsed:
         from ferplus_keras import config as settings
         from ferplus_keras.backend import choose_backend, load_keras
 
@@ -103,24 +106,24 @@ def _settings(
             require(EVALUATION, "evaluation", "evaluation" if light else "tensorflow")
         if with_keras:
             load_keras()
-        _function(verb)(found)
+        return _function(verb), found
 
-    return run
+    return parse
 
 
-def _arguments(add_arguments: Callable[[LineParser], Callable[[Any], Any]]) -> RunWords:
-    """Return what parses the arguments that a function adds, and calls the verb it returns."""
+def _arguments(add_arguments: Callable[[LineParser], Callable[[Any], Any]]) -> Parse:
+    """Return what parses the arguments that a function adds before it returns the verb."""
 
-    def run(prog: str, argv: Sequence[str]) -> None:
+    def parse(prog: str, argv: Sequence[str]) -> Parsed:
         parser = LineParser(prog=prog)
         verb = add_arguments(parser)
-        verb(parser.parse_args(argv))
+        return verb, parser.parse_args(argv)
 
-    return run
+    return parse
 
 
-def _module(verb: str) -> RunWords:
-    """Return what runs a command whose module has `add_arguments(parser)` and `DESCRIPTION`."""
+def _module(verb: str) -> Parse:
+    """Return a parser of a command whose module has `add_arguments(parser)` and `DESCRIPTION`."""
 
     def add_arguments(parser: LineParser) -> Callable[[Any], Any]:
         function = _function(verb)
@@ -205,12 +208,13 @@ def _sample_data(parser: LineParser) -> Callable[[Any], Any]:
     return sample_data
 
 
-def _sweep(prog: str, argv: Sequence[str]) -> None:
+def _sweep(prog: str, argv: Sequence[str]) -> Parsed:
     from ferplus_keras.sweep import DESCRIPTION, add_arguments, run_command
 
     parser = LineParser(prog=prog, description=DESCRIPTION)
     add_arguments(parser)
-    run_command(*parser.parse_known_args(argv))
+    arguments, train_flags = parser.parse_known_args(argv)
+    return partial(run_command, arguments), train_flags
 
 
 COMMANDS = {
@@ -264,13 +268,16 @@ COMMANDS = {
 """Every command by name."""
 
 
-def exit_code(run: Callable[[Sequence[str]], Any]) -> Callable[[Sequence[str] | None], int]:
+def exit_code(
+    read: Callable[[Sequence[str]], Parsed | None],
+) -> Callable[[Sequence[str] | None], int]:
     """Make a program of a function of its arguments: what a user can put right is one line.
 
-    The program takes its arguments, by default those of the process, and returns its exit code.
+    The program takes its arguments, by default those of the process, calls the verb that the
+    function returns, if any, and returns its exit code.
     """
 
-    @wraps(run)
+    @wraps(read)
     def main(argv: Sequence[str] | None = None) -> int:
         escape_output()
         warnings.filterwarnings("ignore", "Glyph")  # that Matplotlib's font lacks, of a name
@@ -282,7 +289,9 @@ def exit_code(run: Callable[[Sequence[str]], Any]) -> Callable[[Sequence[str] | 
                     handlers[number] = signal.signal(number, _terminate)
         code = 0
         try:
-            run(sys.argv[1:] if argv is None else argv)
+            if parsed := read(sys.argv[1:] if argv is None else argv):
+                verb, arguments = parsed
+                verb(arguments)
             sys.stdout.flush()
         except Terminated as stop:
             print("\nterminated", file=sys.stderr)
@@ -355,7 +364,7 @@ def _message(error: Exception) -> str | None:
 
 
 @exit_code
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> Parsed | None:
     """Run `python -m ferplus_keras COMMAND …` and return its exit code."""
     if not argv:
         raise UsageError(f"expected a command: {', '.join(COMMANDS)}")
@@ -365,9 +374,10 @@ def main(argv: Sequence[str]) -> None:
         print(f"usage: {PROG} COMMAND [--help] …\n       {PROG} --version\n")
         for each, command in COMMANDS.items():
             print(f"  {each:<{width}}  {command.help}")
-    elif name == "--version":
+        return None
+    if name == "--version":
         print(f"ferplus_keras {__version__}")
-    elif name not in COMMANDS:
+        return None
+    if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
-    else:
-        COMMANDS[name].run(COMMANDS[name].script or f"{PROG} {name}", words)
+    return COMMANDS[name].parse(COMMANDS[name].script or f"{PROG} {name}", words)

@@ -233,7 +233,7 @@ def test_too_little_memory_is_one_line(capsys, error):
     def verb(arguments):
         raise error
 
-    assert exit_code(verb)([]) == 1
+    assert exit_code(lambda argv: (verb, argv))([]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: not enough memory: lower --batch_size")
     assert "()" not in line
@@ -247,7 +247,7 @@ def test_signals_are_handled_by_a_command_while_it_runs_only():
     def verb(arguments):
         during.append(signal.getsignal(signal.SIGTERM))
 
-    assert exit_code(verb)([]) == 0
+    assert exit_code(lambda argv: (verb, argv))([]) == 0
     assert during != [before]
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -267,7 +267,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         found = []
-        exit_code(lambda _: found.append(signal.getsignal(signal.SIGHUP)))([])
+        exit_code(lambda argv: (lambda _: found.append(signal.getsignal(signal.SIGHUP)), argv))([])
         assert found == [signal.SIG_IGN]
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -276,7 +276,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
 def test_closed_standard_streams_are_as_good_as_empty(monkeypatch):
     for name in ("stdin", "stdout", "stderr"):
         monkeypatch.setattr(sys, name, None)
-    assert exit_code(lambda _: print(sys.stdin.read()))([]) == 0
+    assert exit_code(lambda argv: (lambda _: print(sys.stdin.read()), argv))([]) == 0
 
 
 def test_a_defect_keeps_its_traceback():
@@ -284,7 +284,7 @@ def test_a_defect_keeps_its_traceback():
         raise RuntimeError("shapes differ")
 
     with pytest.raises(RuntimeError, match="shapes differ"):
-        exit_code(verb)([])
+        exit_code(lambda argv: (verb, argv))([])
 
 
 def test_the_version_is_printed(capsys):
