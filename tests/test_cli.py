@@ -259,7 +259,7 @@ def test_a_signal_within_a_deletion_is_sent_again(number, code):
         for _ in range(1000):
             time.sleep(0.01)
 
-    assert exit_code(verb)([]) == code
+    assert exit_code(lambda argv: (verb, argv))([]) == code
 
 
 def test_a_signal_that_is_ignored_stays_ignored():

@@ -51,7 +51,7 @@ def test_a_function_is_a_classifier_whose_answers_are_checked():
     np.testing.assert_allclose(classifier.probabilities(faces), run(faces), atol=1e-6)
     [[face]] = Predictor(classifier, detector="whole")(np.full((9, 9), 230, np.uint8))
     assert (face.label, face.confidence) == ("glad", pytest.approx(230 / 255, abs=1e-6))
-    said = r"from faces \(n, 24, 24, 3\) to probabilities \(n, 3\); it returned \(1, 2\)"
+    said = r"from faces \(n, 24, 24, 3\) to probabilities \(n, 3\); it returned \(2, 2\)"
     with pytest.raises(InputError, match=said):
         Classifier.from_function(run, ("glad", "sad", "cross"), face_size=24, colour=True)
 
