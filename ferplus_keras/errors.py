@@ -80,6 +80,9 @@ def send_again(found: Any, usual=sys.unraisablehook) -> None:
     """
     if isinstance(found.exc_value, KeyboardInterrupt):
         number = getattr(found.exc_value, "signal", signal.SIGINT)
-        threading.Timer(0.1, signal.raise_signal, [number]).start()
+        wake = getattr(signal, "pthread_kill", lambda _, number: signal.raise_signal(number))
+        timer = threading.Timer(0.1, wake, [threading.main_thread().ident, number])
+        timer.daemon = True
+        timer.start()
     else:
         usual(found)

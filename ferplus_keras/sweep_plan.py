@@ -46,7 +46,7 @@ class Space:
     def size(self) -> int:
         """How many values a grid visits."""
         of = self.distribution
-        return len(self.choices) or 1 + int(min(1e9, (of.high - of.low) / of.step + 1e-9))
+        return len(self.choices) or 1 + int((of.high - of.low) / of.step + 1e-9)
 
     def tidy(self, drawn: Any) -> Any:
         """Return what was drawn without digits that nobody would type: 0.0003162."""
@@ -95,7 +95,7 @@ def read_plan(path: Path, overrides: Sequence[str] = (), trials: int | None = No
     for flag, space in _flags(path, written, "search").items():
         try:
             search[flag] = _read_space(space, grid=sampler == "grid")
-        except ValueError as error:  # Optuna's own, too
+        except (ValueError, ArithmeticError) as error:  # Optuna's own, too
             raise UsageError(f"search: {flag}: {one_line(error)}") from None
     if not search:
         raise UsageError(f"{path}: expected flags to search under search:")

@@ -263,7 +263,8 @@ def open_source(
 def respelled(classes: ClassMap, class_names: Sequence[str]) -> ClassMap:
     """Return a class map whose new classes are called as in `class_names`: "anger" for "Angry"."""
     found, other = defaultdict(tuple), []
-    spelt = {usual_name(name): name for name in class_names}
+    usual = [*map(usual_name, class_names)]
+    spelt = {of: name for of, name in zip(usual, class_names, strict=True) if usual.count(of) == 1}
     for name, members in classes.items():
         known = name if name in class_names else spelt.get(usual_name(name), name)
         found[known] += members

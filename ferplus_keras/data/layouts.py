@@ -23,7 +23,7 @@ _SPLIT_WORD = re.compile(
     "(?:(train|training)|(val|valid|validation|dev|publictest)|(test|testing|privatetest))"
     "(?:set|data|images|faces)?"
 )
-_EMOTION = re.compile("(?i)ang(er|ry)|happ|sad|fear|disgust|surpris|neutral|contempt")
+_EMOTION = re.compile("(?i)(?<![a-z])(?:ang(er|ry)|happ|sad|fear|disgust|surpris|neutral|contempt)")
 _PERSON = re.compile(
     r"(?i)[AB][FM]\d\d|[PS]\d{3}|(?:subject|subj|sub|person|actor|participant)[-_ ]?\d+"
 )
@@ -137,11 +137,11 @@ def _folders(tree: Tree) -> list[FaceFile]:
     places = {folder: place for folder, place in places.items() if place.names}
     _refuse_mixture(tree.folder, places)
     classes = {place.names[0] for place in places.values()}
-    inner = {place.names[-1] for place in places.values() if place.names[1:]}
+    inner = {"/".join(place.names[1:]) for place in places.values() if place.names[1:]}
     named = [name for name in inner if _EMOTION.search(name)]
     hidden = len(named) > len(inner) / 2 and not any(map(_EMOTION.match, classes))
     if hidden or (classes and all(map(_PERSON.fullmatch, classes))):
-        shown = "/".join(min(place.names for place in places.values()))
+        shown = "/".join(min((not p.names[1:], p.names) for p in places.values())[1])
         raise InputError(
             f"{tree.folder}: expected the classes as outer folders, found {shown}; move the "
             "pictures, or list them in a labels.csv (docs/own_data.md)"

@@ -151,7 +151,7 @@ def _quantize_to_int8(model: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelPr
         for node in reversed(graph.node):
             if behind.isdisjoint(node.output):
                 continue
-            if node.op_type in LAYERS:
+            if node.op_type in LAYERS and node.name not in kept:
                 kept.append(node.name)
             else:
                 behind.update(node.input)

@@ -519,6 +519,7 @@ REFUSED = (
         "found aia/aia_anger; move the pictures, or list them in a labels.csv",
     ),
     (faces(of={"Strong/P001/Anger": 1, "Strong/P002/Happiness": 1}), "found P001/Anger"),
+    (faces(of={"001/anger/a": 1, "002/happiness/b": 1}), "outer folders, found 001/anger/a; move"),
     (faces(of={"KDEF/AF01": 1, "KDEF/BM35": 1}), "classes as outer folders, found AF01; move"),
     (faces(of={"images/S005/001": 1, "images/S010/001": 1}), "outer folders, found S005/001; move"),
     (faces(of={"train/images": 3}), "two classes or more, found only 'images'"),
@@ -526,14 +527,19 @@ REFUSED = (
 )
 
 
-@pytest.mark.parametrize("number", range(36))
+@pytest.mark.parametrize("number", range(37))
 def test_what_cannot_be_meant_is_refused_in_one_line(tmp_path, number):
-    assert len(REFUSED) == 36
+    assert len(REFUSED) == 37
     write, expected = REFUSED[number]
     write(tmp_path)
     with pytest.raises(InputError, match=expected) as caught:
         read_folder(tmp_path)
     assert "\n" not in str(caught.value).partition(":\n")[0]
+
+
+def test_words_that_hold_an_emotion_are_no_emotions(tmp_path):
+    write_faces(tmp_path, {"smile/stranger": 9, "frown/danger": 9, "frown/unhappy": 9})
+    assert read_folder(tmp_path).class_names == ("frown", "smile")
 
 
 @pytest.mark.parametrize(

@@ -417,9 +417,10 @@ def test_own_pictures_take_the_models_spelling_of_classes(tmp_path, own, capsys)
     write_faces(tmp_path, {f"test/{name}": 3 for name in ("anger", "happiness")})
     source = open_source(tmp_path, "Folder", class_names=own)
     assert source.split("test", "own labels").class_names == own
-    assert ("the model's names of classes are used" in capsys.readouterr().err) == (
-        own[0] != "anger"
-    )
+    said = "the model's names of classes are used" in capsys.readouterr().err
+    assert said == (own != ("anger", "happiness"))
+    with pytest.raises(InputError, match="the data has the class 'anger'"):
+        open_source(tmp_path, "Folder", class_names=("Angry", "angry", "happy"))
 
 
 def test_merged_classes_are_scored_by_their_map(table, sample_data, tmp_path):
