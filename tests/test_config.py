@@ -239,6 +239,8 @@ def test_classes_in_yaml_keep_their_zeros(tmp_path):
 def test_a_name_is_a_name(name):
     with pytest.raises(UsageError, match="--name: expected the name of a folder"):
         TrainConfig(name=name)
+    with pytest.raises(UsageError, match="--name: expected text that can name a file"):
+        TrainConfig(name=f"{name}\0")
 
 
 def test_a_list_in_yaml_hides_no_flags(tmp_path):

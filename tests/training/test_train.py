@@ -181,7 +181,7 @@ def test_a_swallowed_interrupt_is_sent_again(config, monkeypatch):
     try:
         with pytest.raises(KeyboardInterrupt):
             train(dataclasses.replace(config, nepochs=1000))
-        assert len(seen) < 1000
+        assert len(seen) < 100
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
