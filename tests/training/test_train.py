@@ -171,7 +171,7 @@ def test_a_swallowed_interrupt_is_sent_again(config, monkeypatch):
     def on_train_batch_begin(self, batch, logs=None):
         seen.append(batch)
         time.sleep(0.02)
-        if len(seen) == 1:
+        if len(seen) == 3:  # TensorFlow, while it traces the first, makes a SystemError of a signal
             SignalWhenDeleted(signal.SIGINT)
 
     monkeypatch.setattr(
