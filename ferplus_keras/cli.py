@@ -293,12 +293,9 @@ def exit_code(
                 verb, arguments = parsed
                 verb(arguments)
             sys.stdout.flush()
-        except Terminated as stop:
-            print("\nterminated", file=sys.stderr)
-            code = 128 + stop.signal
-        except KeyboardInterrupt:
-            print("\ninterrupted", file=sys.stderr)
-            code = 130
+        except KeyboardInterrupt as stop:
+            code = 128 + getattr(stop, "signal", signal.SIGINT)
+            print("\ninterrupted" if code == 130 else "\nterminated", file=sys.stderr)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1

@@ -57,16 +57,18 @@ class Interruptible(keras.callbacks.Callback):
                     self.before[number] = signal.signal(number, self._interrupt)
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, kind, *error) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
         sys.unraisablehook = self.hook
+        if self.asked and kind is SystemError:  # what TensorFlow makes of a signal while it traces
+            raise self.asked
 
     def _interrupt(self, number, frame) -> None:
-        stop = KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
-        if self.asked or not self.saving:
-            raise stop
-        self.asked = stop
+        waits = self.saving and not self.asked
+        self.asked = KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
+        if not waits:
+            raise self.asked
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         self.saving = True

@@ -24,7 +24,7 @@ from ferplus_keras import extras
 from ferplus_keras.cli import main
 from ferplus_keras.config import EvaluateConfig, TrainConfig, read_config
 from ferplus_keras.data.dataset import load_split
-from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.errors import InputError, Terminated, UsageError
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
 from ferplus_keras.models.registry import MODELS
@@ -171,7 +171,7 @@ def test_a_swallowed_interrupt_is_sent_again(config, monkeypatch):
     def on_train_batch_begin(self, batch, logs=None):
         seen.append(batch)
         time.sleep(0.02)
-        if len(seen) == 3:  # TensorFlow, while it traces the first, makes a SystemError of a signal
+        if len(seen) == 1:
             SignalWhenDeleted(signal.SIGINT)
 
     monkeypatch.setattr(
@@ -185,6 +185,19 @@ def test_a_swallowed_interrupt_is_sent_again(config, monkeypatch):
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)],
+    ids=["SIGINT", "SIGTERM"],
+)
+def test_an_interrupt_that_becomes_a_system_error_is_one(number, kind):
+    """As TensorFlow makes of it while it traces."""
+    with pytest.raises(kind), callbacks.Interruptible():
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(number)
+        raise SystemError("bad argument to internal function")
 
 
 @pytest.mark.parametrize(
