@@ -229,8 +229,7 @@ def add_settings(
     defaults, about = config_class(), settings_of(config_class)
     for name in names:
         choices = list(about[name].known) or None
-        default = getattr(defaults, name)
-        _add_setting(parser, name, about[name], default=default, choices=choices)
+        _add_setting(parser, name, about[name], default=getattr(defaults, name), choices=choices)
 
 
 def _add_setting(parser: argparse._ActionsContainer, name: str, about: Setting, **more) -> None:

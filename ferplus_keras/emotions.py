@@ -4,6 +4,7 @@ FER2013 and FER+ number the emotions differently; the names here are FER+'s for 
 """
 
 from collections.abc import Iterable, Sequence
+from unicodedata import normalize
 
 from ferplus_keras.errors import InputError
 from ferplus_keras.inputs import FORMULA
@@ -45,7 +46,7 @@ FACE_SIZE = 48
 
 def usual_name(name: object) -> str:
     """Return a class name as it is spelled here: "anger" for "Angry"; others in lower case."""
-    folded = str(name).strip().casefold()
+    folded = normalize("NFC", str(name).strip().casefold())  # macOS decomposes names of files
     return SPELLINGS.get(folded, folded)
 
 

@@ -45,6 +45,8 @@ def read_excluded(path: str | Path, rows: FileRows) -> tuple[np.ndarray, str]:
         if now and (then := fields.get("path", now)) != now:
             raise InputError(f"{where}: row {field} is {now} now, not {then}; run audit again")
         excluded[int(field)] = True
+    if excluded.any() and not np.any(excluded & (rows.splits == "train")):
+        raise InputError(f"{name}: expected rows of train, found only validation and test rows")
     return excluded, sha256
 
 

@@ -104,8 +104,8 @@ def write_lists(table: pandas.DataFrame, folder: Path) -> None:
 
     Each has the column `row` (as `Split.row_ids` numbers rows) that `--exclude` reads: leaks.csv
     (training rows with a duplicate in validation or test), constant.csv (images of one grey level)
-    and, where there are votes, disagreements.csv (kept training rows that FER2013 labels
-    otherwise).
+    and, where there are votes, disagreements.csv (kept training rows of FER2013's classes that it
+    labels otherwise).
     """
     training = table["split"] == "train"
     own, label = table["fer2013_label"], table["label"]
@@ -115,7 +115,7 @@ def write_lists(table: pandas.DataFrame, folder: Path) -> None:
         "constant.csv": table["constant"],
     }
     if (own != "").any():
-        chosen["disagreements.csv"] = training & (label != "") & (label != own)
+        chosen["disagreements.csv"] = training & label.isin(set(own)) & (label != own)
     same = table["group"].astype(str).where(table["group"] != table["row"], "")
     written = table.assign(group=same).rename(columns={"group": "same_as_row"})
     written = written.astype({"leaked": int, "constant": int})

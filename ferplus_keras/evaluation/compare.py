@@ -47,8 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("runs", nargs="+", type=Path, metavar="RUN", help="folder with report.json, two or more")
     add("--split", choices=SPLITS, default="test", help="split to compare [test]")
-    text = "where files go [comparison]"
-    add("--output_dir", type=Path, default=Path("comparison"), help=text)
+    add("--output_dir", type=Path, default="comparison", help="where files go [comparison]")
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -58,8 +57,7 @@ def compare(arguments: argparse.Namespace) -> None:
         UsageError: fewer than two runs, or the same one twice.
         InputError: a run cannot be read, or runs cannot be compared with each other.
     """
-    reports = read_reports(arguments.runs, arguments.split)
-    found = compare_reports(reports, arguments.split)
+    found = compare_reports(read_reports(arguments.runs, arguments.split), arguments.split)
     folder = arguments.output_dir
     require_writable(folder, "--output_dir")
     draw_comparison(found, folder / "compare.png")
@@ -105,8 +103,9 @@ def read_reports(paths: Sequence[Path], split: str) -> list[Report]:
         ours, theirs = first.content["class_names"], report.content["class_names"]
         if sorted(ours) != sorted(theirs):
             raise InputError(
-                f"expected runs with the same classes, but {first.name} has {', '.join(ours)} "
-                f"and {report.name} has {', '.join(theirs)}"
+                f"expected runs with the same classes, but {first.name} has {', '.join(ours)} and "
+                f"{report.name} has {', '.join(theirs)}; evaluate the predictions.csv of both with "
+                "one --dataset_name"
             )
     return reports
 

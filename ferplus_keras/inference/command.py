@@ -174,6 +174,8 @@ class _Job:
         try:
             with table as self.add_to_table:
                 stopped = self._predict(sources, sys.stderr if to_output else sys.stdout)
+                if self.failures and not any("faces" in entry for entry in self.entries):
+                    raise InputError(self.failures.pop())  # an older table is better than none
             if arguments.submission:
                 tables.write_submission(self.pictures, arguments.submission)
         except InputError as error:  # such as a full disk: what was found is printed all the same

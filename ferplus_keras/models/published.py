@@ -49,8 +49,7 @@ def find_weights(spec: ModelSpec, kind: str | os.PathLike | None) -> Path | None
         raise unknown(f"weights for {spec.name}, nor a file,", str(path), known)
     published = spec.weights[kind]
     own = os.environ.get("FERPLUS_WEIGHTS_DIR")
-    keras_home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    cache = Path(keras_home) / published.folder
+    cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / published.folder
     for folder in [Path(own), cache] if own else [cache]:
         for name in published.file_names:
             if (folder / name).is_file():

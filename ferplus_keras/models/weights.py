@@ -99,8 +99,8 @@ def load_weights(
         ]
         if faults:
             raise InputError(
-                f"the weights in {path} are not those of {spec.name}, which has {len(targets)} "
-                f"layers with weights: {'; '.join(faults)}"
+                f"the weights in {path} are not those of --model_name {spec.name}, which has "
+                f"{len(targets)} layers with weights: {'; '.join(faults)}"
             )
         values = [
             (variable, stored[name][key][()])

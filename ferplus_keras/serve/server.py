@@ -279,8 +279,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
                 came.clear()
                 frame = {"frame": count}
                 try:
-                    found = await classified("", newest, asked)
-                    frame |= found.model_dump(exclude_none=True)
+                    frame |= (await classified("", newest, asked)).model_dump(exclude_none=True)
                 except Refused as refused:
                     frame["error"] = str(refused)
                 async with asyncio.timeout(limits.idle_seconds):

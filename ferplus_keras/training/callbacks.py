@@ -102,8 +102,7 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         begin = epoch * self.both
         if self.bar is None:
-            total = self.epochs * self.both
-            self.bar = progress_bar(total=total, initial=begin, unit=" images")
+            self.bar = progress_bar(total=self.epochs * self.both, initial=begin, unit=" images")
         self.due = begin + self.images
         self.bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
         self.started = time.perf_counter()

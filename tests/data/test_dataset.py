@@ -353,6 +353,7 @@ def test_excluded_rows_and_duplicates_leave_training_only(tmp_path):
         ("row\n30\n", "line 2 .*: expected a row from 0 to 29, found '30'"),
         (f"row\n{'9' * 5000}\n", "line 2 .*: expected a row from 0 to 29, found '9{20}'"),
         ("a,row\n1\n", "line 2 .*: expected 2 columns, found 1"),
+        ("row\n29\n", "expected rows of train, found only validation and test rows"),
     ],
 )
 def test_a_wrong_list_of_excluded_rows_is_refused(folder, tmp_path, content, expected):

@@ -1,5 +1,6 @@
 import os
 import shutil
+from unicodedata import normalize
 
 import cv2
 import numpy as np
@@ -125,6 +126,10 @@ def test_two_spellings_of_a_class_are_refused_unless_they_are_merged(tmp_path):
     with pytest.raises(InputError, match="'Happy' and 'happiness' are spellings of one class"):
         load_dataset(tmp_path, "Folder")
     assert load_split(tmp_path, "test", "Folder", class_names=("Happy", "happiness", "sad"))
+    composed, decomposed = (normalize(form, "fröhlich") for form in ("NFC", "NFD"))
+    write_faces(tmp_path / "umlauts", {composed: 20, decomposed: 20, "sad": 20})
+    with pytest.raises(InputError, match="are spellings of one class"):
+        load_dataset(tmp_path / "umlauts", "Folder")
     merged = ("good=Happy+happiness", "bad=sad")
     assert load_dataset(tmp_path, "Folder", class_map=merged).source.class_names == ("good", "bad")
 

@@ -82,7 +82,7 @@ def test_a_card_names_the_owners_of_the_data(run, monkeypatch):
         (rule, *_) = DATASETS[name].rules
         changed = report | {"dataset_name": name, "label_rule": rule, "data": files}
         monkeypatch.setattr(Run, "report", lambda self, changed=changed: changed)
-        trained = record | {"label_counts": {"dataset_name": name}}
+        trained = record | {"label_counts": {"dataset_name": name}, "data": files}
         monkeypatch.setattr(Run, "record", lambda self, trained=trained: trained)
         card = make_card(Run(run))
         assert ("FER2013's pictures belong to their owners" in card) is pictures
@@ -210,10 +210,12 @@ def test_a_run_without_a_report_of_its_model_is_refused(run, tmp_path, capsys):
     (other / "report.json").write_text(json.dumps(report))
     assert main(["card", str(other)]) == 1
     assert "test.py again" in capsys.readouterr().err
-    own = json.loads((run / "report.json").read_text()) | {"dataset_name": "Folder"}
-    (other / "report.json").write_text(json.dumps(own))
-    assert main(["card", str(other)]) == 1
-    assert "is not of FERPlus, on which the run was trained" in capsys.readouterr().err
+    report = json.loads((run / "report.json").read_text())
+    for own in ({"dataset_name": "Folder"}, {"data": report["data"] | {"fer2013.csv": "0" * 64}}):
+        (other / "report.json").write_text(json.dumps(report | own))
+        assert main(["card", str(other)]) == 1
+        expected = "is not of the FERPlus data on which the run was trained"
+        assert expected in capsys.readouterr().err
     record = json.loads((run / "run.json").read_text())
     del record["best"]
     (other / "run.json").write_text(json.dumps(record))

@@ -129,8 +129,10 @@ def test_bad_files_are_named_and_the_rest_is_finished(light, album, capsys):
     assert "album/bad.mp4: no video" in errors[1]
     assert errors[2] == "error: 2 of 6 files could not be used"
     assert out.count("a.png") == 2
-    code, out, errors = run(capsys, "album/bad.jpg")
+    (album / "f.csv").write_text("older")
+    code, out, errors = run(capsys, "album/bad.jpg", "--csv", "f.csv")
     assert (code, out, len(errors)) == (1, "", 1)
+    assert (album / "f.csv").read_text() == "older"
 
 
 def test_a_copy_that_cannot_be_written_is_named_and_the_rest_is_finished(light, album, capsys):

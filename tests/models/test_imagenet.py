@@ -71,6 +71,6 @@ def test_file_of_keras_2_without_top(model, tmp_path):
 def test_vggface2_file_is_refused(model, tmp_path):
     build_model("ResNet50", 8, weights="none", image_size=SIZE).save(tmp_path / "faces.keras")
     before = weights_of(model)["conv1_conv"]["kernel"]
-    with pytest.raises(InputError, match="not those of ImageNetResNet50"):
+    with pytest.raises(InputError, match="not those of --model_name ImageNetResNet50"):
         load_weights(model, tmp_path / "faces.keras", SPEC)
     np.testing.assert_array_equal(weights_of(model)["conv1_conv"]["kernel"], before)

@@ -383,7 +383,7 @@ def test_older_projects_model_is_built_again(spec, source, tmp_path):
 
     model, _ = load_full_model(path, name, image_size=72)
     assert model.get_layer("preprocessing").image_size == 72
-    with pytest.raises(InputError, match="not those of VGG16"):
+    with pytest.raises(InputError, match="not those of --model_name VGG16"):
         load_full_model(path, "VGG16")
     with pytest.raises(UsageError, match="unknown model"):
         load_full_model(path, "VGG61")

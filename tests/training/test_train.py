@@ -194,10 +194,14 @@ def test_a_swallowed_interrupt_is_sent_again(config, monkeypatch):
 )
 def test_an_interrupt_that_becomes_a_system_error_is_one(number, kind):
     """As TensorFlow makes of it while it traces."""
-    with pytest.raises(kind), callbacks.Interruptible():
+
+    def trace():
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(number)
         raise SystemError("bad argument to internal function")
+
+    with pytest.raises(kind), callbacks.Interruptible():
+        trace()
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,7 @@ _LAST = f"stage{len(STAGES)}_block1"
 )
 def dlib_resnet(images):
     """Return features (b, 256) of images (b, s, s, 3); 150 million multiply-adds at 112 pixels."""
-    x = feature_map(images, len(STAGES) - 1)
-    return layers.GlobalAveragePooling2D(name="pool")(x)
+    return layers.GlobalAveragePooling2D(name="pool")(feature_map(images, len(STAGES) - 1))
 
 
 def feature_map(images, stages: int):
