@@ -8,6 +8,7 @@ Example:
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -66,7 +67,7 @@ def __dir__() -> list[str]:
 
 
 class _AfterKeras(MetaPathFinder):
-    """Registers the networks' own layers as soon as Keras has been imported.
+    """Chooses Keras' backend and registers the networks' own layers when Keras is imported.
 
     So after `import ferplus_keras`, which does not import Keras, `keras.models.load_model` opens a
     checkpoint: Keras only builds custom layers that are registered, and imports nobody's module.
@@ -80,6 +81,9 @@ class _AfterKeras(MetaPathFinder):
         execute = spec.loader.exec_module
 
         def execute_and_register(module: ModuleType) -> None:
+            backend = import_module("ferplus_keras.backend")
+            with suppress(backend.InputError):  # Keras itself has other backends
+                backend.choose_backend()
             execute(module)
             import_module("ferplus_keras.models.layers")
 

@@ -261,8 +261,7 @@ def read_yaml(path: Path, absent: str) -> Any:
     class Loader(yaml.SafeLoader):
         """Refuses a repeated key, of which YAML keeps the last, and aliases, which multiply.
 
-        10:0:0.001, a stage, and 010, a class, stay text: YAML 1.1 reads numbers to the base of 60
-        and of 8.
+        10:0:0.001, a stage, and 010, a class, stay text: YAML 1.1 reads them to base 60 and 8.
         """
 
         def resolve(self, kind, value, implicit):

@@ -108,8 +108,7 @@ def leaving_out(*parts: bytes) -> Iterator[None]:
     """Keep lines with any of these parts off standard error, for libraries that obey no setting.
 
     They write to the file descriptor, some before any logging setting counts. During the block a
-    process of its own reads those lines and passes the others on, so that the last words of a
-    crash are not lost.
+    process of its own reads those lines and passes the others on, a crash's last words too.
     """
     command = [sys.executable, "-ISc", _FILTER, *(part.hex() for part in parts)]
     with _STDERR, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2) as reader:

@@ -60,8 +60,7 @@ class Classifier:
             image_size: input side of an .hdf5 file; None takes what it records.
 
         Raises:
-            InputError: the file is missing, damaged, of another kind or without class names, or
-                its runtime is not installed.
+            InputError: the file or its runtime is missing, or it is damaged or without class names.
         """
         path = find_checkpoint(path)
         opened = open_network(path, model_name=model_name, image_size=image_size)

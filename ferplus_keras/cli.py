@@ -281,6 +281,7 @@ def exit_code(
     def main(argv: Sequence[str] | None = None) -> int:
         escape_output()
         warnings.filterwarnings("ignore", "Glyph")  # that Matplotlib's font lacks, of a name
+        warnings.filterwarnings("ignore", module="PIL")  # of damaged pictures, which are named
         handlers, hook, sys.unraisablehook = {}, sys.unraisablehook, send_again
         for name in ("SIGTERM", "SIGHUP"):  # a cluster's "time is up" is a Ctrl-C
             with contextlib.suppress(ValueError, AttributeError):  # not the main thread; Windows
@@ -322,8 +323,7 @@ def exit_code(
 def escape_output() -> None:
     """Let standard output and error take every character, whatever their encoding.
 
-    What the encoding cannot express is escaped by a back slash; the bytes of names that are not
-    UTF-8 go out as they are.
+    What it cannot express is escaped by a back slash; names that are not UTF-8 keep their bytes.
     """
 
     def escape(error: UnicodeError) -> tuple:
@@ -352,8 +352,7 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         return not_installed(error)
     if isinstance(error, OSError) and error.errno is not None:
-        where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}"
+        return error.strerror + (f": {error.filename}" if error.filename else "")
     if is_out_of_memory(error):
         said = f" ({one_line(error, 120)})" if str(error) else ""
         return f"not enough memory: lower --batch_size or --image_size, or shrink pictures{said}"

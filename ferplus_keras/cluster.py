@@ -21,8 +21,7 @@ SIZES = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
     """Join the other processes of a job, before JAX computes anything; arguments as the flags.
 
-    Without a coordinator, JAX detects Slurm, Open MPI and Kubernetes. From then on only process 0
-    prints on standard output.
+    Without a coordinator, JAX detects Slurm, Open MPI and Kubernetes. Then only process 0 prints.
 
     Raises:
         UsageError: a part is missing, or the backend is not JAX.

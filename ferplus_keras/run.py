@@ -184,15 +184,14 @@ class Run:
     def reading(self) -> dict[str, Any]:
         """Return how own pictures were read, as `open_source` takes it, as far as it is known."""
         settings = self.known_settings()
-        return {name: settings[name] for name in READING if settings.get(name)}
+        return {of: v if v is True else str(v) for of in READING if (v := settings.get(of))}
 
     def require_usable(self, *, resume: bool, overwrite: bool) -> None:
         """Refuse a folder in which this start may not write, before any slow work.
 
         Raises:
             InputError: the run exists and neither `resume` nor `overwrite` is set, it cannot be
-                resumed, the folder cannot be written, or its name is one that TensorFlow cannot
-                write to.
+                resumed, or the folder cannot be written, by TensorFlow if its name is not UTF-8.
         """
         if str(self.folder).encode("utf-8", "replace") != os.fsencode(self.folder):
             raise InputError(
@@ -207,10 +206,12 @@ class Run:
                 "--resume to continue it, or --overwrite to replace it"
             )
         # Otherwise it would begin again, and replace its models by those of the first epoch.
-        gone = resume and not (self / STATE).is_file()
-        if gone and ((self / FINAL).is_file() or len(self.history()) > 1):
+        there = {name: (self / name).is_file() for name in (STATE, MAX_ACCURACY)}
+        gone = [name for name in there if not there[name]]
+        begun = there[STATE] or (self / FINAL).is_file() or len(self.history()) > 1
+        if resume and gone and begun:
             raise InputError(
-                f"{self.folder} has no {STATE}, without which --resume cannot continue it: "
+                f"{self.folder} has no {gone[0]}, without which --resume cannot continue it: "
                 "choose another --name, or --overwrite to start again"
             )
         ours = {"model_name", "label_rule", "freeze_before"}  # others may have a config.yaml, too
@@ -257,7 +258,7 @@ class Run:
                 holder = path.read_text("utf-8", "replace").strip()
                 raise InputError(
                     f"{self.folder} is in use by {holder or 'another process'}; "
-                    "wait for it or choose another --name"
+                    "wait for it or choose another folder"
                 )
         try:
             text = f"process {os.getpid()} ({shlex.join(sys.argv)[:200]})\n"

@@ -24,7 +24,7 @@ import numpy as np
 
 from ferplus_keras.arguments import Number, as_words
 from ferplus_keras.config import TrainConfig, read_config
-from ferplus_keras.errors import InputError
+from ferplus_keras.errors import InputError, as_input_error
 from ferplus_keras.extras import require
 from ferplus_keras.files import replacing, require_writable
 from ferplus_keras.inputs import read_mapping
@@ -65,8 +65,7 @@ def run_command(arguments: argparse.Namespace, train_flags: Sequence[str]) -> No
     plan = read_plan(arguments.config, train_flags, arguments.trials)
     if not {"data_dir", "dataset_name"} & {*plan.search}:  # what they lack is said once
         read_dataset(resolve(read_config(TrainConfig, as_words(plan.base))))
-    folder = arguments.sweep_dir or Path("sweeps") / arguments.config.stem
-    sweep(plan, folder, arguments.workers)
+    sweep(plan, arguments.sweep_dir or Path("sweeps") / arguments.config.stem, arguments.workers)
 
 
 def sweep(plan: Plan, folder: Path, workers: int = 1, program: Sequence[str] = TRAIN) -> None:
@@ -130,12 +129,13 @@ class Trials:
             files = optuna.storages.journal
             backend = files.JournalFileBackend(journal, files.JournalFileOpenLock(journal))
             os.truncate(journal, Path(journal).read_bytes().rfind(b"\n") + 1)  # less a torn line
-            self.study = optuna.create_study(
-                storage=optuna.storages.JournalStorage(backend),
-                study_name="sweep",
-                direction=METRICS[plan.metric],
-                load_if_exists=True,
-            )
+            with as_input_error(f"cannot read {journal}", Exception):
+                self.study = optuna.create_study(
+                    storage=optuna.storages.JournalStorage(backend),
+                    study_name="sweep",
+                    direction=METRICS[plan.metric],
+                    load_if_exists=True,
+                )
 
     def run(self, number: int) -> Run:
         """Return the run of a trial."""
@@ -218,7 +218,7 @@ class Trials:
         metric = self.plan.metric
         better = {"maximize": max, "minimize": min}[METRICS[metric]]
         epochs = run.history() if run.is_trained else []
-        finite = [epoch for epoch in epochs if math.isfinite(epoch[metric])]
+        finite = [epoch for epoch in epochs if math.isfinite(epoch.get(metric, math.nan))]
         return better(finite, key=lambda epoch: epoch[metric], default=None)
 
     def write_results(self, *, last: bool) -> pandas.DataFrame:

@@ -57,6 +57,14 @@ def test_the_configured_backend_counts_if_it_is_installed(tmp_path):
     assert run(code, KERAS_HOME=str(tmp_path)).stdout == "tensorflow\n"
 
 
+def test_keras_imported_after_the_package_takes_an_installed_backend():
+    code = (
+        "import sys; sys.modules['tensorflow'] = None\n"
+        "import ferplus_keras, keras; print(keras.backend.backend())"
+    )
+    assert run(code, KERAS_HOME="").stdout == "jax\n"
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_a_damaged_configuration_counts_as_none(text, tmp_path, monkeypatch):
     (tmp_path / "keras.json").write_text(text)

@@ -52,8 +52,7 @@ class Batches(keras.utils.PyDataset):
             `place` of `training.devices.Devices`; None for one device.
 
     Raises:
-        UsageError: an unknown name, a number out of range, or targets of a kind that cannot be
-            mixed are to be.
+        UsageError: an unknown name, a number out of range, or targets that cannot be mixed.
     """
 
     def __init__(

@@ -296,8 +296,7 @@ def load_dataset(
             keeps it.
         evaluation_rule: likewise, for the others; None for the one its authors evaluate with.
         drop_leaks: leave out the training rows with the pixels of a validation or test row.
-        exclude: CSV file whose column `row` lists rows, as `Split.row_ids` numbers them, that are
-            left out of training.
+        exclude: CSV file whose column `row` lists rows (`Split.row_ids`) to leave out of training.
 
     Raises:
         UsageError: an unknown data set, label rule or class.

@@ -61,8 +61,7 @@ def read_pictures(
     they are now. What cannot be read is listed.
 
     Raises:
-        InputError: some cannot be read and they are not to be skipped, or none can be; or the
-            faces have no room on the disk.
+        InputError: some cannot be read and are not to be skipped, none can be, or the disk is full.
     """
     entry_of = folder / "x".join(map(str, shape))  # each shape has its own entry
     state = hashlib.sha256(b"1")  # of names, sizes and times

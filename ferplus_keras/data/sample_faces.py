@@ -91,8 +91,7 @@ def write_sample_data(
 
     Raises:
         UsageError: fewer than `MINIMUM_ROWS` rows, or a negative seed.
-        InputError: a file of that name holds something else and is not to be overwritten, or the
-            folder cannot be written.
+        InputError: the folder cannot be written, or without `overwrite` holds other such files.
     """
     if rows < MINIMUM_ROWS:
         reason = "so that every class is in every split"

@@ -104,8 +104,8 @@ def write_lists(table: pandas.DataFrame, folder: Path) -> None:
 
     Each has the column `row` (as `Split.row_ids` numbers rows) that `--exclude` reads: leaks.csv
     (training rows with a duplicate in validation or test), constant.csv (images of one grey level)
-    and, where there are votes, disagreements.csv (kept training rows of FER2013's classes that it
-    labels otherwise).
+    and, where there are votes, disagreements.csv (kept training rows that FER2013 could and does
+    label otherwise).
     """
     training = table["split"] == "train"
     own, label = table["fer2013_label"], table["label"]
@@ -238,8 +238,7 @@ def find_shared(table: pandas.DataFrame) -> list[dict[str, Any]]:
     """Count what each pair of splits has in common, images of one grey level included.
 
     Returns:
-        [{"splits": (a, b), "images": distinct ones, "rows": (of a with a duplicate in b, of b with
-        a duplicate in a)}].
+        [{"splits": (a, b), "images": distinct ones, "rows": (of a that are in b, of b in a)}].
     """
     found = []
     for pair in combinations(SPLITS, 2):

@@ -41,8 +41,7 @@ def card(arguments: argparse.Namespace) -> None:
 
     Raises:
         UsageError: --push names no user/name, or --output no Markdown file.
-        InputError: the run is not trained or evaluated, its report is of another checkpoint or an
-            ensemble, or the Hub refuses.
+        InputError: the run is not trained or evaluated, its report is of others, the Hub refuses.
     """
     run, address = Run(arguments.run), arguments.push
     if arguments.output and arguments.output.suffix != ".md":

@@ -162,7 +162,9 @@ def _read(folder: Path, name: str, split: str) -> Report:
             f"{folder} has no {split} split, only {', '.join(map(str, splits))}; choose another "
             f"--split, or run test.py with --splits {split}"
         )
-    scores = splits[split]
+    scores, model = splits[split], run / Path(str(content.get("checkpoint"))).name
+    if model.is_file() and content.get("checkpoint_sha256") not in (None, sha256(model)):
+        raise InputError(f"{REPORT} in {folder} is of another {model.name}; run test.py again")
     same_number = abs(right - scores["accuracy"] * scores["n"]) <= 0.5 and len(rows) == scores["n"]
     if content.get("evaluation_id") not in (None, sha256(run / PREDICTIONS)) or not same_number:
         raise InputError(

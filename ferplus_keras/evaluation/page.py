@@ -82,8 +82,7 @@ def _split(
 def confident_errors(found: Evaluation) -> np.ndarray:
     """Return the rows, (m,) int, with the surest wrong answers, the surest first."""
     rows = np.flatnonzero(found.predicted != found.labels)
-    confidence = found.probabilities[rows].max(axis=1)
-    return rows[np.argsort(-confidence, kind="stable")][:FACES_SHOWN]
+    return rows[np.argsort(-found.probabilities[rows].max(axis=1), kind="stable")][:FACES_SHOWN]
 
 
 def ambiguous(found: Evaluation) -> np.ndarray:

@@ -64,9 +64,8 @@ def explain(arguments: argparse.Namespace) -> None:
 
     Raises:
         UsageError: an unknown method, class or split.
-        InputError: checkpoint or data cannot be used, or a method that was asked for cannot
-            explain the checkpoint; or some pictures cannot be read, which is said when the others
-            are done.
+        InputError: checkpoint or data cannot be used, a method that was asked for cannot explain
+            the checkpoint, or some pictures cannot be read: it comes when the others are done.
     """
     wanted = arguments.method or ["saliency" if arguments.split else ALL]
     for name in wanted:

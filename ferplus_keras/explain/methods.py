@@ -1,7 +1,6 @@
 """Explanation methods, and what they ask of any classifier. Importing this imports no Keras.
 
-To add a method, write one function under `@method`, a line in docs/explain.md, and a case in
-tests/explain.
+To add a method, write one function under `@method`, a line in docs/explain.md and a test case.
 """
 
 from __future__ import annotations

@@ -99,8 +99,7 @@ def open_network(path: Path, **hints: str | int | None) -> Opened:
     """Open an existing file or folder in the format of its ending.
 
     Raises:
-        InputError: it is damaged, without class names or with others than its network has, or its
-            runtime is not installed.
+        InputError: it is damaged, has no class names or not its network's, or lacks its runtime.
     """
     form = find_format(path)
     require(form.runtime, f"running {path}")

@@ -93,8 +93,7 @@ def load_full_model(
         image_size: side in pixels to which faces are resized; None takes what the file records.
 
     Returns:
-        The model, not compiled, from (b, 48, 48) uint8 faces to (b, C) float32 probabilities, and
-        its name in `MODELS`.
+        The model, from (b, 48, 48) uint8 to (b, C) float32 probabilities, and its name in `MODELS`.
 
     Raises:
         InputError: the file is missing, damaged, of another kind or of another network.

@@ -39,8 +39,7 @@ class OpenVINO(Format):
         text = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
         info = info_from_json(text, path)
         # Left alone, it computes in bfloat16 where the processor can.
-        half = model.has_rt_info(_HALF)
-        precision = {} if half else {"INFERENCE_PRECISION_HINT": "f32"}
+        precision = {} if model.has_rt_info(_HALF) else {"INFERENCE_PRECISION_HINT": "f32"}
         compiled = openvino.compile_model(model, "CPU", precision)
         return Opened(info, one_at_a_time(lambda faces: compiled(faces)[0]))
 

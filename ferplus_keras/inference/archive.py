@@ -8,8 +8,10 @@ import hashlib
 import json
 import logging
 import os
+import re
+import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from ferplus_keras.inference.sources import find_sources, is_video
 from ferplus_keras.inputs import read_mapping
 from ferplus_keras.lazy import parquet, pyarrow
 from ferplus_keras.progress import progress_bar
-from ferplus_keras.run import locate
+from ferplus_keras.run import Run, locate
 
 CHUNK = 64
 """Pictures per Parquet file, and what an interruption costs a worker at most."""
@@ -58,25 +60,31 @@ def predict_archive(
     require_writable(folder, "--output_dir")
     # Refuses what cannot be used before any worker starts.
     model = Predictor(**settings).classifier.describe()["checkpoint_sha256"]
-    _keep_settings(folder, {**settings, "model": model})
-    pictures = [name for word in words for name in _find(word)]
-    done = set(_written(folder))
-    todo = [name for name in dict.fromkeys(pictures) if name not in done]
-    print(f"{len(todo)} pictures to do, {len(pictures) - len(todo)} are in {folder}", flush=True)
-    if todo:
-        paths = {name: settings.get(name) for name in ("checkpoint_path", "faces_weights")}
-        # Workers may run in another folder.
-        local = {k: str(locate(v).absolute()) for k, v in paths.items() if v and not is_address(v)}
-        _run(todo, folder.absolute(), {**settings, **local}, workers)
-    failed = sum(_written(folder).values())
-    print(f"done: {folder}" + (f"; {failed} pictures could not be read (error)" if failed else ""))
+    paths = {name: settings.get(name) for name in ("checkpoint_path", "faces_weights")}
+    # Workers may run in another folder.
+    local = {k: str(locate(v).absolute()) for k, v in paths.items() if v and not is_address(v)}
+    with Run(folder).writing():
+        _keep_settings(folder, {**settings, "model": model})
+        pictures = dict.fromkeys(name for word in words for name in _find(word))
+        done = _written(folder)
+        todo = [name for name in pictures if name not in done]
+        there = len(pictures) - len(todo)
+        print(f"{len(todo)} pictures to do, {there} are in {folder}", flush=True)
+        if todo:
+            _run(todo, folder.absolute(), {**settings, **local}, workers)
+        failed = sum(_written(folder).values())
+    said = f"; {failed} pictures could not be read (error)" if failed else ""
+    print(f"done: {folder}{said}")
 
 
 def _run(todo: list[str], folder: Path, settings: Mapping[str, Any], workers: int | None) -> None:
     import ray
 
     if not ray.is_initialized():
+        handler = signal.getsignal(signal.SIGTERM)
         ray.init(log_to_driver=False, logging_level="ERROR")
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process at once
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # A chunk is a row, so that no worker needs another's.
@@ -87,9 +95,14 @@ def _run(todo: list[str], folder: Path, settings: Mapping[str, Any], workers: in
         fn_constructor_args=(str(folder), dict(settings)),
         compute=ray.data.ActorPoolStrategy(size=min(workers, len(chunks))),
     )
-    with progress_bar(total=len(todo), desc="pictures", unit=" pictures") as bar:
-        for row in work.iter_rows():
-            bar.update(row["pictures"])
+    try:
+        with progress_bar(total=len(todo), desc="pictures", unit=" pictures") as bar:
+            for row in work.iter_rows():
+                bar.update(row["pictures"])
+    except ray.exceptions.RayError as error:
+        if said := re.search("InputError: (.+)", str(error)):
+            raise InputError(said[1]) from None
+        raise
 
 
 class Worker:
@@ -158,7 +171,7 @@ def _find(word: str) -> Iterator[str]:
 
     A picture in a Parquet file is called file.parquet#row.
     """
-    if "://" not in word and not word.endswith(".parquet"):
+    if "://" not in word and not word.lower().endswith(".parquet"):
         for source in find_sources([word]):
             if is_video(source):
                 raise UsageError(f"--engine ray: expected pictures, got the video {source}")
@@ -173,9 +186,10 @@ def _find(word: str) -> Iterator[str]:
     found = [name for name in found if name.lower().endswith((*SUFFIXES, ".parquet"))]
     if not found:
         raise InputError(f"no pictures and no Parquet files at {word}")
+    inside = "".join(word.partition("://")[2].partition("::")[1:])  # as zip://*.jpg::/a/b.zip
     for name in sorted(found):
-        whole = system.unstrip_protocol(name) if "://" in word else name
-        if whole.endswith(".parquet"):
+        whole = system.unstrip_protocol(name) + inside if "://" in word else name
+        if name.lower().endswith(".parquet"):
             yield from (f"{whole}#{row}" for row in range(_parquet(whole).metadata.num_rows))
         else:
             yield whole
@@ -199,7 +213,7 @@ def _parquet(address: str) -> Any:
 def _open(name: str) -> Any:
     """Return a picture as `read_picture` takes it."""
     address, _, row = name.rpartition("#")
-    if address.endswith(".parquet"):
+    if address.partition("::")[0].lower().endswith(".parquet"):
         return _row(address, int(row))
     if "://" not in name:
         return Path(name)

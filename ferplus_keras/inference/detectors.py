@@ -90,7 +90,7 @@ def _auto(weights: str | Path | None) -> Detector:
     """YuNet, or MTCNN where YuNet's file cannot be had."""
     try:
         return YuNet(weights)
-    except InputError as error:
+    except (InputError, PermissionError) as error:  # a HOME that is another user's
         if weights:
             raise
         try:

@@ -116,8 +116,7 @@ class Predictor:
         Args:
             images: one picture or several: paths, the bytes of files, open files, Pillow images,
                 or arrays and tensors (h, w), (h, w, 3) or (h, w, 4) as `read_picture` takes
-                them. An array (n, h, w) or (n, h, w, 3) is a batch. One picture is held in memory
-                at a time.
+                them. An array (n, h, w) or (n, h, w, 3) is a batch. Memory holds one at a time.
 
         Returns:
             One list per picture; empty where no face was found.

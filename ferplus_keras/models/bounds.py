@@ -38,8 +38,7 @@ def require_bounded_archive(archive: zipfile.ZipFile, path: Path) -> None:
 def require_bounded(build: Callable[[], keras.Model], numbers: int, path: Path) -> None:
     """Raise InputError if what `build` makes has more weights than `path` numbers, or huge maps.
 
-    It is built without its weights, in a thread of its own: Keras lists for each thread what it
-    has yet to allocate.
+    It is built without its weights, in a thread of its own: Keras keeps lists for each thread.
     """
 
     def measure() -> tuple[int, int]:

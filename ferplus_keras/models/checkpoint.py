@@ -42,8 +42,7 @@ def load_checkpoint(path: str | Path) -> tuple[keras.Model, CheckpointInfo]:
     that the information names, to (b, C) float32 probabilities.
 
     Raises:
-        InputError: as `read_info`, or the archive is damaged or describes another network than it
-            holds.
+        InputError: as `read_info`, or the archive is damaged or describes another network.
     """
     path = find_checkpoint(path)
     info = read_info(path)

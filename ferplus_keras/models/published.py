@@ -52,7 +52,7 @@ def find_weights(spec: ModelSpec, kind: str | os.PathLike | None) -> Path | None
     cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / published.folder
     for folder in [Path(own), cache] if own else [cache]:
         for name in published.file_names:
-            if (folder / name).is_file():
+            if os.path.isfile(folder / name):  # also False where HOME is another user's
                 return folder / name
     destination = cache / published.file_names[0]
     try:
@@ -88,8 +88,7 @@ def fetch_preset(preset: str, destination: Path) -> Path:
     """Download a ViT preset by keras-hub and keep its backbone's weights, a .weights.h5 file.
 
     Raises:
-        InputError: keras-hub is not installed or cannot fetch the preset, or the file cannot be
-            written.
+        InputError: keras-hub is missing or cannot fetch the preset, or the file cannot be written.
     """
     by_hand = f"put the preset's model.weights.h5 into {destination.parent} as {destination.name}"
     if not find_spec("keras_hub"):

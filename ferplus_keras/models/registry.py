@@ -86,8 +86,7 @@ MODELS: Registry[ModelSpec] = Registry("model")
 def network(name: str, **specification: Any) -> Callable[[Callable], Callable]:
     """Return a decorator that enters a backbone in `MODELS` with these attributes of `ModelSpec`.
 
-    The backbone imports Keras when it is called, not before. It names every layer, without "/",
-    since weights are loaded by name.
+    The backbone imports Keras only when called. Every layer has a name without "/", for weights.
     """
     return MODELS.register(name, lambda backbone: ModelSpec(name, backbone, **specification))
 

@@ -72,8 +72,7 @@ def load_weights(
         What was loaded. A head of other shapes or classes is left out and listed as such.
 
     Raises:
-        InputError: the file is missing, damaged or of another kind, or its layers are not
-            exactly the backbone's.
+        InputError: the file is missing or damaged, or its layers are not exactly the backbone's.
     """
     path = Path(source_path)
     targets = _weighted(model)
@@ -100,7 +99,8 @@ def load_weights(
         if faults:
             raise InputError(
                 f"the weights in {path} are not those of --model_name {spec.name}, which has "
-                f"{len(targets)} layers with weights: {'; '.join(faults)}"
+                f"{len(targets)} layers with weights at --image_size {model.input_shape[1]}: "
+                f"{'; '.join(faults)}"
             )
         values = [
             (variable, stored[name][key][()])

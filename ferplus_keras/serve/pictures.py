@@ -39,7 +39,8 @@ async def uploads(
             f"application/octet-stream; got {kind[:80] or 'no content type'}",
         )
     parser = MultiPartParser(request.headers, request.stream(), max_files=limits.files)
-    parser.spool_max_size = limits.request_bytes + 1  # a larger file would be written to disk
+    # A larger file would be written to disk; Starlette before 0.46 has the other name.
+    parser.spool_max_size = parser.max_file_size = limits.request_bytes + 1
     try:
         form = await parser.parse()
     except (MultiPartException, ValueError) as error:  # older Starlettes pass on the parser's own

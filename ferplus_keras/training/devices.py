@@ -39,8 +39,7 @@ def list_gpus() -> list[str]:
 def device_scope(num_gpus: int) -> AbstractContextManager:
     """Return the scope in which to build and compile a network for `num_gpus` GPUs.
 
-    With several, or with several processes, each batch is shared between them, weights are mirrored
-    and gradients averaged.
+    Several, or several processes, share each batch; weights are mirrored, gradients averaged.
 
     Raises:
         InputError: there are fewer GPUs than that.
@@ -246,5 +245,4 @@ def use_xla() -> bool | str:
 
     There XLA made the training step of ResNet50 slower (4.4 against 6.8 images/s on two cores).
     """
-    on_cpu = keras.backend.backend() == "tensorflow" and not list_gpus()
-    return False if on_cpu else "auto"
+    return False if keras.backend.backend() == "tensorflow" and not list_gpus() else "auto"

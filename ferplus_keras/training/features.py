@@ -24,8 +24,7 @@ from ferplus_keras.workspace import workspace
 def cut_network(prepared: Prepared, boundary: Boundary) -> tuple[keras.Model, keras.Model]:
     """Cut a network before the first layer that trains.
 
-    Dropout and flattening right before that layer stay with it, since they cost nothing and
-    dropout is drawn anew in every step.
+    Dropout and flattening right before it stay with it: they cost nothing, and dropout is random.
 
     Args:
         prepared: its network, frozen up to `boundary` and compiled, is not changed.

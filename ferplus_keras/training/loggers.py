@@ -19,8 +19,7 @@ LOGGERS: Registry[Callable[..., list[keras.callbacks.Callback]]] = Registry("log
 def tensorboard(run: Run, settings: dict[str, Any]) -> list[keras.callbacks.Callback]:
     """Write TensorBoard's events to `logs/`.
 
-    Needs TensorFlow whatever the backend. It is on by default, so it is skipped where it is
-    missing.
+    Needs TensorFlow whatever the backend. On by default, it is skipped where that is missing.
     """
     missing = [name for name in ("tensorflow", "tensorboard") if not find_spec(name)]
     if missing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,6 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     prepared = prepare(config, dataset, weights)
     rates = np.geomspace(LOWEST, HIGHEST, steps).astype(np.float32)
     compile_stage(config, prepared, stage, rate_per_step(rates))
-
     model, batches, losses = prepared.model, prepared.batches, []
 
     def epoch_after_epoch() -> Iterator[tuple]:
@@ -69,9 +69,9 @@ def find_learning_rate(config: TrainConfig, steps: int = 200) -> float:
     def after_step(batch: int, logs: dict[str, float]) -> None:
         losses.append(float(logs["loss"]) * (batch + 1) - sum(losses))  # Keras logs the mean so far
         bar.update()
-        smoothed = smooth(losses)
-        least = smoothed.min()  # below 0 with some losses
-        model.stop_training = not smoothed[-1] - least < (DIVERGED - 1) * abs(least)
+        if len(smoothed := smooth(losses)[steps // 10 :]):  # before, it follows single batches
+            least = smoothed.min()  # below 0 with some losses
+            model.stop_training = not smoothed[-1] - least < (DIVERGED - 1) * abs(least)
 
     with progress_bar(total=steps, desc="learning rate", unit=" steps") as bar:
         model.fit(
@@ -107,12 +107,14 @@ def smooth(losses: Sequence[float]) -> np.ndarray:
 
 
 def suggest(rates: np.ndarray, losses: Sequence[float]) -> float:
-    """Return a tenth of the rate at which the smoothed loss is least.
+    """Return a tenth of the rate at which the smoothed loss is least, the first steps left out.
 
-    Raises:
-        InputError: the loss was not a number before it had fallen.
+    It says so if the loss hardly fell. Raises InputError where it never was a number.
     """
-    smoothed = smooth(losses)
+    begin = len(rates) // 10
+    smoothed = smooth(losses)[begin:]
     if not np.isfinite(smoothed).any():
         raise InputError("the loss is not a number at the smallest learning rate; check the data")
-    return float(rates[int(np.nanargmin(smoothed))] / 10)
+    if smoothed[0] - np.nanmin(smoothed) < 0.05 * abs(smoothed[0]):
+        print("note: the loss hardly fell: it is noisy, or the network trained", file=sys.stderr)
+    return float(rates[begin + int(np.nanargmin(smoothed))] / 10)

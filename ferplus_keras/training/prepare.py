@@ -140,8 +140,7 @@ def compile_stage(
 ) -> Boundary:
     """Freeze and penalise layers as configured, and compile with a new optimiser.
 
-    `rate` replaces the stage's learning rate. `network`, built around the prepared one's backbone,
-    is compiled in its place.
+    `rate` replaces the stage's, `network`, built around the prepared one's backbone, that one.
     """
     network = network or prepared.model
     boundary = freeze_before(network, stage.freeze_before)
@@ -193,8 +192,7 @@ def penalise(
     """Add an l1 or l2 penalty to the trainable weights of layers; return these layers' names.
 
     Kernels, and the gamma and beta of normalisation, are penalised as in the older project. The
-    penalty is set on the variables, where it counts in the loss, and on the layer, where it is
-    saved.
+    penalty is set on the variables, where it counts, and on the layer, where it is saved.
 
     Args:
         model: a built network, layers already frozen.

@@ -7,6 +7,7 @@ a small projection, and each view must pick its partner among all others of the 
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,8 +114,8 @@ def pretrain(config: TrainConfig) -> Path:
         info = dataclasses.replace(checkpoint_info(config, dataset), epoch=stage.plan.epochs)
         save_checkpoint(model, run / FINAL, info)
         run.write_record(run.record() | progress.record())
-    network = config.model_name
-    print(f"train on: python -m ferplus_keras train --model_name {network} --weights {run / FINAL}")
+    words = ["--model_name", config.model_name, "--weights", str(run / FINAL)]
+    print(f"train on: python -m ferplus_keras train {shlex.join(words)}")
     return run.folder
 
 

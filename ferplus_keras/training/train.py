@@ -92,12 +92,14 @@ def train(config: TrainConfig) -> Path:
                 f"began with (SHA-256 in {RECORD})"
             )
         if finished:
+            print(f"resuming {run.folder} after epoch {finished}")
+            _remark_changes(run.record())
+
+        def go_on(logs=None) -> None:
             run.write_settings(settings)
             record = run.record()
             record.pop("best", None)  # a finished run that goes on has not ended
             run.write_record(record)
-            print(f"resuming {run.folder} after epoch {finished}")
-            _remark_changes(record)
 
         info = checkpoint_info(config, dataset)
         ends = list(accumulate(stage.plan.epochs for stage in stages))
@@ -161,6 +163,7 @@ def train(config: TrainConfig) -> Path:
                                 *logging,
                                 *(one.put_back() for one in average),
                                 state,
+                                keras.callbacks.LambdaCallback(on_train_begin=go_on),  # it fits
                             ],
                             shuffle=False,  # by the seed; Keras, by Python's generator
                             verbose=0,
@@ -289,5 +292,6 @@ def _finish(run: Run, model: keras.Model, info: Any, history: Any, progress: Any
     print(
         f"best validation accuracy {best['val_accuracy']:.4f} in epoch {best['epoch']}\n"
         f"curves: {run / CURVES}\n"
-        f"evaluate: python -m ferplus_keras test --checkpoint_path {run / MAX_ACCURACY}"
+        "evaluate: python -m ferplus_keras test --checkpoint_path "
+        f"{shlex.quote(str(run / MAX_ACCURACY))}"
     )

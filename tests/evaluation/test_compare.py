@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import hashlib
 import json
 import math
@@ -186,6 +187,10 @@ def test_two_evaluations_of_drawn_data(tiny_network, sample_data, tmp_path, caps
     first, second = (report["splits"]["test"]["accuracy"] for report in reports)
     assert pair["n"] == reports[0]["splits"]["test"]["n"]
     assert pair["difference"] == pytest.approx(second - first)
+    save_checkpoint(model, path, dataclasses.replace(info, epoch=9))  # as training that goes on
+    code, said = compare(capsys, tmp_path / "one", tmp_path / "two", "--output_dir", out)
+    assert code == 1
+    assert "two is of another model_max_acc.keras; run test.py again" in said.err
 
 
 def test_what_cannot_be_compared_is_one_clear_line(tmp_path, labels, capsys):

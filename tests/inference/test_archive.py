@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+import zipfile
 from types import SimpleNamespace
 
 import cv2
@@ -135,6 +136,19 @@ def test_addresses_may_be_patterns_and_endings_in_capitals():
         assert list(_find("memory://box/[ab].*")) == ["memory:///box/a.PNG", "memory:///box/b.png"]
     finally:
         memory.rm("/box", recursive=True)
+
+
+def test_a_picture_in_an_archive_has_its_whole_address(tmp_path):
+    pytest.importorskip("fsspec")
+    pytest.importorskip("pyarrow")
+    from ferplus_keras.inference.archive import _find, _open
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("in/1.png", b"the first")
+    address = f"zip://in/*.png::{tmp_path}/a.zip"
+    (name,) = _find(address)
+    assert name == address.replace("*", "1")
+    assert _open(name) == b"the first"
 
 
 @pytest.mark.parametrize(

@@ -297,17 +297,19 @@ def test_a_note_stands_above_a_bar_that_is_drawn(capsys):
     assert "\rnote: of this test alone\n" in capsys.readouterr().err
 
 
-def test_without_yunets_file_mtcnn_takes_its_place_and_says_so_once(monkeypatch, capsys):
+@pytest.mark.parametrize("kind", [InputError, PermissionError])  # as of another user's HOME
+def test_without_yunets_file_mtcnn_takes_its_place_and_says_so_once(monkeypatch, capsys, kind):
     def missing():
-        raise InputError("cannot download it")
+        raise kind(f"cannot download it: {kind.__name__}")
 
     monkeypatch.setattr(detectors_module, "find_yunet", missing)
     monkeypatch.setattr(detectors_module, "say_once", say_once)
     for _ in range(2):
         find_detector("auto")
     said = capsys.readouterr().err
-    assert said == "note: detecting faces by MTCNN, which finds fewer: cannot download it\n"
-    with pytest.raises(InputError, match="cannot download it"):
+    why = f"cannot download it: {kind.__name__}"
+    assert said == f"note: detecting faces by MTCNN, which finds fewer: {why}\n"
+    with pytest.raises(kind, match="cannot download it"):
         find_detector("yunet")
 
 

@@ -221,6 +221,9 @@ def test_a_line_that_a_full_disk_cut_is_dropped_from_the_journal(tmp_path):
     journal.write_bytes(whole[: whole.rstrip(b"\n").rfind(b"\n") + 20])
     sweep(grid, tmp_path / "s", 1, FAKE)
     assert [row["state"] for row in table(tmp_path / "s")] == ["complete"] * 6
+    journal.write_text("damaged\n")
+    with pytest.raises(InputError, match=r"cannot read .*journal\.log: "):
+        sweep(grid, tmp_path / "s", 1, FAKE)
 
 
 def test_a_folder_keeps_to_its_plan(tmp_path):

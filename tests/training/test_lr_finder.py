@@ -100,13 +100,18 @@ def test_running_mean_equals_a_plain_loop():
     np.testing.assert_allclose(smooth(losses), expected)
 
 
-def test_suggestion_is_a_tenth_of_the_best_rate():
+def test_suggestion_is_a_tenth_of_the_best_rate(capsys):
     rates = np.geomspace(1e-6, 10, 200)
     losses = [2.0] * 50 + list(np.linspace(2, 0.5, 100)) + [50.0] * 20
     best = rates[int(np.argmin(smooth(losses)))]
     assert suggest(rates, losses) == pytest.approx(best / 10)
+    assert capsys.readouterr().err == ""
+    # A lucky first batch says nothing.
+    assert suggest(rates, [0.1, *losses[1:]]) == pytest.approx(best / 10, rel=0.1)
     with pytest.raises(InputError, match="not a number"):
-        suggest(rates, [float("nan")] * 3)
+        suggest(rates, [float("nan")] * 30)
+    suggest(rates, [2.0] * 100 + list(np.linspace(2, 9, 100)))
+    assert "the loss hardly fell" in capsys.readouterr().err
 
 
 def test_float16_skips_no_rate(config, tmp_path):

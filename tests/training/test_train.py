@@ -561,6 +561,27 @@ def test_a_run_without_its_state_is_not_begun_again_by_resume(config, monkeypatc
         assert found == before
 
 
+def test_a_refused_state_leaves_a_finished_run_as_it_was(config):
+    folder = train(config)
+    with np.load(folder / "resume_state.npz") as saved:
+        arrays = dict(saved)
+    del arrays[max(name for name in arrays if name.startswith("variable"))]
+    np.savez(folder / "resume_state.npz", **arrays)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(InputError, match="nothing was loaded"):
+        train(dataclasses.replace(config, resume=True, nepochs=3))
+    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert found == before
+
+
+def test_a_run_without_its_best_model_is_not_resumed(config):
+    folder = train(config)
+    (folder / "model_max_acc.keras").unlink()
+    with pytest.raises(InputError, match=r"has no model_max_acc\.keras, without which --resume"):
+        train(dataclasses.replace(config, resume=True, nepochs=3))
+    assert "best" in Run(folder).record()
+
+
 def test_a_strangers_folder_is_not_overwritten(config):
     config.run_dir.mkdir(parents=True)
     (config.run_dir / "config.yaml").write_text("theirs: 1\n")

@@ -17,7 +17,7 @@ def _resnet(file_name: str, md5: str) -> dict[str, Any]:
         "channel_order": "bgr",
         "mean": (103.939, 116.779, 123.68),
         "weights": {"imagenet": weights},
-        "top_layers": ("predictions",),
+        "top_layers": ("predictions", "probs"),  # of today's and the oldest files
     }
 
 
