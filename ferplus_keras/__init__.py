@@ -12,6 +12,7 @@ from contextlib import suppress
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -81,9 +82,10 @@ class _AfterKeras(MetaPathFinder):
         execute = spec.loader.exec_module
 
         def execute_and_register(module: ModuleType) -> None:
-            backend = import_module("ferplus_keras.backend")
-            with suppress(backend.InputError):  # Keras itself has other backends
-                backend.choose_backend()
+            if not find_spec("tensorflow"):  # which Keras takes otherwise
+                backend = import_module("ferplus_keras.backend")
+                with suppress(backend.InputError):  # Keras itself has other backends
+                    backend.choose_backend()
             execute(module)
             import_module("ferplus_keras.models.layers")
 

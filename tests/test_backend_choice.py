@@ -57,12 +57,12 @@ def test_the_configured_backend_counts_if_it_is_installed(tmp_path):
     assert run(code, KERAS_HOME=str(tmp_path)).stdout == "tensorflow\n"
 
 
-def test_keras_imported_after_the_package_takes_an_installed_backend():
+def test_keras_imported_after_the_package_takes_an_installed_backend(tmp_path):
     code = (
         "import sys; sys.modules['tensorflow'] = None\n"
         "import ferplus_keras, keras; print(keras.backend.backend())"
     )
-    assert run(code, KERAS_HOME="").stdout == "jax\n"
+    assert run(code, KERAS_HOME=str(tmp_path)).stdout == "jax\n"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])

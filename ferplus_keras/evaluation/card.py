@@ -74,8 +74,8 @@ def make_card(run: Run, licence: str = "other", address: str | None = None) -> s
         raise InputError(f"{run / REPORT} is not of {model} alone: evaluate it by test.py again")
     if "best" not in record:
         raise InputError(f"{run.folder} is not trained to its end: continue it by --resume")
-    own, hashes = record["label_counts"].get("dataset_name"), record["data"]
-    if own != report["dataset_name"] or not report["data"].items() <= hashes.items():
+    own, hashes = record["label_counts"].get("dataset_name"), record["data"].values()
+    if own != report["dataset_name"] or not {*report["data"].values()} <= {*hashes}:
         raise InputError(f"{run / REPORT} is not of the {own} data on which the run was trained")
     settings, usual = run.settings(), to_plain(TrainConfig())
     changed = {k: v for k, v in settings.items() if k not in PLACES and v != usual.get(k)}

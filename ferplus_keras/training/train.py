@@ -144,6 +144,7 @@ def train(config: TrainConfig) -> Path:
                     if finished == end or ended_early:  # a complete stage only hands its weights on
                         state.set_model(network)
                         state.on_train_begin()
+                        go_on()
                         # As the end of `fit` does: a moving average becomes the weights.
                         model.optimizer.finalize_variable_values(model.trainable_variables)
                         continue

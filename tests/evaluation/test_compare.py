@@ -184,6 +184,11 @@ def test_two_evaluations_of_drawn_data(tiny_network, sample_data, tmp_path, caps
     code, _ = compare(capsys, tmp_path / "one", tmp_path / "two", "--output_dir", out)
     assert code == 0
     (pair,) = json.loads((out / "compare.json").read_text())["pairs"]
+    for name in ("one", "two"):  # on seven classes
+        words = [str(tmp_path / name / "predictions.csv"), "--dataset_name", "FERPlus7"]
+        words += ["--data_dir", str(sample_data), "--output_dir", str(tmp_path / f"{name}_7")]
+        assert main(["evaluate", *words]) == 0
+    assert read_reports([tmp_path / "one_7", tmp_path / "two_7"], "test")
     first, second = (report["splits"]["test"]["accuracy"] for report in reports)
     assert pair["n"] == reports[0]["splits"]["test"]["n"]
     assert pair["difference"] == pytest.approx(second - first)

@@ -455,6 +455,17 @@ def test_a_run_stopped_between_its_last_epoch_and_its_end_is_finished(
         train(dataclasses.replace(config, resume=True))
 
 
+def test_a_run_that_is_ended_early_keeps_the_number_of_its_epochs(config, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_in(patch, 1, 0)
+        with pytest.raises(KeyboardInterrupt):
+            train(dataclasses.replace(config, nepochs=9))
+    train(dataclasses.replace(config, nepochs=1, resume=True))
+    assert Run(config.run_dir).settings()["nepochs"] == 1
+    with pytest.raises(InputError, match="is complete after 1 epochs"):
+        train(TrainConfig(**Run(config.run_dir).settings() | {"resume": True}))
+
+
 def test_a_run_of_an_older_version_lacks_new_settings_and_goes_on(config):
     """As after an upgrade that added one: its default held then."""
     folder = train(config)
