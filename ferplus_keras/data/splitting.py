@@ -69,8 +69,7 @@ def divide(
 
     The tenth is chosen by the digests of the pixels, (n,) uint64: equal pictures stay together,
     every class keeps its share on average, and files that are added later move none of the others.
-    Where there are groups, those of their names count instead, and each of the splits gets one at
-    least, as far as they go.
+    Where there are groups, their names count instead, and each split gets at least one if it can.
 
     Raises:
         InputError: a group has files in several of the given splits.

@@ -147,8 +147,7 @@ ClassMap = dict[str, tuple[str, ...]]
 def find_class_map(entries: Sequence[str] | None, class_names: Sequence[str] | None) -> ClassMap:
     """Return the classes that `entries` make of the old classes `class_names`; None takes any.
 
-    Each entry is "NEW=OLD" or "NEW=OLD+OLD"; old classes that no entry names are left out. Without
-    entries, every class stays as it is.
+    Each entry is "NEW=OLD" or "NEW=OLD+OLD"; other classes are left out. None keeps all classes.
 
     Raises:
         UsageError: an entry is not of that form, names an unknown class or one that is named

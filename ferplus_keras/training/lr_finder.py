@@ -116,5 +116,5 @@ def suggest(rates: np.ndarray, losses: Sequence[float]) -> float:
     if not np.isfinite(smoothed).any():
         raise InputError("the loss is not a number at the smallest learning rate; check the data")
     if smoothed[0] - np.nanmin(smoothed) < 0.05 * abs(smoothed[0]):
-        print("note: the loss hardly fell: it is noisy, or the network trained", file=sys.stderr)
+        print("note: the loss hardly fell: it is noisy, or the network is trained", file=sys.stderr)
     return float(rates[begin + int(np.nanargmin(smoothed))] / 10)

@@ -171,8 +171,7 @@ def plan_stages(config: TrainConfig) -> list[Stage]:
     """Return the stages of a run in turn; one without `--stages` is a single stage.
 
     Raises:
-        UsageError: a stage is not EPOCHS:FREEZE_BEFORE:INIT_LR, or a warm-up that the policy or
-            the number of epochs does not allow.
+        UsageError: a stage is not EPOCHS:FREEZE_BEFORE:INIT_LR, or a warm-up does not fit into it.
     """
     single = (config.nepochs, config.freeze_before, config.init_lr)
     parts = [_read_stage(text) for text in config.stages] if config.stages else [single]

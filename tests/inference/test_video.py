@@ -92,6 +92,19 @@ def test_a_full_disk_leaves_the_older_copy(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_answers_survive_a_copy_that_cannot_be_written(clip, tmp_path):
+    resource = pytest.importorskip("resource", reason="not on Windows")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
+    try:
+        summary = predict_video(clip, Predictor(detector="whole"), copy=tmp_path / "copy.mp4")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "is the disk full" in summary.problem
+    assert sum(face["frames"] for face in summary.entry()["faces"]) == FRAMES
+    assert not list(tmp_path.glob("*copy*"))
+
+
 def test_a_time_lapse_keeps_its_rate(tmp_path):
     path = tmp_path / "slow.mp4"
     with video_writer(path, 0.5) as add:
