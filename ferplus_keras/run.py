@@ -206,10 +206,8 @@ class Run:
                 "--resume to continue it, or --overwrite to replace it"
             )
         # Otherwise it would begin again, and replace its models by those of the first epoch.
-        there = {name: (self / name).is_file() for name in (STATE, MAX_ACCURACY)}
-        gone = [name for name in there if not there[name]]
-        begun = there[STATE] or (self / FINAL).is_file() or len(self.history()) > 1
-        if resume and gone and begun:
+        gone = resume and [name for name in (STATE, MAX_ACCURACY) if not (self / name).is_file()]
+        if gone and (gone[0] != STATE or (self / FINAL).is_file() or len(self.history()) > 1):
             raise InputError(
                 f"{self.folder} has no {gone[0]}, without which --resume cannot continue it: "
                 "choose another --name, or --overwrite to start again"

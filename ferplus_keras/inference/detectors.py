@@ -90,7 +90,7 @@ def _auto(weights: str | Path | None) -> Detector:
     """YuNet, or MTCNN where YuNet's file cannot be had."""
     try:
         return YuNet(weights)
-    except (InputError, PermissionError) as error:  # a HOME that is another user's
+    except InputError as error:
         if weights:
             raise
         try:
@@ -136,8 +136,7 @@ class YuNet:
     def _create(self):
         log = cv2.utils.logging  # OpenCV warns at every start
         with self._creating:
-            level = log.getLogLevel()
-            log.setLogLevel(0)
+            level = log.setLogLevel(0)
             try:
                 with as_input_error(f"OpenCV cannot read {self._path}", cv2.error):
                     network = cv2.FaceDetectorYN.create(
@@ -182,7 +181,7 @@ def find_yunet(fetch: bool = True) -> Path:
     except RuntimeError:  # a user without home
         cache = None
     for folder in filter(None, (own and Path(own), cache)):
-        if (folder / YUNET).is_file():
+        if os.path.isfile(folder / YUNET):  # also False where HOME is another user's
             if wrong := digest_fault(folder / YUNET, YUNET_SHA256):
                 raise InputError(f"{folder / YUNET} is not YuNet's published file: {wrong}")
             return folder / YUNET

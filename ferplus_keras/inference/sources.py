@@ -268,7 +268,7 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Non
     Raises:
         InputError: it cannot be written.
     """
-    writer = None
+    writer, log = None, cv2.utils.logging
     with replacing(path) as temporary, _plain_name(temporary) as name:
 
         def add(frame: np.ndarray) -> None:
@@ -278,11 +278,13 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Non
                 raise InputError(f"OpenCV cannot write the video {path}")
             writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
 
+        level = log.setLogLevel(2)  # else a full disk is a warning for every frame
         try:
             yield add
         finally:
             if writer:
                 writer.release()
+            log.setLogLevel(level)
         with leaving_out(b""):  # OpenCV does not say that the disk is full
             cut_off = writer and not cv2.VideoCapture(name).isOpened()
         if cut_off:
@@ -291,7 +293,6 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Non
 
 def _first_writer(name: str, rate: float, size: tuple[int, int]):
     """Return an open cv2.VideoWriter with the first codec that works, or None."""
-    cv2.utils.logging.setLogLevel(2)  # else a full disk is a warning for every frame
     for codec in CODECS:
         with leaving_out(b""):  # FFmpeg's complaints about missing encoders
             writer = cv2.VideoWriter(name, cv2.VideoWriter_fourcc(*codec), rate, size)

@@ -41,7 +41,7 @@ def download(
         InputError: no connection, an answer that is not such a file, or a folder or disk that
             cannot take it; names the URL and where to put the file by hand.
     """
-    if destination.exists():
+    if os.path.exists(destination):  # also False in a folder that may not be entered
         return destination
     require_writable(destination.parent, "place by $FERPLUS_CACHE_DIR or $KERAS_HOME")
     try:

@@ -131,7 +131,7 @@ def find_detectors(wanted: str | None, weights: Path | None) -> dict[str, Callab
                 found[name] = find_detector(name, weights or find_yunet(fetch=False))
             elif name != "auto":
                 found[name] = name if name == WHOLE else find_detector(name)
-        except (InputError, PermissionError) as error:
+        except InputError as error:
             if name == wanted:
                 raise
             if wanted is None:

@@ -101,6 +101,7 @@ def train(config: TrainConfig) -> Path:
             record.pop("best", None)  # a finished run that goes on has not ended
             run.write_record(record)
 
+        going_on = keras.callbacks.LambdaCallback(on_train_begin=go_on if finished else None)
         info = checkpoint_info(config, dataset)
         ends = list(accumulate(stage.plan.epochs for stage in stages))
         history = hooks.History(run)
@@ -164,7 +165,7 @@ def train(config: TrainConfig) -> Path:
                                 *logging,
                                 *(one.put_back() for one in average),
                                 state,
-                                keras.callbacks.LambdaCallback(on_train_begin=go_on),  # it fits
+                                going_on,  # the state is known to fit
                             ],
                             shuffle=False,  # by the seed; Keras, by Python's generator
                             verbose=0,
