@@ -45,7 +45,7 @@ class Interruptible(keras.callbacks.Callback):
     """
 
     def __enter__(self) -> Self:
-        self.asked: KeyboardInterrupt | None = None
+        self.asked = self.seen = None  # KeyboardInterrupts: the one that waits, the last
         self.saving = False
         self.before: dict[int, Any] = {}
         self.hook, sys.unraisablehook = sys.unraisablehook, send_again
@@ -61,14 +61,14 @@ class Interruptible(keras.callbacks.Callback):
         for number, handler in self.before.items():
             signal.signal(number, handler)
         sys.unraisablehook = self.hook
-        if self.asked and kind is SystemError:  # what TensorFlow makes of a signal while it traces
-            raise self.asked
+        if self.seen and kind is SystemError:  # what TensorFlow makes of a signal while it traces
+            raise self.seen
 
     def _interrupt(self, number, frame) -> None:
-        waits = self.saving and not self.asked
-        self.asked = KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
-        if not waits:
-            raise self.asked
+        self.seen = KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
+        if self.asked or not self.saving:
+            raise self.seen
+        self.asked = self.seen
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         self.saving = True
