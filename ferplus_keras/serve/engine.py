@@ -1,7 +1,6 @@
 """Models and detectors behind the server: pictures in threads, faces of all requests in batches."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,8 +48,7 @@ class Engine:
         self._count_batch = count_batch
         self._pictures = ThreadPoolExecutor(cores(), "picture")
         self._network = ThreadPoolExecutor(1, "network")
-        self._waiting: dict[tuple[str, str, int], list] = defaultdict(list)
-        self._tasks: set[asyncio.Task] = set()
+        self._waiting: dict[tuple[str, str, int], tuple[list[np.ndarray], asyncio.Task]] = {}
 
     async def find(
         self, decode: Callable[[], np.ndarray], model: str, detector: str
@@ -67,14 +65,14 @@ class Engine:
         """Return (n, C) float32 probabilities of crops (n, k, …) uint8, batched with others'."""
         if not len(faces):
             return np.empty((0, len(self.classifiers[model].class_names)), np.float32)
-        answer = asyncio.get_running_loop().create_future()
         kind = (model, tta, faces.shape[1])
-        self._waiting[kind].append((faces, answer))
-        if len(self._waiting[kind]) == 1:
-            task = asyncio.create_task(self._answer(*kind))
-            self._tasks.add(task)  # the loop itself holds it weakly
-            task.add_done_callback(self._tasks.discard)
-        return await answer
+        if kind not in self._waiting:
+            self._waiting[kind] = [], asyncio.create_task(self._answer(*kind))
+        batch, answer = self._waiting[kind]
+        first = sum(map(len, batch))
+        batch.append(faces)
+        rows = await asyncio.shield(answer)  # others wait for it, even if this client has gone
+        return rows[first : first + len(faces)]
 
     async def explain(
         self, face: np.ndarray, model: str, class_name: str, method: str
@@ -84,21 +82,11 @@ class Engine:
         values = await asyncio.get_running_loop().run_in_executor(self._network, *work)
         return heat_overlay(face, values)
 
-    async def _answer(self, model: str, tta: str, crops: int) -> None:
+    async def _answer(self, model: str, tta: str, crops: int) -> np.ndarray:
         await asyncio.sleep(WAIT)
-        faces, answers = zip(*self._waiting.pop((model, tta, crops)), strict=True)
-        work = (self._classify, np.concatenate(faces), model, tta)
-        try:
-            rows = await asyncio.get_running_loop().run_in_executor(self._network, *work)
-        except Exception as error:
-            for answer in answers:
-                if not answer.done():
-                    answer.set_exception(error)
-            return
-        ends = np.cumsum([len(each) for each in faces])[:-1]
-        for answer, part in zip(answers, np.split(rows, ends), strict=True):
-            if not answer.done():  # else its client has gone
-                answer.set_result(part)
+        batch, _ = self._waiting.pop((model, tta, crops))
+        work = (self._classify, np.concatenate(batch), model, tta)
+        return await asyncio.get_running_loop().run_in_executor(self._network, *work)
 
     def _classify(self, faces: np.ndarray, model: str, tta: str) -> np.ndarray:
         self._count_batch(len(faces))
