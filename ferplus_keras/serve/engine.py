@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +84,11 @@ class Engine:
         return heat_overlay(face, values)
 
     async def _answer(self, model: str, tta: str, crops: int) -> np.ndarray:
+        in_turn = partial(asyncio.get_running_loop().run_in_executor, self._network)
         await asyncio.sleep(WAIT)
+        await in_turn(int)  # faces that come while the network is busy join the batch
         batch, _ = self._waiting.pop((model, tta, crops))
-        work = (self._classify, np.concatenate(batch), model, tta)
-        return await asyncio.get_running_loop().run_in_executor(self._network, *work)
+        return await in_turn(self._classify, np.concatenate(batch), model, tta)
 
     def _classify(self, faces: np.ndarray, model: str, tta: str) -> np.ndarray:
         self._count_batch(len(faces))

@@ -1,7 +1,9 @@
 """What the interface answers, compared with the predictor behind it."""
 
+import asyncio
 import base64
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from starlette.testclient import TestClient
 from ferplus_keras.data.pictures import as_face
 from ferplus_keras.explain.methods import METHODS
 from ferplus_keras.inference.predictor import BUNDLED, Predictor
-from ferplus_keras.serve.engine import Engine
+from ferplus_keras.serve.engine import WAIT, Engine
 from ferplus_keras.serve.guard import Guard, Limits, Metrics
 from ferplus_keras.serve.server import make_app
 from tests.serve.conftest import encoded, two_faces
@@ -132,8 +134,6 @@ def test_metrics_count_and_name_no_picture(client):
 
 
 def test_requests_that_come_together_share_a_batch(engine, batches):
-    import asyncio
-
     faces = np.stack([as_face(two_faces(seed)[:, :48]) for seed in range(7)])
 
     async def together():
@@ -149,6 +149,30 @@ def test_requests_that_come_together_share_a_batch(engine, batches):
     np.testing.assert_allclose(
         np.concatenate(rows), Predictor(detector="whole").probabilities(faces), atol=1e-6
     )
+
+
+def test_requests_that_come_while_the_network_is_busy_share_a_batch(engine, batches, monkeypatch):
+    entered, leave, classify = threading.Event(), threading.Event(), engine._classify
+
+    def slow(*work):
+        entered.set()
+        leave.wait(60)
+        return classify(*work)
+
+    async def one_after_the_other():
+        asked = [asyncio.create_task(engine.probabilities(face, "bundled"))]
+        await asyncio.to_thread(entered.wait)
+        for _ in range(3):
+            asked.append(asyncio.create_task(engine.probabilities(face, "bundled")))
+            await asyncio.sleep(10 * WAIT)
+        leave.set()
+        return await asyncio.gather(*asked)
+
+    face = as_face(two_faces()[:, :48])[None]
+    monkeypatch.setattr(engine, "_classify", slow)
+    batches.clear()
+    assert [len(rows) for rows in asyncio.run(one_after_the_other())] == [1] * 4
+    assert batches == [1, 3]
 
 
 def test_a_camera_gets_an_answer_to_its_newest_frame(client):
