@@ -5,7 +5,6 @@ import base64
 import contextlib
 import hmac
 import ipaddress
-import json
 import sys
 import time
 import traceback
@@ -65,6 +64,14 @@ class Refused(Exception):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status = status
+
+    def response(self) -> Any:
+        """Return the ASGI application that says so to a request or a WebSocket."""
+        from starlette.responses import JSONResponse
+
+        again = {"retry-after": "1"}
+        headers = {401: {"www-authenticate": "Bearer"}, 429: again, 503: again}.get(self.status)
+        return JSONResponse({"detail": str(self)}, self.status, headers)
 
 
 class Metrics:
@@ -138,13 +145,13 @@ class Guard:
                     while unread and refused.status != 408:
                         await receiving()
             if not status:
-                await _refuse(answer, refused)
+                await refused.response()(scope, receive, answer)
         except Exception as error:  # a defect; its message could name a picture
             last = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{type(error).__name__} at {last.filename}:{last.lineno}"
             print(f"internal error: {place}", file=sys.stderr, flush=True)
             if not status:
-                await _refuse(answer, Refused(500, "internal error"))
+                await Refused(500, "internal error").response()(scope, receive, answer)
         finally:
             self.held -= len(body)
             route = scope["path"] if scope["path"] in self.routes else "other"
@@ -206,7 +213,7 @@ class Guard:
             if self.streams >= self.limits.streams:
                 raise Refused(503, f"{self.streams} cameras are connected; try again")
         except Refused as refused:
-            return await _refuse(send, refused, "websocket.http.response")
+            return await refused.response()(scope, receive, send)
         self.streams += 1
         try:
             await self.app(scope, receive, send)
@@ -273,14 +280,3 @@ def _token(scope: dict) -> str:
             with contextlib.suppress(ValueError):
                 return base64.urlsafe_b64decode(coded + "=" * (-len(coded) % 4)).decode()
     return ""
-
-
-async def _refuse(send: Send, refused: Refused, kind: str = "http.response") -> None:
-    body = json.dumps({"detail": str(refused)}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    if refused.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if refused.status in (429, 503):
-        headers.append((b"retry-after", b"1"))
-    await send({"type": f"{kind}.start", "status": refused.status, "headers": headers})
-    await send({"type": f"{kind}.body", "body": body})

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import fastapi_offline
 from fastapi import FastAPI, Query, Request, Security, WebSocket, WebSocketDisconnect
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from fastapi.security import HTTPBearer
 from prometheus_client import generate_latest
 from pydantic import BaseModel, Field
@@ -224,9 +224,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
         openapi_url=None,  # nor pages of it: they would load scripts from elsewhere
         redirect_slashes=False,
     )
-    app.add_exception_handler(
-        Refused, lambda _, error: JSONResponse({"detail": str(error)}, error.status)
-    )
+    app.add_exception_handler(Refused, lambda _, refused: refused.response())
     app.add_exception_handler(RequestValidationError, _wrong_setting)
 
     @app.exception_handler(WebSocketRequestValidationError)
@@ -320,7 +318,7 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
     return app
 
 
-def _wrong_setting(_: Request, error: RequestValidationError) -> JSONResponse:
+def _wrong_setting(_: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
     reason = first["msg"] if first["type"] != "extra_forbidden" else "no setting of this route"
-    return JSONResponse({"detail": f"{first['loc'][-1]}: {reason}"}, 422)
+    return Refused(422, f"{first['loc'][-1]}: {reason}").response()
