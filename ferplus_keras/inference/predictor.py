@@ -20,6 +20,9 @@ from ferplus_keras.run import find_checkpoint
 BUNDLED = Path(__file__).with_name("fast_fer.onnx")
 """The model that comes with the package, described in docs/model_card.md."""
 
+Crops = list[np.ndarray]
+"""What the network sees of faces, each (k, *face_shape) uint8 as of `Predictor.crop`."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -126,19 +129,17 @@ class Predictor:
         """
         return self.classify([self.find(read_picture(image)) for image in _each(images)])
 
-    def find(self, picture: np.ndarray) -> tuple[list[Box], np.ndarray]:
+    def find(self, picture: np.ndarray) -> tuple[list[Box], Crops]:
         """Return where the faces of a picture are, and what the network sees of them.
 
         Args:
             picture: (h, w, 3) uint8, RGB.
 
         Returns:
-            n boxes, most confidently detected first, and (n, k, *face_shape) uint8, as of `crop`.
+            Boxes and crops, most confidently detected first.
         """
         faces = self.detect(picture)
-        crops = [self.crop(picture, face) for face in faces]
-        none = np.empty((0, 1 if self.whole else len(FRAMES), *self.face_shape), np.uint8)
-        return [face.box for face in faces], np.stack(crops) if crops else none
+        return [face.box for face in faces], [self.crop(picture, face) for face in faces]
 
     def crop(self, picture: np.ndarray, face: DetectedFace) -> np.ndarray:
         """Return what the network sees of a face in a picture, (k, *face_shape) uint8.
@@ -150,10 +151,10 @@ class Predictor:
         margins = [self.margin + frame for frame in FRAMES]
         return np.stack([crop_face(picture, face, each, self.face_shape) for each in margins])
 
-    def classify(self, found: Sequence[tuple[list[Box], np.ndarray]]) -> list[list[Prediction]]:
+    def classify(self, found: Sequence[tuple[list[Box], Crops]]) -> list[list[Prediction]]:
         """Return what the faces express that `find` found in several pictures."""
-        faces = [faces for _, faces in found]
-        rows = iter(self.probabilities(np.concatenate(faces)) if faces else ())
+        crops = [crop for _, crops in found for crop in crops]
+        rows = iter(self.probabilities(np.array(crops)) if crops else ())
         return [[self.describe(box, next(rows)) for box in boxes] for boxes, _ in found]
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from ferplus_keras.explain.explanations import explain_face, heat_overlay
 from ferplus_keras.hardware import cores
 from ferplus_keras.inference.crop import Box
 from ferplus_keras.inference.detectors import WHOLE
-from ferplus_keras.inference.predictor import Predictor
+from ferplus_keras.inference.predictor import Crops, Predictor
 
 WAIT = 0.003  # seconds that the faces of a request wait for those of others
 MOST = 64  # faces per batch
@@ -53,8 +53,8 @@ class Engine:
 
     async def find(
         self, decode: Callable[[], np.ndarray], model: str, detector: str
-    ) -> tuple[tuple[int, int], list[Box], np.ndarray]:
-        """Return size, boxes and uint8 crops (n, k, …) of what `decode` returns in a thread."""
+    ) -> tuple[tuple[int, int], list[Box], Crops]:
+        """Return the size, boxes and crops of what `decode` returns in a thread."""
 
         def work():
             picture = decode()
@@ -62,16 +62,16 @@ class Engine:
 
         return await asyncio.get_running_loop().run_in_executor(self._pictures, work)
 
-    async def probabilities(self, faces: np.ndarray, model: str, tta: str = "none") -> np.ndarray:
-        """Return (n, C) float32 probabilities of crops (n, k, …) uint8, batched with others'."""
+    async def probabilities(self, faces: Crops, model: str, tta: str = "none") -> np.ndarray:
+        """Return (n, C) float32 probabilities of n faces, batched with those of other requests."""
         if not len(faces):
             return np.empty((0, len(self.classifiers[model].class_names)), np.float32)
-        kind = (model, tta, faces.shape[1])
+        kind = (model, tta, len(faces[0]))
         if kind not in self._waiting:
             self._waiting[kind] = [], asyncio.create_task(self._answer(*kind))
         batch, answer = self._waiting[kind]
-        first = sum(map(len, batch))
-        batch.append(faces)
+        first = len(batch)
+        batch.extend(faces)
         rows = await asyncio.shield(answer)  # others wait for it, even if this client has gone
         return rows[first : first + len(faces)]
 
@@ -88,7 +88,7 @@ class Engine:
         await asyncio.sleep(WAIT)
         await in_turn(int)  # faces that come while the network is busy join the batch
         batch, _ = self._waiting.pop((model, tta, crops))
-        return await in_turn(self._classify, np.concatenate(batch), model, tta)
+        return await in_turn(self._classify, np.array(batch), model, tta)
 
     def _classify(self, faces: np.ndarray, model: str, tta: str) -> np.ndarray:
         self._count_batch(len(faces))
