@@ -11,7 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
+from ferplus_keras import extras
+from ferplus_keras.cli import main
 from ferplus_keras.errors import InputError, UsageError
+from ferplus_keras.inference import archive
+from ferplus_keras.inference.archive import SETTINGS, Worker, _find, _keep_settings, _open
 
 PREDICT = [sys.executable, "-m", "ferplus_keras", "predict", "--faces", "whole"]
 
@@ -97,8 +101,6 @@ def test_a_worker_writes_a_row_per_face_and_one_for_every_other_picture(
     pytest.importorskip("pyarrow")
     from pyarrow import Table, parquet
 
-    from ferplus_keras.inference.archive import Worker
-
     encoded = [{"bytes": (pictures / f"{number:03d}.png").read_bytes()} for number in range(6)]
     packed = tmp_path / "packed.parquet"
     parquet.write_table(Table.from_pydict({"image": encoded}), packed, row_group_size=4)
@@ -127,8 +129,6 @@ def test_a_worker_writes_a_row_per_face_and_one_for_every_other_picture(
 def test_addresses_may_be_patterns_and_endings_in_capitals():
     fsspec = pytest.importorskip("fsspec")
     pytest.importorskip("pyarrow")
-    from ferplus_keras.inference.archive import _find
-
     memory = fsspec.filesystem("memory")
     for name in ("b.png", "a.PNG", "a.txt", "c.jpg"):
         memory.pipe(f"/box/{name}", b"")
@@ -141,8 +141,6 @@ def test_addresses_may_be_patterns_and_endings_in_capitals():
 def test_a_picture_in_an_archive_has_its_whole_address(tmp_path):
     pytest.importorskip("fsspec")
     pytest.importorskip("pyarrow")
-    from ferplus_keras.inference.archive import _find, _open
-
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("in/1.png", b"the first")
     address = f"zip://in/*.png::{tmp_path}/a.zip"
@@ -162,24 +160,17 @@ def test_a_picture_in_an_archive_has_its_whole_address(tmp_path):
     ],
 )
 def test_refusals(words, said, capsys):
-    from ferplus_keras.cli import main
-
     assert main(["predict", *words]) == 2
     assert said in capsys.readouterr().err
 
 
 def test_without_ray_the_extra_is_named(monkeypatch, tmp_path, capsys):
-    from ferplus_keras import extras
-    from ferplus_keras.cli import main
-
     monkeypatch.setattr(extras, "find_spec", lambda module: None)
     assert main(["predict", "--engine", "ray", "--output_dir", str(tmp_path / "o"), "a.png"]) == 1
     assert "ferplus-keras[ray]" in capsys.readouterr().err
 
 
 def test_videos_are_refused(tmp_path):
-    from ferplus_keras.inference.archive import _find
-
     (tmp_path / "clip.mp4").touch()
     with pytest.raises(UsageError, match="got the video"):
         list(_find(str(tmp_path / "clip.mp4")))
@@ -197,8 +188,6 @@ def test_videos_are_refused(tmp_path):
 def test_what_cannot_be_read_is_one_line(tmp_path, monkeypatch, word, said):
     pytest.importorskip("pyarrow")
     pytest.importorskip("fsspec")
-    from ferplus_keras.inference.archive import _find
-
     monkeypatch.chdir(tmp_path)
     for name in ("damaged.zip", "damaged.parquet"):
         (tmp_path / name).write_bytes(b"PAR1, but no more")
@@ -207,7 +196,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path, monkeypatch, word, said):
     assert "\n" not in str(caught.value)
 
 
-def without_ray(monkeypatch, archive):
+def without_ray(monkeypatch):
     """Run no worker and open no model, whose hash `MODELS` says; return what workers would get."""
     given = []
 
@@ -226,9 +215,8 @@ MODELS = {"run/model.onnx": "0" * 64}
 
 def test_another_model_of_the_same_name_is_refused(monkeypatch, tmp_path):
     pytest.importorskip("pyarrow")
-    from ferplus_keras.inference import archive
 
-    given = without_ray(monkeypatch, archive)
+    given = without_ray(monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.png").touch()
     words = (["a.png", "*.png"], tmp_path / "out", {"checkpoint_path": "run/model.onnx"})
@@ -242,8 +230,6 @@ def test_another_model_of_the_same_name_is_refused(monkeypatch, tmp_path):
 
 
 def test_a_name_that_parquet_cannot_hold_is_one_line(tmp_path):
-    from ferplus_keras.inference.archive import _find
-
     (tmp_path / os.fsdecode(b"\xff.png")).touch()
     with pytest.raises(InputError, match="expected names in UTF-8"):
         list(_find(str(tmp_path)))
@@ -251,9 +237,8 @@ def test_a_name_that_parquet_cannot_hold_is_one_line(tmp_path):
 
 def test_workers_get_absolute_paths_since_they_run_in_other_folders(monkeypatch, tmp_path):
     pytest.importorskip("pyarrow")
-    from ferplus_keras.inference import archive
 
-    given = without_ray(monkeypatch, archive)
+    given = without_ray(monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.png").touch()
     for model in ("run/model.onnx", "hf://user/name", None):
@@ -266,8 +251,6 @@ def test_workers_get_absolute_paths_since_they_run_in_other_folders(monkeypatch,
 
 @pytest.mark.parametrize("damage", ["{", "[]", "[" * 100_000])
 def test_damaged_settings_of_a_folder_are_refused_in_one_line(tmp_path, damage):
-    from ferplus_keras.inference.archive import SETTINGS, _keep_settings
-
     (tmp_path / SETTINGS).write_text(damage)
     with pytest.raises(InputError, match=f"cannot read .*{SETTINGS}") as caught:
         _keep_settings(tmp_path, {"margin": 0.0})
