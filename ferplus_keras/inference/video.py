@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,10 +51,11 @@ class FaceSummary:
     frames: int = 0  # in how many it was seen
     total: Counter[str] = field(default_factory=Counter)  # class -> sum of its probabilities
 
-    @property
-    def probabilities(self) -> dict[str, float]:
-        """Class -> mean probability."""
-        return {name: value / self.frames for name, value in self.total.items()}
+    def answer(self) -> dict[str, Any]:
+        """Return {"label", "confidence", "probabilities"} of the mean over its frames."""
+        means = {name: value / self.frames for name, value in self.total.items()}
+        label = max(means, key=means.get)
+        return {"label": label, "confidence": means[label], "probabilities": means}
 
 
 @dataclass
@@ -72,7 +74,7 @@ class VideoSummary:
         speed = self.frames / max(self.taken, 1e-9)
         lines = [f"{self.name}: {self.frames} frames in {self.taken:.1f} s ({speed:.0f} frames/s)"]
         for number, face in self.faces.items():
-            label, share = max(face.probabilities.items(), key=lambda item: item[1])
+            label, share, _ = face.answer().values()
             lines.append(
                 f"  face {number}: {label} {share:.1%} on average, seen in {face.frames} frames "
                 f"({face.begins:.1f} to {face.ends:.1f} s)"
@@ -81,13 +83,11 @@ class VideoSummary:
 
     def entry(self) -> dict:
         """Return {"file", "frames", "rate", "faces": [{"face", "frames", "first", …}]} for JSON."""
-        faces = []
-        for number, face in self.faces.items():
-            shares = face.probabilities
-            label = max(shares, key=shares.get)
-            counts = {"face": number, "frames": face.frames, "first": face.first, "last": face.last}
-            answer = {"label": label, "confidence": shares[label], "probabilities": shares}
-            faces.append(counts | answer)
+        faces = [
+            {"face": number, "frames": face.frames, "first": face.first, "last": face.last}
+            | face.answer()
+            for number, face in self.faces.items()
+        ]
         found = {"file": self.name, "frames": self.frames, "rate": self.rate, "faces": faces}
         return found | ({"error": self.problem} if self.problem else {})
 
