@@ -103,6 +103,7 @@ def copy_paths(sources: Sequence[Source], folder: Path) -> dict[Source, Path]:
     whole = {file: Path(os.path.abspath(file)) for file in sources if isinstance(file, Path)}
     shared = os.path.commonpath([path.parent for path in whole.values()]) if whole else ""
     copies = {}
+    owners: dict[str, Source | None] = {os.path.realpath(file): None for file in whole}
     for source in sources:
         if isinstance(source, Path):
             copy = folder / whole[source].relative_to(shared)
@@ -112,8 +113,6 @@ def copy_paths(sources: Sequence[Source], folder: Path) -> dict[Source, Path]:
             name = re.sub(r"\W+", "_", shown_name(source)).strip("_")
             copy = folder / f"{name}.mp4"
         copies[source] = copy
-    owners: dict[str, Source | None] = {os.path.realpath(file): None for file in whole}
-    for source, copy in copies.items():
         owner = whole.get(source, source)  # a file that is named twice has one copy
         if owners.setdefault(os.path.realpath(copy), owner) != owner:
             raise UsageError(
