@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint_path", help="run, checkpoint, export or dlib_resnet.onnx [fast_fer.onnx]")
     text = "face detector; auto is yunet, or mtcnn where YuNet's file cannot be had; "
     text += "whole takes each picture as one face [auto]"
-    add("--faces", choices=list(DETECTORS), default="auto", help=text)
+    add("--faces", dest="detector", choices=list(DETECTORS), default="auto", help=text)
     add("--faces_weights", help="YuNet's file [found, or fetched once]")
     text = f"enlarge the crop of each face by this share of its side [{MARGIN:g}]"
     add("--margin", type=Number(float, low=-0.5, high=2), default=MARGIN, help=text)
@@ -90,13 +90,8 @@ def predict(arguments: argparse.Namespace) -> None:
         InputError: a source cannot be used. Of several the others are finished first.
         KeyboardInterrupt: Ctrl-C; what was done until then is kept.
     """
-    settings = {
-        "checkpoint_path": arguments.checkpoint_path,
-        "detector": arguments.faces,
-        "faces_weights": arguments.faces_weights,
-        "margin": arguments.margin,
-        "tta": arguments.tta,
-    }
+    names = ("checkpoint_path", "detector", "faces_weights", "margin", "tta")
+    settings = {name: getattr(arguments, name) for name in names}
     if arguments.engine == "ray" or arguments.output_dir or arguments.workers:
         _predict_archive(arguments, settings)
         return
