@@ -119,7 +119,7 @@ class Worker:
                 found[name] = self.predictor.find(read_picture(_open(name)))
             except Exception as error:  # whatever a file system raises
                 errors[name] = one_line(error) or type(error).__name__
-        answers = dict(zip(found, self.predictor.classify([*found.values()]), strict=True))
+        answers = dict(zip(found, self.predictor.classify(found.values()), strict=True))
         rows = []
         for name in names:
             for number, face in enumerate(answers.get(name, ())):

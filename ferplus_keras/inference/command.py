@@ -237,7 +237,7 @@ class _Job:
         few = len(paths) < MANY
         with progress_bar(total=len(paths), disable=few, desc="pictures", unit=" pictures") as bar:
             for begin in range(0, len(paths), size):
-                found = []
+                found = {}
                 try:
                     for path in paths[begin : begin + size]:
                         try:
@@ -247,21 +247,20 @@ class _Job:
                         except InputError as error:
                             self._fail(path, error)
                         else:
-                            boxes, faces = self.predictor.find(picture)
-                            found.append((path, boxes, faces))
+                            found[path] = boxes, _ = self.predictor.find(picture)
                             height, width = picture.shape[:2]
                             square = 0.75 < width / height < 1.34
                             self.cropped += not boxes and square and max(height, width) <= CROPPED
                         bar.update()
                 finally:  # after Ctrl-C too
-                    answers = self.predictor.classify([rest for _, *rest in found])
-                    for (path, *_), faces in zip(found, answers, strict=True):
+                    answers = self.predictor.classify(found.values())
+                    for path, faces in zip(found, answers, strict=True):
                         if self.copies:
                             self._copy(annotate(picture, faces), self.copies[path])
                         self.pictures.append((path, faces))
                         self.entries.append(tables.picture_entry(path, faces))
                         if self.add_to_table:
-                            self.add_to_table(path, faces)
+                            self.add_to_table(path, enumerate(faces))
 
     def _copy(self, picture: np.ndarray, path: Path) -> None:
         try:

@@ -1,7 +1,7 @@
 """From pictures to expressions, in one object."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -151,7 +151,7 @@ class Predictor:
         margins = [self.margin + frame for frame in FRAMES]
         return np.stack([crop_face(picture, face, each, self.face_shape) for each in margins])
 
-    def classify(self, found: Sequence[tuple[list[Box], Crops]]) -> list[list[Prediction]]:
+    def classify(self, found: Collection[tuple[list[Box], Crops]]) -> list[list[Prediction]]:
         """Return what the faces express that `find` found in several pictures."""
         crops = [crop for _, crops in found for crop in crops]
         rows = iter(self.probabilities(np.array(crops)) if crops else ())

@@ -7,7 +7,7 @@ spreadsheet would run as a formula, such as `=1.png`, becomes `./=1.png`, which 
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -23,9 +23,10 @@ Found = Sequence[tuple[Path, Sequence[Prediction]]]
 """Pictures with their faces."""
 
 AddFaces = Callable[..., None]
-"""add(file, faces, numbers=None, moment=None): write one line for each face of a picture or frame.
+"""add(file, numbered, moment=None): write one line for each face of a picture or frame.
 
-`numbers` are the faces', else from 0; `moment` is the frame's number in its video and its seconds.
+`numbered` are pairs of a number and a face; `moment` is the frame's number in its video and its
+seconds.
 """
 
 
@@ -76,12 +77,11 @@ def csv_table(path: Path, class_names: Sequence[str], video: bool = False) -> It
 
         def add(
             file: Path | str,
-            faces: Sequence[Prediction],
-            numbers: Sequence[int] | None = None,
+            numbered: Iterable[tuple[int, Prediction]],
             moment: tuple[int, float] | None = None,
         ) -> None:
             when = [moment[0], f"{moment[1]:.3f}"] if moment else ["" for _ in moments]
-            for number, face in zip(numbers or range(len(faces)), faces, strict=True):
+            for number, face in numbered:
                 box = [f"{value:.1f}" for value in face.box]
                 shares = [f"{face.probabilities[name]:.6f}" for name in class_names]
                 try:

@@ -135,8 +135,7 @@ def predict_video(
                     known.frames += 1
                     known.total.update(face.probabilities)
                 if add_to_table:
-                    numbers = [number for number, _ in found]
-                    add_to_table(video.name, faces, numbers, (index, moment))
+                    add_to_table(video.name, found, (index, moment))
                 if video.live:
                     sys.stdout.flush()  # of a table that is printed, for its reader to follow
                 if add_frame:

@@ -52,7 +52,7 @@ def test_json_and_csv_and_submission(tmp_path):
     }
     with tables.csv_table(tmp_path / "f.csv", ("cross", "glad")) as add:
         for file, faces in FOUND:
-            add(file, faces)
+            add(file, enumerate(faces))
     with (tmp_path / "f.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["file", "face", "x", "y", "width", "height", "label", "cross", "glad"]
@@ -68,8 +68,8 @@ def test_json_and_csv_and_submission(tmp_path):
 
 def test_pictures_beside_videos_have_neither_frame_nor_seconds(tmp_path):
     with tables.csv_table(tmp_path / "f.csv", ("cross", "glad"), video=True) as add:
-        add("a.jpg", [SURE])
-        add("clip.mp4", [UNSURE], [4], (7, 0.25))
+        add("a.jpg", [(0, SURE)])
+        add("clip.mp4", [(4, UNSURE)], (7, 0.25))
     with (tmp_path / "f.csv").open(newline="") as file:
         rows = [row[:4] + row[8:9] for row in csv.reader(file)]
     assert rows == [
@@ -88,7 +88,7 @@ def test_a_reader_who_leaves_is_no_full_disk(monkeypatch):
     monkeypatch.setattr("sys.stdout", Pipe())
     table = tables.csv_table(tables.STANDARD_OUTPUT, ("cross", "glad"))
     with table as add, pytest.raises(BrokenPipeError):  # which the command line passes over
-        add("a.jpg", [SURE])
+        add("a.jpg", [(0, SURE)])
 
 
 def test_a_csv_that_is_broken_off_leaves_the_older_one(tmp_path):
@@ -97,7 +97,7 @@ def test_a_csv_that_is_broken_off_leaves_the_older_one(tmp_path):
 
     def break_off():
         with tables.csv_table(path, ("cross", "glad")) as add:
-            add("a.jpg", [SURE])
+            add("a.jpg", [(0, SURE)])
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -111,7 +111,7 @@ def test_names_that_are_not_utf8_keep_their_bytes(tmp_path):
     text = tables.to_json([tables.picture_entry(path, [SURE])])
     assert os.fsencode(json.loads(text.encode())[0]["file"]) == b"caf\xe9.png"
     with tables.csv_table(tmp_path / "f.csv", ("cross", "glad")) as add:
-        add(path, [SURE])
+        add(path, [(0, SURE)])
     tables.write_submission([(path, [SURE])], tmp_path / "s.csv")
     for name in ("f.csv", "s.csv"):
         assert (tmp_path / name).read_bytes().splitlines()[1].startswith(b"caf\xe9.png,")
@@ -120,7 +120,7 @@ def test_names_that_are_not_utf8_keep_their_bytes(tmp_path):
 def test_names_that_a_spreadsheet_would_run_are_the_same_files_in_the_tables(tmp_path):
     path = Path("=HYPERLINK(1).png")
     with tables.csv_table(tmp_path / "f.csv", ("cross", "glad")) as add:
-        add(path, [SURE])
+        add(path, [(0, SURE)])
     tables.write_submission([(path, [SURE])], tmp_path / "s.csv")
     for name in ("f.csv", "s.csv"):
         with (tmp_path / name).open(newline="") as file:
