@@ -6,6 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -71,15 +72,13 @@ def find_detector(detector: str | Callable, weights: str | Path | None = None) -
 def _own(detector: Callable, image: np.ndarray) -> list[DetectedFace]:
     """Return what a user's own detector finds as faces, boxes included."""
     found = detector(image)
-    try:
+    with suppress(TypeError, ValueError):
         faces = [
             face if hasattr(face, "box") else DetectedFace(tuple(map(float, face)))
             for face in found
         ]
         if all(len(face.box) == 4 for face in faces):
             return faces
-    except (TypeError, ValueError):
-        pass
     raise InputError(
         f"expected the detector to return boxes (x, y, width, height), got {found!r:.80}"
     )
