@@ -146,10 +146,8 @@ class Guard:
                         await receiving()
             if not status:
                 await refused.response()(scope, receive, answer)
-        except Exception as error:  # a defect; its message could name a picture
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            place = f"{type(error).__name__} at {last.filename}:{last.lineno}"
-            print(f"internal error: {place}", file=sys.stderr, flush=True)
+        except Exception as error:
+            _report(error)
             if not status:
                 await Refused(500, "internal error").response()(scope, receive, answer)
         finally:
@@ -217,6 +215,9 @@ class Guard:
         self.streams += 1
         try:
             await self.app(scope, receive, send)
+        except Exception as error:
+            _report(error)
+            await send({"type": "websocket.close", "code": 1011})
         finally:
             self.streams -= 1
 
@@ -251,6 +252,13 @@ class Guard:
             del self._buckets[next(iter(self._buckets))]
         if left < 0:
             raise Refused(429, f"expected at most {rate:g} requests per second and client")
+
+
+def _report(defect: Exception) -> None:
+    """Say where it was raised; its message could name a picture."""
+    last = traceback.extract_tb(defect.__traceback__)[-1]
+    place = f"{type(defect).__name__} at {last.filename}:{last.lineno}"
+    print(f"internal error: {place}", file=sys.stderr, flush=True)
 
 
 def _header(scope: dict, wanted: bytes) -> str:

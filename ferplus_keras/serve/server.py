@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -280,10 +281,11 @@ def make_app(engine: Engine, limits: Limits, metrics: Metrics, token: bool = Fal
                     frame |= (await classified("", newest, asked)).model_dump(exclude_none=True)
                 except Refused as refused:
                     frame["error"] = str(refused)
-                async with asyncio.timeout(limits.idle_seconds):
-                    await socket.send_json(frame)
+                with suppress(RuntimeError):  # the client has gone
+                    async with asyncio.timeout(limits.idle_seconds):
+                        await socket.send_json(frame)
             await receiving
-        except (WebSocketDisconnect, RuntimeError):  # the client has gone
+        except WebSocketDisconnect:
             pass
         except TimeoutError:
             await socket.close(1001, "idle for too long")

@@ -300,6 +300,8 @@ def test_a_defect_is_said_without_what_it_was_about(serve, engine, monkeypatch, 
 
     monkeypatch.setattr(engine, "find", fail)
     assert serve().post("/v1/predict", content=b"x", headers=PNG).status_code == 500
-    assert re.fullmatch(
-        r"internal error: RuntimeError at \S+test_limits.py:\d+\n", capsys.readouterr().err
-    )
+    with serve().websocket_connect("ws://localhost/v1/stream") as camera:
+        camera.send_bytes(b"x")
+        assert camera.receive()["code"] == 1011
+    said = r"internal error: RuntimeError at \S+test_limits.py:\d+\n"
+    assert re.fullmatch(2 * said, capsys.readouterr().err)
