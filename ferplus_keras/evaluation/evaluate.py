@@ -284,21 +284,21 @@ def protocol_of(source: Source, rule: str, class_map: Sequence[str] | None) -> d
     }
 
 
-def split_by_rule(source: Source, name: str, main: str) -> dict[str, Split | None]:
-    """Return one split under every label rule, `main` first; None where a rule keeps no row."""
-    found: dict[str, Split | None] = {main: source.split(name, main)}
+def split_by_rule(source: Source, name: str, main: str) -> dict[str, Split]:
+    """Return one split under every label rule, `main` first; the others may keep no row."""
+    found = {main: source.split(name, main)}
     for rule in source.label_set.rules:
         try:
             found[rule] = found.get(rule) or source.split(name, rule)
         except NoRows:
-            found[rule] = None
+            found[rule] = found[main].take(np.arange(0))
     return found
 
 
 def evaluate_split(
     source: Source,
     name: str,
-    by_rule: dict[str, Split | None],
+    by_rule: dict[str, Split],
     ask: Callable[[np.ndarray, str], list[np.ndarray]],
     average: str = "probabilities",
 ) -> Evaluation:
@@ -307,11 +307,11 @@ def evaluate_split(
     `by_rule` is what `split_by_rule` returns. `ask` takes rows of the files, (n,) int, and the
     name of their split, and returns each member's probabilities, (n, C) float32.
     """
-    every = np.unique(np.concatenate([split.row_ids for split in by_rule.values() if split]))
+    every = np.unique(np.concatenate([split.row_ids for split in by_rule.values()]))
     answers = ask(every, name)
     mean = mean_probabilities(answers, average)
     others = {
-        rule: split and Evaluation(split, mean[np.searchsorted(every, split.row_ids)])
+        rule: Evaluation(split, mean[np.searchsorted(every, split.row_ids)])
         for rule, split in by_rule.items()
     }
     main = others.pop(next(iter(by_rule)))

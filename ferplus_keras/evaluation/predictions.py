@@ -122,7 +122,7 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
     splits = arguments.splits or [name for name in there if name != "train"] or there
     by_split = {name: evaluation.split_by_rule(source, name, rule) for name in splits}
     for name, by_rule in by_split.items():
-        lacking = {of: np.setdiff1d(s.row_ids, rows) if s else () for of, s in by_rule.items()}
+        lacking = {of: np.setdiff1d(s.row_ids, rows) for of, s in by_rule.items()}
         _refuse(path, f"lacks rows that {rule} keeps of {name}:", lacking.pop(rule))
         if unscored := {of: len(by_rule.pop(of)[0]) for of, lost in lacking.items() if len(lost)}:
             counts = (f"{of} {len(lacking[of]):,} of {kept:,}" for of, kept in unscored.items())

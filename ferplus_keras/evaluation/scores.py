@@ -26,8 +26,8 @@ class Evaluation:
     split: Split  # the rows that the main label rule keeps
     probabilities: np.ndarray  # (n, C) float32, of the ensemble where there are several members
     votes: np.ndarray | None = None  # (n, C) int, for each class; None where nobody voted on these
-    rules: Mapping[str, Evaluation | None] = field(default_factory=dict)
-    """Other label rule -> the same classifier on its rows; None where it keeps none."""
+    rules: Mapping[str, Evaluation] = field(default_factory=dict)
+    """Other label rule -> the same classifier on its rows."""
     members: Sequence[np.ndarray] = ()  # (n, C) float32 probabilities of each member
 
     @cached_property
@@ -65,10 +65,7 @@ class Evaluation:
         found = score(self.labels, self.probabilities, self.split.class_names)
         if self.split.leaked is not None:
             found["leak_free"] = self.summary(~self.split.leaked)
-        found["label_rules"] = {
-            rule: of_rule.summary() if of_rule else self.summary(slice(0))
-            for rule, of_rule in self.rules.items()
-        }
+        found["label_rules"] = {rule: of_rule.summary() for rule, of_rule in self.rules.items()}
         found["calibration"] = {"reliability": reliability(self.labels, self.probabilities)}
         if temperature is not None:
             scaled = at_temperature(self.probabilities, temperature)
