@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +41,6 @@ from ferplus_keras.run import (
     find_checkpoint,
     require_place,
 )
-
-if TYPE_CHECKING:
-    from ferplus_keras.evaluation.predictions import Predictions
 
 
 def evaluate(
@@ -180,7 +177,14 @@ def evaluate_files(config: EvaluateConfig) -> dict[str, Any]:
         name: evaluate_split(source, name, by_rule, ask, config.average)
         for name, by_rule in splits.items()
     }
-    report = make_report(protocol, members, evaluations)
+    report = make_report(
+        protocol,
+        [member.describe() for member in members],
+        evaluations,
+        backend=" + ".join(dict.fromkeys(map(_backend, members))),
+        seconds=sum(member.seconds for member in members),
+        trial=_trial(paths),
+    )
     write_evaluation(report, evaluations, folder, started)
     return report
 
@@ -326,43 +330,47 @@ def evaluate_split(
 
 def make_report(
     protocol: dict[str, Any],
-    members: Sequence[Classifier | Predictions],
+    members: Sequence[dict[str, Any]],
     evaluations: dict[str, Evaluation],
+    backend: str,
+    seconds: float = 0.0,
+    trial: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return report.json, without what is known only once the files are written."""
+    """Return report.json, without what is known only once the files are written.
+
+    `members` are what `Classifier.describe` returns of each, `seconds` what their networks took.
+    """
     temperature = None
     if found := evaluations.get("validation"):
         temperature = fit_temperature(found.labels, found.probabilities)
-    described = [member.describe() for member in members]
     report = {
         "splits": {name: found.scores(temperature) for name, found in evaluations.items()},
-        **described[0],
-        "model": " + ".join(of["model"] for of in described),
+        **members[0],
+        "model": " + ".join(of["model"] for of in members),
         **protocol,
         "temperature": temperature,
-        "backend": " + ".join(dict.fromkeys(map(_backend, members))),
+        "backend": backend,
         "versions": versions(),
-        "seconds": {"network": sum(member.seconds for member in members)},
+        "seconds": {"network": seconds},
     }
-    if trial := _trial(members):
+    if trial:
         report["trial"] = trial
     if len(members) > 1:
-        for index, of in enumerate(described):
-            of["splits"] = {
+        report["members"] = []
+        for index, of in enumerate(members):
+            splits = {
                 name: Evaluation(found.split, found.members[index]).summary()
                 for name, found in evaluations.items()
             }
-        report["members"] = described
+            report["members"].append(of | {"splits": splits})
     return report
 
 
-def _trial(members: Sequence[Classifier | Predictions]) -> dict[str, Any]:
-    """Return the settings that make a run a trial, where any member's run has them."""
+def _trial(paths: Sequence[Path]) -> dict[str, Any]:
+    """Return the settings that make a run a trial, where any checkpoint's run has them."""
     trial: dict[str, Any] = {}
-    for member in members:
-        if not isinstance(member, Classifier):
-            continue  # what lies beside predictions need not be their model's
-        settings = Run(member.path.parent).known_settings()  # a bare file has none
+    for path in paths:
+        settings = Run(path.parent).known_settings()  # a bare file has none
         for name in ("limit_train", "limit_validation"):
             if isinstance(limit := settings.get(name), int):
                 trial[name] = min(limit, trial.get(name, limit))
@@ -374,7 +382,7 @@ def _trial(members: Sequence[Classifier | Predictions]) -> dict[str, Any]:
     return trial
 
 
-def _backend(member: Classifier | Predictions) -> str:
+def _backend(member: Classifier) -> str:
     if member.network:
-        return sys.modules["keras"].backend.backend()
+        return keras.backend.backend()
     return member.path.suffix.removeprefix(".") or "saved_model"

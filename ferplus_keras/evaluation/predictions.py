@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -52,29 +52,6 @@ NOT_KNOWN = (
 )
 
 
-@dataclass(eq=False)
-class Predictions:
-    """A file of probabilities, (n, C) float32 `values`, of `rows` of a data set, ascending."""
-
-    path: Path
-    rows: np.ndarray
-    values: np.ndarray
-    network: None = None
-    seconds: float = 0.0
-
-    def describe(self) -> dict[str, Any]:
-        """Return what a report says of the model; most of it is not known."""
-        return dict.fromkeys(("image_size", "epoch", "trained_with")) | {
-            "checkpoint": str(self.path),
-            "checkpoint_sha256": sha256(self.path),
-            "model": self.path.stem,
-        }
-
-    def answers(self, rows: np.ndarray, name: str) -> list[np.ndarray]:
-        """Return the probabilities of some of the rows, as the only member of an ensemble."""
-        return [self.values[np.searchsorted(self.rows, rows)]]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of `evaluate`."""
     add = parser.add_argument
@@ -117,7 +94,6 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
         source = replace(source, class_map=classes)
     values = _values(table, columns, source, path, not_known)
     rows, lines = _rows(table, source, rule, arguments.splits, path, not_known)
-    found = Predictions(path, rows, values[lines])
     there = [name for name in SPLITS if (source.rows.splits[rows] == name).any()]
     splits = arguments.splits or [name for name in there if name != "train"] or there
     by_split = {name: evaluation.split_by_rule(source, name, rule) for name in splits}
@@ -128,12 +104,19 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
             counts = (f"{of} {len(lacking[of]):,} of {kept:,}" for of, kept in unscored.items())
             not_known.append(f"{name} under rules that need further rows: {', '.join(counts)}")
     require_writable(folder, "--output_dir")
+
+    def ask(some: np.ndarray, name: str) -> list[np.ndarray]:
+        return [values[lines[np.searchsorted(rows, some)]]]
+
     evaluations = {
-        name: evaluation.evaluate_split(source, name, by_rule, found.answers)
+        name: evaluation.evaluate_split(source, name, by_rule, ask)
         for name, by_rule in by_split.items()
     }
     protocol = evaluation.protocol_of(source, rule, arguments.class_map)
-    report = evaluation.make_report(protocol, [found], evaluations)
+    model = dict.fromkeys(("image_size", "epoch", "trained_with"))  # they are not known
+    model |= {"checkpoint": str(path), "checkpoint_sha256": sha256(path), "model": path.stem}
+    backend = path.suffix.removeprefix(".")
+    report = evaluation.make_report(protocol, [model], evaluations, backend)
     report["not_known"] = not_known
     evaluation.write_evaluation(report, evaluations, folder, started)
 
