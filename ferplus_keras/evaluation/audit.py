@@ -132,19 +132,9 @@ def find(
 ) -> dict[str, Any]:
     """Return the numbers of the audit, ready for JSON.
 
-    Args:
-        table: what `examine` returned of the same `class_names` and `votes`.
-        label_rule: name of the rule that it was labelled by.
-
-    Returns:
-        {"label_rule", "rows", "kept", "distinct_images", "constant_images", "constant_rows",
-        "splits": {split: {"rows", "kept", "classes", "leaked"}}, "duplicates": as
-        `find_duplicates`, "shared": as `find_shared`}. Where there are votes, also
-        {"entropy": {"edges", "rows"}, "ambiguous": [{"row", "votes"}]} and for each split
-        {"mean_votes", "unanimous", "mean_agreement", "pair_agreement", "mean_entropy"}. Where there
-        are FER2013's labels, also {"disagreement": {"rows", "share", "table"}} and for each split
-        {"fer2013_classes"}. The table counts FER2013's label (rows) against the rule's (columns),
-        both in the order of the classes.
+    `table` is what `examine` returned of the same `class_names` and `votes` under `label_rule`.
+    Some numbers are there only where there are votes, or FER2013's labels: `disagreement.table`
+    counts these (rows) against the rule's (columns), both in the order of the classes.
     """
 
     def count(names: pandas.Series) -> dict[str, int]:

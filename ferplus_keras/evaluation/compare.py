@@ -53,9 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Write compare.json and compare.png, and print the tables.
 
-    Raises:
-        UsageError: fewer than two runs, or the same one twice.
-        InputError: a run cannot be read, or runs cannot be compared with each other.
+    Raises UsageError and InputError, as `read_reports` and `compare_reports` do.
     """
     found = compare_reports(read_reports(arguments.runs, arguments.split), arguments.split)
     folder = arguments.output_dir
@@ -113,10 +111,8 @@ def read_reports(paths: Sequence[Path], split: str) -> list[Report]:
 def common_rows(first: Report, second: Report) -> pandas.DataFrame:
     """Return the faces of both, with the other columns twice: label_1, label_2 and so on.
 
-    Rows of fer2013.csv are matched by their number, own pictures by path and pixels.
-
-    Raises:
-        InputError: the two were evaluated on different files.
+    Rows of fer2013.csv are matched by their number, own pictures by path and pixels. Raises
+    InputError where the two were evaluated on different files.
     """
     both = first.rows.columns.intersection(second.rows.columns)
     keys = [name for name in ("path", "pixels") if name in both] or ["row"]
@@ -190,13 +186,10 @@ def compare_reports(reports: Sequence[Report], split: str) -> dict[str, Any]:
     """Compare every report, two or more of one split with the same classes, with the first.
 
     Returns:
-        JSON-ready: split, class_names, runs (name, folder, model, n, accuracy, accuracy_interval,
-        the scores `SHOWN`, per_class_f1 and the protocol), protocol_differences (name -> a value
-        per run, where they differ) and pairs, one for every run but the first: rows that both have
-        (n) with the same label, rows that both have with another label (relabelled, left out),
-        rows of one alone, and on these n rows both accuracies, their difference (second minus
-        first) with its interval, the rows that one alone gets right, and p of McNemar's exact test
-        as it is and after Holm.
+        JSON-ready. Where protocols differ, `protocol_differences` has name -> a value per run. Of
+        `pairs` there is one for every run but the first: all its scores are on the n rows that both
+        have with the same label (those with another are `relabelled`), differences are second minus
+        first, and p is that of McNemar's exact test, as it is and after Holm.
 
     Raises:
         InputError: two reports are of different data, or have no rows in common.
