@@ -28,13 +28,33 @@ class Hdf5(Format):
 
     @staticmethod
     def open(path: Path, model_name: str | None = None, image_size: int | None = None) -> Opened:
-        """Build `model_name`, or the network that has the file's layers, with its weights."""
-        load_keras()
-        from ferplus_keras.models.layers import PREPROCESSING
+        """Rebuild the network with the classes, activation and dropout rate that the file records.
 
-        model, name = load_full_model(path, model_name, image_size)
-        size = model.get_layer(PREPROCESSING).image_size
-        info = CheckpointInfo(name, size, (), "unknown", "unknown", "majority")
+        Args:
+            path: the file.
+            model_name: the network; None means the one that `recognise` finds.
+            image_size: side in pixels to which faces are resized; None takes what the file records.
+
+        Raises:
+            InputError: the file is missing, damaged, of another kind or of another network.
+            UsageError: unknown model name, or an image size the network cannot take.
+        """
+        load_keras()
+        from ferplus_keras.models.bounds import require_bounded
+        from ferplus_keras.models.hdf5 import open_hdf5, read_settings, stored_numbers
+        from ferplus_keras.models.layers import HEAD
+        from ferplus_keras.models.weights import load_weights
+
+        spec = MODELS[model_name or recognise(path)]
+        settings = read_settings(path, HEAD)
+        settings["image_size"] = size = image_size or settings["image_size"]
+        build = partial(build_model, spec.name, weights="none", **settings)
+        with open_hdf5(path) as file:
+            require_bounded(build, max(stored_numbers(file), _ORDINARY), path)
+        model = build()
+        if not load_weights(model, path, spec).head:
+            raise InputError(f"'{HEAD}' in {path} does not fit {spec.name} at image size {size}")
+        info = CheckpointInfo(spec.name, size, (), "unknown", "unknown", "majority")
         return Opened(info, predictor(model), model)
 
 
@@ -78,42 +98,6 @@ def _jitted(model: keras.Model) -> Predict:
         return forward(weights, [each.value for each in model.non_trainable_variables], faces)
 
     return predict
-
-
-def load_full_model(
-    path: Path, model_name: str | None = None, image_size: int | None = None
-) -> tuple[keras.Model, str]:
-    """Rebuild a network from a whole model that the older project saved as .hdf5.
-
-    It has the number of classes, activation and dropout rate that the file records.
-
-    Args:
-        path: the file.
-        model_name: the network; None means the one that `recognise` finds.
-        image_size: side in pixels to which faces are resized; None takes what the file records.
-
-    Returns:
-        The model, from (b, 48, 48) uint8 to (b, C) float32 probabilities, and its name in `MODELS`.
-
-    Raises:
-        InputError: the file is missing, damaged, of another kind or of another network.
-        UsageError: unknown model name, or an image size the network cannot take.
-    """
-    from ferplus_keras.models.bounds import require_bounded
-    from ferplus_keras.models.hdf5 import open_hdf5, read_settings, stored_numbers
-    from ferplus_keras.models.layers import HEAD
-    from ferplus_keras.models.weights import load_weights
-
-    spec = MODELS[model_name or recognise(path)]
-    settings = read_settings(path, HEAD)
-    settings["image_size"] = size = image_size or settings["image_size"]
-    build = partial(build_model, spec.name, weights="none", **settings)
-    with open_hdf5(path) as file:
-        require_bounded(build, max(stored_numbers(file), _ORDINARY), path)
-    model = build()
-    if not load_weights(model, path, spec).head:
-        raise InputError(f"'{HEAD}' in {path} does not fit {spec.name} at image size {size}")
-    return model, spec.name
 
 
 def recognise(path: Path) -> str:

@@ -10,7 +10,7 @@ import pytest
 from keras.src.applications.resnet import WEIGHTS_HASHES
 
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.formats.keras import load_full_model
+from ferplus_keras.formats.keras import Hdf5
 from ferplus_keras.models import published as published_module
 from ferplus_keras.models.checkpoint import load_checkpoint
 from ferplus_keras.models.published import find_weights
@@ -345,7 +345,7 @@ def test_a_model_with_an_impossible_graph_is_refused(spec, source, tmp_path, set
             layer["config"] |= {key: settings[key] for key in known}
         file.attrs["model_config"] = json.dumps(graph)
     with pytest.raises(InputError) as caught:
-        load_full_model(path)
+        Hdf5.open(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
 
@@ -363,7 +363,7 @@ def test_a_model_larger_than_its_file_is_not_built(spec, source, tmp_path):
     write_keras2_model(path, source, image_size=60)
     said = "describes layers of 40,0.* weights, and holds 150,000,000 numbers"
     with pytest.raises(InputError, match=said):
-        load_full_model(path, "VGG16", image_size=100_000)
+        Hdf5.open(path, "VGG16", image_size=100_000)
 
 
 def test_no_such_file(model, spec, tmp_path):
@@ -373,25 +373,26 @@ def test_no_such_file(model, spec, tmp_path):
 def test_older_projects_model_is_built_again(spec, source, tmp_path):
     path = tmp_path / "model_max_acc.hdf5"
     write_keras2_model(path, source, image_size=60, activation="sigmoid", rate=0.25)
-    model, name = load_full_model(path)
-    assert name == spec.name
+    opened = Hdf5.open(path)
+    model, info = opened.network, opened.info
+    assert (info.model_name, info.image_size) == (spec.name, 60)
     assert model.get_layer("preprocessing").image_size == 60
     assert model.get_layer("dropout_layer").rate == 0.25
     assert model.get_layer("dense").activation is keras.activations.sigmoid
     assert_equal(weights_of(model), source)
     assert model.predict(faces(), verbose=0).shape == (2, 8)
 
-    model, _ = load_full_model(path, name, image_size=72)
+    model = Hdf5.open(path, info.model_name, image_size=72).network
     assert model.get_layer("preprocessing").image_size == 72
     with pytest.raises(InputError, match="not those of --model_name VGG16"):
-        load_full_model(path, "VGG16")
+        Hdf5.open(path, "VGG16")
     with pytest.raises(UsageError, match="unknown model"):
-        load_full_model(path, "VGG61")
+        Hdf5.open(path, "VGG61")
 
 
 def test_weights_alone_are_no_whole_model(source, write):
     with pytest.raises(InputError, match="holds weights only"):
-        load_full_model(write(source))
+        Hdf5.open(write(source))
 
 
 def test_networks_of_the_older_project_differ_in_their_number_of_layers():
@@ -403,7 +404,7 @@ def test_networks_of_the_older_project_differ_in_their_number_of_layers():
 def test_network_that_nobody_knows(source, write):
     path = write(without(source, "conv1"))
     with pytest.raises(InputError, match="3 layers with weights before its head"):
-        load_full_model(path)
+        Hdf5.open(path)
 
 
 class TestFinding:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from ferplus_keras.formats.keras import load_full_model
+from ferplus_keras.formats.keras import Hdf5
 from ferplus_keras.models.freeze import describe_layers
 from ferplus_keras.models.registry import MODELS, build_model
 from ferplus_keras.models.weights import load_weights
@@ -52,9 +52,9 @@ def case(request, oracle):
     """A network of ours as the older project's file makes it, and what was recorded of theirs."""
     name = request.param
     network = NETWORKS[name]
-    model, inferred = load_full_model(oracle / f"{network}.hdf5")
-    assert inferred == name
-    return model, MODELS[name], oracle / network, np.load(oracle / f"{network}.npz")
+    opened = Hdf5.open(oracle / f"{network}.hdf5")
+    assert opened.info.model_name == name
+    return opened.network, MODELS[name], oracle / network, np.load(oracle / f"{network}.npz")
 
 
 def test_whole_model_gives_the_older_projects_probabilities(case):
@@ -104,9 +104,9 @@ def test_layers_are_at_keras_2s_positions(case):
 
 def test_multi_gpu_wrapper_is_taken_apart(oracle):
     recorded = np.load(oracle / "resnet50.npz")
-    model, name = load_full_model(oracle / "resnet50_gpus.hdf5")
-    assert name == "ResNet50"
-    probabilities = model.predict(recorded["faces"], verbose=0)
+    opened = Hdf5.open(oracle / "resnet50_gpus.hdf5")
+    assert opened.info.model_name == "ResNet50"
+    probabilities = opened.network.predict(recorded["faces"], verbose=0)
     np.testing.assert_allclose(probabilities, recorded["full"], rtol=0, atol=TOLERANCE)
 
 
