@@ -1,10 +1,16 @@
 """A network for tests: two convolutions with BatchNormalization, two strides of three."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ferplus_keras.config import TrainConfig
-from ferplus_keras.models.registry import ModelSpec
+from ferplus_keras.emotions import FERPLUS_CLASSES
+from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
+from ferplus_keras.models.registry import ModelSpec, build_model
+
+RULES = {"FERPlus": "majority", "FER": "emotion column", "Folder": "own labels"}
+"""Data set -> the label rule of `save`'s networks."""
 
 
 def backbone(images):
@@ -19,6 +25,21 @@ def backbone(images):
 
 
 SPEC = ModelSpec("Tiny", backbone, "for tests", "grey", mean=(127.5,), weighted_layers=4)
+
+
+def save(
+    path: Path,
+    class_names: Sequence[str] = FERPLUS_CLASSES,
+    dataset: str = "FERPlus",
+    activation: str = "softmax",
+    **info: Any,
+):
+    """Save the network, which `tiny_network` makes known, with its first weights, and return it."""
+    settings = {"weights": "none", "image_size": 48, "activation": activation}
+    model = build_model(SPEC.name, len(class_names), **settings)
+    about = (SPEC.name, 48, tuple(class_names), dataset, RULES[dataset], RULES[dataset])
+    save_checkpoint(model, path, CheckpointInfo(*about, **info))
+    return model
 
 
 def config(data_dir: Path, checkpoints_dir: Path, **settings: Any) -> TrainConfig:

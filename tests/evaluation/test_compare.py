@@ -1,5 +1,4 @@
 import csv
-import dataclasses
 import hashlib
 import json
 import math
@@ -14,7 +13,6 @@ from ferplus_keras.cli import main
 from ferplus_keras.config import EvaluateConfig
 from ferplus_keras.data.dataset import Split
 from ferplus_keras.data.targets import RIGHT_SET
-from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.evaluation.compare import (
     compare_reports,
     difference_interval,
@@ -29,6 +27,7 @@ from ferplus_keras.evaluation.report import write_predictions
 from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
 from ferplus_keras.models.registry import build_model
+from tests import tiny
 
 NAMES = ("calm", "glad", "sad")
 OTHER_PROTOCOL = {"label_rule": "other", "class_map": ["calm=neutral", "glad=happiness"]}
@@ -175,9 +174,7 @@ def test_two_evaluations_of_drawn_data(tiny_network, sample_data, tmp_path, caps
     for name in ("one", "two"):
         path = tmp_path / name / "model_max_acc.keras"
         path.parent.mkdir()
-        model = build_model(tiny_network, 8, weights="none", image_size=48)
-        info = CheckpointInfo(tiny_network, 48, FERPLUS_CLASSES, "FERPlus", "majority", "majority")
-        save_checkpoint(model, path, info)
+        tiny.save(path)
         settings = {"data_dir": str(sample_data), "splits": ("test",)}
         reports.append(evaluate(EvaluateConfig(checkpoint_path=(str(path),), **settings)))
     out = tmp_path / "out"
@@ -192,7 +189,7 @@ def test_two_evaluations_of_drawn_data(tiny_network, sample_data, tmp_path, caps
     first, second = (report["splits"]["test"]["accuracy"] for report in reports)
     assert pair["n"] == reports[0]["splits"]["test"]["n"]
     assert pair["difference"] == pytest.approx(second - first)
-    save_checkpoint(model, path, dataclasses.replace(info, epoch=9))  # as training that goes on
+    tiny.save(path, epoch=9)  # as training that goes on
     code, said = compare(capsys, tmp_path / "one", tmp_path / "two", "--output_dir", out)
     assert code == 1
     assert "two is of another model_max_acc.keras; run test.py again" in said.err

@@ -9,7 +9,6 @@ import zipfile
 from contextlib import nullcontext
 from types import SimpleNamespace
 
-import cv2
 import keras
 import numpy as np
 import pytest
@@ -27,20 +26,19 @@ from ferplus_keras.evaluation import evaluate as evaluation
 from ferplus_keras.evaluation.evaluate import evaluate
 from ferplus_keras.evaluation.scores import Evaluation
 from ferplus_keras.inference.predictor import BUNDLED
-from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from ferplus_keras.models.registry import build_model
+from ferplus_keras.models.checkpoint import load_checkpoint, save_checkpoint
 from ferplus_keras.training.losses import multi_target
 from ferplus_keras.training.prepare import checkpoint_info
 from ferplus_keras.training.settle import read_dataset, resolve
+from tests import tiny
+from tests.data.test_folder import write_faces
 
 
 @pytest.fixture
 def checkpoint(tiny_network, tmp_path):
     keras.utils.set_random_seed(0)
-    model = build_model(tiny_network, 8, weights="none", image_size=48)
     path = tmp_path / "bare.keras"
-    info = CheckpointInfo(tiny_network, 48, FERPLUS_CLASSES, "FERPlus", "majority", "majority")
-    save_checkpoint(model, path, info)
+    tiny.save(path)
     return path
 
 
@@ -75,9 +73,7 @@ def test_a_loaded_checkpoint_is_the_model_that_was_saved(checkpoint, tiny_networ
 def test_the_answers_of_a_sigmoid_are_divided_by_their_sums(
     config, checkpoint, tiny_network, sample_data
 ):
-    model = build_model(tiny_network, 8, weights="none", image_size=48, activation="sigmoid")
-    info = CheckpointInfo(tiny_network, 48, FERPLUS_CLASSES, "FERPlus", "majority", "majority")
-    save_checkpoint(model, checkpoint, info)
+    model = tiny.save(checkpoint, activation="sigmoid")
     found = evaluate(config)["splits"]["test"]
     split = load_split(sample_data, "test")
     answers = model.predict(split.images, verbose=0)
@@ -112,40 +108,30 @@ def test_classes_that_clash_are_refused(config):
 
 
 def test_own_labels_of_fer2013_are_named_in_the_report(config, checkpoint, tiny_network):
-    model = build_model(tiny_network, 7, weights="none", image_size=48)
-    info = CheckpointInfo(
-        tiny_network, 48, FER2013_CLASSES, "FER", "emotion column", "emotion column"
-    )
-    save_checkpoint(model, checkpoint, info)
+    tiny.save(checkpoint, FER2013_CLASSES, "FER")
     for rule in (None, "majority"):  # a rule does not apply there
         report = evaluate(dataclasses.replace(config, label_rule=rule))
         assert report["label_rule"] == "emotion column"
         assert report["splits"]["test"]["n"] == 40  # no row dropped
 
 
-def save_with_classes(tiny_network, path, class_names, dataset_name="FERPlus"):
-    model = build_model(tiny_network, len(class_names), weights="none", image_size=48)
-    rule = "majority" if dataset_name == "FERPlus" else "emotion column"
-    info = CheckpointInfo(tiny_network, 48, class_names, dataset_name, rule, rule)
-    save_checkpoint(model, path, info)
-    return model
+def read_rows(folder):
+    with (folder / "predictions.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 def probabilities_of(folder):
-    with (folder / "predictions.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    rows = [row for row in read_rows(folder) if row["split"] == "test"]
     return np.array([[float(row[name]) for name in FERPLUS_CLASSES] for row in rows])
 
 
-def test_classes_in_another_order_are_put_in_order(config, checkpoint, tiny_network):
+def test_classes_in_another_order_are_put_in_order(config, checkpoint):
     evaluate(config)
     expected = probabilities_of(checkpoint.parent)
-    model, _ = load_checkpoint(checkpoint)
+    model, info = load_checkpoint(checkpoint)
     dense = model.get_layer("dense")
     dense.set_weights([values[..., ::-1] for values in dense.get_weights()])
-    info = CheckpointInfo(
-        tiny_network, 48, FERPLUS_CLASSES[::-1], "FERPlus", "majority", "majority"
-    )
+    info = dataclasses.replace(info, class_names=FERPLUS_CLASSES[::-1])
     save_checkpoint(model, checkpoint, info)
     report = evaluate(config)
     assert report["class_names"] == list(FERPLUS_CLASSES)
@@ -153,7 +139,7 @@ def test_classes_in_another_order_are_put_in_order(config, checkpoint, tiny_netw
 
 
 def test_other_classes_are_refused(config, checkpoint, tiny_network):
-    save_with_classes(tiny_network, checkpoint, (*FERPLUS_CLASSES[:7], "boredom"))
+    tiny.save(checkpoint, (*FERPLUS_CLASSES[:7], "boredom"))
     with pytest.raises(InputError, match="boredom"):
         evaluate(config)
 
@@ -161,7 +147,7 @@ def test_other_classes_are_refused(config, checkpoint, tiny_network):
 def test_an_ensemble_is_the_mean_of_its_members(config, checkpoint, tiny_network, tmp_path):
     second = tmp_path / "second" / "other.keras"
     second.parent.mkdir()
-    save_with_classes(tiny_network, second, FERPLUS_CLASSES)
+    tiny.save(second)
     alone = []
     for path in (checkpoint, second):
         evaluate(dataclasses.replace(config, checkpoint_path=str(path)))
@@ -198,51 +184,33 @@ def test_other_rules_leaks_annotators_and_temperature_stand_in_the_report(config
 
 def test_merged_classes_come_from_the_checkpoint(config, checkpoint, tiny_network):
     class_map = ("good=happiness+surprise", "bad=anger+sadness+fear")
-    model = build_model(tiny_network, 2, weights="none", image_size=48)
-    info = CheckpointInfo(
-        tiny_network, 48, ("good", "bad"), "FERPlus", "majority", "majority", class_map=class_map
-    )
-    save_checkpoint(model, checkpoint, info)
+    tiny.save(checkpoint, ("good", "bad"), class_map=class_map)
     report = evaluate(config)
     assert report["class_names"] == ["good", "bad"]
     assert report["class_map"] == list(class_map)
 
 
 def test_own_pictures_are_judged_by_the_classes_of_the_checkpoint(tiny_network, tmp_path):
-    rng = np.random.default_rng(0)
-    for split in ("train", "validation", "test"):
-        for name in ("cat", "dog") if split != "test" else ("dog",):
-            folder = tmp_path / "own" / split / name
-            folder.mkdir(parents=True)
-            for number in range(3):
-                picture = rng.integers(0, 256, (50, 60), dtype=np.uint8)
-                cv2.imwrite(str(folder / f"{number}.png"), picture)
+    both = {f"{split}/{name}": 3 for split in ("train", "validation") for name in ("cat", "dog")}
+    written = write_faces(tmp_path / "own", both | {"test/dog": 3})
     checkpoint = tmp_path / "own.keras"
-    model = build_model(tiny_network, 2, weights="none", image_size=48)
-    info = CheckpointInfo(tiny_network, 48, ("cat", "dog"), "Folder", "own labels", "own labels")
-    save_checkpoint(model, checkpoint, info)
+    tiny.save(checkpoint, ("cat", "dog"), "Folder")
     report = evaluate(
         EvaluateConfig(checkpoint_path=str(checkpoint), data_dir=str(tmp_path / "own"))
     )
     assert report["splits"]["test"]["per_class"]["cat"]["recall"] is None
-    with (tmp_path / "predictions.csv").open() as file:
-        assert {row["path"] for row in csv.DictReader(file)} >= {"test/dog/0.png"}
+    assert {row["path"] for row in read_rows(tmp_path)} >= {p for p in written if "test" in p}
 
 
 def test_a_checkpoint_brings_the_groups_that_divided_its_pictures(tiny_network, tmp_path):
-    rng = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (tmp_path / "own" / name).mkdir(parents=True)
-        for number in range(60):
-            picture = rng.integers(0, 256, (48, 48), dtype=np.uint8)
-            cv2.imwrite(str(tmp_path / "own" / name / f"S{number % 6}_{number}.png"), picture)
-    own = ("cat", "dog"), "Folder", "own labels", "own labels"
+    written = write_faces(tmp_path / "own", {"cat": 60, "dog": 60})
+    for number, path in enumerate(written):
+        picture = tmp_path / "own" / path
+        picture.rename(picture.with_stem(f"S{number % 6}_{number}"))
     settings = {"dataset_name": "Folder", "data_dir": str(tmp_path / "own"), "group": "S[0-9]"}
     dataset, config = read_dataset(resolve(TrainConfig(**settings)))
     assert checkpoint_info(config, dataset).group == "S[0-9]"
-    info = CheckpointInfo(tiny_network, 48, *own, group="S[0-9]")
-    model = build_model(tiny_network, 2, weights="none", image_size=48)
-    save_checkpoint(model, tmp_path / "own.keras", info)
+    tiny.save(tmp_path / "own.keras", ("cat", "dog"), "Folder", group="S[0-9]")
     config = EvaluateConfig(checkpoint_path=str(tmp_path / "own.keras"), data_dir=config.data_dir)
     evaluate(config)
     found = {row["path"] for row in read_rows(tmp_path) if row["split"] == "test"}
@@ -263,12 +231,7 @@ def test_a_checkpoint_brings_the_groups_that_divided_its_pictures(tiny_network, 
 def test_own_pictures_need_not_show_every_class_of_a_ferplus_model(
     checkpoint, folders, class_map, lacks, tmp_path
 ):
-    rng = np.random.default_rng(0)
-    for name in folders:
-        (tmp_path / "own" / "test" / name).mkdir(parents=True)
-        for number in range(3):
-            picture = rng.integers(0, 256, (48, 48), dtype=np.uint8)
-            cv2.imwrite(str(tmp_path / "own" / "test" / name / f"{number}.png"), picture)
+    write_faces(tmp_path / "own", {f"test/{name}": 3 for name in folders})
     config = EvaluateConfig(
         checkpoint_path=str(checkpoint),
         dataset_name="Folder",
@@ -289,10 +252,9 @@ def test_own_pictures_need_not_show_every_class_of_a_ferplus_model(
     assert classes["happiness"]["support"] == classes["sadness"]["support"] == 3
 
 
-def test_broken_weights_are_named(config, checkpoint, tiny_network):
-    model = build_model(tiny_network, 8, weights="none", image_size=48)
+def test_broken_weights_are_named(config, checkpoint):
+    model, info = load_checkpoint(checkpoint)
     model.get_layer("dense").bias.assign(np.full(8, np.nan))
-    info = CheckpointInfo(tiny_network, 48, FERPLUS_CLASSES, "FERPlus", "majority", "majority")
     save_checkpoint(model, checkpoint, info)
     with pytest.raises(InputError, match="non-finite"):
         evaluate(config)
@@ -319,11 +281,6 @@ def test_what_is_no_checkpoint_is_refused(config, checkpoint, tmp_path):
             evaluate(dataclasses.replace(config, checkpoint_path=str(path)))
     with pytest.raises(UsageError, match="--checkpoint_path"):
         evaluate(dataclasses.replace(config, checkpoint_path=None))
-
-
-def read_rows(folder):
-    with (folder / "predictions.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 def spread_answers(path, faces):

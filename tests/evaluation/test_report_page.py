@@ -12,9 +12,9 @@ from ferplus_keras.emotions import FER2013_CLASSES, FERPLUS_CLASSES
 from ferplus_keras.evaluation import evaluate as evaluation
 from ferplus_keras.evaluation import page as page_of_report
 from ferplus_keras.evaluation.page import ambiguous, confident_errors, write_report_page
-from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
-from ferplus_keras.models.registry import MODELS, build_model
+from ferplus_keras.models.registry import MODELS
 from ferplus_keras.templates import environment
+from tests import tiny
 
 VOID = ("img", "meta", "br")
 HISTORY = "epoch,learning_rate,accuracy,loss,val_accuracy,val_loss\n"
@@ -58,7 +58,7 @@ class Page(HTMLParser):
 def evaluated(tiny_network, sample_data, tmp_path, monkeypatch):
     """Return a function that evaluates new networks and gives report, answers and page."""
 
-    def run(count=1, classes=FERPLUS_CLASSES, dataset="FERPlus", rule="majority", **settings):
+    def run(count=1, classes=FERPLUS_CLASSES, dataset="FERPlus", **settings):
         kept = []
         monkeypatch.setattr(
             evaluation,
@@ -69,10 +69,7 @@ def evaluated(tiny_network, sample_data, tmp_path, monkeypatch):
         for index in range(count):
             path = tmp_path / f"run{index}" / "model_max_acc.keras"
             path.parent.mkdir()
-            model = build_model(tiny_network, len(classes), weights="none", image_size=48)
-            save_checkpoint(
-                model, path, CheckpointInfo(tiny_network, 48, classes, dataset, rule, rule)
-            )
+            tiny.save(path, classes, dataset)
             paths.append(str(path))
         history = "1,0.1,0.3,2.0,0.25,1.9\n2,0.1,0.5,1.5,0.4,nan\n"
         (tmp_path / "run0" / "training.csv").write_text(HISTORY + history)
@@ -146,9 +143,7 @@ def test_page_of_an_ensemble(evaluated, tmp_path):
 
 
 def test_data_without_votes_and_scores_that_are_not_defined(evaluated, tmp_path):
-    report, evaluations, page = evaluated(
-        classes=FER2013_CLASSES, dataset="FER", rule="emotion column", splits=("test",)
-    )
+    report, evaluations, page = evaluated(classes=FER2013_CLASSES, dataset="FER", splits=("test",))
     check(page)
     assert "annotators" not in page.sections
     assert "ambiguous-faces" not in page.sections
@@ -243,9 +238,7 @@ def test_no_curves_without_epochs(evaluated, tmp_path, text, fault):
 
 
 def test_rows_that_say_nothing_new_are_left_out(evaluated, capsys):
-    report, _, page = evaluated(
-        classes=FER2013_CLASSES, dataset="FER", rule="emotion column", splits=("test",)
-    )
+    report, _, page = evaluated(classes=FER2013_CLASSES, dataset="FER", splits=("test",))
     assert report["splits"]["test"]["leak_free"]["n"] == report["splits"]["test"]["n"]
     assert "label-rules" not in page.sections
     assert "without leaks" not in (page.text + capsys.readouterr().out).lower()

@@ -11,11 +11,11 @@ from ferplus_keras.classifier import Classifier
 from ferplus_keras.data.dataset import load_split
 from ferplus_keras.emotions import FERPLUS_CLASSES
 from ferplus_keras.errors import InputError, UsageError
-from ferplus_keras.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from ferplus_keras.models.registry import build_model
+from ferplus_keras.models.checkpoint import load_checkpoint
 from ferplus_keras.training import callbacks, prepare
 from ferplus_keras.training.distillation import describe_teachers, distil
 from ferplus_keras.training.train import train
+from tests import tiny
 
 
 @pytest.fixture
@@ -24,11 +24,7 @@ def teacher(tiny_network, tmp_path):
 
     def save(name="teacher", classes=FERPLUS_CLASSES, activation="softmax"):
         path = tmp_path / f"{name}.keras"
-        model = build_model(
-            tiny_network, len(classes), weights="none", image_size=48, activation=activation
-        )
-        info = CheckpointInfo(tiny_network, 48, tuple(classes), "FERPlus", "majority", "majority")
-        save_checkpoint(model, path, info)
+        tiny.save(path, classes, activation=activation)
         return str(path)
 
     return save
