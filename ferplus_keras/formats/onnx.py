@@ -6,6 +6,7 @@ import os
 import platform
 import tempfile
 import warnings
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,19 +43,16 @@ class Onnx(Format):
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not _sums_int8_exactly():
             options.add_session_config_entry("session.disable_quant_qdq", "1")
-        sessions: dict[int, onnxruntime.InferenceSession] = {}
 
-        def session() -> onnxruntime.InferenceSession:
-            # A parent's session is kept: ending it would wait for threads that are not here.
-            if os.getpid() not in sessions:
-                sessions[os.getpid()] = onnxruntime.InferenceSession(
-                    path.read_bytes(), options, providers=["CPUExecutionProvider"]
-                )
-            return sessions[os.getpid()]
+        @cache  # a parent's session is kept: ending it would wait for threads that are not here
+        def session(process: int) -> onnxruntime.InferenceSession:
+            providers = ["CPUExecutionProvider"]
+            return onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers)
 
-        info = info_from_json(session().get_modelmeta().custom_metadata_map.get(KEY), path)
-        name = session().get_inputs()[0].name
-        return Opened(info, lambda faces: session().run(None, {name: faces})[0])
+        opened = session(os.getpid())
+        info = info_from_json(opened.get_modelmeta().custom_metadata_map.get(KEY), path)
+        name = opened.get_inputs()[0].name
+        return Opened(info, lambda faces: session(os.getpid()).run(None, {name: faces})[0])
 
     @staticmethod
     def write(model, info, path, precision, faces) -> None:
