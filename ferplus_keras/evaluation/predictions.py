@@ -93,12 +93,12 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
             classes = {name: classes.get(name, ()) for name in names}
         source = replace(source, class_map=classes)
     values = _values(table, columns, source, path, not_known)
-    rows, lines = _rows(table, source, rule, arguments.splits, path, not_known)
-    there = [name for name in SPLITS if (source.rows.splits[rows] == name).any()]
+    lines = _lines(table, source, rule, arguments.splits, path, not_known)
+    there = [name for name in SPLITS if (source.rows.splits[lines >= 0] == name).any()]
     splits = arguments.splits or [name for name in there if name != "train"] or there
     by_split = {name: evaluation.split_by_rule(source, name, rule) for name in splits}
     for name, by_rule in by_split.items():
-        lacking = {of: np.setdiff1d(s.row_ids, rows) for of, s in by_rule.items()}
+        lacking = {of: s.row_ids[lines[s.row_ids] < 0] for of, s in by_rule.items()}
         _refuse(path, f"lacks rows that {rule} keeps of {name}:", lacking.pop(rule))
         if unscored := {of: len(by_rule.pop(of)[0]) for of, lost in lacking.items() if len(lost)}:
             counts = (f"{of} {len(lacking[of]):,} of {kept:,}" for of, kept in unscored.items())
@@ -106,7 +106,7 @@ def evaluate_predictions(arguments: argparse.Namespace) -> None:
     require_writable(folder, "--output_dir")
 
     def ask(some: np.ndarray, name: str) -> list[np.ndarray]:
-        return [values[lines[np.searchsorted(rows, some)]]]
+        return [values[lines[some]]]
 
     evaluations = {
         name: evaluation.evaluate_split(source, name, by_rule, ask)
@@ -146,7 +146,7 @@ def _class_columns(
         return columns
     count = len(numbered)
     names = [name for name in ORDERS[order or "ferplus"] if count == 8 or name != "contempt"]
-    if count not in (7, 8) or len(names) != count or not (order or count == 8):
+    if len(names) != count or not (order or count == 8):
         raise UsageError(
             f"{path} has {count} columns without names: expected eight in FER+'s order, or seven "
             f"and --classes {' or '.join(ORDERS)}; or a table with names"
@@ -184,21 +184,22 @@ def _values(
     return as_probabilities(values, (len(table), len(names)), len(others))
 
 
-def _rows(
+def _lines(
     table: pandas.DataFrame,
     source: Source,
     rule: str,
     splits: list[str] | None,
     path: Path,
     notes: list[str],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows of the data set, ascending, and which line is about each, both (n,) int64.
+) -> np.ndarray:
+    """Return which line is about each row of the data set, (n,) int64; -1 where none is.
 
     A line says so by the row's number or the image; else the lines are in the order of the rows.
     FER+ has image names that two rows with the same pixels share: one line is about both.
     """
     spelt = {str(name).casefold().replace("_", "").replace(" ", ""): name for name in table}
     known, splits_of = source.rows.paths, source.rows.splits
+    found = np.full(len(splits_of), -1)
     names = ("imagename", "image", "path", *(() if "row" in spelt else ("filename", "file")))
     named = [spelt[name] for name in names if name in spelt]
     # A row of own pictures is a place in a list that changes with them.
@@ -234,8 +235,8 @@ def _rows(
                 f"{' and '.join(splits)} that {rule} keeps of {source.label_set.name}, or all "
                 f"{len(every):,}; or a column `row`"
             )
-        rows = kept if len(table) == len(kept) else every
-        return np.sort(rows), np.argsort(rows)
+        found[kept if len(table) == len(kept) else every] = np.arange(len(table))
+        return found
     table = table[table[column] != ""]  # FER+ has images without a name, of which no rule keeps one
     if table.empty:
         raise InputError(f"{path}: expected the name of a picture in column {column}, found none")
@@ -248,9 +249,9 @@ def _rows(
     _refuse(path, "names what `labels --output` does not:", [n for n in lines if n not in rows_of])
     counts = Counter(lines)
     _refuse(path, "repeats", [n for n, times in counts.items() if times > len(rows_of[n])])
-    pairs = [(row, place) for place, line in enumerate(lines) for row in rows_of[line]]
-    rows, first = np.unique([row for row, _ in pairs], return_index=True)
-    return rows, table.index.to_numpy()[[place for _, place in pairs]][first]
+    for line, place in zip(lines[::-1], table.index[::-1], strict=True):  # of several, the first
+        found[rows_of[line]] = place
+    return found
 
 
 def _known_end(name: str, known: Collection[str]) -> str:
