@@ -324,7 +324,7 @@ def evaluate_split(
         main,
         votes=source.votes(main.split.row_ids),
         rules=others,
-        members=[answer[rows] for answer in answers],
+        members=[Evaluation(main.split, answer[rows]) for answer in answers],
     )
 
 
@@ -358,10 +358,7 @@ def make_report(
     if len(members) > 1:
         report["members"] = []
         for index, of in enumerate(members):
-            splits = {
-                name: Evaluation(found.split, found.members[index]).summary()
-                for name, found in evaluations.items()
-            }
+            splits = {name: found.members[index].summary() for name, found in evaluations.items()}
             report["members"].append(of | {"splits": splits})
     return report
 

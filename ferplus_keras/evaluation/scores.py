@@ -28,7 +28,7 @@ class Evaluation:
     votes: np.ndarray | None = None  # (n, C) int, for each class; None where nobody voted on these
     rules: Mapping[str, Evaluation] = field(default_factory=dict)
     """Other label rule -> the same classifier on its rows."""
-    members: Sequence[np.ndarray] = ()  # (n, C) float32 probabilities of each member
+    members: Sequence[Evaluation] = ()  # each member alone on the same rows
 
     @cached_property
     def labels(self) -> np.ndarray:
