@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -44,9 +43,8 @@ def audit(arguments: argparse.Namespace) -> None:
     places = (arguments.data_dir, arguments.dataset_name, arguments.cache_dir)
     source = open_source(*places, **reading)
     rule = source.label_set.rule(arguments.label_rule)
-    votes = source.rows.opinions if source.label_set.uses_votes else None
     fer, title = None, source.label_set.name
-    if votes is not None and source.rows.paths is None:  # not from Microsoft's pictures
+    if source.label_set.uses_votes and source.rows.paths is None:  # not Microsoft's pictures
         fer2013 = open_source(arguments.data_dir, "FER", arguments.cache_dir).rows
         fer = np.take(fer2013.class_names, fer2013.opinions.argmax(axis=1))
         title = "FER2013 and FER+"
@@ -54,10 +52,10 @@ def audit(arguments: argparse.Namespace) -> None:
     if source.rows.paths is not None:
         # As objects: pandas' strings must be UTF-8, file names need not be.
         table["path"] = pandas.Series(map(cell, source.rows.paths), dtype=object)
-    findings = find(table, rule.name, source.class_names, votes)
+    findings = find(table, source, rule.name)
     write_lists(table, folder)
     write_json(findings, folder / "audit.json")
-    write_audit_page(findings, table, source.rows.images, votes, folder / "audit.html", title)
+    write_audit_page(findings, table, source, folder / "audit.html", title)
     print(format_findings(findings))
     print(f"\naudit.html, audit.json, rows.csv and lists for --exclude are in {folder}")
 
@@ -124,22 +122,19 @@ def write_lists(table: pandas.DataFrame, folder: Path) -> None:
             written[wanted].to_csv(path, index=False, float_format="%.3f", errors="surrogateescape")
 
 
-def find(
-    table: pandas.DataFrame,
-    label_rule: str,
-    class_names: Sequence[str],
-    votes: np.ndarray | None = None,
-) -> dict[str, Any]:
+def find(table: pandas.DataFrame, source: Source, label_rule: str) -> dict[str, Any]:
     """Return the numbers of the audit, ready for JSON.
 
-    `table` is what `examine` returned of the same `class_names` and `votes` under `label_rule`.
-    Some numbers are there only where there are votes, or FER2013's labels: `disagreement.table`
-    counts these (rows) against the rule's (columns), both in the order of the classes.
+    `table` is what `examine` returned of `source` and the rule of that name. Some numbers are there
+    only where there are votes, or FER2013's labels: `disagreement.table` counts these (rows)
+    against the rule's (columns), both in the order of the classes.
     """
 
     def count(names: pandas.Series) -> dict[str, int]:
-        return names.value_counts().reindex(list(class_names), fill_value=0).to_dict()
+        return names.value_counts().reindex(class_names, fill_value=0).to_dict()
 
+    class_names = list(source.class_names)
+    votes = source.rows.opinions if source.label_set.uses_votes else None
     kept = table[table["label"] != ""]
     compared = (table["fer2013_label"] != "").any()
     splits = {}
@@ -181,7 +176,7 @@ def find(
         found["ambiguous"] = [{"row": row, "votes": votes[row].tolist()} for row in ambiguous]
     if compared:
         crossed = pandas.crosstab(kept["fer2013_label"], kept["label"])
-        crossed = crossed.reindex(list(class_names), columns=list(class_names), fill_value=0)
+        crossed = crossed.reindex(class_names, columns=class_names, fill_value=0)
         differ = int((kept["fer2013_label"] != kept["label"]).sum())
         found["disagreement"] = {
             "rows": differ,
@@ -253,20 +248,14 @@ def format_findings(findings: dict[str, Any]) -> str:
 
 
 def write_audit_page(
-    findings: dict[str, Any],
-    table: pandas.DataFrame,
-    images: np.ndarray,
-    votes: np.ndarray | None,
-    path: Path,
-    title: str,
+    findings: dict[str, Any], table: pandas.DataFrame, source: Source, path: Path, title: str
 ) -> None:
-    """Write audit.html whole, titled `title`, from what `find` and `examine` returned.
-
-    `images` are (n, s, s) or (n, s, s, 3) uint8, `votes` (n, 10) int, or None.
-    """
+    """Write audit.html whole, titled `title`, from what `find` and `examine` returned."""
+    images = source.rows.images
 
     def card(row: int, text: str) -> dict[str, Any]:
-        numbers = () if votes is None else votes[row].tolist()
+        voted = source.label_set.uses_votes
+        numbers = source.rows.opinions[row].tolist() if voted else ()
         bars = [(number / 10, str(number or "")) for number in numbers]
         return {"png": png(images[row]), "text": text, "votes": bars}
 
@@ -276,9 +265,8 @@ def write_audit_page(
     said = dropped.where(table["label"] == "", "label " + table["label"])
     duplicates, ambiguous = findings["duplicates"], findings.get("ambiguous", ())
     differ = [row for group in duplicates.get("votes_differ", ())[:SHOWN] for row in group]
-    class_names = list(findings["splits"]["train"]["classes"])
     strips = []
-    for name in class_names:
+    for name in source.class_names:
         rows = table[table["label"] == name]
         if len(rows):
             firsts = rows.drop_duplicates("group").index
@@ -294,7 +282,7 @@ def write_audit_page(
         title=title,
         subtitle=f"{findings['rows']:,} rows, labelled by {findings['label_rule']}",
         findings={"entropy": None, "disagreement": None} | findings,
-        class_names=class_names,
+        class_names=source.class_names,
         vote_columns=VOTE_COLUMNS,
         shown=SHOWN,
         strips=strips,

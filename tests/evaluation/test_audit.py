@@ -43,7 +43,7 @@ def small():
     rows = FileRows(votes, splits, images, FERPLUS_CLASSES, {})
     source = Source(DATASETS["FERPlus"], rows, find_class_map(None, FERPLUS_CLASSES))
     table = examine(source, LABEL_RULES["majority"], fer)
-    return images, votes, labels, table
+    return images, votes, labels, source, table
 
 
 def test_groups_are_named_by_their_first_row(small):
@@ -55,8 +55,8 @@ def test_groups_are_named_by_their_first_row(small):
 
 
 def test_numbers_equal_plain_loops(small):
-    _, votes, labels, rows = small
-    found = find(rows, "majority", FERPLUS_CLASSES, votes)
+    _, votes, labels, source, rows = small
+    found = find(rows, source, "majority")
     assert found["distinct_images"] == 36
     assert found["constant_images"] == 2
     assert found["duplicates"]["groups"] == 1  # blank images are no duplicates
@@ -90,8 +90,8 @@ def test_numbers_equal_plain_loops(small):
 
 
 def test_images_shared_by_splits_equal_plain_loops(small):
-    images, votes, _, rows = small
-    shared = find(rows, "majority", FERPLUS_CLASSES, votes)["shared"]
+    images, _, _, source, rows = small
+    shared = find(rows, source, "majority")["shared"]
     pictures = {name: [] for name in SPLITS}
     for image, split in zip(images, rows["split"], strict=True):
         pictures[split].append(image.tobytes())
