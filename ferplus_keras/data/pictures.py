@@ -247,6 +247,5 @@ def _array_as_rgb(image: np.ndarray) -> np.ndarray:
             f"{image.dtype} from {image.min()} to {image.max()}"
         )
     if image.shape[2] == 4:
-        alpha = image[..., 3:].astype(np.float32) / 255
-        image = np.rint(image[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+        return _as_rgb(Image.fromarray(image))
     return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
