@@ -12,7 +12,7 @@ import numpy as np
 
 from ferplus_keras.data.cache import cache_folder
 from ferplus_keras.data.fer2013 import read_fer2013
-from ferplus_keras.data.folder import hash_faces, read_pictures
+from ferplus_keras.data.folder import read_pictures
 from ferplus_keras.data.labels import LABEL_RULES
 from ferplus_keras.data.lists import MICROSOFT, written_by_microsoft
 from ferplus_keras.data.registry import FileRows, data_set
@@ -51,13 +51,9 @@ def ferplus(data_dir: str | Path, cache_dir: str | Path | None) -> FileRows:
     files = [] if (folder / VOTES_FILE).is_file() else written_by_microsoft(folder)
     if files:
         print(f"{folder.name}: {len(files):,} pictures, read as {MICROSOFT}", file=sys.stderr)
-        pictures, _ = read_pictures(folder, files, (FACE_SIZE,) * 2, cache_folder(cache_dir))
-        splits = np.array([file.split for file in files])
-        paths = np.array([file.path for file in files])
+        pictures = read_pictures(folder, files, (FACE_SIZE,) * 2, cache_folder(cache_dir))
         opinions = np.array([file.label.split() for file in files], int)
-        hashes = hash_faces(files, pictures.contents, splits)
-        more = {"paths": paths, "digests": pictures.digests}
-        return FileRows(opinions, splits, pictures.faces, FERPLUS_CLASSES, hashes, **more)
+        return pictures.rows(opinions, np.array([file.split for file in files]), FERPLUS_CLASSES)
     votes = ferplus_votes(data_dir)
     fer = read_fer2013(data_dir, cache_dir)
     names = " and ".join([*fer.hashes, *votes.hashes])

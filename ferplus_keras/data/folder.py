@@ -41,11 +41,32 @@ _FOLDER = 3  # blank pictures that make a blank folder
 class Pictures(NamedTuple):
     """The n pictures that can be read."""
 
+    files: list[FaceFile]
     faces: np.ndarray | cache.FacesOnDisk  # (n, s, s) or (n, s, s, 3) uint8
     digests: np.ndarray  # (n,) uint64 of each as 48x48 grey levels, whatever the shape of the faces
     sides: np.ndarray  # (n, 2) int64, height and width of each picture
     contrast: np.ndarray  # (n,) int64, brightest minus darkest of the 48x48 grey levels
-    contents: np.ndarray  # (n,) str, hash of the pixels of each as they were decoded
+    contents: tuple[str, ...]  # hash of the pixels of each as they were decoded
+    faults: dict[str, str]  # path -> why, of those that cannot be read
+
+    def rows(
+        self, opinions: np.ndarray, splits: np.ndarray, class_names: tuple[str, ...]
+    ) -> FileRows:
+        """Return them as rows of a data set; the hash is of all that was read and of the splits."""
+        sha256 = hashlib.sha256()
+        for file, pixels, split in zip(self.files, self.contents, splits, strict=True):
+            line = f"{file.path}\0{file.label}\0{split}\0{pixels}\n"
+            sha256.update(line.encode("utf-8", "surrogateescape"))  # a name may be no UTF-8
+        return FileRows(
+            opinions,
+            splits,
+            self.faces,
+            class_names,
+            hashes={"pictures": sha256.hexdigest()},  # whatever the folder is called
+            paths=np.array([file.path for file in self.files]),
+            skipped=self.faults,
+            digests=self.digests,
+        )
 
 
 def read_pictures(
@@ -54,46 +75,47 @@ def read_pictures(
     shape: tuple[int, ...],
     cache_folder: Path,
     skip_unreadable: bool = False,
-) -> tuple[Pictures, dict[str, str]]:
-    """Return the pictures that can be read, and path -> fault of the others.
+) -> Pictures:
+    """Return the pictures that can be read; the others are listed.
 
     They are decoded into faces of that shape, (s, s) or (s, s, 3), unless the cache has them as
-    they are now. What cannot be read is listed.
+    they are now.
 
     Raises:
         InputError: some cannot be read and are not to be skipped, none can be, or the disk is full.
     """
     entry_of = folder / "x".join(map(str, shape))  # each shape has its own entry
-    state = hashlib.sha256(b"1")  # of names, sizes and times
+    state = hashlib.sha256(b"2")  # of names, sizes and times
     for file in files:
         state.update(f"{file.path} {file.box}\n".encode("utf-8", "surrogateescape"))
         with suppress(OSError):  # a missing file is named with the other faults
             state.update(f"{cache.stamp(folder / file.file)}\n".encode())
     entry = cache.load(cache_folder, entry_of)
-    if entry and entry.sha256 != state.hexdigest():
-        entry = None
-    (faults,) = entry.extra["unreadable"] if entry else ({},)
+    found = entry.extra["pictures"] if entry and entry.sha256 == state.hexdigest() else None
     # A package that reads further kinds of files may have been installed since.
-    if entry is None or any(_is_readable(folder, file) for file in files if file.path in faults):
+    if found is None or any(
+        isinstance(each, str) and _is_readable(folder, file)
+        for file, each in zip(files, found, strict=True)
+    ):
         with cache.building(cache_folder, (len(files), *shape)) as faces:
             found = _decode(folder, files, faces)
-            entry = cache.Entry(faces, found, cache.stamp(folder), state.hexdigest())
+            extra = {"pictures": found}
+            entry = cache.Entry(faces, extra, cache.stamp(folder), state.hexdigest())
             entry = cache.store(cache_folder, entry_of, entry)
-    (faults,) = entry.extra["unreadable"]
-    _report(folder, faults, len(files), skip_unreadable)
+    of_file = zip(files, found, strict=True)
+    faults = {file.path: fault for file, fault in of_file if isinstance(fault, str)}
     keep = [index for index, file in enumerate(files) if file.path not in faults]
-
-    def column(name: str, kind: type | None = None) -> np.ndarray:
-        return np.array([entry.extra[name][index] for index in keep], kind)
-
-    pictures = Pictures(
+    _report(folder, faults, len(files), skip_unreadable)
+    digests, sides, contrast, contents = zip(*(found[index] for index in keep), strict=True)
+    return Pictures(
+        files=[files[index] for index in keep],
         faces=cache.take(entry.faces, np.array(keep)) if faults else entry.faces,
-        digests=column("digests", np.uint64),
-        sides=column("sides"),
-        contrast=column("contrast"),
-        contents=column("contents"),
+        digests=np.array(digests, np.uint64),
+        sides=np.array(sides),
+        contrast=np.array(contrast),
+        contents=contents,
+        faults=faults,
     )
-    return pictures, faults
 
 
 def choose_shape(
@@ -131,35 +153,30 @@ def _is_readable(folder: Path, file: FaceFile) -> bool:
     return True
 
 
-def _decode(folder: Path, files: Sequence[FaceFile], faces: np.ndarray) -> dict[str, list]:
-    """Decode pictures into `faces`; return other columns of `Pictures`, and [path -> fault]."""
-    found = {name: [0] * len(files) for name in ("digests", "contents", "contrast")}
-    found["sides"] = [(1, 1)] * len(files)
-    faults: dict[str, str] = {}
-    found["unreadable"] = [faults]
+def _decode(folder: Path, files: Sequence[FaceFile], faces: np.ndarray) -> list[list | str]:
+    """Decode pictures into `faces`; return what else `Pictures` has of each, or its fault."""
 
-    def read(begin: int) -> int:
-        some = range(begin, min(begin + _TOGETHER, len(files)))
-        for index in some:
-            try:
-                picture = _read(folder, files[index])
-            except InputError as error:
-                faults[files[index].path] = str(error)
-                continue
-            grey = as_face(picture)
-            faces[index] = as_face(picture, faces.shape[1:])
-            pixels = np.ascontiguousarray(picture)
-            found["digests"][index] = digest(grey.tobytes())
-            found["contents"][index] = hashlib.blake2b(pixels, digest_size=16).hexdigest()
-            found["sides"][index] = picture.shape[:2]
-            found["contrast"][index] = int(np.ptp(grey))
+    def read(index: int) -> list | str:
+        try:
+            picture = _read(folder, files[index])
+        except InputError as error:
+            return str(error)
+        grey = as_face(picture)
+        faces[index] = as_face(picture, faces.shape[1:])
+        contents = hashlib.blake2b(np.ascontiguousarray(picture), digest_size=16).hexdigest()
+        return [digest(grey.tobytes()), picture.shape[:2], int(np.ptp(grey)), contents]
+
+    def read_some(begin: int) -> list[list | str]:
+        found = [read(index) for index in range(begin, min(begin + _TOGETHER, len(files)))]
         cache.release(faces)
-        return len(some)
+        return found
 
+    found = []
     bar = progress_bar(total=len(files), desc=f"reading {folder.name}", unit=" pictures")
     with bar, ThreadPoolExecutor() as pool:
-        for count in pool.map(read, range(0, len(files), _TOGETHER)):
-            bar.update(count)
+        for some in pool.map(read_some, range(0, len(files), _TOGETHER)):
+            found += some
+            bar.update(len(some))
     return found
 
 
@@ -180,13 +197,13 @@ def _report(folder: Path, faults: Mapping[str, str], pictures: int, skip: bool) 
     )
 
 
-def check_pictures(folder: Path, files: Sequence[FaceFile], pictures: Pictures) -> None:
+def check_pictures(folder: Path, pictures: Pictures) -> None:
     """Warn of pictures that show nothing, are squeezed, or have two labels.
 
     Raises:
         InputError: a folder or class of pictures shows nothing at all.
     """
-    blank = pictures.contrast <= BLANK
+    files, blank = pictures.files, pictures.contrast <= BLANK
     groups = defaultdict(list)
     for index, file in enumerate(files):
         groups[PurePosixPath(file.path).parent, file.label].append(index)
@@ -260,16 +277,15 @@ def read_folder(
             "with the columns path, label"
         )
     print(f"{folder.name}: {len(files):,} pictures, read as {layout}", file=sys.stderr)
-    groups = find_groups(files, group) if group else None
+    if group:
+        files = find_groups(files, group)
     shape = choose_shape(folder, files, face_size, colour, largest)
     kept = cache.cache_folder(cache_dir)
-    pictures, faults = read_pictures(folder, files, shape, kept, skip_unreadable)
-    keep = [index for index, file in enumerate(files) if file.path not in faults]
-    files = [files[index] for index in keep]
-    groups = groups and [groups[index] for index in keep]
-    check_pictures(folder, files, pictures)
-    splits = divide(files, pictures.digests, groups)
-    if not groups:
+    pictures = read_pictures(folder, files, shape, kept, skip_unreadable)
+    check_pictures(folder, pictures)
+    files = pictures.files
+    splits = divide(files, pictures.digests)
+    if not group:
         warn_of_people(files, splits)
     found = {file.label for file in files}
     order = FERPLUS_CLASSES if found <= set(FERPLUS_CLASSES) else sorted(found)
@@ -288,24 +304,4 @@ def read_folder(
             f"{np.count_nonzero(labels == untrained[0])} pictures, none of them for training; add "
             "some, or correct its name where it is another spelling"
         )
-    return FileRows(
-        opinions=np.eye(len(class_names), dtype=np.float32)[labels],
-        splits=splits,
-        images=pictures.faces,
-        class_names=class_names,
-        hashes=hash_faces(files, pictures.contents, splits),
-        paths=np.array([file.path for file in files]),
-        skipped=faults,
-        digests=pictures.digests,
-    )
-
-
-def hash_faces(
-    files: Sequence[FaceFile], contents: Sequence[str], splits: Sequence[str]
-) -> dict[str, str]:
-    """Return {"pictures": SHA-256 of everything that is read}, whatever the folder is called."""
-    sha256 = hashlib.sha256()
-    for file, pixels, split in zip(files, contents, splits, strict=True):
-        line = f"{file.path}\0{file.label}\0{split}\0{pixels}\n"
-        sha256.update(line.encode("utf-8", "surrogateescape"))  # a name may be no UTF-8
-    return {"pictures": sha256.hexdigest()}
+    return pictures.rows(np.eye(len(class_names), dtype=np.float32)[labels], splits, class_names)

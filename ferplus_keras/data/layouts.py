@@ -39,6 +39,7 @@ class FaceFile(NamedTuple):
     box: tuple[int, ...] | None = None  # of the face: left, top, right, bottom
     row: tuple[int, int] | None = None  # of a Parquet file: row group, row in it
     fields: Mapping[str, str] = MappingProxyType({})  # further columns of a list
+    group: str | None = None  # whose pictures are to stay in one split
 
     @property
     def file(self) -> str:

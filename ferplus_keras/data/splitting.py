@@ -26,8 +26,8 @@ _PEOPLE = (
 """What the names of pictures of one person, film or sequence share, as --group takes it."""
 
 
-def find_groups(files: Sequence[FaceFile], group: str) -> list[str]:
-    """Return the group of every file: a column of its list, or what a pattern finds in its name.
+def find_groups(files: Sequence[FaceFile], group: str) -> list[FaceFile]:
+    """Return files with their groups: a column of their list, or what a pattern finds in the name.
 
     The pattern's first bracket counts, if it has one. One with a / is searched for in the path.
 
@@ -45,7 +45,7 @@ def find_groups(files: Sequence[FaceFile], group: str) -> list[str]:
                 f"--group {group}: expected a column{columns}, or a pattern that is found in every "
                 f"name; {file.path} has none (--group '' divides without)"
             )
-    return found
+    return [file._replace(group=name) for file, name in zip(files, found, strict=True)]
 
 
 def _groups(files: Sequence[FaceFile], group: str) -> list[str | None]:
@@ -62,14 +62,12 @@ def digest(content: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=8, key=_SALT).digest(), "big")
 
 
-def divide(
-    files: Sequence[FaceFile], digests: np.ndarray, groups: Sequence[str] | None = None
-) -> np.ndarray:
+def divide(files: Sequence[FaceFile], digests: np.ndarray) -> np.ndarray:
     """Return the split of every file, (n,) str; splits that none has take a tenth of training each.
 
     The tenth is chosen by the digests of the pixels, (n,) uint64: equal pictures stay together,
     every class keeps its share on average, and files that are added later move none of the others.
-    Where there are groups, their names count instead, and each split gets at least one if it can.
+    Where files have groups, their names count instead, and each split gets at least one if it can.
 
     Raises:
         InputError: a group has files in several of the given splits.
@@ -77,18 +75,15 @@ def divide(
     given = {file.split for file in files}
     wanted = {i: name for i, name in enumerate(("validation", "test")) if name not in given}
     splits = np.array([file.split or "train" for file in files], "<U10")
+    groups = [file.group for file in files if file.group]
     for name, found in _splits_of(splits, groups).items() if groups else ():
         if len(found) > 1:
             shown = " and ".join(sorted(found))
             raise InputError(
                 f"--group: '{name}' has pictures in {shown}; move them into one of these splits"
             )
-    if not wanted:
-        return splits
-    hashes = digests
-    if groups:
-        named = [digest(name.encode("utf-8", "surrogateescape")) for name in groups]
-        hashes = np.array(named, np.uint64)
+    named = [digest(name.encode("utf-8", "surrogateescape")) for name in groups]
+    hashes = np.array(named, np.uint64) if groups else digests
     free = splits == "train"
     for number, name in wanted.items():
         splits[free & (hashes % 10 == number)] = name
