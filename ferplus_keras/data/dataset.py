@@ -73,11 +73,11 @@ def limit_split(split: Split, limit: int | None, seed: int) -> Split:
     return split.take(np.sort(np.concatenate(drawn)))
 
 
-def duplicate_groups(images: np.ndarray) -> np.ndarray:
-    """Return for each face (n, ...) uint8 the first row with the same pixels, (n,) int64."""
+def duplicate_groups(rows: np.ndarray) -> np.ndarray:
+    """Return for each row (n, ...), a face or a digest, the first that is the same, (n,) int64."""
     first: dict[bytes, int] = {}
-    rows = (first.setdefault(image.tobytes(), row) for row, image in enumerate(images))
-    return np.fromiter(rows, np.int64, len(images))
+    found = (first.setdefault(row.tobytes(), index) for index, row in enumerate(rows))
+    return np.fromiter(found, np.int64, len(rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +96,8 @@ class Source:
     @cached_property
     def groups(self) -> np.ndarray:
         """For each row the first row with the same pixels, or picture, (n,) int64."""
-        if self.rows.digests is None:
-            return duplicate_groups(self.rows.images)
-        _, first, place = np.unique(self.rows.digests, return_index=True, return_inverse=True)
-        return first[place]
+        known = self.rows.images if self.rows.digests is None else self.rows.digests
+        return duplicate_groups(known)
 
     @cached_property
     def leaked(self) -> np.ndarray:
