@@ -74,14 +74,8 @@ def albanie_majority(votes: np.ndarray) -> Labels:
 def ms_majority(votes: np.ndarray) -> Labels:
     """Label by the class with more than half of all votes but single ones: mode `majority`."""
     votes = _without_single(votes)
-    return Labels.of(
-        first_choice(votes),
-        {
-            NOTHING_LEFT: votes.sum(axis=1) == 0,
-            UNKNOWN_FIRST: _no_emotion_leads(votes),
-            NO_MAJORITY: 2 * votes.max(axis=1) <= votes.sum(axis=1),
-        },
-    )
+    no_majority = 2 * votes.max(axis=1) <= votes.sum(axis=1)
+    return _microsofts(votes, first_choice(votes), {NO_MAJORITY: no_majority})
 
 
 _MS = {"evaluate_with": "ms_majority", "kind": DISTRIBUTION}
@@ -111,15 +105,10 @@ def ms_distribution(votes: np.ndarray) -> Labels:
     not_enough = (4 * votes_ahead < 3 * total[:, None]) & (leads.sum(axis=2) < 3)
     taken = (emotions > 0) & not_enough & ~behind_no_emotion
     held = emotions * taken
-    return Labels.of(
-        held / np.maximum(held.sum(axis=1, keepdims=True), 1),
-        {
-            NOTHING_LEFT: total == 0,
-            UNKNOWN_FIRST: _no_emotion_leads(votes),
-            TOO_MANY_TAKEN: taken.sum(axis=1) > 3,
-            TAKEN_TOO_WEAK: 2 * held.sum(axis=1) <= total,
-        },
-    )
+    shares = held / np.maximum(held.sum(axis=1, keepdims=True), 1)
+    too_weak = 2 * held.sum(axis=1) <= total
+    drop = {TOO_MANY_TAKEN: taken.sum(axis=1) > 3, TAKEN_TOO_WEAK: too_weak}
+    return _microsofts(votes, shares, drop)
 
 
 @label_rule(
@@ -137,14 +126,8 @@ def ms_multi_target(votes: np.ndarray) -> Labels:
     votes = _without_single(votes)
     total = votes.sum(axis=1)
     taken = 10 * votes >= 3 * total[:, None]
-    return Labels.of(
-        taken[:, _EMOTIONS],
-        {
-            NOTHING_LEFT: total == 0,
-            UNKNOWN_FIRST: _no_emotion_leads(votes),
-            TAKEN_TOO_WEAK: 2 * (votes * taken).sum(axis=1) <= total,
-        },
-    )
+    too_weak = 2 * (votes * taken).sum(axis=1) <= total
+    return _microsofts(votes, taken[:, _EMOTIONS], {TAKEN_TOO_WEAK: too_weak})
 
 
 @label_rule(
@@ -187,6 +170,12 @@ def _first_maximum(votes: np.ndarray, too_weak: Callable[..., np.ndarray]) -> La
             TOP_TOO_WEAK: too_weak(number * most, votes.sum(axis=1)),
         },
     )
+
+
+def _microsofts(votes: np.ndarray, targets: np.ndarray, drop: dict[str, np.ndarray]) -> Labels:
+    """Return labels, given votes but single ones, without `drop` and what every mode drops."""
+    nothing, unknown = votes.sum(axis=1) == 0, _no_emotion_leads(votes)
+    return Labels.of(targets, {NOTHING_LEFT: nothing, UNKNOWN_FIRST: unknown} | drop)
 
 
 def _without_single(votes: np.ndarray) -> np.ndarray:
