@@ -123,7 +123,7 @@ def draw_faces(info: CheckpointInfo, rows: int) -> ExportFaces:
     """Return drawn faces: they show whether an export predicts the same, not how well."""
     size = (info.face_size, info.face_size)
     images, calibration = (
-        np.stack([cv2.resize(drawing.pixels, size) for drawing in draw_rows(count, seed)[1]])
+        np.stack([cv2.resize(drawing.pixels, size) for drawing in draw_rows(count, seed)])
         for seed, count in enumerate((rows, CALIBRATION))
     )
     if info.colour:

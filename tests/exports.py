@@ -13,7 +13,7 @@ INFO = CheckpointInfo("Tiny", 48, FERPLUS_CLASSES, "FERPlus", "ms_crossentropy",
 
 
 def drawn(rows: int, seed: int = 3) -> np.ndarray:
-    return np.stack([drawing.pixels for drawing in draw_rows(rows, seed)[1]])
+    return np.stack([drawing.pixels for drawing in draw_rows(rows, seed)])
 
 
 def write_checkpoint(path: Path) -> None:

@@ -37,8 +37,7 @@ def folder(tmp_path):
 
     rng = np.random.default_rng(0)
     for split, count, seed in (("train", 48, 1), ("validation", 16, 2), ("test", 16, 3)):
-        _, drawings = draw_rows(400, seed)
-        for number, drawing in enumerate(drawings[:count]):
+        for number, drawing in enumerate(draw_rows(400, seed)[:count]):
             grey = cv2.resize(drawing.pixels, (90, 90)).astype(float)
             tint = rng.uniform(30, 60)
             red, blue = (tint, 0) if number % 2 else (0, tint * 0.299 / 0.114 / 2)

@@ -33,7 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--node_modules", type=Path, default=Path("peers", "node_modules"))
     modules = parser.parse_args().node_modules
-    faces = np.stack([drawing.pixels for drawing in draw_rows(FACES, seed=0)[1]])
+    faces = np.stack([drawing.pixels for drawing in draw_rows(FACES, seed=0)])
     worst = 0.0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "faces")

@@ -80,6 +80,7 @@ class Drawing(NamedTuple):
     pixels: np.ndarray  # (48, 48) uint8
     votes: np.ndarray  # (10,) int64, columns as VOTE_COLUMNS
     emotion: int  # FER2013's own label, 0-6
+    usage: str  # a value of `SPLITS`
 
 
 def write_sample_data(
@@ -100,16 +101,16 @@ def write_sample_data(
         raise UsageError(f"expected a seed of at least 0; got {seed}.")
     out_dir = Path(out_dir)
     require_writable(out_dir, "OUT_DIR")
-    usages, drawings = draw_rows(rows, seed)
+    drawings = draw_rows(rows, seed)
     faces = ["emotion,pixels,Usage"]
     votes = [f"Usage,Image name,{','.join(VOTE_COLUMNS)}"]
     number = 0
-    for usage, drawing in zip(usages, drawings, strict=True):
+    for drawing in drawings:
         pixels = " ".join(map(str, drawing.pixels.ravel().tolist()))
-        faces.append(f"{drawing.emotion},{pixels},{usage}")
+        faces.append(f"{drawing.emotion},{pixels},{drawing.usage}")
         shows_face = drawing.votes[-1] < ANNOTATORS
         name = f"fer{number:07}.png" if shows_face else ""
-        votes.append(",".join([usage, name, *map(str, drawing.votes)]))
+        votes.append(",".join([drawing.usage, name, *map(str, drawing.votes)]))
         number += shows_face
     tables = {"fer2013.csv": faces, "fer2013new.csv": votes}
     contents = {name: "\n".join([*lines, ""]).encode() for name, lines in tables.items()}
@@ -127,17 +128,16 @@ def write_sample_data(
     return out_dir
 
 
-def draw_rows(rows: int, seed: int) -> tuple[list[str], list[Drawing]]:
-    """Return the `Usage` of so many rows, in the files' order, and the drawings."""
-    usages, drawings = [], []
+def draw_rows(rows: int, seed: int) -> list[Drawing]:
+    """Return so many rows, in the files' order."""
+    drawings = []
     streams = np.random.SeedSequence(seed).spawn(len(_SPLIT_SHARES))
     for (usage, count), stream in zip(_divide(rows, _SPLIT_SHARES), streams, strict=True):
         rng = np.random.default_rng(stream)
         kinds = [kind for kind, times in _divide(count, _KIND_SHARES) for _ in range(times)]
         rng.shuffle(kinds)
-        drawings += [_draw_row(kind, rng) for kind in kinds]
-        usages += [usage] * len(kinds)
-    return usages, drawings
+        drawings += [_draw_row(kind, usage, rng) for kind in kinds]
+    return drawings
 
 
 def _divide(rows: int, shares: dict[str, float]) -> list[tuple[str, int]]:
@@ -146,12 +146,12 @@ def _divide(rows: int, shares: dict[str, float]) -> list[tuple[str, int]]:
     return list(zip(shares, np.diff(bounds).tolist(), strict=True))
 
 
-def _draw_row(kind: str, rng: np.random.Generator) -> Drawing:
+def _draw_row(kind: str, usage: str, rng: np.random.Generator) -> Drawing:
     """Draw one row of a kind of `_KIND_SHARES` and let the annotators vote."""
     chances = dict.fromkeys(VOTE_COLUMNS, 0.0)
     if kind == "not a face":
         emotion, votes = int(rng.integers(len(FER2013_CLASSES))), np.array([0] * 9 + [ANNOTATORS])
-        return Drawing(_draw_pattern(rng), votes, emotion)
+        return Drawing(_draw_pattern(rng), votes, emotion, usage)
     if kind == "blurred":
         chances |= {"unknown": 0.75, "neutral": 0.15, "NF": 0.1}
         pixels = cv2.blur(draw_face(EXPRESSIONS["neutral"], draw_person(rng), rng), (21, 21))
@@ -173,7 +173,7 @@ def _draw_row(kind: str, rng: np.random.Generator) -> Drawing:
         pixels = draw_face(expression, draw_person(rng), rng)
     votes = rng.multinomial(ANNOTATORS, [chances[column] for column in VOTE_COLUMNS])
     seen = kind if kind in FER2013_CLASSES else "neutral"  # FER2013 has no contempt
-    return Drawing(pixels, votes, FER2013_CLASSES.index(seen))
+    return Drawing(pixels, votes, FER2013_CLASSES.index(seen), usage)
 
 
 def _draw_pattern(rng: np.random.Generator) -> np.ndarray:

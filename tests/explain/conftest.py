@@ -22,7 +22,7 @@ def trained(tmp_path_factory) -> Trained:
 
     from ferplus_keras.data.sample_faces import draw_rows
 
-    _, drawings = draw_rows(1200, seed=5)
+    drawings = draw_rows(1200, seed=5)
     drawings = [d for d in drawings if d.votes[: len(FERPLUS_CLASSES)].max() > 6]
     images = np.stack([d.pixels for d in drawings])
     labels = np.array([d.votes[: len(FERPLUS_CLASSES)].argmax() for d in drawings])
