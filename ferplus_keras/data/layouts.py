@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -118,14 +119,14 @@ class _Place(NamedTuple):
 
 def _place(parts: Sequence[str]) -> _Place:
     splits = [split_of(part) for part in parts]
-    spelled = [part for part, split in zip(parts, splits, strict=True) if split]
-    names = [part for part, split in zip(parts, splits, strict=True) if not split]
+    names = [part for part in parts if not split_of(part)]
     meant = {*filter(None, splits)}.union(*map(splits_in, names[:1]))
     if len(meant) > 1:
         shown = " or ".join(sorted(meant))
         raise InputError(f"{'/'.join(parts)}: expected the folder of one split, found {shown}")
-    level = splits.index(split_of(*spelled)) if spelled else None
-    return _Place(split_of(*spelled), "/".join(spelled), level, names)
+    split = next(iter(meant), None)
+    level = splits.index(split) if split else None
+    return _Place(split, "/".join(filter(split_of, parts)), level, names)
 
 
 @LAYOUTS.register("folders of classes")
@@ -133,8 +134,11 @@ def _folders(tree: Tree) -> list[FaceFile]:
     """List CLASS/…, SPLIT/CLASS/… or CLASS/SPLIT/…, also below a folder that holds all of it."""
     above = [path.rpartition("/")[0] for path in tree.pictures]
     folders = {folder: folder.split("/") for folder in sorted({*above} - {""})}
-    wrapping = _wrapping([*folders.values()])
-    places = {folder: _place(parts[wrapping:]) for folder, parts in folders.items()}
+    # Folders that hold all pictures, from the outside to the first that names a class or split.
+    levels = map(set, zip(*(parts[:-1] for parts in folders.values()), strict=False))
+    shared = (name for (name,) in takewhile(lambda names: len(names) == 1, levels))
+    wrapping = [*takewhile(lambda name: not (splits_in(name) or _EMOTION.match(name)), shared)]
+    places = {folder: _place(parts[len(wrapping) :]) for folder, parts in folders.items()}
     places = {folder: place for folder, place in places.items() if place.names}
     _refuse_mixture(tree.folder, places)
     classes = {place.names[0] for place in places.values()}
@@ -162,17 +166,6 @@ def _folders(tree: Tree) -> list[FaceFile]:
         for path, place in found
         if place
     ]
-
-
-def _wrapping(folders: Sequence[Sequence[str]]) -> int:
-    """Return how many folders hold all pictures before the names of classes or splits begin."""
-    depth = 0
-    while folders and all(len(parts) > depth + 1 for parts in folders):
-        names = {parts[depth] for parts in folders}
-        if len(names) > 1 or any(splits_in(name) or _EMOTION.match(name) for name in names):
-            break
-        depth += 1
-    return depth
 
 
 def _refuse_mixture(folder: Path, places: Mapping[str, _Place]) -> None:
