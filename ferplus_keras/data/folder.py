@@ -94,7 +94,7 @@ def read_pictures(
     found = entry.extra["pictures"] if entry and entry.sha256 == state.hexdigest() else None
     # A package that reads further kinds of files may have been installed since.
     if found is None or any(
-        isinstance(each, str) and _is_readable(folder, file)
+        isinstance(each, str) and not isinstance(_read(folder, file), str)
         for file, each in zip(files, found, strict=True)
     ):
         with cache.building(cache_folder, (len(files), *shape)) as faces:
@@ -125,8 +125,8 @@ def choose_shape(
     if size is None or colour is None:
         sides, tinted = [], []
         for index in np.unique(np.linspace(0, len(files) - 1, _SAMPLED).astype(int)):
-            with suppress(InputError):  # named later, with the others
-                picture = _read(folder, files[index])
+            picture = _read(folder, files[index])
+            if not isinstance(picture, str):  # else it is named later, with the others
                 sides.append(min(picture.shape[:2]))
                 small = as_face(picture, (FACE_SIZE, FACE_SIZE, 3)).astype(int)
                 tinted.append(np.mean(np.ptp(small, axis=2) > _TINTED) > 0.02)
@@ -139,28 +139,22 @@ def choose_shape(
     return (size, size, 3) if colour else (size, size)
 
 
-def _read(folder: Path, file: FaceFile) -> np.ndarray:
-    """Return the picture of a face, (h, w, 3) uint8 RGB."""
+def _read(folder: Path, file: FaceFile) -> np.ndarray | str:
+    """Return the picture of a face, (h, w, 3) uint8 RGB, or why it cannot be read."""
     path = folder / file.file
-    return read_face(parquet.read_row(path, file.row) if file.row else path, file.box)
-
-
-def _is_readable(folder: Path, file: FaceFile) -> bool:
     try:
-        _read(folder, file)
-    except InputError:
-        return False
-    return True
+        return read_face(parquet.read_row(path, file.row) if file.row else path, file.box)
+    except InputError as error:
+        return str(error)
 
 
 def _decode(folder: Path, files: Sequence[FaceFile], faces: np.ndarray) -> list[list | str]:
     """Decode pictures into `faces`; return what else `Pictures` has of each, or its fault."""
 
     def read(index: int) -> list | str:
-        try:
-            picture = _read(folder, files[index])
-        except InputError as error:
-            return str(error)
+        picture = _read(folder, files[index])
+        if isinstance(picture, str):
+            return picture
         grey = as_face(picture)
         faces[index] = as_face(picture, faces.shape[1:])
         contents = hashlib.blake2b(np.ascontiguousarray(picture), digest_size=16).hexdigest()
