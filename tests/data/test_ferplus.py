@@ -10,17 +10,21 @@ ROWS = random_rows()
 LINES = votes_lines(ROWS)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        text(LINES),
-        b"\xef\xbb\xbf" + text(LINES),
-        text(LINES).replace(b"\n", b"\r\n"),
-        text([line + b",note" for line in LINES]),
-        text(LINES).replace(b",", b" , "),
-    ],
-    ids=["as published", "byte-order mark", "CRLF", "further column", "blanks"],
-)
+HARMLESS = {
+    "as published": text(LINES),
+    "byte-order mark": b"\xef\xbb\xbf" + text(LINES),
+    "CRLF": text(LINES).replace(b"\n", b"\r\n"),
+    "further column": text([line + b",note" for line in LINES]),
+    "blanks": text(LINES).replace(b",", b" , "),
+    # What a spreadsheet makes of the file.
+    "semicolons": text(LINES).replace(b",", b";"),
+    "UTF-16": text(LINES).decode().encode("utf-16"),
+    "10.0": text([LINES[0], *(line.replace(b",10", b",10.0") for line in LINES[1:]), b"", b",,,"]),
+    "quotes": text([b'"' + line.replace(b",", b'","') + b'"' for line in LINES]),
+}
+
+
+@pytest.mark.parametrize("data", HARMLESS.values(), ids=HARMLESS)
 def test_votes_are_read_as_they_were_written(tmp_path, data):
     (tmp_path / "fer2013new.csv").write_bytes(data)
     votes = ferplus_votes(tmp_path)
@@ -81,21 +85,6 @@ def test_another_file_is_refused(tmp_path, data, expected):
         ferplus_votes(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert expected in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        text(LINES).replace(b",", b";"),
-        text(LINES).decode().encode("utf-16"),
-        text([LINES[0], *(line.replace(b",10", b",10.0") for line in LINES[1:]), b"", b",,,"]),
-        text([b'"' + line.replace(b",", b'","') + b'"' for line in LINES]),
-    ],
-    ids=["semicolons", "UTF-16", "10.0", "quotes"],
-)
-def test_votes_that_a_spreadsheet_saved_are_read(tmp_path, data):
-    (tmp_path / "fer2013new.csv").write_bytes(data)
-    np.testing.assert_array_equal(ferplus_votes(tmp_path).opinions, ROWS.votes)
 
 
 def test_votes_that_were_sorted_are_refused(sample_data, tmp_path):
