@@ -17,7 +17,7 @@ from ferplus_keras.data.layouts import FaceFile, find_faces
 from ferplus_keras.data.lists import LABELS_FILE
 from ferplus_keras.data.pictures import SUFFIXES, as_face, read_face
 from ferplus_keras.data.registry import FileRows, data_set, only_rule
-from ferplus_keras.data.splitting import digest, divide, find_groups, warn_of_people
+from ferplus_keras.data.splitting import digest, divide, find_groups, found_in, warn_of_people
 from ferplus_keras.emotions import FACE_SIZE, FERPLUS_CLASSES
 from ferplus_keras.errors import InputError
 from ferplus_keras.progress import progress_bar
@@ -208,10 +208,9 @@ def check_pictures(folder: Path, pictures: Pictures) -> None:
                 f"are black or of one shade ({pictures.contrast[rows].max()} of 255 grey levels "
                 "between darkest and brightest); 16-bit files must use the whole range to 65535"
             )
-    by_label = np.unique([file.label for file in files], return_inverse=True)[1]
-    pairs = np.unique(np.stack([pictures.digests, by_label.astype(np.uint64)], axis=1), axis=0)
-    found, counts = np.unique(pairs[:, 0], return_counts=True)
-    torn = np.isin(pictures.digests, found[counts > 1]) & ~blank
+    alike = pictures.digests.tolist()
+    labels = found_in(alike, (file.label for file in files))
+    torn = np.array([len(labels[each]) > 1 for each in alike]) & ~blank
     oblong = pictures.sides.max(axis=1) >= OBLONG * pictures.sides.min(axis=1)
     for rows, fault in (
         (blank, "show nothing: they are black or of one shade"),

@@ -4,7 +4,8 @@ import hashlib
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def divide(files: Sequence[FaceFile], digests: np.ndarray) -> np.ndarray:
     wanted = {i: name for i, name in enumerate(("validation", "test")) if name not in given}
     splits = np.array([file.split or "train" for file in files], "<U10")
     groups = [file.group for file in files if file.group]
-    for name, found in _splits_of(splits, groups).items() if groups else ():
+    for name, found in found_in(groups, splits).items() if groups else ():
         if len(found) > 1:
             shown = " and ".join(sorted(found))
             raise InputError(
@@ -94,10 +95,11 @@ def divide(files: Sequence[FaceFile], digests: np.ndarray) -> np.ndarray:
     return splits
 
 
-def _splits_of(splits: np.ndarray, groups: Sequence[str | None]) -> dict[str | None, set[str]]:
+def found_in(groups: Iterable[Any], values: Iterable[str]) -> dict[Any, set[str]]:
+    """Return each group with the values, such as splits, of its members."""
     of_group = defaultdict(set)
-    for split, group in zip(splits.tolist(), groups, strict=True):
-        of_group[group].add(split)
+    for group, value in zip(groups, values, strict=True):
+        of_group[group].add(value)
     return of_group
 
 
@@ -111,14 +113,14 @@ def warn_of_people(files: Sequence[FaceFile], splits: np.ndarray) -> None:
         if _groups(sample, group).count(None) > len(sample) / 10:
             continue
         found = _groups(files, group)
-        of_group = _splits_of(splits, found)
-        of_group = {name: of for name, of in of_group.items() if name and not split_of(name)}
+        of_group = found_in(found, splits).items()
+        of_group = {name: of for name, of in of_group if name and not split_of(name)}
         fewest = 2 + classes if group == _PEOPLE[-1] else 2
         named_by_class = len(set(zip(found, labels, strict=True))) == len(of_group) == classes
         if fewest <= len(of_group) <= len(files) / 2 and not named_by_class:
             shared = [name for name, found in of_group.items() if len(found) > 1]
             if shared:
-                given = _splits_of(np.array([file.split or "train" for file in files]), found)
+                given = found_in(found, [file.split or "train" for file in files])
                 advice = f"--group '{group}' keeps each in one split"
                 if any(len(given[name]) > 1 for name in shared):  # --group would refuse them
                     advice = "the splits are given so: move each into one of them"
