@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -201,7 +202,10 @@ def _as_rgb(picture: Any) -> np.ndarray:
     deep = ";16" in str(getattr(picture, "tile", ""))  # Pillow keeps the upper byte of colours
     picture.load()
     # Not by Pillow's exif_transpose: it also writes the EXIF data again, which odd ones prevent.
-    if turn := _TURNS.get(picture.getexif().get(_ORIENTATION)):
+    turn = None
+    with suppress(Exception):  # damaged EXIF data raise errors of many kinds
+        turn = _TURNS.get(picture.getexif().get(_ORIENTATION))
+    if turn:
         picture = picture.transpose(Image.Transpose[turn])
     if picture.mode in _DEEP:
         levels = np.asarray(picture)

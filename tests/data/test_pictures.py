@@ -69,6 +69,17 @@ def test_odd_exif_data_do_not_keep_a_picture_from_being_turned():
     np.testing.assert_array_equal(read_picture(file.getvalue()), COLOUR)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("exif", [b"no TIFF header", b"II+\0\x08\0\0\0", b"II*\0\x08\0\0\0\x05"])
+def test_damaged_exif_data_do_not_cost_the_picture(kind, exif):
+    file = io.BytesIO()
+    Image.fromarray(COLOUR).save(file, kind, exif=b"Exif\0\0" + exif)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of the data
+        found = read_picture(file.getvalue())
+    assert np.abs(found.astype(int) - COLOUR).mean() < 12
+
+
 def test_transparent_parts_are_white():
     clear = np.dstack([COLOUR, np.where(RAMP > 100, 255, 0).astype(np.uint8)])
     expected = np.where(RAMP[..., None] > 100, COLOUR, 255)
