@@ -188,11 +188,13 @@ def _unidentified(start: bytes) -> str:
         return "an empty file"
     if start[:4] in (b"II*\0", b"MM\0*"):
         return "a TIFF file of a kind that Pillow does not read, or damaged"
-    if start[4:8] != b"ftyp":
+    brands = (b"heic", b"heix", b"hevc", b"mif1", b"heim", b"msf1")
+    kind = "AVIF" if b"avif" in start else "HEIF" if any(map(start.__contains__, brands)) else None
+    if start[4:8] != b"ftyp" or kind in _decoders():
         return "no picture, or damaged"
-    if b"avif" in start:
+    if kind == "AVIF":
         return "an AVIF picture, which needs a newer Pillow: pip install -U pillow"
-    if any(brand in start for brand in (b"heic", b"heix", b"hevc", b"mif1", b"heim", b"msf1")):
+    if kind == "HEIF":
         return "a HEIC picture, which needs one more package: pip install pillow-heif"
     return "a video or sound, not a picture"
 
