@@ -196,7 +196,8 @@ def open_video(source: Source) -> Video:
         capture = cv2.VideoCapture(opening)
         opened = capture.isOpened()
         sides = [int(capture.get(n)) for n in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
-        huge = math.prod(sides) > pictures.MOST_PIXELS
+        stretch = _stretch(capture)
+        huge = math.prod((*sides, *stretch)) > pictures.MOST_PIXELS
         good, first = capture.read() if opened and not huge else (False, None)
     if not opened:
         hint = "no video, or damaged" if isinstance(source, Path) else "no answer, or no video"
@@ -212,10 +213,23 @@ def open_video(source: Source) -> Video:
     count = 0 if isinstance(source, int) else max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
     live = not isinstance(source, Path) and not count
     ahead = 1 if live else min(AHEAD, IN_MEMORY // first.nbytes + 1)
-    return Video(name, _decoded(capture, first, rate, live, ahead), rate, count, live, ahead)
+    frames = _decoded(capture, first, stretch, rate, live, ahead)
+    return Video(name, frames, rate, count, live, ahead)
 
 
-def _decoded(capture, first: np.ndarray, rate: float, live: bool, ahead: int) -> Iterator[Frame]:
+def _stretch(capture) -> tuple[float, float]:
+    """Return how many times as wide and as high a frame is shown, as of DVDs and camcorders."""
+    wide, high = (capture.get(n) for n in (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN))
+    pixel = wide / high if wide > 0 and high > 0 else 1
+    if abs(pixel - 1) < 0.02 or not 0.25 <= pixel <= 4:  # not worth resampling, or damaged
+        return 1, 1
+    lying = capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180  # OpenCV turns the frame
+    return (max(pixel, 1), max(1 / pixel, 1))[:: -1 if lying else 1]
+
+
+def _decoded(
+    capture, first: np.ndarray, stretch: tuple[float, float], rate: float, live: bool, ahead: int
+) -> Iterator[Frame]:
     """Yield the frames of an open capture, which a thread decodes and closes."""
     motion_jpeg = capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter_fourcc(*"MJPG")
     timeless = motion_jpeg and live and capture.getBackendName() == "FFMPEG"
@@ -238,6 +252,8 @@ def _decoded(capture, first: np.ndarray, rate: float, live: bool, ahead: int) ->
                         waiting.get_nowait()
                 stamp = moment() - begun
                 seconds = stamp if stamp > seconds else max(index / rate, seconds)
+                if stretch != (1, 1):
+                    frame = cv2.resize(frame, None, fx=stretch[0], fy=stretch[1])
                 waiting.put((seconds, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))
                 good, frame = capture.read()
                 frame, index = frame if good else None, index + 1

@@ -114,6 +114,25 @@ def test_a_time_lapse_keeps_its_rate(tmp_path):
     assert (video.rate, [seconds for seconds, _ in video.frames]) == (0.5, [0, 2, 4])
 
 
+@pytest.mark.parametrize(("turned", "scale"), [(False, 2), (True, 2), (False, 0.5), (False, 1.01)])
+def test_frames_are_shown_with_square_pixels(clip, tmp_path, turned, scale):
+    content = bytearray(clip.read_bytes())
+    at = content.index(b"tkhd") - 4
+    end = at + int.from_bytes(content[at : at + 4])  # matrix, width and height are its last fields
+    content[end - 8 : end - 4] = round(320 * scale * 65536).to_bytes(4)
+    if turned:
+        content[end - 44 : end - 8] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, *[0] * 4, 1 << 30)
+    path = tmp_path / "wide.mp4"
+    path.write_bytes(content)
+    plain = frame(0)
+    shape = {2: (240, 640), 0.5: (480, 320), 1.01: (240, 320)}[scale]
+    expected = cv2.resize(plain, shape[::-1])
+    expected = np.rot90(expected, -1) if turned else expected
+    found = next(open_video(path).frames)[1]
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 8
+
+
 def vary_rate(path, durations):
     """Give the frames of an .mp4 file durations of their own, in seconds."""
     content = bytearray(path.read_bytes())
