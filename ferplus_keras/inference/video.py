@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ferplus_keras.data.pictures import SUFFIXES
 from ferplus_keras.errors import InputError, Terminated
 from ferplus_keras.inference.annotate import annotate
 from ferplus_keras.inference.crop import Box, DetectedFace, middle_of, overlap, shrink
@@ -152,7 +153,12 @@ def predict_video(
                 lost = video.count - summary.frames
                 wanted = (seconds or 0) if video.live else video.count / video.rate
                 early = wanted - moment > max(2.5 / video.rate, wanted / 50)
-                if video.live and not seconds:
+                if summary.frames == 1 and video.name.lower().endswith(SUFFIXES):
+                    summary.problem = (
+                        f"{video.name} is a picture, read as a video: download it and name the "
+                        "file, which is then turned upright"
+                    )
+                elif video.live and not seconds:
                     summary.problem = f"{video.name} ended by itself after {moment:.1f} s"
                 elif early and (video.live or lost > 2):
                     summary.problem = f"{video.name} ends after {moment:.1f} of {wanted:.1f} s"

@@ -239,6 +239,21 @@ def test_frames_of_a_network_camera_have_the_time_at_which_they_arrive():
     assert moments[-1] > 1.2, "FFmpeg says 0.6, as if they were 25 per second"
 
 
+def test_the_address_of_a_picture_is_named(light, tmp_path):
+    cv2.imwrite(str(tmp_path / "photo.JPG"), frame(0))
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    ) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            address = f"http://127.0.0.1:{server.server_port}/photo.JPG"
+            summary = predict_video(address, Predictor())
+        finally:
+            server.shutdown()
+    assert summary.frames == 1
+    assert "photo.JPG is a picture, read as a video: download it" in summary.problem
+
+
 def test_a_reader_that_stops_early_stops_the_thread(clip):
     opened = open_video(clip).frames
     next(opened)
