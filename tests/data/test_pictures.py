@@ -206,7 +206,7 @@ def test_further_kinds_of_files_are_read(name, tmp_path):
     )
     assert np.abs(found.astype(int) - COLOUR).mean() < 16
     if name == "a.avif":  # not what is said without its decoder
-        with pytest.raises(InputError, match="^no picture, or damaged$"):
+        with pytest.raises(InputError, match=r"^no picture, or damaged$"):
             read_picture((tmp_path / name).read_bytes()[:60])
 
 
