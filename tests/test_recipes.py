@@ -143,7 +143,7 @@ RATES = {
 
 @pytest.mark.parametrize("name", RATES)
 def test_learning_rates_are_the_source_s(name):
-    rates = [rate for stage in plan_stages(read(name)) for rate in planned_rates(stage.plan, 1)]
+    rates = [rate for stage in plan_stages(read(name)) for rate in planned_rates(stage, 1)]
     assert len(rates) == max(RATES[name])
     assert {epoch: rates[epoch - 1] for epoch in RATES[name]} == pytest.approx(RATES[name])
 

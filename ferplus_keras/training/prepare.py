@@ -24,7 +24,7 @@ from ferplus_keras.training import devices
 from ferplus_keras.training.distillation import distil
 from ferplus_keras.training.losses import find_loss, find_metrics
 from ferplus_keras.training.optimizers import build_optimizer
-from ferplus_keras.training.schedules import Stage, learning_rate, plan_stages
+from ferplus_keras.training.schedules import Plan, learning_rate, plan_stages
 
 if TYPE_CHECKING:
     from ferplus_keras.config import TrainConfig
@@ -134,7 +134,7 @@ def prepare(config: TrainConfig, dataset: Dataset, weights: str) -> Prepared:
 def compile_stage(
     config: TrainConfig,
     prepared: Prepared,
-    stage: Stage,
+    stage: Plan,
     rate: keras.optimizers.schedules.LearningRateSchedule | None = None,
     network: keras.Model | None = None,
 ) -> Boundary:
@@ -154,7 +154,7 @@ def compile_stage(
     with devices.device_scope(config.num_gpus):
         optimizer = build_optimizer(
             config.optimizer,
-            rate or learning_rate(stage.plan, len(prepared.batches)),
+            rate or learning_rate(stage, len(prepared.batches)),
             betas=(config.adam_b1, config.adam_b2),
             momentum=config.momentum,
             arguments=config.optimizer_args or (),

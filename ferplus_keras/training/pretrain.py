@@ -94,24 +94,24 @@ def pretrain(config: TrainConfig) -> Path:
             run.clear()
         run.write_settings(to_plain(config))
         run.write_record(first_record(config, dataset, prepared, boundary) | {"label_counts": {}})
-        progress = hooks.Progress(batches, validation, stage.plan.epochs)
+        progress = hooks.Progress(batches, validation, stage.epochs)
         with hooks.Interruptible() as interruptible, closing(progress):
             projector.fit(
                 batches,
                 validation_data=validation,
-                epochs=stage.plan.epochs,
+                epochs=stage.epochs,
                 callbacks=[
                     interruptible,
                     hooks.SetEpoch(batches),
                     progress,
                     hooks.StopOnNaN(),
                     hooks.History(run),
-                    *waiting(stage.plan),
+                    *waiting(stage),
                 ],
                 shuffle=False,  # Batches shuffles by the seed
                 verbose=0,
             )
-        info = dataclasses.replace(checkpoint_info(config, dataset), epoch=stage.plan.epochs)
+        info = dataclasses.replace(checkpoint_info(config, dataset), epoch=stage.epochs)
         save_checkpoint(model, run / FINAL, info)
         run.write_record(run.record() | progress.record())
     words = ["--model_name", config.model_name, "--weights", str(run / FINAL)]

@@ -29,10 +29,10 @@ MONITORS = {"val_loss": "min", "val_accuracy": "max"}
 
 @dataclass(frozen=True)
 class Plan:
-    """What a policy may depend on."""
+    """A part of a run with its own frozen layers and learning rate, whose policy may look at it."""
 
     policy: str
-    epochs: int  # of the whole plan
+    epochs: int  # of this part
     init_lr: float  # what the policy's shares refer to
     warmup: float = 0.0  # epochs of the linear ramp ahead of the policy
     decay_epochs: int = 10  # epochs between decays, or per cycle
@@ -40,6 +40,8 @@ class Plan:
     factor: float | None = None  # what a decay multiplies the rate by; None is the policy's own
     patience: int = 3  # epochs without improvement before plateau decays
     monitor: str = "val_loss"  # which of `MONITORS` plateau watches
+    freeze_before: int | str = 0  # as `models.freeze.freeze_before` takes it
+    early_stopping: int = 0  # epochs without better validation accuracy that end the run; 0: none
 
     @property
     def decay(self) -> float:
@@ -155,20 +157,10 @@ def waiting(plan: Plan) -> list[keras.callbacks.Callback]:
     return [keras.callbacks.ReduceLROnPlateau(plan.monitor, plan.decay, plan.patience, **how)]
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A part of a run with its own frozen layers and learning rate."""
-
-    freeze_before: int | str  # as `models.freeze.freeze_before` takes it
-    plan: Plan  # of the learning rate, over the stage's own epochs
-    early_stopping: int
-    """Epochs without better validation accuracy after which the run stops; 0 never stops, and only
-    the last stage may stop early.
-    """
-
-
-def plan_stages(config: TrainConfig) -> list[Stage]:
+def plan_stages(config: TrainConfig) -> list[Plan]:
     """Return the stages of a run in turn; one without `--stages` is a single stage.
+
+    Only the last one may stop early.
 
     Raises:
         UsageError: a stage is not EPOCHS:FREEZE_BEFORE:INIT_LR, or a warm-up does not fit into it.
@@ -194,7 +186,7 @@ def plan_stages(config: TrainConfig) -> list[Stage]:
         if config.warmup_epochs >= epochs:
             of = f"a stage of {epochs}" if config.stages else f"--nepochs {epochs}"
             raise UsageError(f"--warmup_epochs {config.warmup_epochs:g} leaves no epoch of {of}")
-        stages.append(Stage(boundary, Plan(config.lr_policy, epochs, rate, **shared), 0))
+        stages.append(Plan(config.lr_policy, epochs, rate, freeze_before=boundary, **shared))
     stages[-1] = dataclasses.replace(stages[-1], early_stopping=config.early_stopping)
     return stages
 

@@ -26,7 +26,7 @@ from ferplus_keras.provenance import source_commit, versions
 from ferplus_keras.run import CURVES, FINAL, MAX_ACCURACY, MIN_LOSS, MOVABLE, RECORD, STATE, Run
 from ferplus_keras.training.distillation import describe_teachers
 from ferplus_keras.training.loggers import LOGGERS
-from ferplus_keras.training.schedules import Stage, plan_stages, spans_all_epochs, waiting
+from ferplus_keras.training.schedules import Plan, plan_stages, spans_all_epochs, waiting
 from ferplus_keras.training.settle import check_targets, read_dataset, resolve, starting_weights
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def train(config: TrainConfig) -> Path:
 
         going_on = keras.callbacks.LambdaCallback(on_train_begin=go_on if finished else None)
         info = checkpoint_info(config, dataset)
-        ends = list(accumulate(stage.plan.epochs for stage in stages))
+        ends = list(accumulate(stage.epochs for stage in stages))
         history = hooks.History(run)
         progress = hooks.Progress(batches, prepared.validation, ends[-1])
         saving = [
@@ -136,7 +136,7 @@ def train(config: TrainConfig) -> Path:
                         run.write_record(first_record(config, dataset, prepared, boundary))
                         begun = True
                     average = [hooks.AverageWeights()] if config.ema else []
-                    watched = [progress, *waiting(stage.plan), *saving, history]
+                    watched = [progress, *waiting(stage), *saving, history]
                     if patience := stage.early_stopping:
                         watched.append(
                             keras.callbacks.EarlyStopping("val_accuracy", 0, patience, mode="max")
@@ -226,12 +226,12 @@ def first_record(
 
 
 def _finished_epochs(
-    config: TrainConfig, run: Run, dataset: Dataset, stages: list[Stage]
+    config: TrainConfig, run: Run, dataset: Dataset, stages: list[Plan]
 ) -> tuple[int, bool]:
     """Return how many epochs a run has finished, and whether that was all; refuse one complete."""
     if not config.resume or not (run / STATE).is_file():
         return 0, False
-    (header, _), planned = run.state(), sum(stage.plan.epochs for stage in stages)
+    (header, _), planned = run.state(), sum(stage.epochs for stage in stages)
     epochs, stopped = header["epochs"], header["stopped"]
     if run.is_trained and (stopped or epochs >= planned):
         why = "raise --nepochs to continue"

@@ -60,7 +60,7 @@ def test_kept_results_are_whole_and_their_commands_are_read(path, monkeypatch):
         config = read_config(TrainConfig, network["command"].split()[2:], "train.py")
         assert (config.model_name, config.seed) == (network["model"], network["seed"])
         assert network["epoch"] <= network["epochs"] == len(network["history"]["loss"])
-        assert network["epochs"] <= sum(stage.plan.epochs for stage in plan_stages(config))
+        assert network["epochs"] <= sum(stage.epochs for stage in plan_stages(config))
         assert network["hardware"]["processor"] or network["hardware"]["gpus"]
         assert re.fullmatch("[0-9a-f]{40}", network["commit"] or "0" * 40)
         assert re.fullmatch("[0-9a-f]{64}", network["checkpoint_sha256"])

@@ -139,15 +139,15 @@ def test_policies_that_another_number_of_epochs_would_change():
 
 def test_a_run_without_stages_is_one_stage():
     (stage,) = plan_stages(TrainConfig(freeze_before=-51, nepochs=7))
-    assert (stage.freeze_before, stage.plan.epochs, stage.plan.init_lr) == (-51, 7, 0.001)
+    assert (stage.freeze_before, stage.epochs, stage.init_lr) == (-51, 7, 0.001)
     assert stage.early_stopping == 8
 
 
 def test_each_stage_has_its_epochs_boundary_and_rate():
     config = TrainConfig(stages=("2:-3:0.01", "4:conv5/block:1e-3"), early_stopping=5)
     first, second = plan_stages(config)
-    assert (first.plan.epochs, first.freeze_before, first.plan.init_lr) == (2, -3, 0.01)
-    assert (second.plan.epochs, second.freeze_before, second.plan.init_lr) == (
+    assert (first.epochs, first.freeze_before, first.init_lr) == (2, -3, 0.01)
+    assert (second.epochs, second.freeze_before, second.init_lr) == (
         4,
         "conv5/block",
         0.001,

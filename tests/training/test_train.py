@@ -239,7 +239,7 @@ def test_a_resumed_run_equals_the_unbroken_one(config, monkeypatch, settings):
     assert resumed == unbroken
     if POLICIES[config.lr_policy]:  # what is logged is what the optimiser looks up
         steps = json.loads((config.run_dir / "run.json").read_text())["train_rows"] / 32
-        planned = planned_rates(plan_stages(config)[0].plan, math.ceil(steps))[:: math.ceil(steps)]
+        planned = planned_rates(plan_stages(config)[0], math.ceil(steps))[:: math.ceil(steps)]
         assert [float(row["learning_rate"]) for row in resumed] == pytest.approx(planned)
     if config.lr_policy == "plateau":
         assert len({row["learning_rate"] for row in unbroken}) > 1  # the schedule's state mattered
