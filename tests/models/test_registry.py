@@ -79,8 +79,7 @@ def test_calling_equals_predicting_and_changes_nothing(small):
     before = small.get_weights()
     called = keras.ops.convert_to_numpy(small(faces(3)))
     np.testing.assert_allclose(called, small.predict(faces(3), verbose=0), atol=1e-6)
-    for old, new in zip(before, small.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
+    np.testing.assert_equal(small.get_weights(), before)
 
 
 def test_file_gives_the_same_network_back(small, tmp_path):

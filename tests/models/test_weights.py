@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras.src.applications.resnet import WEIGHTS_HASHES
+from numpy.testing import assert_equal
 
 from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.formats.keras import Hdf5
@@ -60,13 +61,6 @@ def write(tmp_path):
 
 def without(layers, *names):
     return {name: values for name, values in layers.items() if name not in names}
-
-
-def assert_equal(found, expected):
-    assert found.keys() == expected.keys()
-    for name, values in expected.items():
-        for key, value in values.items():
-            np.testing.assert_array_equal(found[name][key], value, err_msg=f"{name} {key}")
 
 
 def refusal(model, path, spec) -> str:
