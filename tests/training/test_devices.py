@@ -1,10 +1,10 @@
-import csv
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 
+from ferplus_keras.run import Run
 from tests.backends import environment
 from tests.conftest import REPOSITORY
 
@@ -38,8 +38,7 @@ def losses(sample_data, folder, num_gpus):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    with (folder / str(num_gpus) / "training.csv").open() as file:
-        return [(float(row["loss"]), float(row["val_loss"])) for row in csv.DictReader(file)]
+    return [(row["loss"], row["val_loss"]) for row in Run(folder / str(num_gpus)).history()]
 
 
 def test_two_devices_share_batches_and_agree_with_one(sample_data, tmp_path):

@@ -1,6 +1,5 @@
 """--cache_features: the frozen part is computed once, and nothing else changes."""
 
-import csv
 import dataclasses
 import errno
 import os
@@ -17,13 +16,9 @@ from ferplus_keras.run import MAX_ACCURACY
 from ferplus_keras.training import features
 from ferplus_keras.training.train import train
 from ferplus_keras.workspace import WORK
+from tests.training.runs import rows
 
 pytestmark = pytest.mark.slow
-
-
-def history(folder):
-    with (folder / "training.csv").open() as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
 @pytest.fixture
@@ -44,7 +39,7 @@ def config(tiny_config, tmp_path):
 def test_with_a_copy_for_each_epoch_the_run_is_the_same(config, tmp_path):
     plain = train(dataclasses.replace(config, name="plain"))
     cached = train(dataclasses.replace(config, name="cached", cache_features=3))
-    for one, other in zip(history(plain), history(cached), strict=True):
+    for one, other in zip(rows(plain), rows(cached), strict=True):
         assert other == pytest.approx(one, rel=1e-3)
     (before, _), (after, _) = (
         load_checkpoint(run / "final_model.keras") for run in (plain, cached)
@@ -57,12 +52,12 @@ def test_with_a_copy_for_each_epoch_the_run_is_the_same(config, tmp_path):
 
 def test_fewer_copies_come_again_in_another_order_and_a_run_resumes(config):
     unbroken = train(dataclasses.replace(config, name="unbroken", cache_features=1))
-    rows = history(unbroken)
-    assert rows[2]["loss"] < rows[0]["loss"]
+    before = rows(unbroken)
+    assert before[2]["loss"] < before[0]["loss"]
     first = dataclasses.replace(config, name="broken", cache_features=1, nepochs=1)
     train(first)
     broken = train(dataclasses.replace(first, nepochs=3, resume=True))
-    for one, other in zip(rows, history(broken), strict=True):
+    for one, other in zip(before, rows(broken), strict=True):
         assert other == pytest.approx(one, rel=1e-4)
 
 
@@ -93,7 +88,7 @@ def test_a_run_is_not_resumed_with_other_frozen_layers(config):
     with pytest.raises(InputError, match=r"--resume: the weights in .* are not the ones"):
         train(more)
     first.write_bytes(kept)
-    assert len(history(train(more))) == 2
+    assert len(rows(train(more))) == 2
 
 
 def test_features_are_in_the_order_of_their_batches(config):
@@ -113,8 +108,7 @@ def test_features_are_in_the_order_of_their_batches(config):
         batches.set_epoch(epoch)
         found.set_epoch(epoch)
         for index in range(len(batches)):
-            for one, other in zip(batches[index], found[index], strict=True):
-                np.testing.assert_array_equal(one, other)
+            np.testing.assert_equal(found[index], batches[index])
     found.set_epoch(0)
     once = found[0]
     found.set_epoch(2)

@@ -37,6 +37,7 @@ from ferplus_keras.training.train import train
 from tests import tiny
 from tests.conftest import REPOSITORY, SignalWhenDeleted
 from tests.data.test_own_size import write
+from tests.training.runs import final_weights, rows, train_until
 
 
 @pytest.fixture
@@ -50,11 +51,6 @@ def config(tiny_config):
         class_weights=("balanced",),
         name="run",
     )
-
-
-def rows(folder):
-    with (folder / "training.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 def test_run_folder_is_complete_and_true(config, capsys):
@@ -74,16 +70,16 @@ def test_run_folder_is_complete_and_true(config, capsys):
     assert not list(folder.glob(".*"))
 
     history = rows(folder)
-    assert [row["epoch"] for row in history] == ["1", "2"]
-    best = max(history, key=lambda row: float(row["val_accuracy"]))
+    assert [row["epoch"] for row in history] == [1, 2]
+    best = max(history, key=lambda row: row["val_accuracy"])
     record = json.loads((folder / "run.json").read_text())
-    assert record["best"]["val_accuracy"] == float(best["val_accuracy"])
+    assert record["best"]["val_accuracy"] == best["val_accuracy"]
     assert record["data"].keys() == {"fer2013.csv", "fer2013new.csv"}
     assert len(record["class_weights"]) == 8
     assert record["versions"]["keras"] == keras.__version__
     assert {"commit", "hardware", "versions", "backend", "seed", "data"} <= set(record)
     info = read_info(folder / "model_max_acc.keras")
-    assert (info.epoch, info.label_rule) == (int(best["epoch"]), "majority")
+    assert (info.epoch, info.label_rule) == (best["epoch"], "majority")
     said = capsys.readouterr().out
     assert "images/s" in said
     assert "training every layer: " in said
@@ -92,10 +88,10 @@ def test_run_folder_is_complete_and_true(config, capsys):
 def test_evaluation_repeats_the_logged_validation_accuracy(config):
     folder = train(config)
     report = evaluate(EvaluateConfig(checkpoint_path=str(folder)))  # the data are the run's
-    best = max(rows(folder), key=lambda row: float(row["val_accuracy"]))
+    best = max(rows(folder), key=lambda row: row["val_accuracy"])
     validation = report["splits"]["validation"]
-    assert validation["accuracy"] == pytest.approx(float(best["val_accuracy"]), abs=1e-6)
-    assert validation["loss"] == pytest.approx(float(best["val_loss"]), abs=1e-4)
+    assert validation["accuracy"] == pytest.approx(best["val_accuracy"], abs=1e-6)
+    assert validation["loss"] == pytest.approx(best["val_loss"], abs=1e-4)
     assert json.loads((folder / "report.json").read_text()) == report
 
     with (folder / "predictions.csv").open() as file:
@@ -143,25 +139,6 @@ def test_training_goes_on_without_tensorboard(config, monkeypatch, capsys):
     folder = train(dataclasses.replace(config, nepochs=1))
     assert not (folder / "logs").exists()
     assert "no TensorBoard logs without tensorflow and tensorboard" in capsys.readouterr().out
-
-
-def interrupt_in(monkeypatch, epoch, batch):
-    """Make training stop as Ctrl-C does, within an epoch."""
-    seen = callbacks.Progress.on_epoch_begin
-    current = {}
-
-    def on_epoch_begin(self, number, logs=None):
-        current["epoch"] = number
-        seen(self, number, logs)
-
-    def on_train_batch_begin(self, number, logs=None):
-        if (current["epoch"], number) == (epoch, batch):
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(callbacks.Progress, "on_epoch_begin", on_epoch_begin)
-    monkeypatch.setattr(
-        callbacks.Progress, "on_train_batch_begin", on_train_batch_begin, raising=False
-    )
 
 
 def test_a_swallowed_interrupt_is_sent_again(config, monkeypatch):
@@ -224,47 +201,38 @@ def test_an_interrupt_that_becomes_a_system_error_is_one(number, kind):
     ],
     ids=["plateau", "step", "average", "nadam"],
 )
-def test_a_resumed_run_equals_the_unbroken_one(config, monkeypatch, settings):
+def test_a_resumed_run_equals_the_unbroken_one(config, settings):
     # A learning rate at which the validation loss does not fall steadily, so that plateau acts.
     config = dataclasses.replace(
         config, nepochs=8, early_stopping=0, init_lr=0.3, **settings, class_weights=("none",)
     )
     unbroken = rows(train(dataclasses.replace(config, name="unbroken")))
-    with monkeypatch.context() as patch:
-        interrupt_in(patch, epoch=5, batch=3)
-        with pytest.raises(KeyboardInterrupt):
-            train(config)
+    train_until(config, epoch=5, batch=3)
     assert len(rows(config.run_dir)) == 5
     resumed = rows(train(dataclasses.replace(config, resume=True)))
     assert resumed == unbroken
     if POLICIES[config.lr_policy]:  # what is logged is what the optimiser looks up
         steps = json.loads((config.run_dir / "run.json").read_text())["train_rows"] / 32
         planned = planned_rates(plan_stages(config)[0], math.ceil(steps))[:: math.ceil(steps)]
-        assert [float(row["learning_rate"]) for row in resumed] == pytest.approx(planned)
+        assert [row["learning_rate"] for row in resumed] == pytest.approx(planned)
     if config.lr_policy == "plateau":
         assert len({row["learning_rate"] for row in unbroken}) > 1  # the schedule's state mattered
-    ours = load_checkpoint(config.run_dir / "final_model.keras")[0].get_weights()
-    theirs = load_checkpoint(config.run_dir.parent / "unbroken" / "final_model.keras")[0]
-    for mine, other in zip(ours, theirs.get_weights(), strict=True):
-        np.testing.assert_array_equal(mine, other)
+    unbroken_run = config.run_dir.with_name("unbroken")
+    np.testing.assert_equal(final_weights(config.run_dir), final_weights(unbroken_run))
 
 
 @pytest.mark.parametrize(("ema", "stops"), [(0.0, (1, 2, 3)), (0.5, (2,))])
-def test_stages_resumed_within_and_between_equal_the_unbroken_run(config, monkeypatch, ema, stops):
+def test_stages_resumed_within_and_between_equal_the_unbroken_run(config, ema, stops):
     stages = ("2:dense:0.1", "2:conv1:0.05", "1:0:0.01")
     config = dataclasses.replace(
         config, stages=stages, early_stopping=0, class_weights=("none",), limit_train=96, ema=ema
     )
     unbroken = rows(train(dataclasses.replace(config, name="unbroken")))
-    assert [float(row["learning_rate"]) for row in unbroken] == pytest.approx(
-        [0.1, 0.1, 0.05, 0.05, 0.01]
-    )
+    rates = [row["learning_rate"] for row in unbroken]
+    assert rates == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.01])
     for stop in stops:
         stopped = dataclasses.replace(config, name=f"stopped_in_{stop}")
-        with monkeypatch.context() as patch:
-            interrupt_in(patch, epoch=stop, batch=1)
-            with pytest.raises(KeyboardInterrupt):
-                train(stopped)
+        train_until(stopped, epoch=stop, batch=1)
         assert rows(train(dataclasses.replace(stopped, resume=True))) == unbroken, stop
 
 
@@ -306,16 +274,13 @@ def test_stages_train_only_what_lies_behind_their_boundary(config, monkeypatch):
             assert not any(same) if name in trained else all(same), name
 
 
-def test_a_stage_does_not_go_on_with_the_numbers_of_the_one_before(config, monkeypatch):
+def test_a_stage_does_not_go_on_with_the_numbers_of_the_one_before(config):
     config = dataclasses.replace(
         config, stages=("1:dense:0.1", "1:0:0.1"), metrics=("F1Score",), limit_train=96
     )
     unbroken = rows(train(config))
     again = dataclasses.replace(config, name="again")
-    with monkeypatch.context() as patch:
-        interrupt_in(patch, epoch=1, batch=1)
-        with pytest.raises(KeyboardInterrupt):
-            train(again)
+    train_until(again, epoch=1, batch=1)
     assert rows(train(dataclasses.replace(again, resume=True))) == unbroken
 
 
@@ -378,7 +343,7 @@ def test_wandb_gets_settings_and_numbers(config, monkeypatch):
     first, one, done, second, two, done_again = calls
     assert first["config"]["stages"] == list(stages)
     assert (one[0], two[0]) == (1, 2)
-    assert one[1]["val_accuracy"] == pytest.approx(float(rows(folder)[0]["val_accuracy"]))
+    assert one[1]["val_accuracy"] == pytest.approx(rows(folder)[0]["val_accuracy"])
     assert done == done_again == "finished"
     assert second == first  # by its id, the second stage continues the same run
     assert json.loads((folder / "run.json").read_text())["wandb_id"] == first["id"]
@@ -401,17 +366,12 @@ def test_a_logger_that_is_missing_is_refused_at_once(config, monkeypatch):
     assert not config.run_dir.exists() or not list(config.run_dir.iterdir())
 
 
-def test_early_stopping_counts_on_after_a_resume(config, monkeypatch, capsys):
+def test_early_stopping_counts_on_after_a_resume(config, capsys):
     config = dataclasses.replace(config, nepochs=30, early_stopping=2, init_lr=1e-12)
-    with monkeypatch.context() as patch:
-        interrupt_in(patch, epoch=1, batch=0)
-        with pytest.raises(KeyboardInterrupt):
-            train(config)
+    train_until(config, epoch=1, batch=0)
     folder = train(dataclasses.replace(config, resume=True))
-    stopped_after = len(rows(folder))
-    best = max(float(row["val_accuracy"]) for row in rows(folder))
-    first_best = next(i for i, row in enumerate(rows(folder)) if float(row["val_accuracy"]) == best)
-    assert stopped_after == first_best + 3
+    accuracies = [row["val_accuracy"] for row in rows(folder)]
+    assert len(accuracies) == accuracies.index(max(accuracies)) + 3
     assert "stopped early: 2 epochs without better validation accuracy" in capsys.readouterr().out
     with pytest.raises(InputError, match="early stopping ended it"):
         train(dataclasses.replace(config, resume=True))
@@ -445,9 +405,7 @@ def test_a_run_stopped_between_its_last_epoch_and_its_end_is_finished(
     folder = train(dataclasses.replace(config, resume=True))
     assert run.is_trained
     assert rows(folder) == rows(unbroken)
-    ours, theirs = (load_checkpoint(path / "final_model.keras")[0] for path in (folder, unbroken))
-    for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-        np.testing.assert_array_equal(mine, other)
+    np.testing.assert_equal(final_weights(folder), final_weights(unbroken))
     record = run.record()
     seconds = run.state()[0]["callbacks"]["Progress 0"]["seconds"]
     assert (len(seconds), sum(seconds)) == (record["epochs"], record["seconds"])
@@ -455,11 +413,8 @@ def test_a_run_stopped_between_its_last_epoch_and_its_end_is_finished(
         train(dataclasses.replace(config, resume=True))
 
 
-def test_a_run_that_is_ended_early_keeps_the_number_of_its_epochs(config, monkeypatch):
-    with monkeypatch.context() as patch:
-        interrupt_in(patch, 1, 0)
-        with pytest.raises(KeyboardInterrupt):
-            train(dataclasses.replace(config, nepochs=9))
+def test_a_run_that_is_ended_early_keeps_the_number_of_its_epochs(config):
+    train_until(dataclasses.replace(config, nepochs=9), epoch=1, batch=0)
     train(dataclasses.replace(config, nepochs=1, resume=True))
     assert Run(config.run_dir).settings()["nepochs"] == 1
     with pytest.raises(InputError, match="is complete after 1 epochs"):
@@ -637,7 +592,7 @@ def test_every_right_class_counts_in_the_logged_accuracy(config, label_rule):
     predicted = model.predict(split.images, verbose=0).argmax(axis=1)
     right = [target[best] == 1 for target, best in zip(split.targets, predicted, strict=True)]
     assert np.mean(right) > np.mean(split.targets.argmax(axis=1) == predicted)
-    assert float(rows(folder)[-1]["val_accuracy"]) == pytest.approx(np.mean(right), abs=1e-6)
+    assert rows(folder)[-1]["val_accuracy"] == pytest.approx(np.mean(right), abs=1e-6)
 
 
 def test_a_number_that_is_none_is_never_the_best(tmp_path, monkeypatch):
@@ -691,12 +646,9 @@ def test_a_finished_run_goes_on_only_with_more_epochs(config):
     assert "nepochs: 3\n" in (folder / "config.yaml").read_text()
 
 
-def test_an_interrupted_run_ends_after_its_finished_epochs_but_not_before(config, monkeypatch):
+def test_an_interrupted_run_ends_after_its_finished_epochs_but_not_before(config):
     config = dataclasses.replace(config, nepochs=3, limit_train=64)
-    with monkeypatch.context() as patch:
-        interrupt_in(patch, epoch=2, batch=0)
-        with pytest.raises(KeyboardInterrupt):
-            train(config)
+    train_until(config, epoch=2, batch=0)
     with pytest.raises(UsageError, match=r"--nepochs 1: .* has finished 2 epochs already"):
         train(dataclasses.replace(config, resume=True, nepochs=1))
     assert not (config.run_dir / "final_model.keras").exists()
@@ -880,9 +832,9 @@ def test_a_checkpoint_starts_another_run_with_its_head(config):
     again = train(
         dataclasses.replace(config, name="again", weights=str(path), init_lr=1e-12, nepochs=1)
     )
-    best = max(float(row["val_accuracy"]) for row in rows(folder))
+    best = max(row["val_accuracy"] for row in rows(folder))
     # Weights as they were; only BatchNormalization statistics moved.
-    assert float(rows(again)[0]["val_accuracy"]) == pytest.approx(best, abs=0.2)
+    assert rows(again)[0]["val_accuracy"] == pytest.approx(best, abs=0.2)
     record = json.loads((again / "run.json").read_text())
     assert record["weights"]["path"] == str(path)
 
