@@ -73,12 +73,7 @@ def pretrain(config: TrainConfig) -> Path:
         faces = faces_without_labels(dataset, config.exclude)
         train = limit_split(faces["train"], config.limit_train, config.seed)
         print(f"pretraining on {len(train.images):,} faces without labels", flush=True)
-        how = {
-            "augmentation": config.augmentation,
-            "sampling": "shuffled",
-            "seed": config.seed,
-            "workers": config.workers,
-        }
+        how = {name: getattr(config, name) for name in ("augmentation", "seed", "workers")}
         batches = ViewPairs(train, config.batch_size, **how)
         validation = limit_split(faces["validation"], config.limit_validation, config.seed)
         validation = ViewPairs(validation, config.batch_size, **how)

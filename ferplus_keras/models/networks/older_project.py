@@ -5,8 +5,9 @@ of Keras 2.2.4 in a fresh session, with '-' for the '/' that Keras 3 refuses. So
 that position there, and a checkpoint of the older project fits by name.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
+from itertools import count
 
 from ferplus_keras.lazy import keras, layers
 from ferplus_keras.models.networks.convolutional import vgg_stages
@@ -88,13 +89,8 @@ def resnet34(images):
 
 def _numbering() -> Callable[[str], str]:
     """Return a function that names the layers of each kind as a fresh session of Keras 2 did."""
-    counts: Counter[str] = Counter()
-
-    def numbered(kind: str) -> str:
-        counts[kind] += 1
-        return f"{kind}_{counts[kind]}"
-
-    return numbered
+    counts = defaultdict(lambda: count(1))
+    return lambda kind: f"{kind}_{next(counts[kind])}"
 
 
 def _bottleneck_network(images, *, squeeze: bool, epsilon: float):
@@ -166,9 +162,9 @@ def _basic_network(images, blocks: tuple[int, ...]):
 
     x = activate(convolve(images, 64, 7, strides=2))
     x = layers.MaxPooling2D(3, strides=2, padding="same", name=numbered("max_pooling2d"))(x)
-    for stage, count in enumerate(blocks):
+    for stage, number in enumerate(blocks):
         filters = 64 * 2**stage
-        for i in range(count):
+        for i in range(number):
             strides = 2 if i == 0 else 1
             # The first block follows the stem's normalisation and ReLU, so it does not repeat them.
             # Its convolution is the only one that keras_contrib gives the name it means to.
