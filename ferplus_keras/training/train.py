@@ -184,7 +184,9 @@ def _resumed(config: TrainConfig) -> TrainConfig:
     # A setting that came later had its default.
     before = type(config)(**Run(config.run_dir).began_with(type(config)))
     given, was = to_plain(config), to_plain(before)
-    kept = {key: value for key, value in was.items() if given[key] in (None, "auto")}
+    kept = {key: value for key, value in was.items() if given[key] is None}
+    if config.batch_size == "auto":
+        kept["batch_size"] = was["batch_size"]
     config = dataclasses.replace(config, **kept)
     free = MOVABLE
     if not (config.stages or spans_all_epochs(config.lr_policy)):

@@ -445,6 +445,13 @@ def test_a_run_is_resumed_from_python_with_what_it_began_with(config):
         train(dataclasses.replace(again, init_lr=0.5))
 
 
+def test_a_run_that_is_renamed_to_auto_goes_on_under_that_name(config):
+    config = dataclasses.replace(config, nepochs=1, limit_train=64)
+    train(config).rename(config.run_dir.with_name("auto"))
+    folder = train(dataclasses.replace(config, name="auto", nepochs=2, resume=True))
+    assert (folder.name, len(rows(folder))) == ("auto", 2)
+
+
 def test_a_list_of_rows_to_leave_out_may_move_before_a_run_is_resumed(config, tmp_path):
     moved = tmp_path / "lists" / "exclude.csv"
     moved.parent.mkdir()
