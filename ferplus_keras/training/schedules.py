@@ -140,9 +140,6 @@ def rate_per_step(rates: np.ndarray) -> keras.optimizers.schedules.LearningRateS
             position = keras.ops.minimum(keras.ops.cast(step, "int32"), len(rates) - 1)
             return keras.ops.take(keras.ops.convert_to_tensor(rates), position)
 
-        def get_config(self):
-            return {"rates": rates.tolist()}
-
     return RatePerStep()
 
 
