@@ -64,7 +64,8 @@ if not TYPE_CHECKING:  # else every name would seem to exist
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    lacking = () if find_spec("keras") else ("Batches", "freeze_before", "train")
+    return sorted({*__all__}.difference(lacking))  # help() reads what is listed here
 
 
 class _AfterKeras(MetaPathFinder):

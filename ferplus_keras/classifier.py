@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ferplus_keras.data.augment import VIEWS
+from ferplus_keras.data.cache import FacesOnDisk
 from ferplus_keras.data.dataset import DATASETS
 from ferplus_keras.emotions import FERPLUS_CLASSES, check_class_names, places_in
 from ferplus_keras.errors import InputError, UsageError
@@ -93,9 +94,8 @@ class Classifier:
         info = _own_info(model.name, class_names, side, colour=face[2:] == (3,))
         if face[2:] == (1,):
             faces = keras.Input((side, side), dtype="uint8")
-            model = keras.Model(
-                faces, model(keras.layers.Reshape((side, side, 1))(faces)), name=model.name
-            )
+            grey = keras.layers.Reshape((side, side, 1))(faces)
+            model = keras.Model(faces, model(grey), name=model.name)
         from ferplus_keras.formats.keras import predictor
 
         return cls(info, predictor(model), network=model)
@@ -232,6 +232,7 @@ class Classifier:
         """
         if batch_size < 1:
             raise UsageError(f"expected a batch_size of at least 1, got {batch_size}")
+        faces = faces if isinstance(faces, FacesOnDisk) else np.asarray(faces)
         axes = faces.ndim - len(self.face_shape)
         if faces.dtype != np.uint8 or axes not in (1, 2) or faces.shape[axes:] != self.face_shape:
             wanted = ", ".join(map(str, self.face_shape))

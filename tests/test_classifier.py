@@ -69,6 +69,12 @@ def test_faces_on_disk_are_read_batch_by_batch(faces, tmp_path, monkeypatch):
     np.testing.assert_array_equal(found, left_right().probabilities(faces, batch_size=2))
 
 
+def test_faces_may_be_anything_that_is_an_array(faces):
+    expected = left_right().probabilities(faces)
+    for given in (list(faces), memoryview(faces)):
+        np.testing.assert_array_equal(left_right().probabilities(given), expected)
+
+
 def test_a_batch_holds_at_least_one_face(faces):
     with pytest.raises(UsageError, match="expected a batch_size of at least 1, got -1"):
         left_right().probabilities(faces, batch_size=-1)

@@ -52,7 +52,7 @@ class Batches(keras.utils.PyDataset):
             `place` of `training.devices.Devices`; None for one device.
 
     Raises:
-        UsageError: an unknown name, a number out of range, or targets that cannot be mixed.
+        UsageError: an unknown name, a number out of range, other faces, or unmixable targets.
     """
 
     def __init__(
@@ -72,21 +72,21 @@ class Batches(keras.utils.PyDataset):
         shares: Any = None,
     ):
         super().__init__(workers=1)
-        shape, least = (split.targets.shape[1],), (batch_size - 1, seed, mixup_alpha, cutmix_alpha)
+        least = (batch_size - 1, seed, workers or 0, mixup_alpha, cutmix_alpha)
         if min(least) < 0 or not 0 <= label_smoothing < 1:
             raise UsageError(
-                "expected batch_size of at least 1, seed and alphas of at least 0, label_smoothing "
-                f"from 0 to below 1; got {batch_size}, {seed}, {mixup_alpha}, {cutmix_alpha}, "
-                f"{label_smoothing}"
+                "expected batch_size of at least 1, seed, workers and alphas of at least 0, "
+                f"label_smoothing from 0 to below 1; got {batch_size}, {seed}, {workers}, "
+                f"{mixup_alpha}, {cutmix_alpha}, {label_smoothing}"
             )
+        shape, images = (split.targets.shape[1],), split.images
+        if images.dtype != np.uint8 or images.shape[3:] not in ((), (3,)):
+            faces = "(n, s, s) or (n, s, s, 3) uint8, 0 to 255"
+            raise UsageError(f"expected faces {faces}; got {images.shape} {images.dtype}")
         if class_weights is not None and np.shape(class_weights) != shape:
             raise UsageError(f"expected class_weights of shape {shape}, got {class_weights}")
-        self.split = split
-        self.batch_size = batch_size
-        self.seed = seed
-        self.draw = draw
-        self.shares = shares
-        self.label_smoothing = label_smoothing
+        self.split, self.batch_size, self.seed = split, batch_size, seed
+        self.draw, self.label_smoothing, self.shares = draw, label_smoothing, shares
         self._sample = SAMPLINGS[sampling] if sampling else None
         self._mixes = [mix for mix in ((mixup, mixup_alpha), (cutmix, cutmix_alpha)) if mix[1]]
         if not split.kind.mixable and (label_smoothing or self._mixes):
@@ -97,7 +97,7 @@ class Batches(keras.utils.PyDataset):
         self._augment = find_augmentation(augmentation)
         self.class_weights = class_weights
         if workers is None:
-            small = math.prod(split.images.shape[1:]) < 2**14
+            small = math.prod(images.shape[1:]) < 2**14
             workers = 1 if small else min(cores(), 8)
         self._pool = ThreadPoolExecutor(workers, "batches") if workers else None
         self._process = os.getpid()  # a fork has none of its threads

@@ -213,15 +213,18 @@ def open_source(
             `face_size` and `colour` that they have.
 
     Raises:
-        UsageError: an unknown data set or class, faces that are not of that size and colour, or
-            other `reading` for other data than own pictures.
+        UsageError: an unknown data set, class or argument, faces that are not of that size and
+            colour, or other `reading` for other data than own pictures.
         InputError: a file is missing or damaged, the two files do not belong together, or the data
             have a class that is not in `class_names`.
     """
     label_set = DATASETS[dataset_name]
     find_class_map(class_map if label_set.class_names else None, label_set.class_names)
     own = reading if label_set.own_pictures else {}
+    known = [*folder.read_folder.__kwdefaults__, "label_rule", "class_map", "cache_dir"]
     for name, value in reading.items():
+        if not own and name not in known:
+            raise unknown("argument", name, known)
         if value and not own and name not in ("face_size", "colour", "largest"):
             raise UsageError(f"--{name} is for your own pictures (--dataset_name Folder)")
     rows = label_set.read(data_dir, cache_dir, **own)  # a wrong class map is refused before

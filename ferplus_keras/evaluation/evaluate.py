@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ferplus_keras.backend import hide_gpus, load_keras
 from ferplus_keras.classifier import Classifier, alike, mean_probabilities, shares
@@ -44,7 +45,7 @@ from ferplus_keras.run import (
 
 
 def evaluate(
-    subject: EvaluateConfig | Classifier | keras.Model | str | Path | np.ndarray,
+    subject: EvaluateConfig | Classifier | keras.Model | str | Path | pandas.DataFrame | ArrayLike,
     split: Split | None = None,
 ) -> dict[str, Any]:
     """Evaluate a model, or its probabilities, on a split; or files as a configuration says.
@@ -60,7 +61,7 @@ def evaluate(
         The scores under the split's own label rule, as report.json has them of a split: fractions.
 
     Raises:
-        UsageError: there is no split.
+        UsageError: there is no split, or something else than a `Split`.
         InputError: model or probabilities do not suit the split.
 
     Example:
@@ -70,7 +71,7 @@ def evaluate(
     """
     if isinstance(subject, EvaluateConfig):
         return evaluate_files(subject)
-    if split is None:
+    if not isinstance(split, Split):
         raise UsageError("expected evaluate(model_or_probabilities, split); load_split returns one")
     if isinstance(subject, str | Path):
         subject = Classifier.open(subject)

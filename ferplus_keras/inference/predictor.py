@@ -81,6 +81,8 @@ class Predictor:
             )
         opened = isinstance(checkpoint_path, Classifier)
         named = BUNDLED if checkpoint_path is None else checkpoint_path
+        if hasattr(named, "predict_on_batch"):
+            raise InputError("a Keras model names no classes: pass Classifier.from_model(model, …)")
         model = named if opened else find_checkpoint(named)
         weights = faces_weights and Path(faces_weights).absolute()
         self._finding = {"detector": detector, "faces_weights": weights}
@@ -93,9 +95,8 @@ class Predictor:
 
     def __reduce__(self):
         """Pickle the arguments that build the copy, which may be used in another folder."""
-        names = ("margin", "tta", "batch_size")
-        settings = self._finding | {name: getattr(self, name) for name in names}
-        return partial(Predictor, self.classifier, **settings), ()
+        own = {"margin": self.margin, "tta": self.tta, "batch_size": self.batch_size}
+        return partial(Predictor, self.classifier, **self._finding, **own), ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -166,8 +167,7 @@ class Predictor:
         Raises:
             InputError: the faces have another shape or type.
         """
-        settings = {"batch_size": self.batch_size, "tta": self.tta}
-        return self.classifier.probabilities(np.asarray(faces), **settings)
+        return self.classifier.probabilities(faces, batch_size=self.batch_size, tta=self.tta)
 
     def describe(self, box: Sequence[float], probabilities: np.ndarray) -> Prediction:
         """Return the prediction of one face from its (C,) probabilities."""

@@ -91,19 +91,14 @@ def freeze_before(model: keras.Model, position: int | str) -> Boundary:
             f"0 to freeze nothing, or 1 to {count - 1} to freeze that many layers"
         )
     first %= count
+    model.trainable = True  # of a model that is frozen as a whole nothing trains
     for i, layer in enumerate(layers):
         layer.trainable = i >= first
     trainable = sum(prod(weight.shape) for weight in model.trainable_weights)
     weighted = [layer for layer in layers if layer.weights]
     trained = sum(layer.trainable for layer in weighted)
-    return Boundary(
-        first - count,
-        layers[first].name,
-        trainable,
-        model.count_params() - trainable,
-        trained,
-        len(weighted) - trained,
-    )
+    counts = (trainable, model.count_params() - trainable, trained, len(weighted) - trained)
+    return Boundary(first - count, layers[first].name, *counts)
 
 
 def describe_layers(model: keras.Model) -> list[dict]:
@@ -146,5 +141,4 @@ def _cell(value: bool | int | list | str) -> str:
 
 def _original_name(layer: keras.layers.Layer) -> str:
     """Return the name a layer had in the older project, such as `conv1/7x7_s2/bn`."""
-    is_input = isinstance(layer, keras.layers.InputLayer)
-    return "input_1" if is_input else layer.name.replace("-", "/")
+    return "input_1" if isinstance(layer, keras.layers.InputLayer) else layer.name.replace("-", "/")

@@ -151,7 +151,7 @@ def build_model(
 
     path = find_weights(spec, weights)
     shape = (face_size, face_size, 3) if colour else (face_size, face_size)
-    model = _graph(spec, shape, image_size, num_classes, dropout_rate, activation)
+    model = _graph(spec, shape, image_size, int(num_classes), dropout_rate, activation)
     if path:
         load_weights(model, path, spec)
     return model

@@ -229,11 +229,10 @@ def _mirrored(gpus: tuple[str, ...]):
 def compute_dtype(mixed_precision: str) -> Iterator[None]:
     """Build layers that compute in "float16" or "bfloat16"; weights, input and output stay float32.
 
-    "none" changes nothing.
+    "none" is float32, whatever the user's own policy is, which is put back.
     """
-    before = keras.config.dtype_policy()
-    if mixed_precision != "none":
-        keras.config.set_dtype_policy(f"mixed_{mixed_precision}")
+    before, half = keras.config.dtype_policy(), mixed_precision
+    keras.config.set_dtype_policy("float32" if half == "none" else f"mixed_{half}")
     try:
         yield
     finally:

@@ -148,6 +148,7 @@ def test_of_mixup_and_cutmix_each_batch_draws_one():
 
 
 class Unreadable:
+    dtype = np.dtype("uint8")
     shape = (8, 48, 48)
 
     def __len__(self):
@@ -211,11 +212,14 @@ def test_sets_of_right_classes_are_not_mixed(setting):
         {"label_smoothing": 1.0},
         {"class_weights": [1, 2]},
         {"class_weights": {0: 1.0}},
+        {"workers": -1},
+        {"split": numbered_split(8)._replace(images=np.ones((8, 48, 48)))},
+        {"split": numbered_split(8)._replace(images=np.ones((8, 48, 48, 1), np.uint8))},
     ],
 )
 def test_numbers_out_of_range_are_refused(settings):
     with pytest.raises(UsageError, match="expected "):
-        Batches(numbered_split(8), **{"batch_size": 4} | settings)
+        Batches(**{"split": numbered_split(8), "batch_size": 4} | settings)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

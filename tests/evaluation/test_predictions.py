@@ -343,8 +343,9 @@ def test_evaluate_takes_probabilities_and_a_split(table, sample_data):
         evaluate(np.log(values), split)
     with pytest.raises(InputError, match="sum 1"):
         evaluate(np.full_like(values, np.nan), split)
-    with pytest.raises(UsageError, match="load_split"):
-        evaluate(values)
+    for other in (None, "test", (split.images, split.targets)):
+        with pytest.raises(UsageError, match="load_split"):
+            evaluate(values, other)
 
 
 def test_own_pictures_go_by_the_names_that_labels_writes(tmp_path):

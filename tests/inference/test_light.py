@@ -92,6 +92,13 @@ print(json.dumps(said))
 """
 
 
+def test_help_shows_what_there_is_without_keras():
+    code = "import ferplus_keras, pydoc; print(pydoc.plaintext.document(ferplus_keras))"
+    done = run_without(HEAVY, code)
+    assert done.returncode == 0, done.stderr
+    assert "class Predictor" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("absent", "expected"),
     [

@@ -198,3 +198,9 @@ def test_a_missing_model_is_named_before_a_detector_is_fetched(monkeypatch, tmp_
     monkeypatch.setattr("ferplus_keras.inference.predictor.find_detector", None)
     with pytest.raises(InputError, match=r"no checkpoint at .*none\.onnx"):
         Predictor(tmp_path / "none.onnx")
+
+
+def test_a_model_without_class_names_is_refused():
+    model = type("Functional", (), {"predict_on_batch": None})()
+    with pytest.raises(InputError, match=r"pass Classifier\.from_model"):
+        Predictor(model, detector="whole")

@@ -118,7 +118,8 @@ def test_a_training_step_moves_what_is_behind_the_boundary_only():
 
 def test_freezing_survives_a_file(tiny_network, tmp_path):
     model = build_model(tiny_network, 8, weights="none", image_size=60)
-    freeze_before(model, "conv1")
+    model.trainable = False
+    assert freeze_before(model, "conv1").trainable_params > 0
     model.save(tmp_path / "tiny.keras")
     again = keras.saving.load_model(tmp_path / "tiny.keras")
     # Keras does not save the flag of the input layer, which has nothing to train.

@@ -105,9 +105,8 @@ def test_every_trainable_weight_gets_a_gradient(small):
 
 
 def test_settings_reach_the_network(tiny_network):
-    model = build_model(
-        tiny_network, 5, weights="none", image_size=60, dropout_rate=0, activation="sigmoid"
-    )
+    settings = {"image_size": 60, "dropout_rate": 0, "activation": "sigmoid"}
+    model = build_model(tiny_network, np.int64(5), weights="none", **settings)
     assert model.output_shape == (None, 5)
     assert model.get_layer("preprocessing").image_size == 60
     assert model.get_layer("dropout_layer").rate == 0

@@ -85,6 +85,20 @@ def test_on_torch_its_own_count_of_gpus_is_taken(monkeypatch):
     assert "TensorFlow trains DlibResNet" in devices.faster_backend("DlibResNet")
 
 
+def test_a_policy_of_the_users_own_is_not_the_runs():
+    import keras
+
+    from ferplus_keras.training.devices import compute_dtype
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        with compute_dtype("none"):
+            assert keras.layers.Dense(1).compute_dtype == "float32"
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
 def test_measured_networks_exist():
     from ferplus_keras.models.registry import MODELS
     from ferplus_keras.training.devices import TENSORFLOW_GAIN
