@@ -5,7 +5,6 @@
 
 import argparse
 import codecs
-import contextlib
 import json
 import os
 import signal
@@ -25,9 +24,9 @@ from ferplus_keras.errors import (
     InputError,
     Terminated,
     UsageError,
+    handling,
     is_out_of_memory,
     one_line,
-    send_again,
     unknown,
 )
 from ferplus_keras.extras import EVALUATION, STACK, not_installed, require
@@ -278,16 +277,11 @@ def exit_code(
     """
 
     @wraps(read)
+    @handling(_terminate, "SIGTERM", "SIGHUP")  # a cluster's "time is up" is a Ctrl-C
     def main(argv: Sequence[str] | None = None) -> int:
         escape_output()
         warnings.filterwarnings("ignore", "Glyph")  # that Matplotlib's font lacks, of a name
         warnings.filterwarnings("ignore", module="PIL")  # of damaged pictures, which are named
-        handlers, hook, sys.unraisablehook = {}, sys.unraisablehook, send_again
-        for name in ("SIGTERM", "SIGHUP"):  # a cluster's "time is up" is a Ctrl-C
-            with contextlib.suppress(ValueError, AttributeError):  # not the main thread; Windows
-                number = getattr(signal, name)
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks for
-                    handlers[number] = signal.signal(number, _terminate)
         code = 0
         try:
             if parsed := read(sys.argv[1:] if argv is None else argv):
@@ -309,10 +303,6 @@ def exit_code(
             else:
                 traceback.print_exc()
             code = 2 if isinstance(error, UsageError) else 1
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler or signal.SIG_DFL)
-            sys.unraisablehook = hook
         if code:
             leave(code)
         return code

@@ -4,7 +4,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
@@ -73,7 +73,26 @@ class Terminated(KeyboardInterrupt):
         self.signal = number
 
 
-def send_again(found: Any, usual=sys.unraisablehook) -> None:
+@contextmanager
+def handling(handler: Callable[[int, Any], None], *names: str) -> Iterator[None]:
+    """Handle the signals of these names in the block, if it runs in the main thread.
+
+    Those that the process ignores, as nohup and a shell's background jobs ask for, stay ignored.
+    """
+    before, hook, sys.unraisablehook = {}, sys.unraisablehook, _send_again
+    if threading.current_thread() is threading.main_thread():
+        for number in (getattr(signal, name, None) for name in names):  # Windows has no SIGHUP
+            if number and signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier or signal.SIG_DFL)
+        sys.unraisablehook = hook
+
+
+def _send_again(found: Any, usual=sys.unraisablehook) -> None:
     """As `sys.unraisablehook`, send a signal again that came where Python cannot raise.
 
     That is within a `__del__` or a hook of the garbage collection; TensorFlow and JAX have both.

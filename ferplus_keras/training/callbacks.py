@@ -18,7 +18,7 @@ from typing import Any, Self
 import keras
 
 from ferplus_keras.data.batches import Batches
-from ferplus_keras.errors import InputError, Terminated, send_again
+from ferplus_keras.errors import InputError, Terminated, handling
 from ferplus_keras.files import replacing
 from ferplus_keras.lazy import pandas, plt
 from ferplus_keras.models.checkpoint import CheckpointInfo, save_checkpoint
@@ -47,20 +47,12 @@ class Interruptible(keras.callbacks.Callback):
     def __enter__(self) -> Self:
         self.asked = self.seen = None  # KeyboardInterrupts: the one that waits, the last
         self.saving = False
-        self.before: dict[int, Any] = {}
-        self.hook, sys.unraisablehook = sys.unraisablehook, send_again
-        if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-                number = getattr(signal, name, None)  # Windows has no SIGHUP
-                # A shell's background jobs ignore Ctrl-C.
-                if number and signal.getsignal(number) is not signal.SIG_IGN:
-                    self.before[number] = signal.signal(number, self._interrupt)
+        self.handling = handling(self._interrupt, "SIGINT", "SIGTERM", "SIGHUP")
+        self.handling.__enter__()
         return self
 
     def __exit__(self, kind, *error) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-        sys.unraisablehook = self.hook
+        self.handling.__exit__(None, None, None)
         if self.seen and kind is SystemError:  # what TensorFlow makes of a signal while it traces
             raise self.seen
 
