@@ -124,7 +124,7 @@ def vote_shares(votes: np.ndarray) -> np.ndarray:
 
 def vote_entropy(votes: np.ndarray) -> np.ndarray:
     """Return the entropy of each row's votes (n, C) in bits, (n,) float; 0 without votes."""
-    shares = vote_shares(votes)
+    shares = np.sort(vote_shares(votes), axis=1)  # the same votes for other classes: a true tie
     return 0 - (shares * np.log2(np.maximum(shares, 1e-12))).sum(axis=1)  # never -0.0
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ferplus_keras.evaluation.metrics import agreement
+from ferplus_keras.evaluation.metrics import agreement, vote_entropy
 
 
 def test_equals_plain_loops_over_single_annotators():
@@ -35,3 +35,8 @@ def test_rows_with_a_single_vote_tell_nothing():
     probabilities = np.full((3, 2), 0.5)
     assert agreement(np.array([[1, 0], [4, 4], [1, 1]]), probabilities)["n"] == 2
     assert agreement(np.array([[1, 0], [0, 0], [0, 1]]), probabilities) == {}
+
+
+def test_the_same_votes_for_other_classes_have_the_same_entropy_to_the_last_bit():
+    votes = np.random.default_rng(0).permuted(np.tile([3, 2, 2, 2, 1, 0, 0, 0], (40, 1)), axis=1)
+    assert len({*vote_entropy(votes)}) == 1  # ties are shown in the order of the rows
