@@ -72,16 +72,16 @@ def test_occlusion_is_the_loss_of_logit_under_the_patch(network, trained):
     np.testing.assert_allclose(apart[:, 4, 13], loss, atol=1e-4)
 
 
-def test_grad_cam_is_coarse_and_peaks_where_the_features_do(network, maps, trained):
+def test_grad_cam_is_coarse_and_lies_where_the_features_do(network, maps, trained):
     assert network.feature_layer == "relu2"
     features, derivatives = network.feature_maps(trained.faces, trained.labels)
     assert features.shape == derivatives.shape == (len(trained.faces), 8, 8, 64)
-    coarse = np.einsum("nhwc,nc->nhw", features, derivatives.mean(axis=(1, 2)))
-    for large, small in zip(maps["grad_cam"], coarse, strict=True):
-        if small.max() > 0:
-            y, x = np.unravel_index(large.argmax(), large.shape)
-            cell = ((y - 2) * 8 // networks.CROP, (x - 2) * 8 // networks.CROP)
-            assert small[cell] == pytest.approx(small.max(), rel=0.02)
+    coarse = np.einsum("nhwc,nc->nhw", features, derivatives.mean(axis=(1, 2))).clip(0)
+    assert np.mean(coarse.max(axis=(1, 2)) > 0) > 0.5
+    middles = (np.arange(networks.CROP) + 0.5) * 8 / networks.CROP - 0.5
+    weights = np.stack([np.interp(middles, range(8), one) for one in np.eye(8)], axis=1)
+    enlarged = np.pad(weights @ coarse @ weights.T, ((0, 0), (2, 2), (2, 2)))
+    np.testing.assert_allclose(maps["grad_cam"], enlarged, atol=1e-4 * coarse.max())
 
 
 @pytest.mark.parametrize("name", METHODS)
