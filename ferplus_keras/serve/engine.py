@@ -1,9 +1,9 @@
 """Models and detectors behind the server: pictures in threads, faces of all requests in batches."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Engine:
         self._count_batch = count_batch
         self._pictures = ThreadPoolExecutor(cores(), "picture")
         self._network = ThreadPoolExecutor(1, "network")
+        self._lock = threading.Lock()  # of what waits, which the network's thread takes
         self._waiting: dict[tuple[str, str, int], tuple[list[np.ndarray], asyncio.Task]] = {}
 
     async def find(
@@ -67,11 +68,12 @@ class Engine:
         if not len(faces):
             return np.empty((0, len(self.classifiers[model].class_names)), np.float32)
         kind = (model, tta, len(faces[0]))
-        if kind not in self._waiting:
-            self._waiting[kind] = [], asyncio.create_task(self._answer(*kind))
-        batch, answer = self._waiting[kind]
-        first = len(batch)
-        batch.extend(faces)
+        with self._lock:
+            if kind not in self._waiting:
+                self._waiting[kind] = [], asyncio.create_task(self._answer(*kind))
+            batch, answer = self._waiting[kind]
+            first = len(batch)
+            batch.extend(faces)
         rows = await asyncio.shield(answer)  # others wait for it, even if this client has gone
         return rows[first : first + len(faces)]
 
@@ -83,14 +85,15 @@ class Engine:
         values = await asyncio.get_running_loop().run_in_executor(self._network, *work)
         return heat_overlay(face, values)
 
-    async def _answer(self, model: str, tta: str, crops: int) -> np.ndarray:
-        in_turn = partial(asyncio.get_running_loop().run_in_executor, self._network)
+    async def _answer(self, *kind: Any) -> np.ndarray:
         await asyncio.sleep(WAIT)
-        await in_turn(int)  # faces that come while the network is busy join the batch
-        batch, _ = self._waiting.pop((model, tta, crops))
-        return await in_turn(self._classify, np.array(batch), model, tta)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._network, self._classify, *kind)
 
-    def _classify(self, faces: np.ndarray, model: str, tta: str) -> np.ndarray:
+    def _classify(self, model: str, tta: str, crops: int) -> np.ndarray:
+        with self._lock:  # not earlier: faces that come while the network is busy join the batch
+            batch, _ = self._waiting.pop((model, tta, crops))
+        faces = np.array(batch)
         self._count_batch(len(faces))
         # Few sizes of batches, since a network compiles itself again for each.
         size = 1 << (len(faces) - 1).bit_length()

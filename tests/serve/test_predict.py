@@ -152,12 +152,12 @@ def test_requests_that_come_together_share_a_batch(engine, batches):
 
 
 def test_requests_that_come_while_the_network_is_busy_share_a_batch(engine, batches, monkeypatch):
-    entered, leave, classify = threading.Event(), threading.Event(), engine._classify
+    entered, leave, count = threading.Event(), threading.Event(), engine._count_batch
 
-    def slow(*work):
+    def slow(faces):
+        count(faces)
         entered.set()
         leave.wait(60)
-        return classify(*work)
 
     async def one_after_the_other():
         asked = [asyncio.create_task(engine.probabilities(face, "bundled"))]
@@ -169,7 +169,7 @@ def test_requests_that_come_while_the_network_is_busy_share_a_batch(engine, batc
         return await asyncio.gather(*asked)
 
     face = as_face(two_faces()[:, :48])[None]
-    monkeypatch.setattr(engine, "_classify", slow)
+    monkeypatch.setattr(engine, "_count_batch", slow)
     batches.clear()
     assert [len(rows) for rows in asyncio.run(one_after_the_other())] == [1] * 4
     assert batches == [1, 3]
