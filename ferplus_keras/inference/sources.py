@@ -161,11 +161,9 @@ def _inside(folder: Path, copies: Path | None) -> list[Path]:
     endings = [file.suffix.lower() or "without an ending" for file in files]
     others = Counter(ending for ending in endings if ending not in known).most_common(5)
     if others:
-        print(
-            f"note: skipped what is neither picture nor video by its ending in {where}: "
-            + ", ".join(f"{count} {ending}" for ending, count in others),
-            file=sys.stderr,
-        )
+        counts = ", ".join(f"{count} {ending}" for ending, count in others)
+        note = f"note: skipped what is neither picture nor video by its ending in {where}: {counts}"
+        print(note, file=sys.stderr)
     return found
 
 
@@ -234,10 +232,8 @@ def _decoded(
     motion_jpeg = capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter_fourcc(*"MJPG")
     timeless = motion_jpeg and live and capture.getBackendName() == "FFMPEG"
 
-    def moment() -> float:
-        if timeless:  # a network camera's pictures: FFmpeg makes up 25 per second
-            return time.perf_counter()
-        return capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+    def moment() -> float:  # of a network camera's pictures, FFmpeg makes up 25 per second
+        return time.perf_counter() if timeless else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
     waiting: queue.Queue = queue.Queue(ahead)
     stopped = threading.Event()
