@@ -142,13 +142,19 @@ def train(config: TrainConfig) -> Path:
                             keras.callbacks.EarlyStopping("val_accuracy", 0, patience, mode="max")
                         )
                     state = SaveState(run, watched, restore=begin < finished)
+                    if finished == end or ended_early:  # a complete stage only hands its weights on
+                        state.set_model(network)
+                        state.on_train_begin()
+                        go_on()
+                        # As the end of `fit` does: a moving average becomes the weights.
+                        model.optimizer.finalize_variable_values(model.trainable_variables)
+                        continue
                     with data as (training, validation):
                         network.fit(
                             training,
                             validation_data=validation,
                             epochs=end,
-                            # A complete stage has none left: it only hands its weights on.
-                            initial_epoch=end if ended_early else max(begin, finished),
+                            initial_epoch=max(begin, finished),
                             # In the order in which they must see the end of an epoch.
                             callbacks=[
                                 interruptible,
