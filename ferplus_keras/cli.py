@@ -277,32 +277,32 @@ def exit_code(
     """
 
     @wraps(read)
-    @handling(_terminate, "SIGTERM", "SIGHUP")  # a cluster's "time is up" is a Ctrl-C
     def main(argv: Sequence[str] | None = None) -> int:
         escape_output()
         warnings.filterwarnings("ignore", "Glyph")  # that Matplotlib's font lacks, of a name
         warnings.filterwarnings("ignore", module="PIL")  # of damaged pictures, which are named
         code = 0
-        try:
-            if parsed := read(sys.argv[1:] if argv is None else argv):
-                verb, arguments = parsed
-                verb(arguments)
-            sys.stdout.flush()
-        except KeyboardInterrupt as stop:
-            code = 128 + getattr(stop, "signal", signal.SIGINT)
-            print("\ninterrupted" if code == 130 else "\nterminated", file=sys.stderr)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 1
-        except Exception as error:
-            message = _message(error)
-            if message is not None:
-                print(f"error: {message}", file=sys.stderr)
-            elif process_count() == 1:
-                raise
-            else:
-                traceback.print_exc()
-            code = 2 if isinstance(error, UsageError) else 1
+        with handling(_terminate, "SIGTERM", "SIGHUP"):  # a cluster's "time is up" is a Ctrl-C
+            try:
+                if parsed := read(sys.argv[1:] if argv is None else argv):
+                    verb, arguments = parsed
+                    verb(arguments)
+                sys.stdout.flush()
+            except KeyboardInterrupt as stop:
+                code = 128 + getattr(stop, "signal", signal.SIGINT)
+                print("\ninterrupted" if code == 130 else "\nterminated", file=sys.stderr)
+            except BrokenPipeError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                code = 1
+            except Exception as error:
+                message = _message(error)
+                if message is not None:
+                    print(f"error: {message}", file=sys.stderr)
+                elif process_count() == 1:
+                    raise
+                else:
+                    traceback.print_exc()
+                code = 2 if isinstance(error, UsageError) else 1
         if code:
             leave(code)
         return code

@@ -223,7 +223,7 @@ def open_source(
     own = reading if label_set.own_pictures else {}
     known = [*folder.read_folder.__kwdefaults__, "label_rule", "class_map", "cache_dir"]
     for name, value in reading.items():
-        if not own and name not in known:
+        if name not in known:
             raise unknown("argument", name, known)
         if value and not own and name not in ("face_size", "colour", "largest"):
             raise UsageError(f"--{name} is for your own pictures (--dataset_name Folder)")

@@ -173,7 +173,7 @@ def _first_maximum(votes: np.ndarray, too_weak: Callable[..., np.ndarray]) -> La
 
 
 def _microsofts(votes: np.ndarray, targets: np.ndarray, drop: dict[str, np.ndarray]) -> Labels:
-    """Return labels, given votes but single ones, without `drop` and what every mode drops."""
+    """Return labels that leave out `drop` and, as every mode does, rows that no emotion leads."""
     nothing, unknown = votes.sum(axis=1) == 0, _no_emotion_leads(votes)
     return Labels.of(targets, {NOTHING_LEFT: nothing, UNKNOWN_FIRST: unknown} | drop)
 

@@ -210,7 +210,7 @@ def open_video(source: Source) -> Video:
     rate = (round(rate, 1) if rate > 60 else rate) if 0 < rate <= 1000 else 25.0
     count = 0 if isinstance(source, int) else max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
     live = not isinstance(source, Path) and not count
-    ahead = 1 if live else min(AHEAD, IN_MEMORY // first.nbytes + 1)
+    ahead = 1 if live else min(AHEAD, IN_MEMORY // int(first.nbytes * math.prod(stretch)) + 1)
     frames = _decoded(capture, first, stretch, rate, live, ahead)
     return Video(name, frames, rate, count, live, ahead)
 

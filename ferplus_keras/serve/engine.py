@@ -70,7 +70,10 @@ class Engine:
         kind = (model, tta, len(faces[0]))
         with self._lock:
             if kind not in self._waiting:
-                self._waiting[kind] = [], asyncio.create_task(self._answer(*kind))
+                task = asyncio.create_task(self._answer(*kind))
+                # Of a failure whose clients have all gone, asyncio would print the message.
+                task.add_done_callback(lambda task: task.cancelled() or task.exception())
+                self._waiting[kind] = [], task
             batch, answer = self._waiting[kind]
             first = len(batch)
             batch.extend(faces)

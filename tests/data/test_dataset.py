@@ -127,9 +127,9 @@ def test_wrong_names_are_refused_before_any_file_is_read():
         load_dataset("nowhere", label_rule="majorty")
     with pytest.raises(UsageError, match="unknown split 'Train'; did you mean 'train'"):
         load_split("nowhere", "Train")
-    for value in ("majority", None):
+    for value, data_set in (("majority", "FERPlus"), (None, "FERPlus"), (None, "Folder")):
         with pytest.raises(UsageError, match="argument 'lable_rule'; did you mean 'label_rule'"):
-            load_split("nowhere", "train", lable_rule=value)
+            load_split("nowhere", "train", dataset_name=data_set, lable_rule=value)
     with pytest.raises(InputError, match="nowhere"):
         load_split("nowhere", "train")
 

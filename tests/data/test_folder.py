@@ -16,7 +16,7 @@ from ferplus_keras.errors import InputError, UsageError
 from ferplus_keras.run import CONFUSION, CURVES
 
 
-def write_faces(folder, counts, seed=0):
+def write_faces(folder, counts, seed=0, shape=(48, 48)):
     """Write so many random grey faces for each folder below `folder`; returns path -> pixels."""
     rng = np.random.default_rng(seed)
     written = {}
@@ -24,7 +24,7 @@ def write_faces(folder, counts, seed=0):
         (folder / below).mkdir(parents=True, exist_ok=True)
         for _ in range(count):
             path = f"{below}/{rng.integers(10**9):09}.png"
-            written[path] = rng.integers(0, 256, (48, 48), np.uint8)
+            written[path] = rng.integers(0, 256, shape, np.uint8)
             cv2.imwrite(str(folder / path), written[path])
     return written
 

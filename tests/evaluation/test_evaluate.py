@@ -192,7 +192,7 @@ def test_merged_classes_come_from_the_checkpoint(config, checkpoint, tiny_networ
 
 def test_own_pictures_are_judged_by_the_classes_of_the_checkpoint(tiny_network, tmp_path):
     both = {f"{split}/{name}": 3 for split in ("train", "validation") for name in ("cat", "dog")}
-    written = write_faces(tmp_path / "own", both | {"test/dog": 3})
+    written = write_faces(tmp_path / "own", both | {"test/dog": 3}, shape=(50, 60))
     checkpoint = tmp_path / "own.keras"
     tiny.save(checkpoint, ("cat", "dog"), "Folder")
     report = evaluate(

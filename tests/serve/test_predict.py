@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import io
 import threading
 
@@ -173,6 +174,28 @@ def test_requests_that_come_while_the_network_is_busy_share_a_batch(engine, batc
     batches.clear()
     assert [len(rows) for rows in asyncio.run(one_after_the_other())] == [1] * 4
     assert batches == [1, 3]
+
+
+def test_a_failure_whose_clients_have_gone_stays_unsaid(engine, monkeypatch, caplog):
+    failed = threading.Event()
+
+    def fail(faces):
+        failed.set()
+        raise RuntimeError("the name of a picture")
+
+    async def leave():
+        asked = asyncio.create_task(engine.probabilities(face, "bundled"))
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.to_thread(failed.wait, 60)
+        await asyncio.sleep(10 * WAIT)
+
+    face = as_face(two_faces()[:, :48])[None]
+    monkeypatch.setattr(engine, "_count_batch", fail)
+    asyncio.run(leave())
+    gc.collect()
+    assert failed.is_set()
+    assert caplog.text == ""
 
 
 def test_a_camera_gets_an_answer_to_its_newest_frame(client):
