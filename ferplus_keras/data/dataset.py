@@ -221,10 +221,10 @@ def open_source(
     label_set = DATASETS[dataset_name]
     find_class_map(class_map if label_set.class_names else None, label_set.class_names)
     own = reading if label_set.own_pictures else {}
-    known = [*folder.read_folder.__kwdefaults__, "label_rule", "class_map", "cache_dir"]
+    arguments = [*folder.read_folder.__kwdefaults__, "label_rule", "class_map", "cache_dir"]
     for name, value in reading.items():
-        if name not in known:
-            raise unknown("argument", name, known)
+        if name not in arguments:
+            raise unknown("argument", name, arguments)
         if value and not own and name not in ("face_size", "colour", "largest"):
             raise UsageError(f"--{name} is for your own pictures (--dataset_name Folder)")
     rows = label_set.read(data_dir, cache_dir, **own)  # a wrong class map is refused before
